@@ -1,0 +1,207 @@
+"""Every failure cometrep reports, and the exit code each one means.
+
+The tree, by what the user does next::
+
+    CometrepError              1    report a bug
+    ├── UsageError             2    correct the command; nothing was sent
+    ├── ConfigError            3    set or replace the API key, mend the settings
+    ├── PredictionFailed       4    read the model's error, change the input
+    ├── PredictionCanceled     5    run it again if it is still wanted
+    ├── StillRunning           6    wait for it again
+    ├── Temporary              7    run the same command again
+    ├── Refused                8    correct the request, the model or the base URL
+    ├── Partial                9    read the errors above it, one by one
+    ├── CreateUnknown         10    find out before sending it again
+    ├── OutputMissing         11    run the prediction again
+    └── LocalFileError        12    mend the path, the folder or the disk
+
+    Stopped        130, 143, 129    a signal ended the command (not an Exception)
+    StdoutClosed             141    nobody reads stdout any more
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "a bug in cometrep",
+    2: "usage or bad input; nothing was sent",
+    3: "configuration or API key: missing, unreadable, refused (401, 403)",
+    4: "the prediction failed",
+    5: "the prediction was canceled or aborted",
+    6: "the deadline passed or it is not finished; the prediction still runs",
+    7: "temporary: network, 429 or 5xx after all retries; safe to run again",
+    8: "the API refused: bad request, unknown model, no credit, unknown id, or not an API at all",
+    9: "partial: some of several predictions or files failed, not all alike",
+    10: "the outcome of a create is unknown: it may have been accepted and billed",
+    11: "the output is gone or missing: expired, data removed, or success without files",
+    12: "a local file: exists and differs, disk full, not writable",
+    129: "the terminal was closed (SIGHUP)",
+    130: "Ctrl-C (SIGINT)",
+    141: "stdout was closed early (silent)",
+    143: "terminated (SIGTERM)",
+}
+"""What each exit code means: the one table behind the README, the help and the man page."""
+
+
+class Resume(NamedTuple):
+    """The command that takes predictions up again, where a command had to leave them: `options` follow the ids."""
+
+    command: str = "cometrep wait"
+    options: str = ""
+
+    def of(self, *ids: str) -> str:
+        """Write the command for some predictions, as it is typed."""
+        return " ".join(filter(None, (self.command, *ids, self.options)))
+
+
+WAIT_AGAIN = Resume()
+
+
+class Failure(BaseException):
+    """What every reported failure carries: a message, a hint and the ids that identify it.
+
+    `code` is the stable word of the JSON error form; `hint` is the next command to type.
+    """
+
+    exit_code = 1
+    code = "bug"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str = "",
+        prediction_id: str | None = None,
+        request_id: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code:
+            self.code = code
+        self.prediction_id = prediction_id
+        self.request_id = request_id
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CometrepError(Failure, Exception):
+    """A failure that ends a command with a message and an exit code of its own."""
+
+
+class UsageError(CometrepError):
+    """The command line or an input is wrong; nothing was sent."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class ConfigError(CometrepError):
+    """A setting or the API key is missing, unreadable or refused."""
+
+    exit_code = 3
+    code = "config"
+
+
+class PredictionFailed(CometrepError):
+    """The model ended with an error."""
+
+    exit_code = 4
+    code = "prediction_failed"
+
+
+class PredictionCanceled(CometrepError):
+    """The prediction was canceled, or aborted before it started."""
+
+    exit_code = 5
+    code = "prediction_canceled"
+
+
+class StillRunning(CometrepError):
+    """The deadline passed, or nobody asked to wait; the prediction runs on."""
+
+    exit_code = 6
+    code = "deadline"
+
+
+class Temporary(CometrepError):
+    """Network, 429 or 5xx after all retries; the same command is safe to run again.
+
+    `retry_after_seconds` is the pause the server asked for, None where it named none; `is_worth_repeating` is
+    false where the next attempt would end alike.
+    """
+
+    exit_code = 7
+    code = "network"
+    retry_after_seconds: float | None = None
+    is_worth_repeating = True
+
+
+class Refused(CometrepError):
+    """The API said no, or what answered is not the API."""
+
+    exit_code = 8
+    code = "bad_request"
+
+
+class Partial(CometrepError):
+    """Some of several predictions or files failed; its exit code is theirs where all failed alike."""
+
+    exit_code = 9
+    code = "partial"
+
+    def __init__(self, failures: Sequence[CometrepError], total: int) -> None:
+        super().__init__(f"{len(failures)} of {total} failed", hint="see the errors above, one by one")
+        self.failures = tuple(failures)
+        codes = {failure.exit_code for failure in failures}
+        if len(failures) == total and len(codes) == 1:
+            self.exit_code = codes.pop()
+
+
+class CreateUnknown(CometrepError):
+    """A create may have been accepted and billed, and no usable answer came back."""
+
+    exit_code = 10
+    code = "create_unknown"
+
+
+class OutputMissing(CometrepError):
+    """The output expired, was removed, or never was."""
+
+    exit_code = 11
+    code = "output_missing"
+
+
+class LocalFileError(CometrepError):
+    """A local path exists and differs, or cannot be written."""
+
+    exit_code = 12
+    code = "not_writable"
+
+
+class Stopped(Failure):
+    """A signal ended the command; raised by the signal handler, and no `except Exception` eats it."""
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        super().__init__(f"stopped by {name}", code="interrupted")
+        self.exit_code = exit_code
+
+
+class StdoutClosed(Failure):
+    """The reader of stdout went away, as `| head -1` does; nothing is reported."""
+
+    exit_code = 141
+    code = "stdout_closed"
+
+
+def combined(outcomes: Sequence[CometrepError | None]) -> CometrepError | None:
+    """Give the one error that several outcomes come to: none, the only one, or `Partial` with all that failed."""
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    if not failures or len(outcomes) == 1:
+        return failures[0] if failures else None
+    return Partial(failures, len(outcomes))

@@ -1,0 +1,120 @@
+"""Recognise a file's format from its first bytes."""
+
+import re
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """A file format: the extension cometrep writes, and its media type."""
+
+    extension: str
+    media_type: str
+
+
+_PREFIXES: tuple[tuple[bytes, Format], ...] = (
+    (b"\x89PNG\r\n\x1a\n", Format("png", "image/png")),
+    (b"\xff\xd8\xff", Format("jpg", "image/jpeg")),
+    (b"GIF87a", Format("gif", "image/gif")),
+    (b"GIF89a", Format("gif", "image/gif")),
+    (b"II*\x00", Format("tif", "image/tiff")),
+    (b"MM\x00*", Format("tif", "image/tiff")),
+    (b"\x00\x00\x01\x00", Format("ico", "image/x-icon")),
+    (b"8BPS", Format("psd", "image/vnd.adobe.photoshop")),
+    (b"%PDF-", Format("pdf", "application/pdf")),
+    (b"PK\x03\x04", Format("zip", "application/zip")),
+    (b"\x1f\x8b", Format("gz", "application/gzip")),
+    (b"OggS", Format("ogg", "audio/ogg")),
+    (b"fLaC", Format("flac", "audio/flac")),
+    (b"ID3", Format("mp3", "audio/mpeg")),
+    (b"\xff\xfb", Format("mp3", "audio/mpeg")),
+    (b"\xff\xf3", Format("mp3", "audio/mpeg")),
+    (b"\x1aE\xdf\xa3", Format("webm", "video/webm")),
+    (b"glTF", Format("glb", "model/gltf-binary")),
+)
+_RIFF = {
+    b"WEBP": Format("webp", "image/webp"),
+    b"WAVE": Format("wav", "audio/wav"),
+    b"AVI ": Format("avi", "video/x-msvideo"),
+}
+_BRANDS = {
+    b"avif": Format("avif", "image/avif"),
+    b"avis": Format("avif", "image/avif"),
+    b"heic": Format("heic", "image/heic"),
+    b"heix": Format("heic", "image/heic"),
+    b"mif1": Format("heic", "image/heic"),
+    b"qt  ": Format("mov", "video/quicktime"),
+    b"M4A ": Format("m4a", "audio/mp4"),
+}
+_MP4 = Format("mp4", "video/mp4")
+_BMP = Format("bmp", "image/bmp")
+_SVG = Format("svg", "image/svg+xml")
+# Atomic: comments in a row would else be parted in exponentially many ways.
+_HTML = rb"(?is)(?>\s*<!--.*?-->)*\s*<(?:!doctype\s+html|html|head|body)\b"
+_SVG_START = rb"(?s)(?>\s*<\?xml[^>]*\?>)?(?>\s*<!--.*?-->)*\s*(?:<!DOCTYPE\s+svg[^>]*>\s*)?<svg\b"
+_ZIP_CONTAINERS = frozenset({"docx", "xlsx", "pptx", "epub", "npz", "usdz", "apk", "jar", "3mf"})
+
+_GENERIC_TYPES = {
+    "": "bin",
+    "application/octet-stream": "bin",
+    "binary/octet-stream": "bin",
+    "text/plain": "txt",
+}
+
+SNIFF_BYTES = 4096
+"""How many first bytes `sniff` can make use of."""
+
+
+def sniff(head: bytes) -> Format | None:
+    """Name the format that a file's first bytes show, or None where they show none."""
+    for prefix, known in _PREFIXES:
+        if head.startswith(prefix):
+            return known
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
+        return _BMP
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], _MP4)
+    if re.match(_SVG_START, head[:SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf")):
+        return _SVG
+    return None
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Say whether first bytes are those of a web page, whatever its Content-Type says."""
+    return bool(re.match(_HTML, head[:SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf")))
+
+
+def looks_like_json(head: bytes) -> bool:
+    """Say whether first bytes are those of a JSON object or array."""
+    return head.lstrip()[:1] in (b"{", b"[")
+
+
+def extension_for(head: bytes, content_type: str, url_extension: str) -> str:
+    """Choose a file's extension: its first bytes, then its Content-Type, then its URL's own extension.
+
+    The URL's word wins where it is the more exact one: a zip that is an epub, plain text that is a csv.
+    """
+    known = sniff(head)
+    if known:
+        is_container = known.extension == "zip" and url_extension in _ZIP_CONTAINERS
+        return url_extension if is_container else known.extension
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type in _GENERIC_TYPES:
+        return url_extension or _GENERIC_TYPES[media_type]
+    for known in (*(known for _, known in _PREFIXES), *_RIFF.values(), *_BRANDS.values(), _MP4, _BMP, _SVG):
+        if known.media_type == media_type:
+            return known.extension
+    import mimetypes
+
+    return (mimetypes.guess_extension(media_type) or "").removeprefix(".") or url_extension or "bin"
+
+
+def media_type_for(head: bytes, name: str) -> str:
+    """Choose a local file's media type: its first bytes, then its name."""
+    known = sniff(head)
+    if known:
+        return known.media_type
+    import mimetypes
+
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

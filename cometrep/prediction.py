@@ -1,0 +1,485 @@
+"""The domain values: a prediction, its status, its output files, and the reference naming a model."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from cometrep import errors
+
+ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
+"""The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""
+
+STATUSES = ("starting", "processing", "succeeded", "failed", "canceled", "aborted")
+TERMINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "aborted"})
+
+# Replicate's OpenAPI names the six; the rest are what gateways and their task records say instead
+# (QuantumNous/new-api: model/task.go; apidoc.cometapi.com; cometapi-connect; hlee/flux2_mcp).
+_STATUS_WORDS = {
+    "starting": "starting",
+    "not_start": "starting",
+    "queued": "starting",
+    "submitted": "starting",
+    "pending": "starting",
+    "processing": "processing",
+    "in_progress": "processing",
+    "unknown": "processing",
+    "succeeded": "succeeded",
+    "success": "succeeded",
+    "succeed": "succeeded",
+    "completed": "succeeded",
+    "ready": "succeeded",
+    "failed": "failed",
+    "failure": "failed",
+    "canceled": "canceled",
+    "cancelled": "canceled",
+    "aborted": "aborted",
+}
+
+_MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_BACK = r"@(\d{1,6})"
+_URL = r"(?i)https?://[^\s<>\"\x00-\x1f\x7f-\x9f]+"
+_DATA_URI = r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,\s]*)*(?P<base64>;base64)?,"
+_PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
+_LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
+
+DEPTH_LIMIT = 100  # levels of JSON; far above any real one, far below what recursion survives
+
+
+def normalize_status(word: str) -> str:
+    """Give the word of `STATUSES` that a server's status word stands for, else the word itself."""
+    return _STATUS_WORDS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), word.strip())
+
+
+def parse_model(text: str) -> str:
+    """Check that a model is named `owner/name` and return it; raise UsageError that shows the form."""
+    if re.fullmatch(_MODEL, text):
+        return text
+    found = re.search(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:])
+    shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
+    raise errors.UsageError(
+        f"{text!r} is not a model: it is named OWNER/NAME, with no version and no address",
+        hint=f"name it as {shown}",
+        code="bad_model",
+    )
+
+
+class Reference(NamedTuple):
+    """What a user typed for a prediction: its id, or how many predictions back (1 is the last)."""
+
+    id: str = ""
+    back: int = 0
+
+
+def parse_reference(text: str) -> Reference:
+    """Read an id, a URL that ends in one, `@last` or `@N`; raise UsageError for anything else."""
+    if text == "@last":
+        return Reference(back=1)
+    if (found := re.fullmatch(_BACK, text)) and int(found.group(1)) > 0:
+        return Reference(back=int(found.group(1)))
+    if text.lower().startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(text).path.rstrip("/").split("/")
+        except ValueError:
+            parts = []
+        if len(parts) > 1 and parts[-2] in ("p", "predictions") and re.fullmatch(ID_PATTERN, parts[-1]):
+            return Reference(id=parts[-1])
+    elif re.fullmatch(ID_PATTERN, text):
+        return Reference(id=text)
+    raise errors.UsageError(
+        f"{text!r} is not a prediction id, nor a URL that ends in one, nor @last or @2",
+        hint="cometrep list shows the ids of this machine's predictions",
+        code="bad_id",
+    )
+
+
+class OutputFile(NamedTuple):
+    """One file that an output points at or holds: a URL, or content of its own.
+
+    `index` counts from 0 in the order of the output. Exactly one of `url`, `data_uri` and `content` is set.
+    """
+
+    index: int  # type: ignore[assignment]  # the word of the wire; a tuple has a method of that name
+    url: str = ""
+    data_uri: str = ""
+    content: bytes | None = None
+    extension: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the file comes from, short enough to print."""
+        return self.url or (shorten_data_uris(self.data_uri) if self.data_uri else "the reply itself")
+
+
+class SavedFile(NamedTuple):
+    """One output file on disk; `sha256` is the hex digest of its `size_bytes` bytes."""
+
+    path: str
+    index: int  # type: ignore[assignment]  # the word of the wire; a tuple has a method of that name
+    size_bytes: int
+    sha256: str
+    content_type: str = ""
+    url: str = ""
+
+    def at(self, path: str) -> "SavedFile":
+        """Give the same file under another writing of its path."""
+        return self._replace(path=path)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that JSON output and sidecars use."""
+        return {
+            "path": self.path,
+            "url": self.url,
+            "bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "content_type": self.content_type,
+            "index": self.index,
+        }
+
+
+class Request(NamedTuple):
+    """What a create sends: a model and its input."""
+
+    model: str
+    values: Mapping[str, Any]
+
+    @property
+    def asked_outputs(self) -> int:
+        """How many outputs it asks for; 1 where it does not say."""
+        asked = self.values.get("num_outputs")
+        return asked if isinstance(asked, int) and not isinstance(asked, bool) and 0 < asked < 1000 else 1
+
+
+class Prediction(NamedTuple):
+    """One run of a model on the server, as one reply showed it.
+
+    `status` is a word of `STATUSES` or the server's own unknown word; `progress` runs from 0 to 1;
+    times are the server's own ISO 8601 texts; `raw` is the mapping the reply held.
+    """
+
+    id: str
+    status: str
+    model: str = ""
+    input: Any = None
+    output: Any = None
+    error: Any = None
+    logs: str = ""
+    metrics: Mapping[str, Any] | None = None
+    progress: float | None = None
+    created_at: str = ""
+    started_at: str = ""
+    completed_at: str = ""
+    data_removed: bool = False
+    raw: Mapping[str, Any] = MappingProxyType({})
+
+    @classmethod
+    def from_json(cls, body: object, *, id: str = "") -> "Prediction":
+        """Read a reply, bare or wrapped in a gateway's task record; the only reader of the wire format.
+
+        `id` is the id asked for, where one was: it stays the prediction's id whatever the reply says.
+        The inner prediction decides if it has a status, else the outer word. The id of a create is taken
+        from the root, then `data.data.id`, then `data.task_id`, then `data.id` where that is a string (in
+        the gateway's record it is a row number). Raises ValueError where no prediction can be seen.
+
+        Sources: apidoc.cometapi.com/api/image/replicate/replicate-query (bare);
+        hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go (wrapped).
+        """
+        if not isinstance(body, Mapping):
+            raise ValueError(f"the reply is not an object but {type(body).__name__}")
+        outer = body.get("data")
+        outer = outer if isinstance(outer, Mapping) else {}
+        inner = outer.get("data")
+        inner = inner if isinstance(inner, Mapping) else {}
+        if is_nested_too_deeply(body):
+            raise ValueError(f"the reply is nested more than {DEPTH_LIMIT} levels deep")
+        ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"))
+        own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
+        deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
+        word = _word(deciding.get("status")) if deciding is not None else ""
+        if not word and (id or not own_id):
+            raise ValueError("the reply holds no prediction: neither a status nor an id")
+        status = normalize_status(word or "starting")
+        facts = body if deciding is body else inner or outer or body
+        error = facts.get("error")
+        reason = _word(outer.get("fail_reason"))
+        # In the gateway's record this field has at times held the result's URL, so it is no sign of failure.
+        if status == "failed" and not error and reason and not is_url(reason):
+            error = reason
+        logs = facts.get("logs")
+        logs = logs if isinstance(logs, str) else ""
+        metrics = facts.get("metrics")
+        return cls(
+            id=id or own_id,
+            status=status,
+            model=_word(facts.get("model")),
+            input=facts.get("input"),
+            output=facts.get("output"),
+            error=error,
+            logs=logs,
+            metrics=metrics if isinstance(metrics, Mapping) else None,
+            progress=_progress(status, logs, outer.get("progress")),
+            created_at=_word(facts.get("created_at")),
+            started_at=_word(facts.get("started_at")),
+            completed_at=_word(facts.get("completed_at")),
+            data_removed=facts.get("data_removed") is True,
+            raw=facts,
+        )
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether no further change is possible."""
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def error_text(self) -> str:
+        """The model's own error as one text, empty where it gave none."""
+        if isinstance(self.error, Mapping):
+            parts = [self.error.get(key) for key in ("code", "message", "detail", "title")]
+            text = ": ".join(_told(part) for part in parts if part)
+            return text or _told(self.error)
+        return _told(self.error)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long it ran, in seconds from create to end by the server's clock; None where it does not tell."""
+        times = [_moment(text) for text in (self.created_at, self.completed_at)]
+        if times[0] is not None and times[1] is not None and times[1] >= times[0]:
+            return times[1] - times[0]
+        for name in ("total_time", "predict_time"):
+            seconds = (self.metrics or {}).get(name)
+            if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < 1e7:
+                return float(seconds)
+        return None
+
+    def output_files(self) -> tuple[OutputFile, ...]:
+        """List every file of the output in order: URLs and data URIs anywhere in it, else text, else JSON.
+
+        Empty where the output holds nothing at all.
+        """
+        found = list(_file_strings(self.output))
+        if found:
+            return tuple(
+                OutputFile(index, data_uri=text) if _is_data_uri(text) else OutputFile(index, url=text)
+                for index, text in enumerate(found)
+            )
+        if not _has_other_values(self.output):
+            return ()
+        text = self.output_text()
+        if text is not None:
+            return (OutputFile(0, content=text.encode("utf-8", "backslashreplace"), extension="txt"),)
+        content = json.dumps(self.output, ensure_ascii=False, indent=2) + "\n"
+        return (OutputFile(0, content=content.encode("utf-8", "backslashreplace"), extension="json"),)
+
+    def output_text(self) -> str | None:
+        """Give the output as text where it is text: a string, or a model's stream of tokens."""
+        if isinstance(self.output, str):
+            return self.output
+        if isinstance(self.output, list) and self.output and all(isinstance(t, str) for t in self.output):
+            return "".join(self.output)
+        return None
+
+    def has_more_than_files(self) -> bool:
+        """Say whether the output holds text or numbers beside its files, which saving files would not keep."""
+        return any(True for _ in _file_strings(self.output)) and _has_other_values(self.output)
+
+    def as_json(self, files: Sequence[SavedFile] = ()) -> dict[str, Any]:
+        """Give the object of `--json`; `schema_version` 1, to which keys may be added but not renamed."""
+        shown: dict[str, Any] = {
+            "schema_version": 1,
+            "id": self.id,
+            "model": self.model,
+            "status": self.status,
+            "input": self.input,
+            "output": self.output,
+            "error": self.error,
+            "logs": self.logs,
+            "metrics": self.metrics,
+            "progress": self.progress,
+            "created_at": self.created_at or None,
+            "started_at": self.started_at or None,
+            "completed_at": self.completed_at or None,
+            "data_removed": self.data_removed,
+        }
+        if files:
+            shown["files"] = [file.as_json() for file in files]
+        return shown
+
+    def with_model(self, model: str) -> "Prediction":
+        """Fill in the model asked for: replies may leave it out, or name an internal one."""
+        return self._replace(model=model) if model else self
+
+    def with_output(self, output: Any) -> "Prediction":
+        """Give the same prediction with an output that was seen earlier."""
+        return self._replace(output=output)
+
+    def failure(self) -> errors.CometrepError | None:
+        """Give the error that a terminal status means, None for success; the one place that decides it."""
+        if self.status == "succeeded":
+            return None
+        reason = self.error_text or "the model gave no reason"
+        if self.status == "failed":
+            return errors.PredictionFailed(
+                f"prediction {self.id} failed: {reason}",
+                hint=self._failure_hint(reason),
+                prediction_id=self.id,
+            )
+        told = f": {self.error_text}" if self.error_text else ""
+        if self.status == "aborted":
+            return errors.PredictionCanceled(
+                f"prediction {self.id} was aborted before it started{told}",
+                hint="create it again; it was ended by its own deadline",
+                code="prediction_aborted",
+                prediction_id=self.id,
+            )
+        return errors.PredictionCanceled(
+            f"prediction {self.id} was canceled{told}",
+            hint="create it again if it is still wanted",
+            prediction_id=self.id,
+        )
+
+    def _failure_hint(self, reason: str) -> str:
+        lowered = reason.lower()
+        if "e005" in lowered or "flagged as sensitive" in lowered or "nsfw" in lowered:
+            return "the prompt or an image was flagged as sensitive: change it; the same input fails again"
+        if "out of memory" in lowered or "e1001" in lowered:
+            return "ask for fewer or smaller outputs"
+        if "(pa)" in lowered or "director" in lowered:
+            return "this kind of failure passes: run it again"
+        return f"cometrep status {self.id} --json shows the whole reply, with the model's logs"
+
+
+def is_url(text: str) -> bool:
+    """Say whether a whole string is one http or https URL."""
+    return re.fullmatch(_URL, text) is not None
+
+
+def _is_data_uri(text: str) -> bool:
+    found = re.match(_DATA_URI, text)
+    return bool(found and (found["type"] or found["base64"]))
+
+
+def decode_data_uri(uri: str) -> tuple[bytes, str]:
+    """Give a data URI's bytes and media type; raise ValueError where it is broken.
+
+    Source: RFC 2397.
+    """
+    import base64
+    from urllib.parse import unquote_to_bytes
+
+    found = re.match(_DATA_URI, uri)
+    if not found:
+        raise ValueError("not a data URI")
+    data = uri[found.end() :]
+    media_type = found["type"] or "text/plain"
+    if found["base64"]:
+        compact = re.sub(r"\s+", "", unquote_to_bytes(data).decode("ascii"))
+        compact += "=" * (-len(compact) % 4)
+        return base64.b64decode(compact, validate=True), media_type
+    return unquote_to_bytes(data), media_type
+
+
+def shorten_data_uris(value: Any) -> Any:
+    """Replace each data URI in a JSON value by its media type, SHA-256 and size, as the ledger keeps it."""
+    if isinstance(value, str):
+        if not _is_data_uri(value):
+            return value
+        import hashlib
+
+        try:
+            content, media_type = decode_data_uri(value)
+        except ValueError:
+            content, media_type = value.encode("utf-8", "backslashreplace"), "broken"
+        return f"data:{media_type};sha256={hashlib.sha256(content).hexdigest()};bytes={len(content)}"
+    if isinstance(value, Mapping):
+        return {key: shorten_data_uris(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shorten_data_uris(item) for item in value]
+    return value
+
+
+def data_uri_sizes(value: Any) -> Iterator[int]:
+    """Give how many bytes each data URI anywhere in a JSON value holds, without decoding any."""
+    for text in _file_strings(value):
+        if found := re.match(_DATA_URI, text):
+            length = len(text) - found.end()
+            yield length * 3 // 4 - text[-2:].count("=") if found["base64"] else length
+
+
+def is_nested_too_deeply(value: Any) -> bool:
+    """Say whether a JSON value is nested more than `DEPTH_LIMIT` levels deep."""
+    level = [value]
+    for _ in range(DEPTH_LIMIT):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (Mapping, list))
+            for child in (item.values() if isinstance(item, Mapping) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _moment(text: str) -> float | None:
+    """Read a time of the server, with up to nine fractional digits, as Unix seconds."""
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _word(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if value else ""
+
+
+def _file_strings(output: Any) -> Iterator[str]:
+    # A stack of its own: a reply may nest deeper than Python's recursion allows.
+    pending = [output]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            if is_url(value) or _is_data_uri(value):
+                yield value
+        elif isinstance(value, Mapping):
+            pending.extend(reversed(list(value.values())))
+        elif isinstance(value, list):
+            pending.extend(reversed(value))
+
+
+def _has_other_values(output: Any) -> bool:
+    pending = [output]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, str):
+            if value and not is_url(value) and not _is_data_uri(value):
+                return True
+        elif value is not None:
+            return True
+    return False
+
+
+def _progress(status: str, logs: str, outer_progress: object) -> float | None:
+    """Read progress from the last tqdm bar of the logs, else from the task record's own percentage."""
+    if status == "succeeded":
+        return 1.0
+    percents = re.findall(_PERCENT, logs[-_LOG_TAIL:])
+    if percents:
+        return min(int(percents[-1]), 100) / 100
+    if isinstance(outer_progress, str) and (found := re.fullmatch(r"\s*(\d{1,3})\s*%\s*", outer_progress)):
+        return min(int(found.group(1)), 100) / 100
+    return None

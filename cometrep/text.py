@@ -1,0 +1,72 @@
+"""Turn values into text that is safe to print and easy to read.
+
+Text that came from a server is made harmless here: no escape sequences, no bidirectional overrides, no CI commands.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+_UNSAFE = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+)  # Unicode's controls, formats, surrogates, unassigned
+
+
+def harmless(text: str, *, keeps_lines: bool = False) -> str:
+    """Make any text safe to print: control, format and surrogate characters become visible escapes.
+
+    Line breaks stay only with `keeps_lines`. What a CI runner would take for a command is broken up: `::` at the
+    start of a line and `##[` anywhere (actions/runner: src/Runner.Common/ActionCommand.cs), `##vso[` and the like
+    anywhere (microsoft/azure-pipelines-agent: src/Microsoft.VisualStudio.Services.Agent/Command.cs).
+    """
+    if text.isascii() and text.isprintable() and ":" not in text and "#" not in text:
+        return text
+    shown = "".join(
+        character if character in " \t" or (character == "\n" and keeps_lines) else _visible(character)
+        for character in text
+    )
+    shown = re.sub(r"##(?=\w*\[)", r"#\\x23", shown)
+    return re.sub(r"(?m)^([^\S\n]*):(?=:)", r"\1\\x3a", shown)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in _UNSAFE:
+        return character
+    number = ord(character)
+    if character in "\n\r":
+        return {"\n": "\\n", "\r": "\\r"}[character]
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def format_bytes(size: float) -> str:
+    """Write a size as people read it: `812 bytes`, `1.2 MB`."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
+def format_times(attempts: int) -> str:
+    """Write a number of attempts."""
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a span of time as people type it: `6.1s`, `45s`, `10m`, `1h30m`."""
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    parts = [(hours, "h"), (minutes, "m"), (rest if hours == 0 else 0, "s")]
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
+
+
+def ascii_json(value: Any) -> str:
+    """Write JSON in printable ASCII, which is harmless on every terminal and in every log, CI's too."""
+    return json.dumps(value).replace("\x7f", "\\u007f").replace("##[", "#\\u0023[")

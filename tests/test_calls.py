@@ -1,0 +1,141 @@
+"""Blocking calls in a few threads: answers come back, and a call that hangs holds up nobody."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from cometrep import errors
+from cometrep.calls import Calls
+
+PATIENCE_SECONDS = 30  # for what is due at once; only a failing test waits that long
+
+
+@pytest.fixture
+def held() -> Iterator[threading.Event]:
+    """An event that calls wait for; set when the test ends, so that no thread is left behind."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def answer_after(event: threading.Event, answer: str) -> str:
+    """Hang until an event is set, then answer."""
+    assert event.wait(PATIENCE_SECONDS)
+    return answer
+
+
+def fail(problem: BaseException) -> str:
+    """Raise."""
+    raise problem
+
+
+def test_answers_come_back_with_their_keys() -> None:
+    """Each call's answer comes back once, under its key."""
+    calls: Calls[int, str] = Calls(threads=3)
+    for number in range(50):
+        calls.submit(number, partial(str, number))
+    answers = [calls.next(PATIENCE_SECONDS) for _ in range(50)]
+    assert sorted(answer for answer in answers if answer) == [(n, str(n)) for n in range(50)]
+    assert calls.next(0) is None
+
+
+def test_none_comes_after_the_timeout(held: threading.Event) -> None:
+    """Where nothing is finished in time there is no answer, and the call goes on."""
+    calls: Calls[str, str] = Calls(threads=1)
+    calls.submit("slow", partial(answer_after, held, "done"))
+    assert calls.next(0.01) is None
+    held.set()
+    assert calls.next(PATIENCE_SECONDS) == ("slow", "done")
+
+
+def test_a_reported_failure_is_an_answer() -> None:
+    """A CometrepError comes back as it was raised; what it means is the caller's business."""
+    failure = errors.Temporary("try again")
+    calls: Calls[str, str] = Calls(threads=1)
+    calls.submit("one", partial(fail, failure))
+    assert calls.next(PATIENCE_SECONDS) == ("one", failure)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [ValueError("a bug"), errors.Stopped("Ctrl-C", 130), KeyboardInterrupt(), SystemExit(3)],
+    ids=["bug", "stopped", "interrupt", "exit"],
+)
+def test_any_other_exception_is_raised_in_the_callers_thread(problem: BaseException) -> None:
+    """A bug in a call is not swallowed by its thread, and the calls go on working."""
+    calls: Calls[str, str] = Calls(threads=1)
+    calls.submit("one", partial(fail, problem))
+    with pytest.raises(type(problem)) as raised:
+        calls.next(PATIENCE_SECONDS)
+    assert raised.value is problem
+    calls.submit("two", lambda: "fine")
+    assert calls.next(PATIENCE_SECONDS) == ("two", "fine")
+
+
+def test_a_hanging_call_does_not_block_others(held: threading.Event) -> None:
+    """While one call hangs, the others are answered by the threads that are left."""
+    calls: Calls[str, str] = Calls(threads=2)
+    calls.submit("hangs", partial(answer_after, held, "late"))
+    for number in range(5):
+        calls.submit(f"n{number}", lambda: "quick")
+        assert calls.next(PATIENCE_SECONDS) == (f"n{number}", "quick")
+    held.set()
+    assert calls.next(PATIENCE_SECONDS) == ("hangs", "late")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_never_more_calls_at_once_than_threads(threads: int, held: threading.Event) -> None:
+    """All threads work at once, and a further call waits until one of them is free."""
+    full = threading.Barrier(threads + 1)
+    lock = threading.Lock()
+    running, most = 0, 0
+
+    def call(meets: bool, answer: Callable[[], str]) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        if meets:
+            full.wait(PATIENCE_SECONDS)
+        text = answer()
+        with lock:
+            running -= 1
+        return text
+
+    calls: Calls[int, str] = Calls(threads=threads)
+    for number in range(threads * 3):
+        calls.submit(number, partial(call, number < threads, partial(answer_after, held, "done")))
+    full.wait(PATIENCE_SECONDS)
+    assert calls.next(0.01) is None
+    held.set()
+    answers = [calls.next(PATIENCE_SECONDS) for _ in range(threads * 3)]
+    assert sorted(key for key, _ in filter(None, answers)) == list(range(threads * 3))
+    assert most == threads
+
+
+def test_threads_are_used_again(held: threading.Event) -> None:
+    """Calls one after the other share a thread."""
+    used: list[str] = []
+    calls: Calls[int, None] = Calls(threads=4)
+    for number in range(10):
+        calls.submit(number, lambda: used.append(threading.current_thread().name))
+        assert calls.next(PATIENCE_SECONDS) == (number, None)
+    assert len(set(used)) == 1
+
+
+def test_threads_do_not_keep_the_process_alive(held: threading.Event) -> None:
+    """A call that hangs runs in a daemon thread, which the process does not wait for."""
+    told: list[bool] = []
+    begun = threading.Event()
+
+    def hang() -> str:
+        told.append(threading.current_thread().daemon)
+        begun.set()
+        return answer_after(held, "late")
+
+    calls: Calls[str, str] = Calls(threads=1)
+    calls.submit("one", hang)
+    assert begun.wait(PATIENCE_SECONDS)
+    assert told == [True]

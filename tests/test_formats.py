@@ -1,0 +1,183 @@
+"""File formats, told from first bytes and not from names."""
+
+import time
+
+import pytest
+
+from cometrep.formats import SNIFF_BYTES, extension_for, looks_like_html, looks_like_json, media_type_for, sniff
+
+HEADS = {
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "png", "image/png"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF", "jpg", "image/jpeg"),
+    "jpeg with exif": (b"\xff\xd8\xff\xe1", "jpg", "image/jpeg"),
+    "gif87": (b"GIF87a", "gif", "image/gif"),
+    "gif89": (b"GIF89a", "gif", "image/gif"),
+    "webp": (b"RIFF\x10\0\0\0WEBPVP8 ", "webp", "image/webp"),
+    "wav": (b"RIFF\x10\0\0\0WAVEfmt ", "wav", "audio/wav"),
+    "avi": (b"RIFF\x10\0\0\0AVI LIST", "avi", "video/x-msvideo"),
+    "tiff, little": (b"II*\0\x08\0\0\0", "tif", "image/tiff"),
+    "tiff, big": (b"MM\0*\0\0\0\x08", "tif", "image/tiff"),
+    "bmp": (b"BM\x36\0\0\0\0\0\0\0\x36\0", "bmp", "image/bmp"),
+    "ico": (b"\0\0\x01\0\x01\0", "ico", "image/x-icon"),
+    "psd": (b"8BPS\0\x01", "psd", "image/vnd.adobe.photoshop"),
+    "avif": (b"\0\0\0\x1cftypavif\0\0\0\0", "avif", "image/avif"),
+    "heic": (b"\0\0\0\x18ftypheic", "heic", "image/heic"),
+    "mp4": (b"\0\0\0\x20ftypisom\0\0\x02\0", "mp4", "video/mp4"),
+    "mov": (b"\0\0\0\x14ftypqt  ", "mov", "video/quicktime"),
+    "m4a": (b"\0\0\0\x14ftypM4A ", "m4a", "audio/mp4"),
+    "webm": (b"\x1aE\xdf\xa3\x01", "webm", "video/webm"),
+    "mp3 with tags": (b"ID3\x03", "mp3", "audio/mpeg"),
+    "mp3 frame": (b"\xff\xfb\x90", "mp3", "audio/mpeg"),
+    "ogg": (b"OggS\0", "ogg", "audio/ogg"),
+    "flac": (b"fLaC\0", "flac", "audio/flac"),
+    "pdf": (b"%PDF-1.7", "pdf", "application/pdf"),
+    "zip": (b"PK\x03\x04\x14", "zip", "application/zip"),
+    "gzip": (b"\x1f\x8b\x08", "gz", "application/gzip"),
+    "glb": (b"glTF\x02\0\0\0", "glb", "model/gltf-binary"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg", "image/svg+xml"),
+    "svg with everything before it": (
+        b"\xef\xbb\xbf \n<?xml version='1.0'?>\n<!-- a --><!-- b -->\n<!DOCTYPE svg PUBLIC 'x' 'y'>\n<svg>",
+        "svg",
+        "image/svg+xml",
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "extension", "media_type"), HEADS.values(), ids=HEADS.keys())
+def test_first_bytes_name_the_format(head: bytes, extension: str, media_type: str) -> None:
+    """Each format is known by its first bytes, and they outweigh any name or Content-Type."""
+    assert sniff(head) == (extension, media_type)
+    assert extension_for(head, "text/html; charset=utf-8", "exe") == extension
+    assert media_type_for(head, "x.txt") == media_type
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\x89PN",
+        b"RIFF",
+        b"RIFF\0\0\0\0NOPE",
+        b"BM is a word",
+        b"plain text",
+        b"<?xml version='1.0'?><a/>",
+        b"<svgx>",
+        b"<html><svg>",
+        b"ftyp",
+        b"\xff\xd8",
+    ],
+    ids=repr,
+)
+def test_other_bytes_name_no_format(head: bytes) -> None:
+    """Bytes that are cut off or only look alike name no format."""
+    assert sniff(head) is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "url_extension", "expected"),
+    [
+        ("image/png", "webp", "png"),
+        ("image/webp; charset=binary", "", "webp"),
+        (" IMAGE/JPEG ", "", "jpg"),
+        ("video/mp4", "", "mp4"),
+        ("image/svg+xml", "", "svg"),
+        ("application/octet-stream", "safetensors", "safetensors"),
+        ("binary/octet-stream", "", "bin"),
+        ("", "npy", "npy"),
+        ("", "", "bin"),
+        ("text/plain", "csv", "csv"),
+        ("text/plain; charset=utf-8", "", "txt"),
+        ("application/json", "", "json"),
+        ("application/x-nobody-knows", "abc", "abc"),
+        ("application/x-nobody-knows", "", "bin"),
+        ("nonsense", "", "bin"),
+    ],
+    ids=lambda value: repr(value),
+)
+def test_content_type_then_url_name_what_bytes_do_not(content_type: str, url_extension: str, expected: str) -> None:
+    """Without a known beginning the Content-Type decides, unless it says nothing; then the URL's own word."""
+    assert extension_for(b"no such magic", content_type, url_extension) == expected
+
+
+@pytest.mark.parametrize(
+    ("url_extension", "expected"), [("epub", "epub"), ("docx", "docx"), ("zip", "zip"), ("png", "zip"), ("", "zip")]
+)
+@pytest.mark.parametrize("content_type", ["application/zip", "application/octet-stream", ""])
+def test_a_zip_keeps_the_name_of_what_it_contains(content_type: str, url_extension: str, expected: str) -> None:
+    """A zip that is a book or a document keeps that extension, and no other."""
+    assert extension_for(b"PK\x03\x04", content_type, url_extension) == expected
+
+
+PAGES = {
+    "doctype": b"<!doctype html><html>",
+    "upper case": b"<!DOCTYPE HTML PUBLIC '-//W3C//DTD HTML 4.01//EN'>",
+    "html": b"<html lang=en>",
+    "head": b"<head><title>x",
+    "body": b"<body>",
+    "white space": b"\r\n\t <html>",
+    "BOM": b"\xef\xbb\xbf<html>",
+    "comments": b"<!-- Cloudflare --> <!-- -- > --><!---->\n<HTML>",
+}
+
+
+@pytest.mark.parametrize("head", PAGES.values(), ids=PAGES.keys())
+def test_a_web_page_is_known_by_its_first_bytes(head: bytes) -> None:
+    """A page is a page, whatever its Content-Type says."""
+    assert looks_like_html(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{}",
+        b"<htmlx>",
+        b"<svg>",
+        b"<p>hello",
+        b"html",
+        b"<!-- never ends <html>",
+        b"a <html>",
+        b"<!doctype svg>",
+    ],
+    ids=repr,
+)
+def test_other_bytes_are_no_web_page(head: bytes) -> None:
+    """Other markup, text and JSON are no page."""
+    assert not looks_like_html(head)
+
+
+@pytest.mark.parametrize("end", [b"", b"<", b"<!--", b"x"], ids=["nothing", "tag", "comment", "text"])
+def test_many_comments_are_read_quickly(end: bytes) -> None:
+    """A hostile row of comments costs no more than its length."""
+    head = b"<!---->" * (SNIFF_BYTES // 7) + end
+    began = time.process_time()
+    assert not looks_like_html(head)
+    assert sniff(head) is None
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [(b'{"a":1}', True), (b"\r\n [1]", True), (b"", False), (b'"text"', False), (b"\x89PNG", False), (b"7", False)],
+    ids=repr,
+)
+def test_json_is_known_by_its_first_byte(head: bytes, expected: bool) -> None:
+    """An object or an array looks like JSON; a lone number or text could be anything."""
+    assert looks_like_json(head) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jpg", "image/jpeg"),
+        ("A.PNG", "image/png"),
+        ("a.txt", "text/plain"),
+        ("a", "application/octet-stream"),
+        ("-", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+    ids=repr,
+)
+def test_a_local_file_without_known_bytes_goes_by_its_name(name: str, expected: str) -> None:
+    """The name decides where the bytes say nothing, and a name that says nothing gives the general type."""
+    assert media_type_for(b"no such magic", name) == expected

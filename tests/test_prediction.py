@@ -1,0 +1,925 @@
+"""The domain values: every public shape of a reply, an output, a status and a reference."""
+
+import base64
+import hashlib
+import json
+import string
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cometrep import errors
+from cometrep.prediction import (
+    DEPTH_LIMIT,
+    STATUSES,
+    TERMINAL_STATUSES,
+    OutputFile,
+    Prediction,
+    Reference,
+    Request,
+    SavedFile,
+    data_uri_sizes,
+    decode_data_uri,
+    is_nested_too_deeply,
+    is_url,
+    normalize_status,
+    parse_model,
+    parse_reference,
+    shorten_data_uris,
+)
+
+quick = settings(max_examples=150, deadline=None)
+
+URL = "https://replicate.delivery/xezq/out-0.webp"
+OTHER = "https://pbxt.replicate.delivery/out-1.png"
+PIXELS = b"\x89PNG\r\n\x1a\n not really"
+DATA_URI = "data:image/png;base64," + base64.b64encode(PIXELS).decode()
+
+LISTED = {"id": "p1", "model": "owner/name", "status": "succeeded", "output": [URL]}
+TASK_RECORD = {
+    "task_id": "t1",
+    "platform": "replicate",
+    "action": "generate",
+    "status": "IN_PROGRESS",
+    "fail_reason": "",
+    "submit_time": 0,
+    "start_time": 0,
+    "finish_time": 0,
+    "progress": "50%",
+    "data": {"id": "p1", "model": "owner/name", "status": "processing", "output": None},
+}
+
+
+def read(body: object, id: str = "") -> Prediction:
+    """Read a reply."""
+    return Prediction.from_json(body, id=id)
+
+
+def holding(output: Any, **rest: Any) -> Prediction:
+    """Make a succeeded prediction with an output."""
+    return read({"id": "p1", "status": "succeeded", "output": output, **rest})
+
+
+# Replies
+
+ENVELOPES: dict[str, tuple[object, tuple[Any, ...]]] = {
+    "bare": (LISTED, ("p1", "succeeded", "owner/name", [URL], 1.0)),
+    "wrapped": (
+        {"data": {"status": "SUCCESS", "progress": "100%", "data": {**LISTED, "logs": "done"}}},
+        ("p1", "succeeded", "owner/name", [URL], 1.0),
+    ),
+    "wrapped, full task record": (
+        {"code": "success", "message": "", "data": TASK_RECORD},
+        ("p1", "processing", "owner/name", None, 0.5),
+    ),
+    "wrapped, inner not there yet": (
+        {"data": {"status": "SUBMITTED", "progress": "0%", "data": None}},
+        ("", "starting", "", None, 0.0),
+    ),
+    "wrapped failure": (
+        {
+            "data": {
+                "status": "FAILURE",
+                "fail_reason": "out of luck",
+                "progress": "100%",
+                "data": {"status": "failed", "error": "no luck"},
+            }
+        },
+        ("", "failed", "", None, 1.0),
+    ),
+    "inner empty": ({"data": {"status": "QUEUED", "data": {}}}, ("", "starting", "", None, None)),
+    "inner without a status": (
+        {"data": {"status": "SUCCESS", "data": {"id": "p1", "output": URL}}},
+        ("p1", "succeeded", "", URL, 1.0),
+    ),
+    "inner behind the outer word": (
+        {"data": {"status": "SUCCESS", "data": {**LISTED, "status": "processing", "output": None}}},
+        ("p1", "processing", "owner/name", None, None),
+    ),
+    "inner ahead of the outer word": (
+        {"data": {"status": "IN_PROGRESS", "progress": "90%", "data": LISTED}},
+        ("p1", "succeeded", "owner/name", [URL], 1.0),
+    ),
+    "an envelope with a word of its own": (
+        {"status": "success", "data": TASK_RECORD},
+        ("p1", "processing", "owner/name", None, 0.5),
+    ),
+    "task record without an inner prediction": (
+        {"data": {"status": "SUCCESS", "output": URL, "model": "owner/name"}},
+        ("", "succeeded", "owner/name", URL, 1.0),
+    ),
+    "a bare reply with other data": (
+        {**LISTED, "data": {"note": "x"}},
+        ("p1", "succeeded", "owner/name", [URL], 1.0),
+    ),
+    "processing with output": (
+        {**LISTED, "status": "processing"},
+        ("p1", "processing", "owner/name", [URL], None),
+    ),
+    "create without an output key": ({"id": "p1", "status": "starting"}, ("p1", "starting", "", None, None)),
+    "create with nothing but an id": ({"id": "p1"}, ("p1", "starting", "", None, None)),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), ENVELOPES.values(), ids=ENVELOPES.keys())
+def test_each_public_reply_shape_is_read(body: object, expected: tuple[Any, ...]) -> None:
+    """Bare and wrapped replies give the same facts; the inner prediction decides where it has a status."""
+    seen = read(body)
+    assert (seen.id, seen.status, seen.model, seen.output, seen.progress) == expected
+
+
+def test_all_facts_of_a_reply_are_kept() -> None:
+    """Every documented field, odd ones included, reaches the value."""
+    seen = read(
+        {
+            **LISTED,
+            "version": "hidden",
+            "input": {"prompt": "cat"},
+            "logs": "Using seed: 7\r\n",
+            "metrics": {"image_count": 1, "predict_time": 0.5},
+            "created_at": "2026-03-12T08:00:00.123456789Z",
+            "started_at": "2026-03-12T08:00:01Z",
+            "completed_at": "2026-03-12T08:00:02Z",
+            "data_removed": True,
+            "webhook_completed": "x",
+        }
+    )
+    assert seen.input == {"prompt": "cat"}
+    assert seen.logs == "Using seed: 7\r\n"
+    assert seen.metrics == {"image_count": 1, "predict_time": 0.5}
+    assert (seen.created_at, seen.started_at) == ("2026-03-12T08:00:00.123456789Z", "2026-03-12T08:00:01Z")
+    assert (seen.completed_at, seen.data_removed) == ("2026-03-12T08:00:02Z", True)
+    assert seen.raw["webhook_completed"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("logs", None), ("logs", 7), ("metrics", []), ("model", None), ("created_at", 5), ("data_removed", "yes")],
+    ids=["null logs", "number logs", "list metrics", "null model", "number time", "text data_removed"],
+)
+def test_a_field_of_another_type_counts_as_absent(field: str, value: object) -> None:
+    """A field whose type is not the documented one is left out, and nothing else is lost."""
+    seen = read({**LISTED, field: value})
+    assert getattr(seen, field) == getattr(read({**LISTED, field: None}), field)
+    assert (seen.id, seen.output) == ("p1", [URL])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "text",
+        7,
+        {},
+        {"id": 5},
+        {"data": None},
+        {"data": [1]},
+        {"data": {"data": {}}},
+        {"error": {"message": "no"}},
+        {"code": "task_error", "message": "no", "data": None},
+        {"status": 200},
+        {"status": "  "},
+        {"id": "../../x"},
+    ],
+    ids=lambda body: json.dumps(body),
+)
+def test_a_reply_that_is_no_prediction_is_a_value_error(body: object) -> None:
+    """What has neither a status nor a usable id is refused."""
+    with pytest.raises(ValueError, match="the reply"):
+        read(body)
+
+
+def test_a_look_needs_a_status() -> None:
+    """Where the id is known already, a reply without a status tells nothing."""
+    with pytest.raises(ValueError, match="neither a status"):
+        read({"id": "p1"}, id="p1")
+
+
+IDS: dict[str, tuple[Mapping[str, Any], str]] = {
+    "root first": ({"id": "r", "data": {"id": "o", "task_id": "t", "data": {"id": "i"}}}, "r"),
+    "then the inner one": ({"data": {"id": "o", "task_id": "t", "data": {"id": "i"}}}, "i"),
+    "then the task's": ({"data": {"id": "o", "task_id": "t", "data": None}}, "t"),
+    "then the outer one where it is text": ({"data": {"id": "o"}}, "o"),
+    "never a row number": ({"data": {"id": 77, "status": "QUEUED"}}, ""),
+    "a row number beside a task id": ({"data": {"id": 77, "task_id": "t"}}, "t"),
+    "a number at the root": ({"id": 5, "data": {"task_id": "t"}}, "t"),
+    "a path": ({"id": "../../etc", "data": {"task_id": "t"}}, "t"),
+    "empty": ({"id": "", "data": {"task_id": "t"}}, "t"),
+    "with a line break": ({"id": "a\n", "data": {"task_id": "t"}}, "t"),
+    "not ASCII": ({"id": "idé", "data": {"task_id": "t"}}, "t"),
+    "too long": ({"id": "a" * 201, "data": {"task_id": "t"}}, "t"),
+    "as long as it may be": ({"id": "a" * 200, "data": {"task_id": "t"}}, "a" * 200),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), IDS.values(), ids=IDS.keys())
+def test_the_id_is_looked_for_on_four_levels(body: Mapping[str, Any], expected: str) -> None:
+    """A create's id is the root's, the inner prediction's, the task's, or the outer one; malformed ones never."""
+    assert read(body).id == expected
+
+
+def test_the_id_asked_for_stays() -> None:
+    """A look at one prediction gives that id, whatever id the reply names."""
+    assert read(LISTED, id="asked").id == "asked"
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "error"),
+    [
+        ({"status": "SUCCESS", "fail_reason": URL, "data": None}, "succeeded", ""),
+        ({"status": "FAILURE", "fail_reason": URL, "data": None}, "failed", ""),
+        ({"status": "FAILURE", "fail_reason": "no luck", "data": None}, "failed", "no luck"),
+        ({"status": "FAILURE", "fail_reason": "no luck", "data": {"status": "failed"}}, "failed", "no luck"),
+        ({"status": "FAILURE", "fail_reason": "x", "data": {"status": "failed", "error": "own"}}, "failed", "own"),
+        ({"status": "IN_PROGRESS", "fail_reason": "odd", "data": None}, "processing", ""),
+    ],
+    ids=["success with a URL", "failure with a URL", "failure", "inner silent", "inner error", "still running"],
+)
+def test_a_fail_reason_counts_only_for_a_failure_and_never_as_url(
+    task: Mapping[str, Any], status: str, error: str
+) -> None:
+    """The gateway's field has held result URLs, so only the text of a failed task is taken for an error."""
+    seen = read({"data": task})
+    assert (seen.status, seen.error_text) == (status, error)
+
+
+def nested(depth: int) -> object:
+    """Make lists in lists."""
+    value: object = "end"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_reply_nested_too_deeply_is_a_value_error() -> None:
+    """What recursion would not survive is refused in words, and what any real reply has is not."""
+    with pytest.raises(ValueError, match="nested more than 100 levels"):
+        read({**LISTED, "output": nested(50_000)})
+    deepest = read({**LISTED, "output": nested(DEPTH_LIMIT - 2)})
+    assert json.loads(json.dumps(deepest.as_json()))["output"] == deepest.output
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(99, False), (100, True)])
+def test_depth_counts_containers(depth: int, expected: bool) -> None:
+    """A value of a hundred levels is too deep, one of ninety-nine is not."""
+    assert is_nested_too_deeply(nested(depth)) is expected
+
+
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()))
+    | st.sampled_from([*STATUSES, "SUCCESS", "p1", URL, DATA_URI, "50%"])
+)
+_keys = st.sampled_from(
+    [
+        "id",
+        "status",
+        "data",
+        "output",
+        "error",
+        "logs",
+        "metrics",
+        "progress",
+        "task_id",
+        "fail_reason",
+        "input",
+        "model",
+        "data_removed",
+    ]
+)
+json_values = st.recursive(
+    _scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_keys | st.text(max_size=3), inner, max_size=8),
+    max_leaves=25,
+)
+
+
+@quick
+@given(json_values, st.sampled_from(["", "asked"]))
+def test_any_reply_gives_a_prediction_or_a_value_error(body: object, id: str) -> None:
+    """No JSON value breaks the reader, and whatever was read can be written and asked about."""
+    try:
+        seen = read(body, id)
+    except ValueError:
+        return
+    assert json.loads(json.dumps(seen.as_json()))["schema_version"] == 1
+    assert seen.status
+    assert not seen.is_terminal or seen.status == "succeeded" or seen.failure() is not None
+    for index, file in enumerate(seen.output_files()):
+        assert file.index == index
+        assert [bool(file.url), bool(file.data_uri), file.content is not None].count(True) == 1
+
+
+# Statuses
+
+WORDS = {
+    "starting": "starting",
+    "processing": "processing",
+    "queued": "starting",
+    "submitted": "starting",
+    "in_progress": "processing",
+    "not_start": "starting",
+    "unknown": "processing",
+    "pending": "starting",
+    "succeeded": "succeeded",
+    "success": "succeeded",
+    "completed": "succeeded",
+    "ready": "succeeded",
+    "succeed": "succeeded",
+    "failed": "failed",
+    "failure": "failed",
+    "canceled": "canceled",
+    "cancelled": "canceled",
+    "aborted": "aborted",
+}
+
+
+@pytest.mark.parametrize(("word", "status"), WORDS.items(), ids=WORDS.keys())
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"])
+def test_each_public_status_word_is_known(word: str, status: str, spelled: Any) -> None:
+    """Every word that a public source shows means one of the six, in any case."""
+    seen = read({"id": "p1", "status": f" {spelled(word)} "})
+    assert seen.status == status
+    assert seen.is_terminal is (status in ("succeeded", "failed", "canceled", "aborted"))
+
+
+@pytest.mark.parametrize("word", ["in-progress", "In Progress", "NOT-START"])
+def test_hyphen_and_space_count_as_underscore(word: str) -> None:
+    """A status word is known however its parts are joined."""
+    assert normalize_status(word) in STATUSES
+
+
+@pytest.mark.parametrize("word", ["warming_up", "MODERATED", "success!"])
+def test_an_unknown_status_is_kept_and_not_terminal(word: str) -> None:
+    """A word that nobody knows stays as the server wrote it, and the prediction counts as running."""
+    seen = read({"id": "p1", "status": f" {word} "})
+    assert seen.status == word
+    assert not seen.is_terminal
+    assert seen.as_json()["status"] == word
+
+
+def test_terminal_statuses_are_four_of_the_six() -> None:
+    """The six words and the four terminal ones are Replicate's."""
+    assert STATUSES == ("starting", "processing", "succeeded", "failed", "canceled", "aborted")
+    assert set(STATUSES) - TERMINAL_STATUSES == {"starting", "processing"}
+
+
+# Outputs
+
+OUTPUTS: dict[str, tuple[Any, list[str]]] = {
+    "string url": (URL, [URL]),
+    "list of url": ([URL, OTHER], [URL, OTHER]),
+    "the same url twice": ([URL, URL], [URL, URL]),
+    "list of list of url": ([[URL], [OTHER, URL]], [URL, OTHER, URL]),
+    "list of {image: url}": ([{"image": URL}, {"image": OTHER}], [URL, OTHER]),
+    "list of {file: url, text?}": ([{"file": URL, "text": "a cat"}, {"file": OTHER}], [URL, OTHER]),
+    "list of {caption, image}": ([{"caption": "a cat", "image": URL}], [URL]),
+    "object of urls": ({"video": URL, "zip": OTHER}, [URL, OTHER]),
+    "list of data URI": ([DATA_URI, DATA_URI], [DATA_URI, DATA_URI]),
+    "url and data URI": ([URL, DATA_URI], [URL, DATA_URI]),
+    "url among nulls": ([None, URL, ""], [URL]),
+    "plain http": ("http://127.0.0.1:8787/x.png", ["http://127.0.0.1:8787/x.png"]),
+    "upper-case scheme": ("HTTPS://REPLICATE.DELIVERY/X.PNG", ["HTTPS://REPLICATE.DELIVERY/X.PNG"]),
+    "blob store": (
+        "https://bflapistorage.blob.core.windows.net/public/a/sample.jpg?sig=a%2Fb&x=1",
+        ["https://bflapistorage.blob.core.windows.net/public/a/sample.jpg?sig=a%2Fb&x=1"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("output", "expected"), OUTPUTS.values(), ids=OUTPUTS.keys())
+def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str]) -> None:
+    """URLs and data URIs are found in every public output shape, in order, and numbered from 0."""
+    files = holding(output).output_files()
+    assert [file.url or file.data_uri for file in files] == expected
+    assert [file.index for file in files] == list(range(len(expected)))
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ("a story", "a story"),
+        (["Once", " upon", "", " a time"], "Once upon a time"),
+        (f"see {URL} there", f"see {URL} there"),
+        ("ftp://x/y", "ftp://x/y"),
+        ("data:,hello", "data:,hello"),
+        ("data: none", "data: none"),
+        ("https://two urls", "https://two urls"),
+        ("\ud800", "\\ud800"),
+    ],
+    ids=["text", "tokens", "url inside text", "ftp", "bare data", "word data", "space", "lone surrogate"],
+)
+def test_text_becomes_one_text_file(output: Any, text: str) -> None:
+    """A text, or a model's stream of tokens, is one file of text."""
+    assert holding(output).output_files() == (OutputFile(0, content=text.encode(), extension="txt"),)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [7, 0, False, {"score": 0.5}, [1, 2], ["a", 1], {"a": "text"}, {URL: "a key is no file"}],
+    ids=["number", "zero", "false", "object", "list", "mixed list", "object of text", "url as key"],
+)
+def test_other_json_becomes_one_json_file(output: Any) -> None:
+    """What is neither a file nor text is kept as JSON; a URL that is an object's key points at no file."""
+    (file,) = holding(output).output_files()
+    assert file.extension == "json"
+    assert file.content is not None
+    assert json.loads(file.content) == output
+
+
+@pytest.mark.parametrize(
+    "output",
+    [None, "", [], {}, [None], ["", ""], [[]], {"image": None}],
+    ids=["null", "empty text", "empty list", "empty object", "null file", "no tokens", "nested", "null in object"],
+)
+def test_an_output_that_holds_nothing_has_no_files(output: Any) -> None:
+    """Nulls and empty containers, which a failed upload leaves behind, are no files."""
+    assert holding(output).output_files() == ()
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ([{"caption": "a cat", "image": URL}], True),
+        ({"image": URL, "seed": 7}, True),
+        ({"image": URL, "nsfw": False}, True),
+        ([URL, None, ""], False),
+        ([URL, DATA_URI], False),
+        (["a", "b"], False),
+        ({"a": 1}, False),
+    ],
+    ids=["caption", "number", "boolean", "nulls", "files", "text alone", "json alone"],
+)
+def test_values_beside_files_are_noticed(output: Any, expected: bool) -> None:
+    """An output that holds more than its files says so, since saving the files alone would lose it."""
+    assert holding(output).has_more_than_files() is expected
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [("abc", "abc"), (["a", "b"], "ab"), ([], None), (["a", 1], None), (None, None), ({"a": "b"}, None)],
+    ids=["text", "tokens", "empty list", "mixed", "null", "object"],
+)
+def test_output_text(output: Any, text: str | None) -> None:
+    """Text is a string or a list of strings, and nothing else."""
+    assert holding(output).output_text() == text
+
+
+def test_ten_thousand_urls_in_one_output() -> None:
+    """A long output is walked once."""
+    urls = [f"https://replicate.delivery/{i}.webp" for i in range(10_000)]
+    assert [file.url for file in holding([urls]).output_files()] == urls
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (URL, True),
+        ("http://x", True),
+        ("https://", False),
+        (f"{URL}\n", False),
+        (f"{URL} ", False),
+        ('https://x/"y', False),
+        ("https://x/<y>", False),
+        ("https://x/\x1b[31m", False),
+        ("javascript:alert(1)", False),
+        ("file:///etc/passwd", False),
+        ("", False),
+    ],
+    ids=["https", "http", "no host", "newline", "space", "quote", "angle", "escape", "script", "file", "empty"],
+)
+def test_is_url(text: str, expected: bool) -> None:
+    """Only a whole http or https URL without white space or control characters is one."""
+    assert is_url(text) is expected
+
+
+def test_the_source_of_a_file_is_short_enough_to_print() -> None:
+    """A URL shows whole, a data URI by its digest, other content by where it stood."""
+    assert OutputFile(0, url=URL).source == URL
+    assert OutputFile(0, data_uri=DATA_URI).source == shorten_data_uris(DATA_URI)
+    assert OutputFile(0, content=b"x").source == "the reply itself"
+
+
+# Progress
+
+BAR = " 50%|█████     | 2/4 [00:00<00:00,  6.28it/s]"
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        ("", None),
+        ("Using seed: 7\ngenerated in 2.5 sec\n1 out of 2 images are safe", None),
+        ("100% sure | 50", None),
+        ("Using seed: 7\n  0%|          | 0/4 [00:00<?, ?it/s]", 0.0),
+        (f"  0%|          | 0/4\r 25%|██▌       | 1/4\r{BAR}", 0.5),
+        (f"  0%|   | 0/4\r\n{BAR}\r\n", 0.5),
+        (f"{BAR}\n100%|██████████| 4/4\nupscaling\n 10%|█         | 1/10", 0.1),
+        ("  7.5%|█", 0.07),
+        ("250%|██", 1.0),
+    ],
+    ids=["none", "no bar", "no tqdm", "zero", "carriage returns", "CRLF", "second bar", "fraction", "beyond"],
+)
+def test_progress_is_the_last_bar_of_the_logs(logs: str, expected: float | None) -> None:
+    """Progress comes from the last tqdm bar, with any line ends, and is None where there is none."""
+    assert read({"id": "p1", "status": "processing", "logs": logs}).progress == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("0%", 0.0),
+        (" 50 % ", 0.5),
+        ("100%", 1.0),
+        ("999%", 1.0),
+        ("half", None),
+        ("", None),
+        (50, None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_progress_of_a_task_record(word: object, expected: float | None) -> None:
+    """Where the logs show no bar the task record's own percentage is taken."""
+    assert read({"data": {"status": "IN_PROGRESS", "progress": word}}).progress == expected
+
+
+def test_the_logs_beat_the_task_record() -> None:
+    """A bar in the logs is newer than the percentage around it."""
+    task = {**TASK_RECORD, "data": {"id": "p1", "status": "processing", "logs": BAR}, "progress": "10%"}
+    assert read({"data": task}).progress == 0.5
+
+
+def test_success_is_all_of_the_progress() -> None:
+    """A succeeded prediction is at 1, even where the log stopped at 98 %."""
+    assert holding(URL, logs=" 98%|█████████▊| 49/50").progress == 1.0
+
+
+def test_ten_megabytes_of_logs_are_read_quickly() -> None:
+    """Only the end of the logs is searched, so that huge ones cost nothing at each look."""
+    logs = "  1%|          | 1/100\r" * 450_000
+    began = time.process_time()
+    for _ in range(50):
+        assert read({"id": "p1", "status": "processing", "logs": logs}).progress == 0.01
+    assert time.process_time() - began < 1
+
+
+# Data URIs
+
+
+@pytest.mark.parametrize(
+    ("uri", "content", "media_type"),
+    [
+        (DATA_URI, PIXELS, "image/png"),
+        ("data:image/png;base64,aGVsbG8", b"hello", "image/png"),
+        ("data:image/png;base64,aGVs\nbG8%3D", b"hello", "image/png"),
+        ("data:text/plain;charset=utf-8;base64,aGVsbG8=", b"hello", "text/plain"),
+        ("DATA:IMAGE/PNG;BASE64,aGVsbG8=", b"hello", "IMAGE/PNG"),
+        ("data:;base64,aGVsbG8=", b"hello", "text/plain"),
+        ("data:image/svg+xml,%3Csvg%2F%3E", b"<svg/>", "image/svg+xml"),
+        ("data:text/plain,", b"", "text/plain"),
+        ("data:,hello", b"hello", "text/plain"),
+    ],
+    ids=["png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"],
+)
+def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> None:
+    """RFC 2397 data URIs give their bytes and media type."""
+    assert decode_data_uri(uri) == (content, media_type)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        URL,
+        "data:",
+        "data:image/png;base64",
+        "data:image/png;base64,ä",
+        "data:image/png;base64,a!b=",
+        "data:image/png;base64,aaaaa",
+        "data:text/plain,\ud800",
+    ],
+    ids=["empty", "url", "no comma", "no comma after base64", "not ASCII", "not base64", "length", "surrogate"],
+)
+def test_a_broken_data_uri_is_a_value_error(uri: str) -> None:
+    """What is no data URI, or holds no base64, is refused."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the standard library
+        decode_data_uri(uri)
+
+
+def test_data_uris_are_shortened_to_the_digest_of_their_bytes() -> None:
+    """Each data URI of a JSON value gives way to the media type, SHA-256 and size of what it holds."""
+    digest = hashlib.sha256(PIXELS).hexdigest()
+    shortened = f"data:image/png;sha256={digest};bytes={len(PIXELS)}"
+    value = {"prompt": "cat", "images": [DATA_URI, URL, ("x", DATA_URI)], "seed": 7, "deep": {"mask": DATA_URI}}
+    assert shorten_data_uris(value) == {
+        "prompt": "cat",
+        "images": [shortened, URL, ["x", shortened]],
+        "seed": 7,
+        "deep": {"mask": shortened},
+    }
+    assert shorten_data_uris(shortened) == shortened
+
+
+def test_a_broken_data_uri_is_shortened_too() -> None:
+    """One that cannot be decoded is replaced by the digest of its text."""
+    uri = "data:image/png;base64,!!!\ud800"
+    digest = hashlib.sha256(b"data:image/png;base64,!!!\\ud800").hexdigest()
+    assert shorten_data_uris(uri) == f"data:broken;sha256={digest};bytes=31"
+
+
+@quick
+@given(st.binary(max_size=200), st.sampled_from(["image/png", "application/octet-stream", "image/svg+xml"]))
+def test_any_bytes_survive_a_data_uri(content: bytes, media_type: str) -> None:
+    """Bytes made into a data URI are decoded to themselves, and counted without decoding."""
+    uri = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    assert decode_data_uri(uri) == (content, media_type)
+    assert list(data_uri_sizes({"a": [uri]})) == [len(content)]
+
+
+@quick
+@given(json_values)
+def test_any_value_can_be_shortened(value: object) -> None:
+    """Shortening keeps the shape of a value, and leaves no data URI in it."""
+    shortened = shorten_data_uris(value)
+    assert list(data_uri_sizes(shortened)) == []
+    assert json.dumps(shorten_data_uris(shortened)) == json.dumps(shortened)
+    assert is_nested_too_deeply(shortened) is is_nested_too_deeply(value)
+
+
+# Failures
+
+FAILED_PREDICTIONS: dict[str, tuple[Any, str, str]] = {
+    "failed prediction": (
+        "The input or output was flagged as sensitive. Please try again with different inputs. (E005)",
+        "flagged as sensitive",
+        "change it",
+    ),
+    "failed prediction without message": (None, "the model gave no reason", "cometrep status p1 --json"),
+    "an object": ({"code": "E1001", "message": "CUDA ran out"}, "E1001: CUDA ran out", "fewer or smaller"),
+    "an object with detail": ({"detail": [{"msg": "bad"}]}, '[{"msg": "bad"}]', "cometrep status p1 --json"),
+    "another object": ({"why": "x"}, '{"why": "x"}', "cometrep status p1 --json"),
+    "an empty object": ({}, "the model gave no reason", "cometrep status p1 --json"),
+    "an empty text": ("  ", "the model gave no reason", "cometrep status p1 --json"),
+    "a list": (["a", "b"], '["a", "b"]', "cometrep status p1 --json"),
+    "interrupted": ("Prediction interrupted; please retry (code: PA) (PA)", "interrupted", "run it again"),
+    "nsfw": ("NSFW content detected in all images", "NSFW", "change it"),
+    "director": ("Director: unexpected error handling prediction (E6716)", "E6716", "run it again"),
+}
+
+
+@pytest.mark.parametrize(("error", "shown", "hinted"), FAILED_PREDICTIONS.values(), ids=FAILED_PREDICTIONS.keys())
+def test_a_failed_prediction_tells_its_error(error: Any, shown: str, hinted: str) -> None:
+    """A failure names the prediction and the model's own words in every form, and hints at what helps."""
+    failure = read({"id": "p1", "status": "failed", "error": error, "output": None}).failure()
+    assert isinstance(failure, errors.PredictionFailed)
+    assert failure.message.startswith("prediction p1 failed: ")
+    assert shown in failure.message
+    assert hinted in failure.hint
+    assert failure.prediction_id == "p1"
+
+
+@pytest.mark.parametrize("error", [None, "why", {"message": "why"}], ids=["null", "text", "object"])
+@pytest.mark.parametrize(
+    ("status", "kind", "code", "exit_code"),
+    [
+        ("succeeded", type(None), None, None),
+        ("failed", errors.PredictionFailed, "prediction_failed", 4),
+        ("canceled", errors.PredictionCanceled, "prediction_canceled", 5),
+        ("aborted", errors.PredictionCanceled, "prediction_aborted", 5),
+    ],
+    ids=["succeeded", "failed", "canceled", "aborted"],
+)
+def test_each_terminal_status_has_its_failure(
+    status: str, kind: type, code: str | None, exit_code: int | None, error: Any
+) -> None:
+    """Success is no failure; each other end has its code and exit code, and tells a reason where there is one."""
+    failure = read({"id": "p1", "status": status, "error": error}).failure()
+    assert type(failure) is kind
+    assert getattr(failure, "code", None) == code
+    assert getattr(failure, "exit_code", None) == exit_code
+    assert failure is None or ("why" in failure.message) is (error is not None)
+
+
+# JSON and small changes
+
+
+def test_the_json_form_has_its_documented_keys() -> None:
+    """`--json` shows schema_version 1 and every documented key; times that are not known are null."""
+    saved = SavedFile("a.webp", 0, 3, "ab", "image/webp", URL)
+    shown = holding([URL], model="owner/name", created_at="2026-03-12T08:00:00Z").as_json([saved])
+    assert list(shown)[:14] == [
+        "schema_version",
+        "id",
+        "model",
+        "status",
+        "input",
+        "output",
+        "error",
+        "logs",
+        "metrics",
+        "progress",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "data_removed",
+    ]
+    assert (shown["schema_version"], shown["created_at"], shown["completed_at"]) == (
+        1,
+        "2026-03-12T08:00:00Z",
+        None,
+    )
+    assert shown["files"] == [
+        {"path": "a.webp", "url": URL, "bytes": 3, "sha256": "ab", "content_type": "image/webp", "index": 0}
+    ]
+
+
+def test_files_stand_in_the_json_only_where_some_were_saved() -> None:
+    """Without saved files there is no `files` key."""
+    assert "files" not in holding([URL]).as_json()
+
+
+def test_the_model_asked_for_replaces_the_one_of_the_reply() -> None:
+    """Replies name internal models, so the one asked for is kept, where it is known."""
+    seen = read({**LISTED, "model": "internal/thing"})
+    assert seen.with_model("owner/name").model == "owner/name"
+    assert seen.with_model("").model == "internal/thing"
+
+
+def test_an_output_seen_earlier_can_be_put_back() -> None:
+    """A prediction whose data was removed takes the output that was seen before, and nothing else changes."""
+    removed = holding(None, data_removed=True)
+    assert removed.with_output([URL]).output_files() == (OutputFile(0, url=URL),)
+    assert removed.with_output([URL]).with_output(None) == removed
+
+
+def test_a_saved_file_may_be_written_under_another_path() -> None:
+    """Only the way a path is written changes."""
+    saved = SavedFile("/out/a.webp", 0, 3, "ab", "image/webp", URL)
+    assert saved.at("a.webp") == SavedFile("a.webp", 0, 3, "ab", "image/webp", URL)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(4, 4), (1, 1), (None, 1), (0, 1), (-1, 1), (True, 1), ("3", 1), (2.5, 1), (10**30, 1)],
+    ids=repr,
+)
+def test_how_many_outputs_a_request_asks_for(asked: object, expected: int) -> None:
+    """`num_outputs` counts where it is a number that makes sense."""
+    assert Request("owner/name", {"num_outputs": asked}).asked_outputs == expected
+    assert Request("owner/name", {}).asked_outputs == 1
+
+
+# Models and references
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "black-forest-labs/flux-schnell",
+        "stability-ai/stable-diffusion-3.5-medium",
+        "a/b",
+        "A_1/b.c_d-e",
+        "a" * 100 + "/" + "b" * 100,
+    ],
+    ids=["flux", "version in the name", "short", "all characters", "longest"],
+)
+def test_a_model_is_owner_and_name(text: str) -> None:
+    """OWNER/NAME is taken as it stands."""
+    assert parse_model(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", "black-forest-labs/flux-schnell"),
+        ("flux-schnell", "black-forest-labs/flux-schnell"),
+        ("owner/name:5c7d5dc6", "owner/name"),
+        ("owner/name/", "owner/name"),
+        ("https://replicate.com/owner/name", "owner/name"),
+        ("replicate.com/owner/name/", "owner/name"),
+        ("owner/name\n", "owner/name"),
+        ("owner//name", "black-forest-labs/flux-schnell"),
+        ("/name", "black-forest-labs/flux-schnell"),
+        ("owner/", "black-forest-labs/flux-schnell"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("a/..", "black-forest-labs/flux-schnell"),
+        ("owner/na me", "black-forest-labs/flux-schnell"),
+        ("owner/name?x=1", "black-forest-labs/flux-schnell"),
+        ("owner/name%2F..", "black-forest-labs/flux-schnell"),
+        ("öwner/name", "wner/name"),
+        ("owner/\x1b[31mname", "black-forest-labs/flux-schnell"),
+        ("a" * 101 + "/b", "black-forest-labs/flux-schnell"),
+    ],
+    ids=repr,
+)
+def test_anything_else_is_no_model(text: str, shown: str) -> None:
+    """Another form is a usage error that shows the right one, made of what was typed where possible."""
+    with pytest.raises(errors.UsageError, match="OWNER/NAME") as raised:
+        parse_model(text)
+    assert raised.value.hint == f"name it as {shown}"
+    assert raised.value.code == "bad_model"
+
+
+def test_a_very_long_model_is_refused_at_once() -> None:
+    """The search for what was meant does not grow with what was typed."""
+    began = time.process_time()
+    with pytest.raises(errors.UsageError):
+        parse_model("a" * 120_000)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rrr4z55ocneqzikepnug6xezpe", Reference(id="rrr4z55ocneqzikepnug6xezpe")),
+        ("A-b_9", Reference(id="A-b_9")),
+        ("a" * 200, Reference(id="a" * 200)),
+        ("@last", Reference(back=1)),
+        ("@1", Reference(back=1)),
+        ("@2", Reference(back=2)),
+        ("@999999", Reference(back=999_999)),
+        ("https://replicate.com/p/abc", Reference(id="abc")),
+        ("https://replicate.com/p/abc/", Reference(id="abc")),
+        ("HTTPS://replicate.com/p/abc?x=1#y", Reference(id="abc")),
+        ("https://api.cometapi.com/replicate/v1/predictions/abc", Reference(id="abc")),
+        ("http://127.0.0.1:8787/replicate/v1/predictions/abc", Reference(id="abc")),
+    ],
+    ids=["id", "all characters", "longest", "last", "one", "two", "far", "page", "slash", "query", "api", "local"],
+)
+def test_a_reference_is_an_id_a_url_or_a_step_back(text: str, expected: Reference) -> None:
+    """An id, a URL that ends in one, @last and @N are what a user may type."""
+    assert parse_reference(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "@",
+        "@0",
+        "@-1",
+        "@first",
+        "@Last",
+        "@1234567",
+        "a b",
+        "a\n",
+        "../x",
+        "a/b",
+        "idé",
+        "a" * 201,
+        "\x1b[31m",
+        "https://replicate.com/owner/name",
+        "https://replicate.com/p/",
+        "https://replicate.com/p/a.b",
+        "https://x/predictions/abc/cancel",
+        "https://x/predictions/%2e%2e",
+        "https://[::1/p/abc",
+        "ftp://x/p/abc",
+        "https://abc",
+    ],
+    ids=repr,
+)
+def test_anything_else_is_no_reference(text: str) -> None:
+    """Another form is a usage error that shows what was typed and names the forms there are."""
+    with pytest.raises(errors.UsageError, match="@last or @2") as raised:
+        parse_reference(text)
+    assert repr(text) in raised.value.message
+    assert raised.value.code == "bad_id"
+
+
+_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_")
+
+
+@quick
+@given(st.text(st.characters(exclude_categories=()), max_size=40))
+def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
+    """Whatever is typed gives an id that is safe in a path and a URL, or a step back, or a usage error."""
+    try:
+        found = parse_reference(text)
+    except errors.UsageError:
+        return
+    assert found.back > 0 or (found.id and _ID_CHARACTERS.issuperset(found.id))
+
+
+@quick
+@given(st.text(st.sampled_from("aZ9._-/\\:%? \n\x1b\u00e9\u202e"), max_size=12))
+def test_any_text_is_a_model_or_a_usage_error(text: str) -> None:
+    """Whatever is typed gives a model that is safe in a path and a URL, or a usage error."""
+    try:
+        owner, slash, name = parse_model(text).partition("/")
+    except errors.UsageError:
+        return
+    assert slash
+    assert (_ID_CHARACTERS | {"."}).issuperset(owner + name)
+    assert not (owner + "/" + name).startswith((".", "-"))
+    assert name[0] not in ".-_"
