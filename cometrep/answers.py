@@ -1,0 +1,83 @@
+"""Read what an HTTP answer says: its JSON, its error in every public form, its request id."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cometrep import formats
+
+_REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
+_TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
+_TITLE_WITHIN = 20_000  # characters; a page's head comes first
+_MESSAGE_LIMIT = 2000  # characters
+_REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
+
+
+class Answer:
+    """One answer, read: status, headers, body as JSON where it is JSON, and the error it tells of."""
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], content: bytes, *, is_cut_short: bool = False
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.is_cut_short = is_cut_short
+        self.text = content.decode("utf-8-sig", "replace")
+        media_type = headers.get("Content-Type", "").lower()
+        self.is_html = formats.looks_like_html(content) or (
+            "html" in media_type and not formats.looks_like_json(content)
+        )
+        self.body: Any = None if self.is_html or is_cut_short else _decoded(self.text)
+        self.message, self.code = _told_by(self.body, "" if self.is_html else self.text)
+        header = next((h for name in _REQUEST_ID_HEADERS if (h := headers.get(name))), "")
+        told = re.search(_REQUEST_ID_TEXT, self.message)
+        self.request_id = header[:200] or (told.group(1) if told else "")
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether the answer sends the client elsewhere."""
+        return 300 <= self.status < 400
+
+    @property
+    def title(self) -> str:
+        """The title of a web page."""
+        found = re.search(_TITLE, self.text[:_TITLE_WITHIN])
+        return " ".join(found.group(1).split())[:100] if found else ""
+
+
+def _told_by(body: Any, text: str) -> tuple[str, str]:
+    """Read an error's message and code in every form that public sources show.
+
+    `{error: {message, code}}` (apidoc.cometapi.com), `{error: "…"}` and `{code, message, data}` (gateway family),
+    `{title, detail, status}` and `{detail}` (Replicate), plain text.
+    """
+    if not isinstance(body, Mapping):
+        plain = " ".join(text.split())
+        return (plain[:500], "") if body is None else ("", "")
+    error = body.get("error")
+    source = error if isinstance(error, Mapping) else body
+    code = source.get("code")
+    code = code if isinstance(code, str) else ""
+    if isinstance(error, str):
+        return error.strip()[:_MESSAGE_LIMIT], code
+    parts = [source.get(name) for name in ("title", "message", "detail")]
+    told = [part if isinstance(part, str) else json.dumps(part) for part in parts if part]
+    message = ": ".join(dict.fromkeys(part.strip() for part in told))
+    if code and code != "success" and code not in message:
+        message = f"{message} [{code}]" if message else code
+    return message[:_MESSAGE_LIMIT], code
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(text: str) -> float | None:
+    # Python reads 1e999 as infinity, which no JSON can say again.
+    number = float(text)
+    return number if math.isfinite(number) else None

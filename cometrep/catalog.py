@@ -1,0 +1,242 @@
+"""What is known of each model's inputs: hints for typing, help and completion, never a gate.
+
+`catalog.json` holds facts read from public schemas, each with its source; the models drift, so an unknown model
+or input passes with a warning at most.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class KnownInput(NamedTuple):
+    """What public sources say of one input: its JSON kind, default, range or choices."""
+
+    name: str
+    kind: str
+    about: str
+    is_required: bool = False
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    multiple_of: int | None = None
+    max_items: int | None = None
+    is_image: bool = False
+    note: str = ""
+
+    @property
+    def shown_default(self) -> str:
+        """The default as it is typed; `required` where there must be a value."""
+        if self.is_required:
+            return "required"
+        if self.default is None or self.default == "":
+            return "-"
+        return self.default if isinstance(self.default, str) else json.dumps(self.default)
+
+    @property
+    def takes(self) -> str:
+        """The range, the choices or the limit, in words."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.minimum is not None or self.maximum is not None:
+            low = "" if self.minimum is None else f"{self.minimum:g}"
+            high = "" if self.maximum is None else f"{self.maximum:g}"
+            return f"{low}..{high}" + (f", multiples of {self.multiple_of}" if self.multiple_of else "")
+        if self.max_items:
+            return f"up to {self.max_items} pictures"
+        return {"boolean": "true, false"}.get(self.kind, "a picture" if self.is_image else "-")
+
+    def doubt(self, value: Any) -> str:
+        """Say what about a value does not fit, empty where it fits."""
+        shown = json.dumps(value, ensure_ascii=False)
+        shown = shown if len(shown) <= 60 else shown[:57] + "…"
+        if not _is_kind(value, self.kind):
+            return f"{self.name} is {self.kind}, not {shown}"
+        if self.choices and value not in self.choices:
+            near = closest(str(value), self.choices)
+            meant = f"; did you mean {near}?" if near else ""
+            return f"{self.name} is one of {', '.join(self.choices)}, not {shown}{meant}"
+        if self.kind in ("integer", "number"):
+            if self.minimum is not None and value < self.minimum:
+                return f"{self.name} is at least {self.minimum:g}, not {shown}"
+            if self.maximum is not None and value > self.maximum:
+                return f"{self.name} is at most {self.maximum:g}, not {shown}"
+            if self.multiple_of and value % self.multiple_of:
+                return f"{self.name} is a multiple of {self.multiple_of}, not {shown}"
+        if self.max_items is not None and isinstance(value, list) and len(value) > self.max_items:
+            return f"{self.name} takes at most {self.max_items} values, not {len(value)}"
+        for picture in (value if isinstance(value, list) else [value]) if self.is_image else ():
+            if isinstance(picture, str) and not picture.startswith(("http://", "https://", "data:")):
+                return f"{self.name} takes a picture: write {self.name}@{picture[:60]} to send a file"
+        return ""
+
+
+class KnownModel(NamedTuple):
+    """What public sources say of one model."""
+
+    name: str
+    about: str
+    makes_list: bool
+    max_output_files: int | None
+    inputs: Mapping[str, KnownInput]
+    routed: tuple[str, ...]
+    source: tuple[str, ...]
+
+    def doubts(self, values: Mapping[str, Any]) -> list[str]:
+        """List what in an input mapping the catalog does not know or expects otherwise."""
+        found = []
+        for name, value in values.items():
+            known = self.inputs.get(name)
+            if known is None:
+                near = closest(name, tuple(self.inputs))
+                meant = f"; did you mean {near}?" if near else ""
+                found.append(f"{self.name} has no known input {name!r}{meant}")
+            elif doubt := known.doubt(value):
+                found.append(doubt)
+        found += [
+            f"{self.name} needs {name}"
+            for name, known in self.inputs.items()
+            if known.is_required and name not in values
+        ]
+        return found
+
+    @property
+    def output(self) -> str:
+        """What the model makes, in words."""
+        if not self.makes_list:
+            return "one picture"
+        return f"up to {self.max_output_files} pictures" if self.max_output_files else "a list of pictures"
+
+    def inputs_in_order(self) -> list[KnownInput]:
+        """List the inputs, required ones first."""
+        return sorted(self.inputs.values(), key=lambda known: not known.is_required)
+
+    def example(self) -> str:
+        """Give a command line that is ready to be changed and run."""
+        words = ["prompt='A paper boat on calm water'"] if "prompt" in self.inputs else []
+        words += [f"{name}@photo.png" for name in self.image_inputs()[:1] if self.inputs[name].is_required]
+        words += [f"{name}={known.choices[1]}" for name, known in self.inputs.items() if len(known.choices) > 2][:1]
+        return f"cometrep run {self.name} {' '.join(words)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the object of `models --json`."""
+        return {
+            "schema_version": 1,
+            "model": self.name,
+            "about": self.about,
+            "output": "list" if self.makes_list else "one",
+            "max_output_files": self.max_output_files,
+            "image_inputs": list(self.image_inputs()),
+            "routed_by_cometapi": list(self.routed),
+            "source": list(self.source),
+            "inputs": {
+                known.name: {
+                    "type": known.kind,
+                    "about": known.about,
+                    "required": known.is_required,
+                    "default": known.default,
+                    "minimum": known.minimum,
+                    "maximum": known.maximum,
+                    "choices": list(known.choices) or None,
+                    "multiple_of": known.multiple_of,
+                    "max_items": known.max_items,
+                    "image": known.is_image,
+                    "note": known.note or None,
+                }
+                for known in self.inputs_in_order()
+            },
+        }
+
+    def image_inputs(self) -> tuple[str, ...]:
+        """Name the inputs that take a picture."""
+        return tuple(name for name, known in self.inputs.items() if known.is_image)
+
+
+def names() -> tuple[str, ...]:
+    """List the names of the known models."""
+    return tuple(_facts())
+
+
+def find(name: str) -> KnownModel | None:
+    """Look a model up by its `owner/name`, or None where the catalog does not know it."""
+    facts = _facts().get(name)
+    if facts is None:
+        return None
+    return KnownModel(
+        name=name,
+        about=facts["about"],
+        makes_list=facts["output"] == "list",
+        max_output_files=facts.get("max_output_files"),
+        inputs={key: _known_input(key, entry) for key, entry in facts["inputs"].items()},
+        routed=tuple(facts["routed"]),
+        source=tuple(facts["source"]),
+    )
+
+
+def kind_of(model: str, key: str) -> str:
+    """Name the JSON kind of a model's input, empty where the catalog does not know it."""
+    facts = _facts().get(model)
+    return facts["inputs"].get(key, {}).get("kind", "") if facts else ""
+
+
+def doubts(model: str, values: Mapping[str, Any]) -> list[str]:
+    """List what is doubtful about a model and its input mapping."""
+    known = find(model)
+    if known:
+        return known.doubts(values)
+    near = closest(model, names())
+    meant = f"did you mean {near}?" if near else "its inputs cannot be checked"
+    return [f"the catalog does not know {model}; {meant}"]
+
+
+def closest_few(name: str) -> list[str]:
+    """Give the known models nearest to a mistyped name, by the whole of it or by its last part."""
+    from difflib import get_close_matches
+
+    by_last_part = {known.rpartition("/")[2]: known for known in names()}
+    near = get_close_matches(name, names(), n=3, cutoff=0.6)
+    near += [
+        by_last_part[part] for part in get_close_matches(name.rpartition("/")[2], by_last_part, n=3, cutoff=0.6)
+    ]
+    return list(dict.fromkeys(near))[:3]
+
+
+def closest(word: str, candidates: tuple[str, ...]) -> str:
+    """Give the candidate nearest to a mistyped word, empty where none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, candidates, n=1)), "")
+
+
+@cache
+def _facts() -> Mapping[str, Any]:
+    facts: Mapping[str, Any] = json.loads(Path(__file__).with_name("catalog.json").read_bytes())["models"]
+    return facts
+
+
+def _known_input(name: str, entry: Mapping[str, Any]) -> KnownInput:
+    return KnownInput(
+        name=name,
+        kind=entry["kind"],
+        about=entry["about"],
+        is_required=entry.get("required", False),
+        default=entry.get("default"),
+        minimum=entry.get("minimum"),
+        maximum=entry.get("maximum"),
+        choices=tuple(entry.get("choices", ())),
+        multiple_of=entry.get("multiple_of"),
+        max_items=entry.get("max_items"),
+        is_image=entry.get("image", False),
+        note=entry.get("note", ""),
+    )
+
+
+def _is_kind(value: Any, kind: str) -> bool:
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "number":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, {"boolean": bool, "array": list, "string": str}.get(kind, object))

@@ -1,0 +1,531 @@
+"""Resolve settings from flags, environment and the file under platformdirs, remembering where each came from;
+store the API key.
+
+The only module that reads the environment or knows where cometrep's folders are.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from cometrep import errors
+
+DEFAULT_BASE_URL = "https://api.cometapi.com"
+KEY_PAGE = "https://www.cometapi.com/console/token"
+_SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_DURATION = r"(?a)(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,7}(?:\.\d{1,3})?)s?)?"
+
+
+class ApiKey:
+    """The credential; only `reveal` gives it away, so that no repr, log or traceback does."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the key itself, for the Authorization header and for storing it."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self})"
+
+    def __str__(self) -> str:
+        return f"…{self._text[-4:]}" if len(self._text) > 8 else "…"
+
+
+class Setting(NamedTuple):
+    """One resolved value, as text, and where it came from."""
+
+    name: str
+    value: str
+    origin: str
+
+    def __repr__(self) -> str:
+        return f"Setting({self.name!r}, origin={self.origin!r})"  # the value may be the API key
+
+
+class _Known(NamedTuple):
+    """A setting cometrep knows: its environment variables in order, default, and the check of its text."""
+
+    about: str
+    variables: tuple[str, ...]
+    default: str
+    check: Callable[[str], Any]
+
+
+def parse_duration(text: str) -> float:
+    """Read `90`, `90s`, `10m`, `1h30m` as seconds; raise ValueError for anything else."""
+    found = re.fullmatch(_DURATION, text.strip())
+    if not found or not found.group():
+        raise ValueError("not a duration like 90, 90s, 10m or 1h30m")
+    return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or 0)
+
+
+def parse_size(text: str) -> int:
+    """Read `500k`, `200M`, `2GiB` as bytes; raise ValueError for anything else."""
+    found = re.fullmatch(r"(\d{1,15})\s*(|k|m|g|ki|mi|gi)b?", text.strip().lower(), re.ASCII)
+    if not found or int(found.group(1)) == 0:
+        raise ValueError("not a size like 500k, 200M or 2GiB")
+    return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
+
+
+def parse_switch(text: str) -> bool:
+    """Read 1, true, yes, on or their opposites; raise ValueError for anything else."""
+    word = text.strip().lower()
+    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError("neither true nor false")
+    return word in ("1", "true", "yes", "on")
+
+
+def parse_base_url(text: str) -> str:
+    """Check a base URL and bring it to its plain form; raise ValueError that says what is wrong.
+
+    A trailing `/v1` is dropped: the provider's Python SDK has it in its own variable
+    (cometapi-dev/cometapi-python: src/cometapi/_config.py).
+    """
+    text = text.strip().rstrip("/")
+    text = text.removesuffix("/v1").removesuffix("/replicate").rstrip("/")
+    parts = urlsplit(text)
+    port = parts.port  # raises ValueError where it is no number
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not a URL like https://api.cometapi.com")
+    if "@" in parts.netloc or "?" in text or "#" in text or port == 0:
+        raise ValueError("a base URL has a host and a path, no user, query or fragment")
+    if re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", text):
+        raise ValueError("it has characters that no URL has")
+    if parts.scheme == "http" and not is_local_host(parts.hostname):
+        raise ValueError("plain http is for this machine only; write https")
+    return text
+
+
+def is_local_host(host: str) -> bool:
+    """Say whether a host name or address is this machine's own loopback."""
+    import ipaddress
+
+    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local_url(url: str) -> bool:
+    """Say whether a URL's host is this machine's own loopback."""
+    return is_local_host(urlsplit(url).hostname or "")
+
+
+def parse_api_key(text: str) -> str:
+    """Trim white space and a BOM from a key; raise ValueError for what no header can carry."""
+    key = text.strip().removeprefix("\ufeff").strip()
+    if re.search(r"[\r\n]", key):
+        raise ValueError("it has a line break inside")
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise ValueError("it has spaces or characters outside ASCII inside")
+    return key
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"not one of {', '.join(words)}")
+        return text
+
+    return check
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it has a NUL character inside")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise ValueError("it is not UTF-8 text") from problem
+    return text
+
+
+PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
+
+SETTINGS: Mapping[str, _Known] = {
+    "api_key": _Known("the API key", ("COMETAPI_KEY", "COMETAPI_API_KEY"), "", parse_api_key),
+    "base_url": _Known(
+        "where the API is", ("COMETREP_BASE_URL", "COMETAPI_BASE_URL"), DEFAULT_BASE_URL, parse_base_url
+    ),
+    "timeout": _Known("deadline of the whole wait; 0 none", ("COMETREP_TIMEOUT",), "30m", parse_duration),
+    "retry_budget": _Known(
+        "how long failed attempts are repeated", ("COMETREP_RETRY_BUDGET",), "1m", parse_duration
+    ),
+    "dir": _Known("folder to save in", ("COMETREP_DIR",), "", _text),
+    "output": _Known("template of saved names", ("COMETREP_OUTPUT",), "", _text),
+    "max_size": _Known("largest file to save", ("COMETREP_MAX_SIZE",), "2GiB", parse_size),
+    "progress": _Known("how progress is shown", ("COMETREP_PROGRESS",), "auto", _choice(*PROGRESS_MODES)),
+    "sandbox": _Known("use the sandbox", ("COMETREP_SANDBOX",), "false", parse_switch),
+    "sandbox_seconds": _Known(
+        "how long a sandbox prediction runs", ("COMETREP_SANDBOX_SECONDS",), "2", parse_duration
+    ),
+}
+"""Every setting, in the order in which `config show` lists them."""
+
+
+class Settings(NamedTuple):
+    """The resolved settings of one command. `file_warning` tells what is unsafe about the config file."""
+
+    resolved: Mapping[str, Setting]
+    file_warning: str = ""
+
+    def shown(self, name: str) -> Setting:
+        """Give one setting fit for showing: of the API key its last four characters. Raises UsageError."""
+        if name not in self.resolved:
+            raise unknown_setting(name)
+        setting = self.resolved[name]
+        if name == "api_key":
+            return Setting(name, str(ApiKey(setting.value)) if setting.value else "", setting.origin)
+        return setting
+
+    def _value(self, name: str) -> Any:
+        return SETTINGS[name].check(self.resolved[name].value)
+
+    @property
+    def api_key(self) -> ApiKey | None:
+        """The API key, None where none is set."""
+        key = self._value("api_key")
+        return ApiKey(key) if key else None
+
+    @property
+    def base_url(self) -> str:
+        """The base URL in its plain form."""
+        return str(self._value("base_url"))
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        """The deadline of the whole wait, None for none."""
+        return self._value("timeout") or None
+
+    @property
+    def retry_budget_seconds(self) -> float:
+        """How long failed attempts are repeated."""
+        return float(self._value("retry_budget"))
+
+    @property
+    def folder(self) -> str:
+        """The folder to save in, empty for the current one."""
+        return str(self._value("dir"))
+
+    @property
+    def template(self) -> str:
+        """The template of saved names, empty for the default names."""
+        return str(self._value("output"))
+
+    @property
+    def max_size_bytes(self) -> int:
+        """The largest file that is saved."""
+        return int(self._value("max_size"))
+
+    @property
+    def progress(self) -> str:
+        """A word of PROGRESS_MODES."""
+        return str(self._value("progress"))
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """Whether the command talks to the sandbox."""
+        return bool(self._value("sandbox"))
+
+    @property
+    def sandbox_seconds(self) -> float:
+        """How long a prediction runs in the sandbox."""
+        return float(self._value("sandbox_seconds"))
+
+
+class Folders(NamedTuple):
+    """Where cometrep keeps its files: the config file, the ledger, and the sandbox's data."""
+
+    config_file: Path
+    ledger_file: Path
+    sandbox: Path
+
+
+def folders() -> Folders:
+    """Find the folders: all under COMETREP_HOME where that is set, else where platformdirs says."""
+    home = os.environ.get("COMETREP_HOME", "").strip()
+    if home:
+        base = Path(home).expanduser().absolute()
+        return Folders(base / "config.toml", base / "ledger.sqlite3", base / "cache" / "sandbox")
+    import platformdirs
+
+    dirs = platformdirs.PlatformDirs("cometrep", appauthor=False)
+    return Folders(
+        Path(dirs.user_config_dir) / "config.toml",
+        Path(dirs.user_state_dir) / "ledger.sqlite3",
+        Path(dirs.user_cache_dir) / "sandbox",
+    )
+
+
+def load(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Resolve every setting: flag, then environment, then config file, then default.
+
+    Raises ConfigError for a file that does not parse and for a bad value in it or in the environment,
+    UsageError for a bad flag.
+    """
+    flags = flags or {}
+    path = folders().config_file
+    stored = read_file(path)
+    resolved = {name: _resolve(name, known, flags, stored, path) for name, known in SETTINGS.items()}
+    if flags.get("base_url") and flags.get("sandbox"):
+        raise errors.UsageError("--sandbox and --base-url name two different servers", hint="leave one of them out")
+    if flags.get("base_url"):
+        # A flag beats the environment: an address typed on the command line is not the sandbox's.
+        resolved["sandbox"] = Setting("sandbox", "false", "--base-url")
+    return Settings(resolved, _file_warning(path) if "api_key" in stored else "")
+
+
+def _resolve(
+    name: str, known: _Known, flags: Mapping[str, str | None], stored: Mapping[str, Any], path: Path
+) -> Setting:
+    flag = flags.get(name)
+    if flag is not None:
+        option = "--" + name.replace("_", "-")
+        return _checked(name, flag, option, errors.UsageError)
+    for variable in known.variables:
+        value = os.environ.get(variable, "")
+        if not _is_blank(value):
+            return _checked(name, value, variable, errors.ConfigError)
+    if name in stored:
+        value = stored[name]
+        if isinstance(value, (list, dict)):
+            raise errors.ConfigError(
+                f"{path}: {name} holds a {'list' if isinstance(value, list) else 'table'}, not one value",
+                hint=f"correct it, or: cometrep config unset {name}",
+                code="bad_setting",
+            )
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if not _is_blank(text):
+            return _checked(name, text, str(path), errors.ConfigError)
+    return Setting(name, known.default, "default")
+
+
+def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError]) -> Setting:
+    try:
+        value = SETTINGS[name].check(text)
+    except ValueError as problem:
+        shown = "the API key" if name == "api_key" else repr(text)
+        fix = "cometrep login" if name == "api_key" else f"correct {origin}, or: cometrep config unset {name}"
+        if error is errors.UsageError or origin in SETTINGS[name].variables:
+            fix = f"correct {origin}" if name != "api_key" else f"set {origin} again, or unset it: cometrep login"
+        raise error(f"{origin}: {shown}: {problem}", hint=fix, code="bad_setting") from problem
+    # Both are kept in their plain form: what is shown is what is used.
+    return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip().strip("\ufeff").strip()
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read the config file, empty where there is none; raise ConfigError where it cannot be read or parsed."""
+    return _parsed(path, _read_text(path))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as problem:
+        raise errors.ConfigError(
+            f"cannot read {path}: {problem.strerror}", hint=f"ls -l {path}", code="config_unreadable"
+        ) from problem
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise errors.ConfigError(
+            f"{path} does not parse: it is not UTF-8 text (at line {line})",
+            hint=f"correct it: {_editor()} {path}",
+            code="config_broken",
+        ) from problem
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as problem:
+        # tomllib's message names the line and column, never the text that stands there.
+        raise errors.ConfigError(
+            f"{path} does not parse: {problem}", hint=f"correct it: {_editor()} {path}", code="config_broken"
+        ) from problem
+
+
+def store(name: str, value: str | None) -> Path:
+    """Set a setting in the config file, or remove it with None, and give the file's path.
+
+    Other lines, comments too, stay as they are. The new file is written beside the old one with mode 0600 and
+    renamed over it; a symlink stays a symlink. Raises UsageError, ConfigError or LocalFileError.
+    """
+    if name not in SETTINGS:
+        raise unknown_setting(name)
+    if value is not None:
+        value = _checked(name, value, name, errors.UsageError).value
+    path = folders().config_file
+    text = _read_text(path)
+    before = _parsed(path, text)
+    if value is None and name not in before:
+        return path
+    wanted = {key: item for key, item in before.items() if key != name}
+    if value is not None:
+        wanted[name] = value
+    edited = _edited(text, name, value)
+    try:
+        is_as_wanted = _parsed(path, edited) == wanted
+    except errors.ConfigError:
+        is_as_wanted = False
+    if not is_as_wanted:
+        raise errors.ConfigError(
+            f"{path} is laid out in a way that cannot be edited line by line",
+            hint=f"edit it: {_editor()} {path}",
+            code="config_broken",
+        )
+    _write_private(path, edited)
+    return path
+
+
+def store_api_key(text: str) -> tuple[ApiKey, Path]:
+    """Store the API key, trimmed; give it and the config file's path. Raises UsageError for what is no key."""
+    try:
+        key = parse_api_key(text)
+    except ValueError as problem:
+        raise errors.UsageError(
+            f"that is no API key: {problem}", hint=f"copy it from {KEY_PAGE}, then: cometrep login", code="bad_key"
+        ) from problem
+    if not key:
+        raise errors.UsageError(
+            "no API key was given", hint=f"copy one from {KEY_PAGE}, then: cometrep login", code="bad_key"
+        )
+    return ApiKey(key), store("api_key", key)
+
+
+def store_setting(name: str, value: str) -> Path:
+    """Set a setting in the config file; the API key is refused, since arguments are seen by others."""
+    if name == "api_key":
+        raise errors.UsageError(
+            "the API key is never an argument: other users and the shell's history would see it",
+            hint="cometrep login",
+            code="bad_setting",
+        )
+    return store(name, value)
+
+
+def unknown_setting(name: str) -> errors.UsageError:
+    """Give the error for a name that is no setting."""
+    return errors.UsageError(
+        f"{name!r} is not a setting; the settings are {', '.join(SETTINGS)}",
+        hint="cometrep config show",
+        code="bad_setting",
+    )
+
+
+def variable_for(name: str) -> str:
+    """Name the environment variable that gives a setting, empty where none does."""
+    for variable in SETTINGS[name].variables:
+        if not _is_blank(os.environ.get(variable, "")):
+            return variable
+    return ""
+
+
+def environment(name: str) -> str:
+    """Read an environment variable that is not a setting of cometrep's own, as NO_COLOR or TERM are."""
+    return os.environ.get(name, "")
+
+
+def _edited(text: str, name: str, value: str | None) -> str:
+    """Change, add or remove one top-level line of TOML, leaving all others alone."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # TOML's lines end at line feeds alone
+    table = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
+    own = re.compile(rf"\s*(?:{name}|\"{name}\"|'{name}')\s*=")
+    place = next((i for i in range(table) if own.match(lines[i])), None)
+    new = [] if value is None else [f"{name} = {_toml_string(value)}\n"]
+    if place is not None:
+        lines[place : place + 1] = new
+    else:
+        if table and not lines[table - 1].endswith("\n"):
+            lines[table - 1] += "\n"
+        lines[table:table] = new
+    return "".join(lines)
+
+
+def _toml_string(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda c: f"\\u{ord(c.group()):04x}", escaped) + '"'
+
+
+def _write_private(path: Path, text: str) -> None:
+    import secrets
+
+    real = Path(os.path.realpath(path))
+    part = real.with_name(f".{real.name}.{secrets.token_hex(6)}.part")
+    make_private_folder(real.parent)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(real)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        raise errors.LocalFileError(
+            f"cannot write {real}: {problem.strerror}",
+            hint="set COMETREP_HOME to a folder that can be written",
+        ) from problem
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and its missing parents with mode 0700; one that exists keeps its mode.
+
+    Raises LocalFileError.
+    """
+    try:
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        for parent in reversed(missing):
+            # mkdir's mode is narrowed by the umask but never widened.
+            parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as problem:
+        raise errors.LocalFileError(
+            f"cannot make the folder {folder}: {problem.strerror}",
+            hint="set COMETREP_HOME to a folder that can be written",
+        ) from problem
+
+
+def _file_warning(path: Path) -> str:
+    if os.name == "nt":
+        return ""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return ""
+    if not mode & 0o077:
+        return ""
+    return f"{path} holds the API key and others can read it (mode {mode:04o}): chmod 600 {path}"
+
+
+def _editor() -> str:
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"

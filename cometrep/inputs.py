@@ -1,0 +1,321 @@
+"""Turn `key=value`, `key:=json`, `key@file` and JSON into an input mapping.
+
+The grammar is httpie's (https://httpie.io/docs/cli/request-items), for a JSON body only: the first separator
+of an item decides, a backslash escapes a separator in a key, and a value is never looked into.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cometrep import errors, formats
+from cometrep.prediction import data_uri_sizes, is_nested_too_deeply, is_url
+
+# Replicate's OpenAPI text allows data URIs of 256 kB, its input-files page 1 MB, and its Node client refuses
+# more than 10,000,000 bytes of files in all (replicate/replicate-javascript: lib/util.js). Sizes are those of the
+# content, before base64.
+WARN_BYTES = 256_000
+WARN_AGAIN_BYTES = 1_000_000
+REFUSE_BYTES = 10_000_000
+
+_SEPARATORS = (":=@", ":=", "=@", "=", "@")  # longest first at one place
+_BOOLEANS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+_INTEGER = r"[+-]?\d{1,4000}"
+_NUMBER = r"(?i)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+
+
+class Item(NamedTuple):
+    """One INPUT item, split: `separator` is one of `=`, `:=`, `=@`, `:=@`, `@`."""
+
+    key: str
+    separator: str
+    value: str
+
+
+class BuiltInput(NamedTuple):
+    """The input mapping as it will be sent, and what the user should be told about it."""
+
+    values: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def split_item(text: str) -> Item:
+    r"""Split an item at its first separator; raise UsageError where it has none or no key.
+
+    `\` before a separator character in the key makes it part of the key. A text value that begins with `\@`
+    means a leading `@`, since `key=@…` names a file.
+    """
+    key: list[str] = []
+    at = 0
+    while at < len(text):
+        if text[at] == "\\" and text[at + 1 : at + 2] in ("=", ":", "@", "\\"):
+            key.append(text[at + 1])
+            at += 2
+            continue
+        separator = next((s for s in _SEPARATORS if text.startswith(s, at)), "")
+        if separator:
+            value = text[at + len(separator) :]
+            if not key:
+                break
+            if separator == "=" and re.match(r"\\+@", value):
+                value = value[1:]
+            return Item("".join(key), separator, value)
+        key.append(text[at])
+        at += 1
+    raise errors.UsageError(
+        f"{_short(text)} is not an input: it has no {'name' if at < len(text) else 'separator'}",
+        hint="write name=text, name:=json, name=@textfile or name@file, for instance prompt='A red fox'",
+        code="bad_input",
+    )
+
+
+def build_input(
+    items: Sequence[str],
+    *,
+    base: Mapping[str, Any] | None = None,
+    kind_of: Callable[[str], str],
+    read_stdin: Callable[[], bytes],
+) -> BuiltInput:
+    """Build the input mapping from INPUT items laid over a base mapping.
+
+    `kind_of` names the JSON kind that the catalog knows for a key ("" where it knows none). Files are read
+    here, so that a missing one is reported before anything is sent. Raises UsageError.
+    """
+    values: dict[str, Any] = {}
+    warnings: list[str] = []
+    reader = _Reader(read_stdin)
+    for text in items:
+        item = split_item(text)
+        _check_text(item.key, text)
+        kind = kind_of(item.key)
+        value = _value_of(item, kind, reader, warnings)
+        if item.key not in values:
+            values[item.key] = value
+        elif kind == "array":
+            values[item.key] = [*_as_list(values[item.key]), *_as_list(value)]
+        else:
+            raise errors.UsageError(
+                f"input {item.key!r} is given twice, and it is not known as a list",
+                hint=f"give it once, or as JSON: {item.key}:='[…]'",
+                code="bad_input",
+            )
+    merged = {**(base or {}), **values}
+    return BuiltInput(merged, (*warnings, *_size_warnings(merged)))
+
+
+def read_base(name: str, read_stdin: Callable[[], bytes]) -> dict[str, Any]:
+    """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
+    shown = "stdin" if name == "-" else repr(name)
+    content = read_stdin() if name == "-" else _read_file(name, f"--input {name}")
+    value = _parse_json(_decode(content, f"--input {name}"), shown)
+    if not isinstance(value, dict):
+        raise errors.UsageError(
+            f"{shown} holds a JSON {_kind_name(value)}, not an object of inputs",
+            hint='write {"prompt": "A red fox", "seed": 7}',
+            code="bad_input",
+        )
+    if set(value) == {"input"} and isinstance(value["input"], dict):
+        return dict(value["input"])
+    return value
+
+
+def coerce(text: str, kind: str) -> Any:
+    """Read a text as the JSON kind the catalog names; raise ValueError where it does not read as one."""
+    if kind == "integer":
+        if not re.fullmatch(_INTEGER, text.strip()):
+            raise ValueError("not a whole number")
+        return int(text)
+    if kind == "number":
+        if re.fullmatch(_INTEGER, text.strip()):
+            return int(text)
+        if not re.fullmatch(_NUMBER, text.strip()) or not math.isfinite(float(text)):
+            raise ValueError("not a finite number")
+        return float(text)
+    if kind == "boolean":
+        word = text.strip().lower()
+        if word not in _BOOLEANS:
+            raise ValueError("neither true nor false")
+        return _BOOLEANS[word]
+    return [text] if kind == "array" else text
+
+
+class _Reader:
+    """Read the files and the one stdin that items name."""
+
+    def __init__(self, read_stdin: Callable[[], bytes]) -> None:
+        self._read_stdin = read_stdin
+        self._stdin_is_read = False
+
+    def read(self, name: str, item_text: str) -> bytes:
+        if name != "-":
+            content = _read_file(name, item_text)
+        elif self._stdin_is_read:
+            raise errors.UsageError(
+                f"{item_text}: stdin can be read for one input only",
+                hint="save it to a file first",
+                code="bad_input",
+            )
+        else:
+            self._stdin_is_read = True
+            content = self._read_stdin()
+        if len(content) > REFUSE_BYTES:
+            raise _too_large(_short(item_text), len(content))
+        return content
+
+
+def _value_of(item: Item, kind: str, reader: _Reader, warnings: list[str]) -> Any:
+    shown = f"{item.key}{item.separator}{item.value}"
+    if item.separator == "@":
+        uri = _file_value(item, shown, reader)
+        return [uri] if kind == "array" else uri
+    if item.separator == ":=":
+        return _parse_json(item.value, shown)
+    if item.separator == ":=@":
+        return _parse_json(_decode(reader.read(item.value, shown), shown), shown)
+    text = item.value
+    if item.separator == "=@":
+        text = _decode(reader.read(item.value, shown), shown)
+    _check_text(text, shown)
+    try:
+        return coerce(text, kind)
+    except ValueError as problem:
+        warnings.append(f"{_short(shown)} is {problem}, and {kind} is what the catalog knows; sent as text")
+        return text
+
+
+def _file_value(item: Item, shown: str, reader: _Reader) -> str:
+    name, separator, media_type = item.value.rpartition(";type=")
+    if not separator:
+        name, media_type = item.value, ""
+    if separator and not re.fullmatch(r"[\w.+-]+/[\w.+-]+", media_type):
+        raise errors.UsageError(
+            f"{_short(shown)}: {media_type!r} is not a media type",
+            hint=f"write {item.key}@{name};type=image/png",
+            code="bad_input",
+        )
+    if is_url(name) or name.startswith("data:"):
+        return name
+    content = reader.read(name, shown)
+    if not content:
+        raise errors.UsageError(f"{_short(shown)}: the file is empty", hint="name a picture", code="bad_input")
+    import base64
+
+    media_type = media_type or formats.media_type_for(content[: formats.SNIFF_BYTES], name)
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _size_warnings(values: Mapping[str, Any]) -> list[str]:
+    """Say which inputs hold data URIs that may be too large; raise UsageError where they are too large together."""
+    warnings = []
+    total = 0
+    for key, value in values.items():
+        for size in data_uri_sizes(value):
+            total += size
+            if size > WARN_AGAIN_BYTES:
+                warnings.append(
+                    f"{key} is {_size(size)}: above 1 MB a data URI is often refused; make it smaller or give a URL"
+                )
+            elif size > WARN_BYTES:
+                warnings.append(f"{key} is {_size(size)}: the API is documented for data URIs of 256 kB")
+    if total > REFUSE_BYTES:
+        raise _too_large("the files of this input together", total)
+    return warnings
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _read_file(name: str, item_text: str) -> bytes:
+    try:
+        path = Path(name).expanduser()
+        size = path.stat().st_size
+        if path.is_file() and size > REFUSE_BYTES:
+            raise _too_large(_short(item_text), size)
+        with path.open("rb") as file:
+            return file.read(REFUSE_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
+        reason = getattr(problem, "strerror", None) or str(problem)
+        key, at, value = item_text.partition("=@")
+        hint = f"for text that begins with @ write {key}='\\@{value}'" if at else "check the path"
+        raise errors.UsageError(
+            f"{_short(item_text)}: cannot read {_short(name)}: {reason}", hint=hint, code="bad_input"
+        ) from problem
+
+
+def _parse_json(text: str, shown: str) -> Any:
+    def refuse(word: str) -> Any:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse, parse_float=_finite)
+        if is_nested_too_deeply(value):
+            raise RecursionError
+    except (ValueError, RecursionError) as problem:
+        reason = str(problem) if isinstance(problem, ValueError) else "nested too deeply"
+        raise errors.UsageError(
+            f"{_short(shown)}: not JSON: {reason}",
+            hint='numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text',
+            code="bad_input",
+        ) from problem
+    return value
+
+
+def _finite(text: str) -> float:
+    # Python reads 1e999 as infinity, which no JSON can say.
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _decode(content: bytes, shown: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise errors.UsageError(
+            f"{_short(shown)}: the file is not UTF-8 text",
+            hint="for a picture or other bytes write name@file",
+            code="bad_input",
+        ) from problem
+
+
+def _check_text(text: str, shown: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise errors.UsageError(
+            f"{_short(shown)}: not valid UTF-8", hint="use a UTF-8 locale and text", code="bad_input"
+        ) from problem
+
+
+def _too_large(what: str, size: int) -> errors.UsageError:
+    return errors.UsageError(
+        f"{what}: {_size(size)} is more than the 10 MB that can travel as a data URI",
+        hint="make it smaller, or put it on the web and give its URL",
+        code="input_too_large",
+    )
+
+
+def _kind_name(value: Any) -> str:
+    return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1000:.0f} kB"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -1,0 +1,142 @@
+"""Name saved files: templates, portable names, and no two alike.
+from typing import NamedTuple
+
+A name may be made of what a server sent, so every field's value is brought to one portable path component; only
+the user's own template makes folders.
+"""
+
+import hashlib
+import re
+import unicodedata
+from pathlib import Path
+from string import Formatter
+from typing import NamedTuple
+
+from cometrep import errors
+
+FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
+LIMIT_BYTES = 255  # of one name, on every file system in use
+
+# Windows: https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscripts count as digits there.
+_RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"
+_FORBIDDEN = frozenset('<>:"/\\|?*')
+
+
+class Names(NamedTuple):
+    """The names that one template gives the files of one prediction, but for the extension, known last.
+
+    `folder` is where the command saves; the template may add folders below it, or leave it with `..` or `/`.
+    """
+
+    folder: str
+    template: str
+    id: str
+    model: str
+    date: str
+    key: str = ""
+
+    def path(self, index: int, extension: str) -> Path:
+        """Give the path of output file number `index` with an extension."""
+        values = {
+            "id": portable(self.id),
+            "ext": re.sub(r"[^a-z0-9]", "", extension.lower())[:10] or "bin",
+            "model": portable(self.model.replace("/", "-") or "model"),
+            "name": portable(self.model.rpartition("/")[2] or "model"),
+            "date": portable(self.date),
+            "key": portable(self.key or self.id),
+        }
+        parts = [_expand(part, values, index) for part in self.template.replace("\\", "/").split("/")]
+        return Path(self.folder, "/".join(parts))
+
+    def are_distinct(self, count: int) -> bool:
+        """Say whether `count` files get as many names, whatever their extensions turn out to be."""
+        return len({_comparable(self.path(index, "ext")) for index in range(count)}) == count
+
+    def check(self, count: int) -> None:
+        """Raise UsageError where the template gives two of `count` files one name."""
+        if not self.are_distinct(count):
+            raise errors.UsageError(
+                f"the template {self.template!r} gives {count} output files of {self.id} one name",
+                hint=f"cometrep download {self.id} -o '{{id}}-{{index}}.{{ext}}'",
+                code="name_clash",
+                prediction_id=self.id,
+            )
+
+    def part_folder(self, index: int) -> Path:
+        """Give the folder for the part file: the target's own, as far as it does not depend on the extension."""
+        one, other = self.path(index, "one").parent, self.path(index, "other").parent
+        while one != other:
+            one, other = one.parent, other.parent
+        return one
+
+
+def default_template(count: int) -> str:
+    """Give the template of default names: `ID.EXT` for one output file, `ID-0.EXT` and so on for several."""
+    return "{id}.{ext}" if count == 1 else "{id}-{index}.{ext}"
+
+
+def check_template(template: str) -> None:
+    """Raise UsageError for a template with an unknown field or a stray brace, or without a file name."""
+    problem = ""
+    try:
+        for _, name, spec, conversion in Formatter().parse(template):
+            if name is None:
+                continue
+            if name not in FIELDS:
+                problem = f"no field {{{name}}}"
+            elif conversion or (spec and not (name == "index" and re.fullmatch(r"0[1-9]d?", spec))):
+                problem = (
+                    f"only {{index:03}} takes a format, not {{{name}{'!' + conversion if conversion else ''}}}"
+                )
+    except ValueError as broken:
+        problem = str(broken).lower()
+    if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
+        problem = "it ends without a file name"
+    if not problem and "\0" in template:
+        problem = "it has a NUL character inside"
+    if problem:
+        raise errors.UsageError(
+            f"the output template {template!r}: {problem}",
+            hint="its fields are " + ", ".join(f"{{{field}}}" for field in FIELDS) + "; for a folder use --dir",
+            code="bad_template",
+        )
+
+
+def portable(text: str) -> str:
+    """Bring any text to a file name that every system takes: one component, never hidden, never reserved.
+
+    At most 255 bytes of UTF-8; what is cut off is replaced by a hash of the whole.
+    """
+    text = unicodedata.normalize("NFC", text)
+    kept = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in text)
+    kept = kept.lstrip(" ").rstrip(" .")
+    if kept.startswith((".", "-")):
+        kept = "_" + kept[1:]
+    if not kept or re.fullmatch(_RESERVED, kept):
+        kept = "_" + kept
+    return _shortened(kept)
+
+
+def _expand(part: str, values: dict[str, str], index: int) -> str:
+    if "{" not in part and "}" not in part:
+        return part
+    expanded = Formatter().vformat(part, (), {**values, "index": index})
+    if re.fullmatch(_RESERVED, expanded):
+        expanded = "_" + expanded
+    return _shortened(expanded.rstrip(" ."))
+
+
+def _shortened(name: str) -> str:
+    if len(name.encode()) <= LIMIT_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension) > 10:
+        stem, dot, extension = name, "", ""
+    end = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}{dot}{extension}"
+    room = LIMIT_BYTES - len(end.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + end
+
+
+def _comparable(path: Path) -> str:
+    # Many file systems take names that differ in case, or in how accents are composed, for one name.
+    return unicodedata.normalize("NFC", str(path)).casefold()

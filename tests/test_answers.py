@@ -1,0 +1,434 @@
+"""What an HTTP answer says in every public form, and why none came, asked of real sockets."""
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from cometrep.answers import Answer
+from cometrep.transport import reason_of
+from tests.servers import HANG, RESET, Server
+from tests.servers import Answer as Sent
+
+quick = settings(max_examples=150, deadline=None)
+
+HTML = "<!DOCTYPE html><html><head><title> Just a\n moment… </title></head><body>x</body></html>"
+
+
+def read(content: bytes | str | object, headers: Mapping[str, str] | None = None, status: int = 400) -> Answer:
+    """Read an answer with a body of bytes, text or JSON."""
+    text = content if isinstance(content, (bytes, str)) else json.dumps(content)
+    return Answer(status, CaseInsensitiveDict(headers or {}), text if isinstance(text, bytes) else text.encode())
+
+
+def comet(message: str, code: str) -> dict[str, Any]:
+    """Make CometAPI's error envelope."""
+    return {"error": {"message": message, "type": "comet_api_error", "param": "", "code": code}}
+
+
+ERRORS: dict[str, tuple[object, str, str, str]] = {
+    "comet envelope": (
+        comet("no (request id: 20260312)", "invalid_request"),
+        "no (request id: 20260312) [invalid_request]",
+        "invalid_request",
+        "20260312",
+    ),
+    "comet envelope without code": (comet("no", ""), "no", "", ""),
+    "missing field": ({"error": {"code": "invalid_request"}}, "invalid_request", "invalid_request", ""),
+    "no channel": (
+        {
+            "error": {
+                "message": "no available channel for group default and model X (distributor) (request id: r-1)",
+                "code": "model_not_found",
+            }
+        },
+        "no available channel for group default and model X (distributor) (request id: r-1) [model_not_found]",
+        "model_not_found",
+        "r-1",
+    ),
+    "task error": (
+        {"code": "task_not_exist", "message": "not there", "data": None},
+        "not there [task_not_exist]",
+        "task_not_exist",
+        "",
+    ),
+    "task success is no code to show": ({"code": "success", "message": "", "data": {}}, "", "success", ""),
+    "problem json": (
+        {"title": "Unauthenticated", "detail": "You did not pass a token", "status": 401},
+        "Unauthenticated: You did not pass a token",
+        "",
+        "",
+    ),
+    "problem json that repeats itself": ({"title": "No", "detail": " No "}, "No", "", ""),
+    "detail only": ({"detail": "Request was throttled."}, "Request was throttled.", "", ""),
+    "detail with retry_after": ({"detail": "slow", "status": 429, "retry_after": 9}, "slow", "", ""),
+    "detail of a validator": (
+        {"detail": [{"loc": ["input", "seed"], "msg": "bad"}]},
+        '[{"loc": ["input", "seed"], "msg": "bad"}]',
+        "",
+        "",
+    ),
+    "bare string error": ({"error": " out of luck "}, "out of luck", "", ""),
+    "string error beside a code": ({"error": "out of luck", "code": "x"}, "out of luck", "x", ""),
+    "code already in the message": (comet("no_seed: 7", "no_seed"), "no_seed: 7", "no_seed", ""),
+    "number for a code": ({"error": {"message": "no", "code": 40000}}, "no", "", ""),
+    "null error": ({"error": None, "message": "odd"}, "odd", "", ""),
+    "nothing told": ({}, "", "", ""),
+    "list": ([{"message": "no"}], "", "", ""),
+    "number": (7, "", "", ""),
+}
+
+
+@pytest.mark.parametrize(("body", "message", "code", "request_id"), ERRORS.values(), ids=ERRORS.keys())
+def test_each_public_error_form_is_read(body: object, message: str, code: str, request_id: str) -> None:
+    """Message, code and request id are found in every form that a public source shows."""
+    answer = read(body)
+    assert (answer.message, answer.code, answer.request_id) == (message, code, request_id)
+    assert not answer.is_html
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("upstream\n  timed   out\n", "upstream timed out"),
+        ("", ""),
+        (b"caf\xe9 \xff", "caf\ufffd \ufffd"),
+        ("null", "null"),
+        ('{"detail": "cut o', '{"detail": "cut o'),
+        ("x" * 100_000, "x" * 500),
+    ],
+    ids=["text", "nothing", "not UTF-8", "null", "truncated JSON", "long text"],
+)
+def test_a_body_that_is_no_json_is_told_as_text(content: str | bytes, message: str) -> None:
+    """What does not parse is shown as one line of text, as far as a line goes."""
+    answer = read(content)
+    assert answer.body is None
+    assert (answer.message, answer.code, answer.request_id) == (message, "", "")
+
+
+def test_a_long_message_is_cut() -> None:
+    """No answer fills the terminal, whichever form its message has."""
+    for body in (comet("x" * 100_000, ""), {"error": "x" * 100_000}, {"detail": ["x" * 100_000]}):
+        assert len(read(body).message) == 2000
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "expected"),
+    [
+        ({"x-cometapi-request-id": "head-1"}, "no", "head-1"),
+        ({"X-Oneapi-Request-Id": "head-2"}, "no", "head-2"),
+        ({"X-Request-Id": "head-3"}, "no", "head-3"),
+        ({"X-Oneapi-Request-Id": "head-2", "X-CometAPI-Request-ID": "head-1"}, "no", "head-1"),
+        ({"x-cometapi-request-id": "head-1"}, "no (request id: text-4)", "head-1"),
+        ({"x-cometapi-request-id": ""}, "no (request id: text-4)", "text-4"),
+        ({}, "no (Request ID:text-4)", "text-4"),
+        ({}, "no, request id: text-4 and more", "text-4"),
+        ({}, "no request", ""),
+        ({"x-cometapi-request-id": "x" * 1000}, "no", "x" * 200),
+    ],
+    ids=["cometapi", "gateway", "general", "order", "header first", "blank", "no space", "bare", "none", "long"],
+)
+def test_the_request_id(headers: dict[str, str], message: str, expected: str) -> None:
+    """The request id comes from CometAPI's header, the gateway software's, else from the message."""
+    assert read({"detail": message}, headers).request_id == expected
+
+
+# HTML
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "expected"),
+    [
+        (HTML, "text/html", True),
+        (HTML, "application/json", True),
+        (HTML, "", True),
+        ("\ufeff \n<html>", "", True),
+        ("Bad gateway", "text/html; charset=utf-8", True),
+        ("", "text/html", True),
+        ("<p>x", "application/xhtml+xml", True),
+        ('{"detail": "no"}', "text/html", False),
+        ("[]", "text/html", False),
+        ("Bad gateway", "text/plain", False),
+        ("<p>x", "", False),
+    ],
+    ids=["both", "as JSON", "no type", "BOM", "type", "empty", "xhtml", "JSON as HTML", "list", "text", "markup"],
+)
+def test_a_web_page_is_known(content: str, content_type: str, expected: bool) -> None:
+    """A page is known by its first bytes or its Content-Type, and JSON is JSON under any Content-Type."""
+    answer = read(content, {"Content-Type": content_type})
+    assert answer.is_html is expected
+    assert not expected or (answer.body, answer.message, answer.code) == (None, "", "")
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (HTML, "Just a moment…"),
+        ("<html><TITLE lang='en'>502 Bad\tGateway</TITLE>", "502 Bad Gateway"),
+        ("<html><title>one</title><title>two</title>", "one"),
+        ("<html><title></title>", ""),
+        ("<html><title>never ends", ""),
+        ("<html>", ""),
+        ("<html><title>" + "x" * 500 + "</title>", "x" * 100),
+    ],
+    ids=["line break", "attributes", "first", "empty", "open", "none", "long"],
+)
+def test_the_title_of_a_web_page(page: str, title: str) -> None:
+    """A page's title is one short line, empty where it has none."""
+    assert read(page).title == title
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<html>" + "<title" * 1_000_000, "<html><title>" + " " * 3_000_000, "<html>" + "<title>" * 1_000_000],
+    ids=["open tags", "white space", "titles"],
+)
+def test_a_hostile_page_is_read_quickly(page: str) -> None:
+    """The cost of a page grows with its length and no faster."""
+    began = time.process_time()
+    answer = read(page)
+    assert answer.is_html
+    assert answer.title == ""
+    assert time.process_time() - began < 2
+
+
+# JSON
+
+
+def test_json_is_read_with_a_bom() -> None:
+    """A byte order mark before the JSON does not hide it."""
+    assert read(b'\xef\xbb\xbf{"id": "p1"}').body == {"id": "p1"}
+
+
+def test_numbers_that_json_cannot_say_become_null() -> None:
+    """NaN, Infinity and 1e999 would come out of --json as no JSON, so they are read as null."""
+    answer = read('{"a": NaN, "b": [-Infinity, 1e999, -1e999, 1.5, 7]}')
+    assert answer.body == {"a": None, "b": [None, None, None, 1.5, 7]}
+    assert json.dumps(answer.body, allow_nan=False)
+
+
+def test_a_huge_number_is_kept() -> None:
+    """A number beyond 64 bits is kept as it is."""
+    assert read('{"seed": 1' + "0" * 4000 + "}").body == {"seed": 10**4000}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000, '{"seed": ' + "9" * 5000 + "}"],
+    ids=["open lists", "objects", "more digits than Python takes"],
+)
+def test_json_that_python_cannot_read_is_no_body(content: str) -> None:
+    """JSON beyond Python's limits counts as an answer that is no JSON, and breaks nothing."""
+    assert read(content).body is None
+
+
+def test_an_answer_that_broke_off_has_no_body() -> None:
+    """What was cut short is not read as JSON, even where the piece would parse."""
+    answer = Answer(200, {}, b"7", is_cut_short=True)
+    assert (answer.body, answer.message) == (None, "7")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(200, False), (299, False), (300, True), (301, True), (308, True), (400, False)]
+)
+def test_a_redirect_is_any_3xx(status: int, expected: bool) -> None:
+    """Every 3xx sends the client elsewhere."""
+    assert read("", status=status).is_redirect is expected
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["error", "message", "code", "detail", "title", "data"]), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@quick
+@given(
+    st.binary(max_size=200) | _json.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from(["", "text/html"]),
+)
+def test_any_answer_can_be_read(content: bytes, content_type: str) -> None:
+    """No body breaks the reader: message and code are text, and the body can be written as JSON again."""
+    answer = Answer(400, {"Content-Type": content_type}, content)
+    assert isinstance(answer.message, str)
+    assert isinstance(answer.code, str)
+    assert isinstance(answer.title, str)
+    assert len(answer.message) <= 2000
+    assert json.loads(json.dumps(answer.body, allow_nan=False)) == answer.body
+
+
+# Why no answer came
+
+
+def failure_of(url: str, **options: Any) -> requests.RequestException:
+    """Make a request that fails, and give the exception."""
+    with requests.Session() as session:
+        session.trust_env = False
+        with pytest.raises(requests.RequestException) as raised:
+            session.get(url, **{"timeout": PATIENCE_SECONDS, **options})
+    return raised.value
+
+
+PATIENCE_SECONDS = 30  # for what fails at once; only a failing test waits that long
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """Give the URL of a port that nobody listens on, kept from others meanwhile."""
+    with socket.socket() as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unbound.getsockname()[1]}"
+
+
+def test_a_closed_port() -> None:
+    """Nobody listens: the system's own words, without the library's wrapping."""
+    with closed_port() as url:
+        assert reason_of(failure_of(url)) == "Connection refused"
+
+
+def test_a_name_that_does_not_exist() -> None:
+    """A host name that cannot be resolved is said so."""
+    assert reason_of(failure_of("http://no-such-host.invalid/")) == "the host name cannot be resolved"
+
+
+def test_a_proxy_that_is_not_there() -> None:
+    """Behind a dead proxy the reason is the proxy's connection."""
+    with closed_port() as url:
+        reason = reason_of(failure_of("http://example.invalid/", proxies={"http": url}))
+    assert "refused" in reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (RESET, "Connection reset by peer"),
+        (Sent(raw=b"", then="close"), "Remote end closed connection without response"),
+        (Sent(raw=b"SSH-2.0-OpenSSH\r\n", then="close"), "SSH-2.0-OpenSSH"),
+    ],
+    ids=["reset", "closed", "no HTTP"],
+)
+def test_a_connection_that_breaks(server: Server, sent: Sent, reason: str) -> None:
+    """Reset, closed or answered by something else: the innermost reason is told."""
+    server.on("GET", "/", sent)
+    assert reason in reason_of(failure_of(server.url))
+
+
+def test_no_answer_in_time(server: Server) -> None:
+    """A read timeout is told in words, without addresses or objects."""
+    server.on("GET", "/", HANG)
+    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+
+
+def test_no_end_of_an_answer_in_time(server: Server) -> None:
+    """An answer that stops in the middle is one that did not come in time."""
+    server.on("GET", "/", Sent(200, b"x" * 100, cut=10, then="hang"))
+    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+
+
+def test_no_connection_in_time() -> None:
+    """A connect timeout is told apart from a read timeout."""
+    with full_listener() as url:
+        assert reason_of(failure_of(url, timeout=(0.05, PATIENCE_SECONDS))) == "no connection in time"
+
+
+@contextlib.contextmanager
+def full_listener() -> Iterator[str]:
+    """Give the URL of a listener whose queue is full, so that a further connection is not answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting: list[socket.socket] = []
+        try:
+            for _ in range(8):
+                one = socket.socket()
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+                waiting.append(one)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            for one in waiting:
+                one.close()
+
+
+def test_tls_against_a_plain_server() -> None:
+    """A server that speaks no TLS gives TLS's own reason."""
+    with one_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        problem = failure_of(url.replace("http:", "https:"))
+    assert isinstance(problem, requests.exceptions.SSLError)
+    assert "SSL" in reason_of(problem)
+
+
+def test_an_answer_cut_short(server: Server) -> None:
+    """A body that ends early tells how much was missing."""
+    server.on("GET", "/", Sent(200, b"x" * 100, cut=40, then="close"))
+    assert "after 40 of 100 bytes" in reason_of(failure_of(server.url))
+
+
+def test_a_reset_in_the_middle_of_an_answer() -> None:
+    """A connection that is reset while the body comes tells so."""
+    with one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_reset=True) as url:
+        assert reason_of(failure_of(url)) == "Connection reset by peer"
+
+
+@contextlib.contextmanager
+def one_answer(content: bytes, *, then_reset: bool = False) -> Iterator[str]:
+    """Give the URL of a server that reads once, sends these bytes, and resets or waits for the client to go."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(content)
+                if then_reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(10_000):
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: ValueError("odd"), "odd"),
+        (lambda: ValueError(), "ValueError"),
+        (lambda: OSError(28, "No space left on device"), "No space left on device"),
+        (lambda: ConnectionError(TimeoutError("timed out")), "no answer in time"),
+        (lambda: ValueError("x" * 5000), "x" * 300),
+        (
+            lambda: urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "Reset")),
+            "Reset",
+        ),
+    ],
+    ids=["text", "nothing", "system", "timeout", "long", "wrapped"],
+)
+def test_other_exceptions(make: Callable[[], BaseException], reason: str) -> None:
+    """Whatever was raised has a short reason: the system's words, its own text, or its name."""
+    assert reason_of(make()) == reason
+
+
+def test_an_exception_that_wraps_itself_ends() -> None:
+    """A circle of causes is followed once."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert reason_of(one) in ("one", "other")

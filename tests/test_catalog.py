@@ -1,0 +1,199 @@
+"""The catalog: facts of public schemas, as hints and never as a gate."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cometrep import catalog
+from cometrep.catalog import KnownInput
+
+SCHNELL = "black-forest-labs/flux-schnell"
+FLEX = "black-forest-labs/flux-2-flex"
+KONTEXT = "black-forest-labs/flux-kontext-pro"
+SDXL = "stability-ai/sdxl"
+
+# What public sources say of each model's output: a list or one URL, and the default format.
+MODELS = {
+    "black-forest-labs/flux-schnell": (True, "webp"),
+    "black-forest-labs/flux-dev": (True, "webp"),
+    "black-forest-labs/flux-pro": (False, "webp"),
+    "black-forest-labs/flux-1.1-pro": (False, "webp"),
+    "black-forest-labs/flux-1.1-pro-ultra": (False, "jpg"),
+    "black-forest-labs/flux-kontext-pro": (False, "png"),
+    "black-forest-labs/flux-kontext-max": (False, "png"),
+    "black-forest-labs/flux-2-pro": (False, "webp"),
+    "black-forest-labs/flux-2-flex": (False, "webp"),
+    "black-forest-labs/flux-2-dev": (False, "webp"),
+    "stability-ai/sdxl": (True, None),
+    "stability-ai/stable-diffusion-3.5-medium": (False, "webp"),
+}
+
+
+def known(name: str) -> catalog.KnownModel:
+    """Look up a model that must be known."""
+    found = catalog.find(name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("name", "facts"), MODELS.items(), ids=MODELS.keys())
+def test_the_documented_models_are_known(name: str, facts: tuple[bool, str | None]) -> None:
+    """Each model that CometAPI shows on this route is there with its output's shape and default format."""
+    model = known(name)
+    output_format = model.inputs.get("output_format")
+    assert (model.makes_list, output_format.default if output_format else None) == facts
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_each_entry_is_whole_and_agrees_with_itself(name: str) -> None:
+    """Every model and input has its words, kinds and sources, and no default contradicts its own range."""
+    model = known(name)
+    assert model.about
+    assert model.source
+    assert model.name == name
+    for key, entry in model.inputs.items():
+        assert entry.name == key
+        assert entry.about
+        assert entry.kind in ("string", "integer", "number", "boolean", "array")
+        assert entry.default is None or not entry.is_required
+        if entry.default is not None and not entry.is_image:
+            assert entry.doubt(entry.default) == ""
+        assert entry.minimum is None or entry.maximum is None or entry.minimum <= entry.maximum
+
+
+def test_kinds_of_inputs() -> None:
+    """The kind of a known input is named, of anything else it is empty."""
+    kinds = [catalog.kind_of(SCHNELL, key) for key in ("seed", "go_fast", "megapixels", "prompt", "nonsense")]
+    assert kinds == ["integer", "boolean", "string", "string", ""]
+    assert catalog.kind_of(FLEX, "input_images") == "array"
+    assert catalog.kind_of(FLEX, "guidance") == "number"
+    assert catalog.kind_of("nobody/nothing", "prompt") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        (SCHNELL, ()),
+        (SDXL, ("image", "mask")),
+        ("black-forest-labs/flux-dev", ("image",)),
+        ("black-forest-labs/flux-1.1-pro", ("image_prompt",)),
+        (FLEX, ("input_images",)),
+    ],
+    ids=["none", "two", "image", "image_prompt", "array"],
+)
+def test_picture_inputs_are_named(name: str, inputs: tuple[str, ...]) -> None:
+    """The input that takes a picture has a name of its own in each model."""
+    assert known(name).image_inputs() == inputs
+
+
+def test_an_unknown_model_is_not_found() -> None:
+    """A model that the catalog does not know is None, not an error."""
+    assert catalog.find("nobody/nothing") is None
+
+
+DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "all well": (SCHNELL, {"prompt": "a", "seed": 7, "num_outputs": 4, "megapixels": "1", "go_fast": True}, []),
+    "unknown input": (SCHNELL, {"prompt": "a", "stile": 1}, [f"{SCHNELL} has no known input 'stile'"]),
+    "mistyped input": (
+        SCHNELL,
+        {"prompt": "a", "sed": 1},
+        [f"{SCHNELL} has no known input 'sed'; did you mean seed?"],
+    ),
+    "missing prompt": (SCHNELL, {"seed": 1}, [f"{SCHNELL} needs prompt"]),
+    "no required input": (SDXL, {}, []),
+    "number for a string": (SCHNELL, {"prompt": "a", "megapixels": 1}, ["megapixels is string, not 1"]),
+    "text for an integer": (SCHNELL, {"prompt": "a", "seed": "x"}, ['seed is integer, not "x"']),
+    "boolean for an integer": (SCHNELL, {"prompt": "a", "seed": True}, ["seed is integer, not true"]),
+    "fraction for an integer": (SCHNELL, {"prompt": "a", "seed": 1.5}, ["seed is integer, not 1.5"]),
+    "null": (SCHNELL, {"prompt": None}, ["prompt is string, not null"]),
+    "text for an array": (FLEX, {"prompt": "a", "input_images": "x"}, ['input_images is array, not "x"']),
+    "too many": (SCHNELL, {"prompt": "a", "num_outputs": 5}, ["num_outputs is at most 4, not 5"]),
+    "too few": (SCHNELL, {"prompt": "a", "num_outputs": 0}, ["num_outputs is at least 1, not 0"]),
+    "below a fraction": (FLEX, {"prompt": "a", "guidance": 1}, ["guidance is at least 1.5, not 1"]),
+    "huge": (
+        SCHNELL,
+        {"prompt": "a", "output_quality": 10**40},
+        ["output_quality is at most 100, not 1" + "0" * 40],
+    ),
+    "no choice": (
+        SCHNELL,
+        {"prompt": "a", "output_format": "wepb"},
+        ['output_format is one of webp, jpg, png, not "wepb"; did you mean webp?'],
+    ),
+    "path for a picture": (
+        KONTEXT,
+        {"prompt": "a", "input_image": "cat.png"},
+        ["input_image takes a picture: write input_image@cat.png to send a file"],
+    ),
+    "url for a picture": (KONTEXT, {"prompt": "a", "input_image": "https://x/cat.png"}, []),
+    "path among pictures": (
+        FLEX,
+        {"prompt": "a", "input_images": ["https://x/a.png", "b.png"]},
+        ["input_images takes a picture: write input_images@b.png to send a file"],
+    ),
+    "too many pictures": (
+        FLEX,
+        {"prompt": "a", "input_images": ["https://x/a.png"] * 11},
+        ["input_images takes at most 10 values, not 11"],
+    ),
+    "unknown model": (
+        "nobody/nothing",
+        {},
+        ["the catalog does not know nobody/nothing; its inputs cannot be checked"],
+    ),
+    "mistyped model": (
+        "black-forest-labs/flux-schnel",
+        {"anything": 1},
+        [f"the catalog does not know black-forest-labs/flux-schnel; did you mean {SCHNELL}?"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "values", "expected"), DOUBTS.values(), ids=DOUBTS.keys())
+def test_doubts(model: str, values: dict[str, Any], expected: list[str]) -> None:
+    """Each doubt names the input, what is known of it, and the value that does not fit."""
+    assert catalog.doubts(model, values) == expected
+
+
+def test_a_doubt_stays_short() -> None:
+    """However long a value is, the doubt about it is a line."""
+    (doubt,) = catalog.doubts(SCHNELL, {"prompt": "a", "aspect_ratio": "x" * 100_000})
+    assert len(doubt) < 300
+
+
+def test_a_multiple_is_asked_for() -> None:
+    """A size that has to be a multiple is doubted where it is not."""
+    width = KnownInput("width", "integer", "width", multiple_of=32)
+    assert width.doubt(64) == ""
+    assert width.doubt(65) == "width is a multiple of 32, not 65"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("promt", "prompt"), ("seed", "seed"), ("xyz", ""), ("", "")],
+    ids=["near", "same", "far", "empty"],
+)
+def test_closest(word: str, expected: str) -> None:
+    """The nearest candidate is named, and none where none is near."""
+    assert catalog.closest(word, ("prompt", "seed")) == expected
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(catalog.names()), st.data())
+def test_any_value_is_doubted_or_fits(model: str, data: st.DataObject) -> None:
+    """No value breaks the check, and every doubt is a word about one of the inputs."""
+    keys = st.sampled_from([*known(model).inputs, "other"])
+    values = data.draw(st.dictionaries(keys, _json, max_size=4))
+    for doubt in catalog.doubts(model, values):
+        assert any(key in doubt for key in [*values, *known(model).inputs])
+        assert json.dumps(doubt)

@@ -1,0 +1,823 @@
+"""Settings, each with its origin, and the file that keeps them and the API key."""
+
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cometrep import config, errors
+from cometrep.config import ApiKey
+
+KEY = "sk-test-0123456789-SECRET-wxyz"
+OTHER_KEY = "sk-other-987654321-abcd"
+VARIABLES = [variable for known in config.SETTINGS.values() for variable in known.variables]
+
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without any setting, and a folder of the test's own."""
+    for variable in (*VARIABLES, "VISUAL", "EDITOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("COMETREP_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The config file, not there yet."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    return tmp_path / "home" / "config.toml"
+
+
+def write(file: Path, text: str) -> None:
+    """Write the config file as a user would, private."""
+    file.write_text(text, "utf-8")
+    file.chmod(0o600)
+
+
+# Precedence and origins
+
+EACH_SETTING: dict[str, tuple[str, str, str, str, str]] = {
+    # name: (variable, in the environment, in the file, a flag, the default)
+    "base_url": ("COMETREP_BASE_URL", "https://env.example", "https://file.example", "https://flag.example", ""),
+    "timeout": ("COMETREP_TIMEOUT", "1m", "2m", "3m", "30m"),
+    "retry_budget": ("COMETREP_RETRY_BUDGET", "1s", "2s", "3s", "1m"),
+    "dir": ("COMETREP_DIR", "env", "file", "flag", ""),
+    "output": ("COMETREP_OUTPUT", "{id}-env", "{id}-file", "{id}-flag", ""),
+    "max_size": ("COMETREP_MAX_SIZE", "1k", "2k", "3k", "2GiB"),
+    "progress": ("COMETREP_PROGRESS", "bar", "lines", "json", "auto"),
+    "sandbox": ("COMETREP_SANDBOX", "1", "yes", "true", "false"),
+    "sandbox_seconds": ("COMETREP_SANDBOX_SECONDS", "3", "4", "5", "2"),
+}
+
+
+@pytest.mark.parametrize("name", EACH_SETTING)
+def test_flag_then_environment_then_file_then_default(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each setting comes from the first that has it, and says which."""
+    variable, in_environment, in_file, flag, default = EACH_SETTING[name]
+
+    def found(flags: dict[str, str | None]) -> tuple[str, str]:
+        setting = config.load(flags).shown(name)
+        return setting.value, setting.origin
+
+    default = default or (config.DEFAULT_BASE_URL if name == "base_url" else "")
+    assert found({}) == (default, "default")
+    write(file, f'{name} = "{in_file}"\n')
+    assert found({}) == (in_file, str(file))
+    monkeypatch.setenv(variable, in_environment)
+    assert found({}) == (in_environment, variable)
+    assert found({name: None}) == (in_environment, variable)
+    assert found({name: flag}) == (flag, "--" + name.replace("_", "-"))
+
+
+def test_every_setting_is_tested_above() -> None:
+    """No setting but the API key, which no flag gives, is left out of the table."""
+    assert {*EACH_SETTING, "api_key"} == set(config.SETTINGS)
+
+
+def test_the_api_key_comes_from_its_variables_in_order(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMETAPI_KEY wins over COMETAPI_API_KEY, and that over the stored key."""
+
+    def found() -> tuple[str, str, str]:
+        loaded = config.load()
+        assert loaded.api_key is not None
+        return loaded.api_key.reveal(), loaded.shown("api_key").origin, config.variable_for("api_key")
+
+    assert config.load().api_key is None
+    assert config.variable_for("api_key") == ""
+    write(file, f'api_key = "{KEY}-file"\n')
+    assert found() == (f"{KEY}-file", str(file), "")
+    monkeypatch.setenv("COMETAPI_API_KEY", f"{KEY}-second")
+    assert found() == (f"{KEY}-second", "COMETAPI_API_KEY", "COMETAPI_API_KEY")
+    monkeypatch.setenv("COMETAPI_KEY", f"{KEY}-first")
+    assert found() == (f"{KEY}-first", "COMETAPI_KEY", "COMETAPI_KEY")
+
+
+def test_the_sdk_s_base_url_is_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMETAPI_BASE_URL, with its trailing /v1 dropped, stands behind COMETREP_BASE_URL."""
+    monkeypatch.setenv("COMETAPI_BASE_URL", "https://api.cometapi.com/v1")
+    assert config.load().shown("base_url").origin == "COMETAPI_BASE_URL"
+    assert config.load().base_url == "https://api.cometapi.com"
+    monkeypatch.setenv("COMETREP_BASE_URL", "https://other.example")
+    assert config.load().base_url == "https://other.example"
+
+
+@pytest.mark.parametrize(
+    "blank",
+    ["", "   ", "\n", "\ufeff", " \t\r\n", pytest.param("\u00a0")],
+    ids=repr,
+)
+def test_a_blank_variable_is_unset(blank: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that holds nothing leaves the word to the next one, and to the file."""
+    write(file, f'api_key = "{KEY}"\ntimeout = "5m"\n')
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, blank)
+    loaded = config.load()
+    assert loaded.api_key is not None
+    assert loaded.api_key.reveal() == KEY
+    assert loaded.deadline_seconds == 300
+    assert config.variable_for("api_key") == ""
+
+
+def test_a_blank_stored_value_is_unset(file: Path) -> None:
+    """An empty value in the file leaves the default."""
+    write(file, 'api_key = ""\ntimeout = " "\nbase_url = ""\n')
+    loaded = config.load()
+    assert loaded.api_key is None
+    assert loaded.deadline_seconds == 1800
+    assert loaded.shown("base_url").origin == "default"
+
+
+def test_toml_s_own_types_are_understood(file: Path) -> None:
+    """Numbers and booleans may stand in the file without quotes."""
+    write(file, "timeout = 90\nsandbox = true\nmax_size = 5000\nsandbox_seconds = 0.5\n")
+    loaded = config.load()
+    assert (loaded.deadline_seconds, loaded.uses_sandbox) == (90, True)
+    assert (loaded.max_size_bytes, loaded.sandbox_seconds) == (5000, 0.5)
+
+
+def test_the_values_in_their_own_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings give seconds, bytes and booleans; a timeout of 0 is no deadline at all."""
+    values = {"TIMEOUT": "0", "RETRY_BUDGET": "1m30s", "DIR": "a b", "OUTPUT": "{id}", "MAX_SIZE": "2KiB"}
+    for name, value in {**values, "PROGRESS": "none", "SANDBOX": "no"}.items():
+        monkeypatch.setenv(f"COMETREP_{name}", value)
+    loaded = config.load()
+    assert (loaded.deadline_seconds, loaded.retry_budget_seconds) == (None, 90.0)
+    assert (loaded.folder, loaded.template) == ("a b", "{id}")
+    assert (loaded.max_size_bytes, loaded.progress, loaded.uses_sandbox) == (2048, "none", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("timeout", "soon", "'soon': not a duration"),
+        ("base_url", "example.org", "'example.org': not a URL"),
+        ("progress", "dots", "'dots': not one of auto, bar, lines, json, none"),
+        ("sandbox", "maybe", "'maybe': neither true nor false"),
+        ("max_size", "big", "'big': not a size"),
+        ("dir", "a\\u0000b", "NUL"),
+    ],
+    ids=["timeout", "base_url", "progress", "sandbox", "max_size", "dir"],
+)
+def test_a_bad_value_names_its_origin(
+    name: str, value: str, told: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that cannot be used is a usage error from a flag, else a config error, and says where it stands."""
+    write(file, f'{name} = "{value}"\n')
+    with pytest.raises(errors.ConfigError) as of_file:
+        config.load()
+    assert of_file.value.message.startswith(f"{file}: ")
+    assert told in of_file.value.message
+    assert f"cometrep config unset {name}" in of_file.value.hint
+    file.unlink()
+    if name == "dir":
+        return  # neither an argument nor a variable can hold a NUL
+    variable = config.SETTINGS[name].variables[0]
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, value)
+        with pytest.raises(errors.ConfigError, match=variable) as of_environment:
+            config.load()
+    assert told in of_environment.value.message
+    with pytest.raises(errors.UsageError) as of_flag:
+        config.load({name: value})
+    assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
+
+
+def test_sandbox_and_base_url() -> None:
+    """The two flags contradict each other; an address that was typed beats a sandbox set elsewhere."""
+    with pytest.raises(errors.UsageError, match="two different servers"):
+        config.load({"sandbox": "true", "base_url": "https://x.example"})
+
+
+def test_a_typed_address_beats_the_sandbox_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMETREP_SANDBOX=1 does not send what was addressed to a server to the sandbox."""
+    monkeypatch.setenv("COMETREP_SANDBOX", "1")
+    assert config.load().uses_sandbox
+    loaded = config.load({"base_url": "https://x.example"})
+    assert not loaded.uses_sandbox
+    assert loaded.shown("sandbox").origin == "--base-url"
+
+
+def test_an_unknown_setting_is_named() -> None:
+    """Asking for or storing what is no setting is a usage error that lists them."""
+    asked: list[Callable[[], Any]] = [
+        lambda: config.load().shown("nope"),
+        lambda: config.store("nope", "x"),
+        lambda: config.store("nope", None),
+    ]
+    for ask in asked:
+        with pytest.raises(errors.UsageError, match="'nope' is not a setting; the settings are api_key, base_url"):
+            ask()
+
+
+# The API key
+
+
+@pytest.mark.parametrize("text", [KEY, f"  {KEY}\n", f"\ufeff{KEY}", f" \ufeff {KEY}\r\n", f"\t{KEY} "], ids=repr)
+def test_a_key_is_trimmed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """White space, a BOM and a final line break around a key are no part of it."""
+    monkeypatch.setenv("COMETAPI_KEY", text)
+    found = config.load().api_key
+    assert found is not None
+    assert found.reveal() == KEY
+    key, _ = config.store_api_key(text)
+    assert key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        ("\n", "line break"),
+        ("\r", "line break"),
+        (" ", "spaces"),
+        ("é", "outside ASCII"),
+        ("\x1b", "outside"),
+        ("\udcff", "outside"),
+    ],
+    ids=repr,
+)
+def test_a_key_that_no_header_can_carry_is_refused(inside: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with a line break or anything else inside is refused, without showing any of it."""
+    text = f"sk-first{inside}second"
+    monkeypatch.setenv("COMETAPI_KEY", text)
+    with pytest.raises(errors.ConfigError, match=told) as of_environment:
+        config.load()
+    with pytest.raises(errors.UsageError, match=told) as of_login:
+        config.store_api_key(text)
+    for failure in (of_environment.value, of_login.value):
+        assert "first" not in failure.message + failure.hint
+        assert "second" not in failure.message + failure.hint
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff"], ids=repr)
+def test_no_key_is_refused_at_login(text: str, tmp_path: Path) -> None:
+    """Storing nothing is an error that says where keys come from, and writes nothing."""
+    with pytest.raises(errors.UsageError, match="no API key was given") as raised:
+        config.store_api_key(text)
+    assert config.KEY_PAGE in raised.value.hint
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_key_is_never_an_argument() -> None:
+    """`config set api_key` is refused: the shell's history would keep it."""
+    with pytest.raises(errors.UsageError, match="never an argument") as raised:
+        config.store_setting("api_key", KEY)
+    assert KEY not in raised.value.message
+    assert raised.value.hint == "cometrep login"
+
+
+def test_the_key_is_in_no_text_of_a_value(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No repr, str or shown setting holds more of a key than its last four characters."""
+    monkeypatch.setenv("COMETAPI_KEY", KEY)
+    loaded = config.load()
+    shown = loaded.shown("api_key")
+    texts = [repr(loaded), str(loaded), repr(loaded.resolved), repr(loaded.api_key), str(loaded.api_key)]
+    texts += [f"{loaded.api_key}", repr(shown), str(shown), shown.value, repr(loaded.resolved["api_key"])]
+    assert shown.value == "…wxyz"
+    assert not any("SECRET" in text or KEY[:8] in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [(KEY, "…wxyz"), ("123456789", "…6789"), ("12345678", "…"), ("abc", "…")], ids=str
+)
+def test_a_short_key_shows_nothing(key: str, shown: str) -> None:
+    """Of a key so short that four characters were half of it, none is shown."""
+    assert str(ApiKey(key)) == shown
+    assert repr(ApiKey(key)) == f"ApiKey({shown})"
+
+
+def test_no_key_shows_as_empty() -> None:
+    """Where no key is set there is nothing to hide."""
+    assert config.load().shown("api_key").value == ""
+
+
+# Base URLs
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://api.cometapi.com", "https://api.cometapi.com"),
+        (" https://api.cometapi.com/ \n", "https://api.cometapi.com"),
+        ("https://api.cometapi.com/v1", "https://api.cometapi.com"),
+        ("https://api.cometapi.com/v1///", "https://api.cometapi.com"),
+        ("https://api.cometapi.com/replicate/v1", "https://api.cometapi.com"),
+        ("https://proxy.example/comet/v1", "https://proxy.example/comet"),
+        ("https://proxy.example/v1/comet", "https://proxy.example/v1/comet"),
+        ("https://proxy.example:8443", "https://proxy.example:8443"),
+        ("https://192.0.2.1", "https://192.0.2.1"),
+        ("http://localhost:8787", "http://localhost:8787"),
+        ("http://LOCALHOST.:8787", "http://LOCALHOST.:8787"),
+        ("http://api.localhost", "http://api.localhost"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("http://127.8.8.8", "http://127.8.8.8"),
+        ("http://[::1]:8787", "http://[::1]:8787"),
+    ],
+    ids=repr,
+)
+def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
+    """Slashes and a trailing /v1 are dropped; plain http is for loopback hosts."""
+    assert config.parse_base_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "api.cometapi.com",
+        "//api.cometapi.com",
+        "ftp://api.cometapi.com",
+        "https://",
+        "https:///replicate",
+        "https://:443",
+        "http://api.cometapi.com",
+        "http://192.168.1.5",
+        "http://0.0.0.0:80",
+        "http://localhost.example",
+        "http://127.0.0.1.example",
+        "http://notlocalhost",
+        "https://user@api.cometapi.com",
+        "https://user:secret@api.cometapi.com",
+        "https://:secret@api.cometapi.com",
+        "https://api.cometapi.com?x=1",
+        "https://api.cometapi.com#x",
+        pytest.param("https://api.cometapi.com?"),
+        pytest.param("https://api.cometapi.com#"),
+        pytest.param("https://@api.cometapi.com"),
+        "https://api.cometapi.com:99999",
+        "https://api.cometapi.com:0",
+        "https://api.cometapi.com:http",
+        "https://api.cometapi.com:-1",
+        "https://[::1",
+        "https://api comet.com",
+        "https://api.cometapi.com/a\nb",
+        "https://api.cometapi.com\\@evil.example",
+        "https://api.cometapi.com/{x}",
+        "https://api.cometapi.com/<x>",
+        "https://api.cometapi.com/\x1b[31m",
+    ],
+    ids=repr,
+)
+def test_a_base_url_that_cannot_be_right_is_refused(text: str) -> None:
+    """No scheme or host, plain http to another machine, user, query, fragment, bad port or odd characters."""
+    with pytest.raises(ValueError):  # noqa: PT011 - some of the words are those of the standard library
+        config.parse_base_url(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:1/x", True),
+        ("https://[::1]", True),
+        ("https://api.cometapi.com", False),
+        ("nonsense", False),
+    ],
+    ids=str,
+)
+def test_a_local_url(url: str, expected: bool) -> None:
+    """A URL is local where its host is this machine's loopback."""
+    assert config.is_local_url(url) is expected
+
+
+# Durations, sizes, switches
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("1h30m15s", 5415),
+        ("1h15", 3615),
+        ("0", 0),
+        (" 5m ", 300),
+        ("0.5", 0.5),
+        ("1.25s", 1.25),
+    ],
+    ids=str,
+)
+def test_a_duration(text: str, seconds: float) -> None:
+    """Durations are read as the contract writes them."""
+    assert config.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "-5", "1d", "m", "1.5m", "30m1h", "1 h", "1e3", "inf", "nan", "5mm", "1H", "٣", "9" * 20, "1:30"],
+    ids=repr,
+)
+def test_no_duration(text: str) -> None:
+    """Other words are no duration."""
+    with pytest.raises(ValueError, match="not a duration"):
+        config.parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("500k", 500_000),
+        ("200M", 200_000_000),
+        ("2GiB", 2 * 2**30),
+        ("2 gib", 2 * 2**30),
+        ("1KB", 1000),
+        ("1KiB", 1024),
+        ("1mi", 2**20),
+        (" 7b ", 7),
+    ],
+    ids=str,
+)
+def test_a_size(text: str, size: int) -> None:
+    """Sizes are decimal or binary, in either case."""
+    assert config.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "0k", "-1", "1.5M", "k", "1t", "1 k b", "٣", "9" * 20], ids=repr)
+def test_no_size(text: str) -> None:
+    """Other words, and no bytes at all, are no size."""
+    with pytest.raises(ValueError, match="not a size"):
+        config.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", True),
+        ("TRUE", True),
+        (" yes ", True),
+        ("on", True),
+        ("0", False),
+        ("False", False),
+        ("no", False),
+        ("off", False),
+    ],
+    ids=str,
+)
+def test_a_switch(text: str, expected: bool) -> None:
+    """Switches are set by any of the usual words."""
+    assert config.parse_switch(text) is expected
+
+
+@pytest.mark.parametrize("text", ["", "2", "y", "enabled"], ids=repr)
+def test_no_switch(text: str) -> None:
+    """Other words set no switch."""
+    with pytest.raises(ValueError, match="neither true nor false"):
+        config.parse_switch(text)
+
+
+# Folders
+
+
+def test_cometrep_home_holds_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """COMETREP_HOME puts config, ledger and sandbox under one folder, `~` and relative names included."""
+    home = tmp_path / "home"
+    assert config.folders() == config.Folders(
+        home / "config.toml", home / "ledger.sqlite3", home / "cache" / "sandbox"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("COMETREP_HOME", "~/mine")
+    assert config.folders().config_file == tmp_path / "mine" / "config.toml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMETREP_HOME", "here")
+    assert config.folders().ledger_file == tmp_path / "here" / "ledger.sqlite3"
+
+
+@pytest.mark.parametrize("home", [None, "", " "], ids=["unset", "empty", "blank"])
+def test_platformdirs_decides_otherwise(home: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without COMETREP_HOME each file lies where the platform keeps its kind."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
+    if home is None:
+        monkeypatch.delenv("COMETREP_HOME")
+    else:
+        monkeypatch.setenv("COMETREP_HOME", home)
+    dirs = platformdirs.PlatformDirs("cometrep", appauthor=False)
+    assert config.folders() == config.Folders(
+        Path(dirs.user_config_dir, "config.toml"),
+        Path(dirs.user_state_dir, "ledger.sqlite3"),
+        Path(dirs.user_cache_dir, "sandbox"),
+    )
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="XDG is for the other systems")
+def test_xdg_variables_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_CACHE_HOME move the files."""
+    monkeypatch.delenv("COMETREP_HOME")
+    for name in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    assert config.folders() == config.Folders(
+        tmp_path / "CONFIG" / "cometrep" / "config.toml",
+        tmp_path / "STATE" / "cometrep" / "ledger.sqlite3",
+        tmp_path / "CACHE" / "cometrep" / "sandbox",
+    )
+
+
+# The file
+
+
+def mode_of(path: Path) -> int:
+    """Give a path's permissions."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The widest umask there is, for the length of a test."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@on_posix
+@pytest.mark.usefixtures("open_umask")
+def test_the_file_is_private_under_any_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is made 0600, and each folder made for it 0700."""
+    monkeypatch.setenv("COMETREP_HOME", str(tmp_path / "a" / "b"))
+    key, path = config.store_api_key(KEY)
+    assert (str(key), path) == ("…wxyz", tmp_path / "a" / "b" / "config.toml")
+    assert mode_of(path) == 0o600
+    assert (mode_of(path.parent), mode_of(path.parent.parent)) == (0o700, 0o700)
+    assert config.load().file_warning == ""
+
+
+@on_posix
+def test_a_file_that_others_can_read_is_warned_about_and_mended(file: Path) -> None:
+    """A wide mode is told with the command that narrows it, and the next store narrows it."""
+    write(file, f'api_key = "{KEY}"\n')
+    file.chmod(0o644)
+    assert f"mode 0644): chmod 600 {file}" in config.load().file_warning
+    config.store("timeout", "5m")
+    assert mode_of(file) == 0o600
+    assert config.load().file_warning == ""
+
+
+@on_posix
+def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
+    """A folder that was there before is the user's own business."""
+    (tmp_path / "home").mkdir(mode=0o755)
+    config.store("timeout", "5m")
+    assert mode_of(tmp_path / "home") == 0o755
+
+
+@on_posix
+def test_no_part_is_ever_wide(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new file is written under another name, never wider than 0600, and renamed over the old one."""
+    write(file, 'timeout = "5m"\n')
+    seen: list[tuple[int, bool]] = []
+    original = os.fsync
+
+    def looking(descriptor: int) -> None:
+        parts = [path for path in file.parent.iterdir() if path != file]
+        seen.extend((mode_of(part), KEY in file.read_text("utf-8")) for part in parts)
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", looking)
+    config.store_api_key(KEY)
+    assert seen == [(0o600, False)]
+    assert list(file.parent.iterdir()) == [file]
+    assert KEY in file.read_text("utf-8")
+
+
+@on_posix
+def test_a_symlink_stays_one(file: Path, tmp_path: Path) -> None:
+    """A config file kept elsewhere is changed there, also where it does not exist yet."""
+    real = tmp_path / "dotfiles" / "cometrep.toml"
+    real.parent.mkdir()
+    file.symlink_to(real)
+    config.store("timeout", "5m")
+    assert file.is_symlink()
+    assert tomllib.loads(real.read_text("utf-8")) == {"timeout": "5m"}
+    config.store("timeout", "6m")
+    assert file.is_symlink()
+    assert tomllib.loads(real.read_text("utf-8")) == {"timeout": "6m"}
+    assert list(real.parent.iterdir()) == [real]
+
+
+LAID_OUT = """\
+# my settings
+timeout = "5m"   # five
+
+  base_url='https://x.example'
+"progress" = "bar"
+unknown = [1, 2]
+# api_key = "commented out"
+
+[other]
+timeout = "mine"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "before", "after"),
+    [
+        ("timeout", "6m", 'timeout = "5m"   # five\n', 'timeout = "6m"\n'),
+        (
+            "base_url",
+            "https://y.example/v1",
+            "  base_url='https://x.example'\n",
+            'base_url = "https://y.example"\n',
+        ),
+        ("progress", "none", '"progress" = "bar"\n', 'progress = "none"\n'),
+        ("dir", "out", "\n[other]\n", '\ndir = "out"\n[other]\n'),
+        ("timeout", None, 'timeout = "5m"   # five\n', ""),
+        ("progress", None, '"progress" = "bar"\n', ""),
+        ("dir", None, "", ""),
+    ],
+    ids=["change", "indented", "quoted", "add", "remove", "remove quoted", "remove what is not there"],
+)
+def test_other_lines_stay(file: Path, name: str, value: str | None, before: str, after: str) -> None:
+    """Setting and unsetting touch one line; comments, unknown keys and tables stay as they are."""
+    write(file, LAID_OUT)
+    assert config.store(name, value) == file
+    assert file.read_text("utf-8") == LAID_OUT.replace(before, after, 1)
+
+
+def test_a_last_line_without_an_end_is_ended(file: Path) -> None:
+    """A new line is never glued to the one before."""
+    write(file, 'timeout = "5m"')
+    config.store("dir", "out")
+    assert file.read_text("utf-8") == 'timeout = "5m"\ndir = "out"\n'
+
+
+def test_windows_line_ends_stay(file: Path) -> None:
+    """A file with CRLF line ends keeps them in the lines that are not its business."""
+    file.write_bytes(b'# mine\r\ntimeout = "5m"\r\n')
+    config.store("dir", "out")
+    assert file.read_bytes() == b'# mine\r\ntimeout = "5m"\r\ndir = "out"\n'
+
+
+def test_a_bom_does_not_break_the_file(file: Path) -> None:
+    """A file saved by an editor that adds a BOM is read."""
+    write(file, '\ufefftimeout = "5m"\n')
+    assert config.load().deadline_seconds == 300
+    config.store("timeout", "6m")
+    assert config.load().deadline_seconds == 360
+
+
+def test_storing_makes_the_file_and_unsetting_leaves_it_alone(tmp_path: Path) -> None:
+    """The first store makes folder and file; unsetting in a file that is not there makes nothing."""
+    config.store("timeout", None)
+    assert not (tmp_path / "home").exists()
+    path = config.store_setting("timeout", "5m")
+    assert path.read_text("utf-8") == 'timeout = "5m"\n'
+
+
+BROKEN = {
+    "syntax": (b'timeout = "5m"\nbase_url = \n', "line 2"),
+    "key twice": (b'timeout = "5m"\ntimeout = "6m"\n', "line 2"),
+    "not UTF-8": (b'timeout = "5m"\ndir = "caf\xe9"\n', "UTF-8 text (at line 2)"),
+    "deep": (b"x = " + b"[" * 50_000, ""),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_file_that_does_not_parse_is_never_rewritten(file: Path, content: bytes, told: str) -> None:
+    """A broken file is a config error that names its line, shows no value of it, and stays as it is."""
+    file.write_bytes(content)
+    for act in (config.load, lambda: config.store("timeout", "7m"), lambda: config.store("timeout", None)):
+        with pytest.raises(errors.ConfigError, match="does not parse") as raised:
+            act()
+        assert str(file) in raised.value.message
+        assert told in raised.value.message
+        assert raised.value.hint == f"correct it: vi {file}"
+        assert raised.value.code == "config_broken"
+    assert file.read_bytes() == content
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_broken_file_does_not_show_the_key(file: Path) -> None:
+    """The error about a line that holds the key does not hold it."""
+    write(file, f'api_key = "{KEY}\n')
+    with pytest.raises(errors.ConfigError) as raised:
+        config.load()
+    assert "SECRET" not in raised.value.message + raised.value.hint
+
+
+def test_the_users_editor_is_hinted_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint opens the file in $VISUAL, else $EDITOR."""
+    write(file, "x")
+    monkeypatch.setenv("EDITOR", "nano")
+    with pytest.raises(errors.ConfigError) as raised:
+        config.load()
+    assert raised.value.hint == f"correct it: nano {file}"
+
+
+def test_a_config_file_that_is_a_folder_cannot_be_read(file: Path) -> None:
+    """What cannot be read as a file is a config error, not a file that is missing."""
+    file.mkdir()
+    with pytest.raises(errors.ConfigError, match="cannot read") as raised:
+        config.load()
+    assert raised.value.code == "config_unreadable"
+
+
+def test_a_folder_that_cannot_be_made_is_a_local_file_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file stands in the folder's place nothing can be stored, and there is nothing to load."""
+    (tmp_path / "in-the-way").write_text("", "utf-8")
+    monkeypatch.setenv("COMETREP_HOME", str(tmp_path / "in-the-way" / "home"))
+    assert config.load().deadline_seconds == 1800
+    with pytest.raises(errors.LocalFileError, match="cannot make the folder") as raised:
+        config.store("timeout", "5m")
+    assert "COMETREP_HOME" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'note = """\ntimeout = 5\n"""\n',
+        pytest.param('timeout = """\n5m"""\n'),
+        pytest.param("matrix = [\n  [1],\n]\n"),
+    ],
+    ids=["a setting inside a text", "a value of two lines", "a list of lists"],
+)
+def test_a_layout_that_cannot_be_edited_by_line_is_left_alone(file: Path, text: str) -> None:
+    """Where changing one line would change more than the setting, nothing is written."""
+    write(file, text)
+    with pytest.raises(errors.ConfigError, match="line by line") as raised:
+        config.store("timeout", "6m")
+    assert str(file) in raised.value.hint
+    assert file.read_text("utf-8") == text
+
+
+def test_many_stores_at_once_leave_one_whole_file(file: Path) -> None:
+    """However many write at the same moment, the file is one writer's whole one, with nothing left beside it."""
+    write(file, "# mine\n")
+    names = ["timeout", "retry_budget", "sandbox_seconds", "max_size"]
+    with ThreadPoolExecutor(16) as pool:
+        stored = [pool.submit(config.store, names[number % 4], str(number + 1)) for number in range(16)]
+    assert {future.result() for future in stored} == {file}
+    found = tomllib.loads(file.read_text("utf-8"))
+    assert set(found) <= set(names)
+    assert all(1 <= int(value) <= 16 for value in found.values())
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_comments_alone_stay_too(file: Path) -> None:
+    """A file in which every setting is commented out keeps its comments."""
+    write(file, '# timeout = "5m"\n')
+    config.store("dir", "out")
+    assert file.read_text("utf-8") == '# timeout = "5m"\ndir = "out"\n'
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"], ids=repr)
+def test_a_line_of_toml_ends_only_at_a_line_feed(file: Path, separator: str) -> None:
+    """What Unicode calls a line separator is a character of a value, which can be replaced as any other."""
+    config.store("dir", f"a{separator}b")
+    config.store("dir", "c")
+    assert tomllib.loads(file.read_text("utf-8")) == {"dir": "c"}
+
+
+def test_a_value_that_is_not_utf8_is_refused(file: Path) -> None:
+    """A folder's name in another encoding cannot stand in TOML, and that is a usage error."""
+    with pytest.raises(errors.UsageError):
+        config.store_setting("dir", "caf\udce9")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("text", ['dir = ["a"]\n', "[dir]\na = 1\n"], ids=["list", "table"])
+def test_a_stored_value_of_another_type_is_refused(file: Path, text: str) -> None:
+    """A list or a table is no setting's value."""
+    write(file, text)
+    with pytest.raises(errors.ConfigError, match="dir"):
+        config.load()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
+@example('"\\\x7f\x1b\t')
+@example("\u2028\x85\x0c\r\n")
+def test_any_text_that_was_stored_is_read_again(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Whatever a value holds, TOML gives it back, but for the white space around it."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.getbasetemp() / "stored"
+        patch.setenv("COMETREP_HOME", str(home))
+        (home / "config.toml").unlink(missing_ok=True)
+        path = config.store("dir", text)
+        assert tomllib.loads(path.read_text("utf-8")) == {"dir": text.strip()}
+        assert config.load().folder == text.strip()
+
+
+def test_an_environment_variable_of_another_program_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR and its like are read through this module, empty where they are unset."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert (config.environment("NO_COLOR"), config.environment("FORCE_COLOR")) == ("1", "")
