@@ -1,0 +1,411 @@
+"""Talk to the prediction API over HTTP, and nothing else.
+
+One call is one request: whether it is repeated is decided elsewhere, from the kind of error raised here.
+
+What a create's failure means, by what may have reached the server. Sent again (by the caller, within its retry
+budget) are the rows marked "again", and no others::
+
+    what happened                                          raised          sent again   exit
+    no connection: DNS, refused, connect timeout, proxy    Temporary       again        7
+    TLS handshake failed                                   Temporary       no           7
+    connection lost after the body began to leave,         CreateUnknown   no           10
+      before or in the middle of the answer; read timeout
+    429                                                    Temporary       again        7
+    425                                                    Temporary       no           7
+    408                                                    CreateUnknown   no           10
+    400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
+    401, 403                                               ConfigError     no           3
+    3xx                                                    Refused         no           8
+    500 or 503 with code invalid_request, model_not_found  Refused         no           8
+    every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
+    2xx with an id                                         the prediction               0
+    2xx with HTML                                          Refused         no           8
+    2xx with anything else                                 CreateUnknown   no           10
+
+A look (GET) is free to repeat, so all that may pass is Temporary there: lost connections, timeouts, 408, 425,
+429, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx and the two codes above are final.
+
+Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
+on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone.
+"""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError as TransportError
+
+from cometrep import __version__, errors
+from cometrep.answers import Answer
+from cometrep.config import KEY_PAGE, ApiKey
+from cometrep.prediction import Prediction, shorten_data_uris
+from cometrep.schedule import retry_after_seconds
+from cometrep.transport import Session, reason_of
+
+CONNECT_TIMEOUT_SECONDS = 15.0
+READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
+ANSWER_TIMEOUT_SECONDS = 300.0  # for a whole answer, however slowly it drips
+ANSWER_LIMIT_BYTES = 64_000_000
+
+_ID_TEXT = re.compile(r'"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{1,200})"')
+_FINAL_CODES = ("invalid_request", "model_not_found")
+_NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
+
+_log = logging.getLogger("cometrep.api")
+
+
+class Api:
+    """The prediction API at one base URL, spoken to with one API key.
+
+    Its session follows no redirects, keeps no cookies and takes proxies and CA bundles from the environment;
+    the key goes through `auth`, so that a netrc entry cannot replace it.
+    """
+
+    def __init__(self, *, base_url: str, api_key: ApiKey | None, clock: Callable[[], float] = time.time) -> None:
+        self._base_url = base_url
+        self._api_key = api_key
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._opened: Session | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._opened:
+            self._opened.close()
+
+    def create(self, model: str, values: Mapping[str, Any]) -> Prediction:
+        """Send one create, once, and give the prediction that the answer names.
+
+        Raises as the module's table says.
+        """
+        body = _Body(_encoded(values))
+        url = self._create_url(model)
+        try:
+            answer = self._send("POST", url, body)
+        except requests.RequestException as problem:
+            if body.has_begun_to_leave:
+                raise _unknown(f"no answer to the create: {self._reason(problem)}", "") from problem
+            raise self._unreachable(problem) from problem
+        if answer.is_redirect:
+            raise self._redirected(answer)
+        if answer.status in range(200, 300) and not answer.is_html:
+            return self._created(answer)
+        raise self._create_failure(answer, model)
+
+    def get(self, id: str) -> Prediction:
+        """Look at a prediction once; raise as the module's docstring says."""
+        try:
+            answer = self._send("GET", f"{self._base_url}/replicate/v1/predictions/{id}", None)
+            prediction, failure = self._seen(answer, id)
+        except requests.RequestException as problem:
+            failure = self._unreachable(problem)
+            failure.prediction_id = id
+            raise failure from problem
+        if failure is not None:
+            failure.prediction_id = id
+            raise failure
+        assert prediction is not None
+        return prediction
+
+    def _seen(self, answer: Answer, id: str) -> tuple[Prediction | None, errors.CometrepError | None]:
+        """Give the prediction that a look's answer holds, or else the error it is."""
+        if answer.is_redirect:
+            return None, self._redirected(answer)
+        if answer.status not in range(200, 300) or answer.is_html:
+            return None, self._get_failure(answer, id)
+        try:
+            return Prediction.from_json(answer.body, id=id), None
+        except ValueError as problem:
+            if answer.code in _FINAL_CODES:
+                return None, self._common_failure(answer)
+            failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
+            failure.message += f": {problem}"
+            return None, failure
+
+    def describe_create(self, model: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Show the request that `create` would send, its key hidden and its data URIs shortened."""
+        key = f"Bearer {self._api_key}" if self._api_key else "Bearer (no API key is set)"
+        return {
+            "method": "POST",
+            "url": self._create_url(model),
+            "headers": {
+                "User-Agent": f"cometrep/{__version__}",
+                "Accept": "application/json",
+                "Authorization": key,
+                "Content-Type": "application/json",
+            },
+            "body": {"input": shorten_data_uris(values)},
+        }
+
+    def _create_url(self, model: str) -> str:
+        # The documented path has owner/name as one parameter; the slash stays literal.
+        return f"{self._base_url}/replicate/v1/models/{model}/predictions"
+
+    def _session(self) -> Session:
+        if self._api_key is None:
+            raise errors.ConfigError(
+                "no API key is set",
+                hint=f"cometrep login (keys are made at {KEY_PAGE}), or add --sandbox, which needs none",
+                code="api_key_missing",
+            )
+        with self._lock:
+            if self._opened is None:
+                self._opened = Session(_Bearer(self._api_key))
+                self._opened.headers["Accept"] = "application/json"
+            return self._opened
+
+    def _send(self, method: str, url: str, body: "_Body | None") -> Answer:
+        session = self._session()
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"} if body else {}
+        _log.debug("> %s %s (Authorization: Bearer %s)", method, url, self._api_key)
+        if body and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("> %s", json.dumps(shorten_data_uris(json.loads(body.content))))
+        began = time.monotonic()
+        # Session.request, not Session.send: only it merges proxies and REQUESTS_CA_BUNDLE (psf/requests#3626).
+        with session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            content, is_cut_short = self._read(response, began, is_create=body is not None)
+            answer = Answer(
+                response.status_code, response.headers, self._clean_bytes(content), is_cut_short=is_cut_short
+            )
+        _log.debug(
+            "< %s in %.3f s, %d bytes, request id %s",
+            answer.status,
+            time.monotonic() - began,
+            len(content),
+            answer.request_id or "none",
+        )
+        return answer
+
+    @staticmethod
+    def _read(response: requests.Response, began: float, *, is_create: bool) -> tuple[bytes, bool]:
+        """Read an answer's body within its limits; the second value says whether it is not all of it."""
+        content = bytearray()
+        # Undecoded where there is nothing to decode: the decoder holds back the last bytes before a break, and in
+        # them may stand the id of a paid prediction.
+        chunks = (
+            response.iter_content(65536)
+            if response.headers.get("Content-Encoding")
+            else response.raw.stream(65536, decode_content=False)
+        )
+        try:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > ANSWER_LIMIT_BYTES or time.monotonic() - began > ANSWER_TIMEOUT_SECONDS:
+                    return bytes(content), True
+        except (requests.RequestException, TransportError) as problem:
+            if not is_create:
+                raise requests.exceptions.ChunkedEncodingError(problem) from problem
+            return bytes(content), True  # its status line says more than the broken body takes away
+        return bytes(content), False
+
+    def _created(self, answer: Answer) -> Prediction:
+        prediction = None
+        if not answer.is_cut_short:
+            try:
+                prediction = Prediction.from_json(answer.body)
+            except ValueError:
+                prediction = None
+        if prediction is not None and prediction.id:
+            return prediction
+        what = "broke off" if answer.is_cut_short else "names no usable prediction id"
+        told = f": {answer.message}" if answer.message and not answer.is_cut_short else ""
+        probable = _ID_TEXT.search(answer.text) if answer.is_cut_short else None
+        failure = _unknown(f"the answer to the create (HTTP {answer.status}) {what}{told}", answer.request_id)
+        failure.http_status = answer.status
+        if probable:
+            failure.prediction_id = probable.group(1)
+            failure.hint = f"it began with an id: cometrep wait {failure.prediction_id}"
+        raise failure
+
+    def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
+        status = answer.status
+        if status == 425:
+            return self._error(
+                errors.Temporary, answer, "server_error", hint="run the same command again", is_final=True
+            )
+        if status == 408 or (status >= 500 and answer.code not in _FINAL_CODES):
+            failure = _unknown(self._told(answer), answer.request_id)
+            failure.http_status = status
+            return failure
+        return self._common_failure(answer, hint=f"cometrep models {model} shows what is known of its inputs")
+
+    def _get_failure(self, answer: Answer, id: str) -> errors.CometrepError:
+        status = answer.status
+        if status in (401, 403):
+            return self._common_failure(answer)
+        if answer.is_html and status not in (408, 429) and status < 500:
+            return self._error(errors.Temporary, answer, "not_an_api", hint=self._base_url_hint())
+        if status == 404 or (status in (400, 500) and re.search(_NOT_FOUND, answer.message)):
+            return self._error(
+                errors.Refused,
+                answer,
+                "prediction_not_found",
+                hint="cometrep list shows this machine's ids; the API key must be of the account that made it",
+                what=f"no prediction {id} there",
+            )
+        if status in (408, 425) or (status >= 500 and answer.code not in _FINAL_CODES) or status < 400:
+            return self._error(
+                errors.Temporary, answer, "server_error", hint="run the same command again in a while"
+            )
+        return self._common_failure(answer)
+
+    def _common_failure(self, answer: Answer, *, hint: str = "") -> errors.CometrepError:
+        """Give the error of an answer that means the same to a create and to a look."""
+        status = answer.status
+        if answer.is_html and status not in (401, 402, 403, 413, 429):
+            return self._error(errors.Refused, answer, "not_an_api", hint=self._base_url_hint())
+        if status in (401, 403):
+            return self._error(
+                errors.ConfigError,
+                answer,
+                "api_key_refused",
+                hint=f"cometrep login (keys are made at {KEY_PAGE}); cometrep config show tells this key's origin",
+            )
+        if status == 402:
+            return self._error(
+                errors.Refused,
+                answer,
+                "no_credit",
+                hint="top up the account, then run the same command again",
+            )
+        if status == 429:
+            return self._error(
+                errors.Temporary, answer, "rate_limited", hint="run the same command again in a while"
+            )
+        if status == 413:
+            return self._error(
+                errors.Refused, answer, "too_large", hint="make the files smaller, or give URLs of them"
+            )
+        if answer.code == "model_not_found":
+            return self._error(errors.Refused, answer, "model_not_found", hint="cometrep models")
+        return self._error(
+            errors.Refused, answer, "bad_request", hint=hint or "cometrep doctor checks key, base URL and network"
+        )
+
+    def _error(
+        self,
+        kind: type[errors.CometrepError],
+        answer: Answer,
+        code: str,
+        *,
+        hint: str,
+        what: str = "",
+        is_final: bool = False,
+    ) -> errors.CometrepError:
+        message = self._told(answer)
+        failure = kind(
+            f"{what} ({message})" if what else message,
+            hint=hint,
+            code=code,
+            request_id=answer.request_id or None,
+            http_status=answer.status,
+        )
+        if isinstance(failure, errors.Temporary):
+            failure.retry_after_seconds = retry_after_seconds(answer.headers, answer.body, self._clock())
+            failure.is_worth_repeating = not is_final
+        return failure
+
+    def _told(self, answer: Answer) -> str:
+        """Say what an answer said: status, the API's own message, the request id."""
+        told = f"HTTP {answer.status} from {self._base_url}"
+        if answer.is_html:
+            told += ": a web page instead of JSON" + (f' ("{answer.title}")' if answer.title else "")
+        elif answer.message:
+            told += f": {answer.message}"
+        if answer.request_id and answer.request_id not in told:
+            told += f" (request id: {answer.request_id})"
+        return told
+
+    def _redirected(self, answer: Answer) -> errors.CometrepError:
+        to = answer.headers.get("Location", "")
+        return errors.Refused(
+            f"HTTP {answer.status} from {self._base_url}: redirected to {self._clean(to)[:200] or 'nowhere'};"
+            " the API does not redirect, so the base URL or the path is wrong",
+            hint=self._base_url_hint(),
+            code="redirected",
+            request_id=answer.request_id or None,
+            http_status=answer.status,
+        )
+
+    def _unreachable(self, problem: requests.RequestException) -> errors.Temporary:
+        is_tls = isinstance(problem, requests.exceptions.SSLError)
+        failure = errors.Temporary(
+            f"cannot reach {self._base_url}: {self._reason(problem)}",
+            hint="export REQUESTS_CA_BUNDLE=FILE, where a proxy of yours opens TLS with its own certificate"
+            if is_tls
+            else "cometrep doctor checks the network; then run the same command again",
+            code="tls" if is_tls else "network",
+        )
+        failure.is_worth_repeating = not is_tls
+        return failure
+
+    def _reason(self, problem: BaseException) -> str:
+        return self._clean(reason_of(problem))
+
+    def _base_url_hint(self) -> str:
+        return "cometrep config show tells where the base URL comes from; cometrep doctor checks it"
+
+    def _clean(self, text: str) -> str:
+        """Hide the API key where a server or a library echoed it."""
+        return text.replace(self._api_key.reveal(), "[API key]") if self._api_key else text
+
+    def _clean_bytes(self, content: bytes) -> bytes:
+        key = self._api_key.reveal().encode() if self._api_key else b""
+        return content.replace(key, b"[API key]") if key else content
+
+
+class _Bearer(AuthBase):
+    """Set the Authorization header; requests reads no netrc where a session has an `auth`."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
+
+
+class _Body:
+    """A request body that knows whether any of it has been handed to a connection.
+
+    A connection asks for the body after it stands (TCP, proxy tunnel, TLS) and the headers are out, so a body
+    that was never asked for belongs to a request that no server can have accepted.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.has_begun_to_leave = False
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.has_begun_to_leave = True
+        yield self.content
+
+
+def _encoded(values: Mapping[str, Any]) -> bytes:
+    return json.dumps({"input": dict(values)}, allow_nan=False).encode()
+
+
+def _unknown(message: str, request_id: str) -> errors.CreateUnknown:
+    return errors.CreateUnknown(
+        f"{message}; the prediction may exist and be billed",
+        hint="cometrep list --status unknown shows the entry; look into the usage log of the CometAPI console"
+        " before you run this again",
+        request_id=request_id or None,
+    )

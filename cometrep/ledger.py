@@ -1,0 +1,473 @@
+"""Remember every prediction made from this machine.
+
+One SQLite file in WAL mode. An entry is written before its create is sent, with the status `unknown`: whatever
+happens then, it stands for a prediction that may exist. The answer's id, each change seen and each file saved
+are added as they come; a refused create is marked `refused`. The sandbox's entries are marked, and every
+question asks for one kind only.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from cometrep import config, errors
+from cometrep.prediction import Prediction, Reference, SavedFile, shorten_data_uris
+
+Answer = TypeVar("Answer")
+
+UNKNOWN = "unknown"  # a create whose outcome is not known
+REFUSED = "refused"  # a create that the API refused
+
+_BUSY_SECONDS = 60.0
+_OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE entries (
+    number INTEGER PRIMARY KEY,
+    id TEXT,
+    model TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    is_sandbox INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    input TEXT NOT NULL,
+    output TEXT,
+    error TEXT,
+    request_id TEXT,
+    created REAL NOT NULL,
+    changed REAL NOT NULL,
+    run_seconds REAL
+);
+CREATE INDEX entries_by_id ON entries (id);
+CREATE INDEX entries_by_model ON entries (model, status);
+CREATE TABLE changes (id TEXT NOT NULL, status TEXT NOT NULL, seen REAL NOT NULL);
+CREATE INDEX changes_by_id ON changes (id);
+CREATE TABLE files (
+    id TEXT NOT NULL,
+    file_index INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    url TEXT NOT NULL,
+    saved REAL NOT NULL,
+    PRIMARY KEY (id, file_index, path)
+);
+"""
+
+
+class Entry(NamedTuple):
+    """One line of the ledger. Times are Unix seconds of this machine; `id` is empty while it is not known."""
+
+    number: int
+    id: str
+    model: str
+    base_url: str
+    is_sandbox: bool
+    status: str
+    input: Any
+    output: Any
+    error: str
+    request_id: str
+    created: float
+    changed: float
+    files: tuple[SavedFile, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the object of `list --json`."""
+        return {
+            "schema_version": 1,
+            "id": self.id or None,
+            "model": self.model,
+            "status": self.status,
+            "input": self.input,
+            "output": self.output,
+            "error": self.error or None,
+            "created_at": _iso(self.created),
+            "changed_at": _iso(self.changed),
+            "base_url": self.base_url,
+            "sandbox": self.is_sandbox,
+            "request_id": self.request_id or None,
+            "files": [file.as_json() for file in self.files],
+        }
+
+
+class Ledger:
+    """The ledger of one command, for one kind of server: the real API's entries or the sandbox's.
+
+    The file is opened at the first use. Questions to a file that does not exist find nothing and make nothing.
+    Raises LocalFileError where it cannot be written, read or understood.
+    """
+
+    def __init__(
+        self, path: Path, *, base_url: str, is_sandbox: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = path
+        self._base_url = base_url
+        self._is_sandbox = is_sandbox
+        self._clock = clock
+        self._opened: sqlite3.Connection | None = None
+        self.problem: errors.LocalFileError | None = None
+
+    def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
+        """Ask where nothing depends on the answer: a ledger out of order stops no wait and no download.
+
+        The first problem is kept in `problem`, and after it nothing more is asked.
+        """
+        if self.problem:
+            return None
+        try:
+            return question(*values)
+        except errors.LocalFileError as problem:
+            self.problem = problem
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._opened:
+            self._opened.close()
+            self._opened = None
+
+    def begin(self, model: str, values: Mapping[str, Any]) -> int:
+        """Write the entry of a create that is about to be sent, and give its number; durable on return."""
+        now = self._clock()
+        with self._writing(durable=True) as db:
+            cursor = db.execute(
+                "INSERT INTO entries (model, base_url, is_sandbox, status, input, created, changed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    model,
+                    self._base_url,
+                    self._is_sandbox,
+                    UNKNOWN,
+                    _json(shorten_data_uris(values)),
+                    now,
+                    now,
+                ),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def accept(self, number: int, prediction: Prediction) -> None:
+        """Write the id that a create's answer gave into its entry; durable on return."""
+        with self._writing(durable=True) as db:
+            db.execute(
+                "UPDATE entries SET id = ?, status = ?, changed = ? WHERE number = ?",
+                (prediction.id, _text(prediction.status), self._clock(), number),
+            )
+            self._add_change(db, prediction.id, prediction.status)
+
+    def refuse(self, number: int, failure: errors.CometrepError) -> None:
+        """Mark an entry's create as refused by the API or never sent: no prediction stands behind it."""
+        self._mark(number, REFUSED, failure)
+
+    def doubt(self, number: int, failure: errors.CometrepError) -> None:
+        """Keep what is known of a create whose outcome is unknown: the reason, the request id, a probable id."""
+        self._mark(number, UNKNOWN, failure)
+
+    def _mark(self, number: int, status: str, failure: errors.CometrepError) -> None:
+        with self._writing(durable=True) as db:
+            db.execute(
+                "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
+                (
+                    status,
+                    _text(failure.message),
+                    _text(failure.request_id or "") or None,
+                    failure.prediction_id,
+                    self._clock(),
+                    number,
+                ),
+            )
+
+    def see(self, prediction: Prediction) -> None:
+        """Write what a look showed into the prediction's entry, where it has one here and something changed."""
+        if not self._exists():
+            return
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT number, status, output FROM entries WHERE id = ? AND is_sandbox = ?"
+                " ORDER BY number DESC LIMIT 1",
+                (prediction.id, self._is_sandbox),
+            ).fetchone()
+        if row is None or (row["status"] == _text(prediction.status) and not prediction.is_terminal):
+            return
+        output = None if prediction.output is None else _json(shorten_data_uris(prediction.output))
+        if output is not None and len(output) > _OUTPUT_LIMIT:
+            output = None
+        if row["status"] == prediction.status and (output is None or output == row["output"]):
+            return
+        with self._writing() as db:
+            # An output once seen is kept: the server forgets it after its hour.
+            db.execute(
+                "UPDATE entries SET status = ?, output = coalesce(?, output), error = ?, changed = ?,"
+                " run_seconds = ? WHERE number = ?",
+                (
+                    _text(prediction.status),
+                    output,
+                    _text(prediction.error_text) or None,
+                    self._clock(),
+                    prediction.run_seconds,
+                    row["number"],
+                ),
+            )
+            if row["status"] != prediction.status:
+                self._add_change(db, prediction.id, prediction.status)
+
+    def add_file(self, id: str, file: SavedFile) -> None:
+        """Write that an output file stands on disk, under its absolute path."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    id,
+                    file.index,
+                    _text(os.path.abspath(file.path)),  # noqa: PTH100 - Path.absolute keeps `..` parts
+                    file.size_bytes,
+                    file.sha256,
+                    _text(file.content_type),
+                    _text(file.url),
+                    self._clock(),
+                ),
+            )
+
+    def files(self, id: str) -> tuple[SavedFile, ...]:
+        """List the files saved of a prediction, newest first."""
+        if not self._exists():
+            return ()
+        with self._reading() as db:
+            rows = db.execute("SELECT * FROM files WHERE id = ? ORDER BY file_index, saved DESC", (id,)).fetchall()
+        return tuple(_saved_file(row) for row in rows)
+
+    def run_seconds(self, model: str, limit: int = 50) -> list[float]:
+        """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
+        if not self._exists():
+            return []
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT run_seconds FROM entries WHERE model = ? AND status = 'succeeded' AND is_sandbox = ?"
+                " AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
+                (model, self._is_sandbox, limit),
+            ).fetchall()
+        return [row["run_seconds"] for row in rows]
+
+    def entry(self, id: str) -> Entry | None:
+        """Find the entry of a prediction id."""
+        if not self._exists():
+            return None
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? ORDER BY number DESC LIMIT 1",
+                (id, self._is_sandbox),
+            ).fetchone()
+        return _entry(row) if row else None
+
+    def resolve(self, reference: Reference) -> str:
+        """Give the prediction id that a reference means.
+
+        Raises UsageError where there are fewer predictions, CreateUnknown where the one meant has no id.
+        """
+        if reference.id:
+            return reference.id
+        shown = "@last" if reference.back == 1 else f"@{reference.back}"
+        row = None
+        if self._exists():
+            with self._reading() as db:
+                row = db.execute(
+                    "SELECT * FROM entries WHERE is_sandbox = ? AND status != ?"
+                    " ORDER BY number DESC LIMIT 1 OFFSET ?",
+                    (self._is_sandbox, REFUSED, reference.back - 1),
+                ).fetchone()
+        if row is None:
+            raise errors.UsageError(
+                f"{shown}: the ledger of this machine holds no such prediction",
+                hint="cometrep list",
+                code="no_such_entry",
+            )
+        entry = _entry(row)
+        if not entry.id:
+            raise errors.CreateUnknown(
+                f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back",
+                hint="cometrep list shows it; @2 is the one before",
+                request_id=entry.request_id or None,
+            )
+        if not self._is_sandbox and entry.base_url != self._base_url:
+            raise errors.UsageError(
+                f"{shown} is {entry.id}, which was made at {entry.base_url}, not at {self._base_url}",
+                hint=f"add --base-url {entry.base_url}",
+                code="other_base_url",
+            )
+        return entry.id
+
+    def entries(
+        self,
+        *,
+        model: str = "",
+        status: str = "",
+        since: float | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Entry]:
+        """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time."""
+        if not self._exists():
+            return
+        clauses, values = ["is_sandbox = ?"], [self._is_sandbox]
+        for clause, value in (
+            ("model GLOB ?", _text(model) or None),
+            ("status = ?", _text(status) or None),
+            ("created >= ?", since),
+        ):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)  # type: ignore[arg-type]
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
+            )
+            for row in rows:
+                yield _entry(row, self.files(row["id"]) if row["id"] else ())
+
+    def _add_change(self, db: sqlite3.Connection, id: str, status: str) -> None:
+        db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, _text(status), self._clock()))
+
+    def _exists(self) -> bool:
+        with self._translated():
+            return self._opened is not None or self._path.exists()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            yield self._connection()
+
+    @contextlib.contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
+        with self._translated():
+            db = self._connection()
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:  # a full disk may have ended it already
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as problem:
+            told = problem.strerror if isinstance(problem, OSError) else str(problem)
+            broken = isinstance(problem, sqlite3.DatabaseError) and not isinstance(
+                problem, sqlite3.OperationalError
+            )
+            raise errors.LocalFileError(
+                f"the ledger {self._path} cannot be {'read' if broken else 'used'}: {told}",
+                hint=f"mv {self._path} {self._path}.damaged"
+                if broken
+                else "set COMETREP_HOME to a folder that can be written",
+                code="ledger",
+            ) from problem
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> sqlite3.Connection:
+        config.make_private_folder(self._path.parent)
+        address = str(self._path)
+        is_writable = os.access(self._path.parent, os.W_OK)
+        try:
+            # SQLite gives the files beside it (-wal, -shm) the mode of this one.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as problem:
+            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self._path.exists():
+                raise
+            is_writable = False
+        if not is_writable:
+            address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
+        is_uri = address.startswith("file:")
+        db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=is_uri)
+        db.row_factory = sqlite3.Row
+        try:
+            if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                self._set_up(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
+        # Changing the journal mode does not wait its turn as other statements do, so it waits here.
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as problem:
+                is_busy = problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte is the kind
+                if not is_busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        db.execute("BEGIN IMMEDIATE")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            db.execute("ROLLBACK")
+            raise errors.LocalFileError(
+                f"the ledger {self._path} was written by a newer cometrep",
+                hint="pip install --upgrade cometrep",
+                code="ledger",
+            )
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+
+
+def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:
+    return Entry(
+        number=row["number"],
+        id=row["id"] or "",
+        model=row["model"],
+        base_url=row["base_url"],
+        is_sandbox=bool(row["is_sandbox"]),
+        status=row["status"],
+        input=json.loads(row["input"]),
+        output=json.loads(row["output"]) if row["output"] else None,
+        error=row["error"] or "",
+        request_id=row["request_id"] or "",
+        created=row["created"],
+        changed=row["changed"],
+        files=tuple(files),
+    )
+
+
+def _saved_file(row: sqlite3.Row) -> SavedFile:
+    return SavedFile(
+        path=row["path"],
+        index=row["file_index"],
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        content_type=row["content_type"],
+        url=row["url"],
+    )
+
+
+def _text(text: str) -> str:
+    """Escape what SQLite cannot store as text: lone surrogates of a hostile reply or an odd file name."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

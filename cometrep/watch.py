@@ -1,0 +1,325 @@
+"""Look at predictions until they end, whatever happens to single looks.
+from typing import NamedTuple
+
+`Watch` decides: a state machine of times and answers, without threads or clocks of its own. `watch` drives it.
+
+A look that hangs stalls nothing: the wait goes on, says so, and sends a second look beside it. Failed looks are
+repeated within a retry budget of their own, counted from the first failure after the last good answer; the
+deadline counts from the start, whatever happens.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import random as real_random
+from typing import NamedTuple
+
+from cometrep import errors
+from cometrep.calls import Calls
+from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
+from cometrep.prediction import Prediction
+from cometrep.schedule import PollSchedule, backoff_seconds
+from cometrep.text import format_duration, format_times
+
+HEARTBEAT_SECONDS = 30.0
+SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
+SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
+LOOKS_AT_ONCE = 3
+NOT_FOUND_GRACE_SECONDS = 8.0
+"""How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
+
+EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without output
+WEB_PAGE_ATTEMPTS = 4
+"""How many web pages in a row, before any good answer, show that the base URL is wrong and not the day."""
+
+MORE_THREADS = 4  # beyond those of one prediction, where several are watched
+
+Look = tuple[str, float]  # which prediction, and when the look began
+Outcome = Prediction | errors.CometrepError
+
+
+class Target(NamedTuple):
+    """One prediction to watch: `is_fresh` where it was created moments ago, which forgives an early 404."""
+
+    id: str
+    is_fresh: bool = False
+    first_look_in_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is known of one watched prediction so far."""
+
+    id: str
+    is_fresh: bool
+    schedule: PollSchedule
+    started: float
+    look_due: float
+    last_said: float
+    looks: list[float] = field(default_factory=list)  # start times of those without an answer
+    last_answered: float = float("-inf")  # start time of the newest look that was answered
+    prediction: Prediction | None = None
+    attempts: int = 0  # failed ones in a row
+    pages: int = 0  # of these, web pages at the end of the row
+    failing_since: float = 0.0
+    slow_said: float = 0.0
+    was_empty: bool = False  # it had succeeded, without any output yet
+    turn: int = 0  # the heap's entries of earlier turns are void
+
+    def next_turn(self, deadline_seconds: float | None) -> float:
+        """Give the time at which something is to be done or said about it."""
+        times = [self.look_due, self.last_said + HEARTBEAT_SECONDS]
+        if self.looks:
+            times.append(max(self.looks[0], self.slow_said) + SLOW_SECONDS)
+        if deadline_seconds is not None:
+            times.append(self.started + deadline_seconds)
+        return min(times)
+
+
+class Watch:
+    """Decide when to look at each of many predictions and what each answer means.
+
+    All times are seconds of one monotonic clock. `deadline_seconds` None means no deadline; `until_answered`
+    ends at the first good answer instead of a terminal status.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline_seconds: float | None,
+        retry_budget_seconds: float,
+        until_answered: bool = False,
+        resume: errors.Resume = errors.WAIT_AGAIN,
+        random: Callable[[], float] = real_random,
+    ) -> None:
+        self._resume = resume
+        self._deadline_seconds = deadline_seconds
+        self._retry_budget_seconds = retry_budget_seconds
+        self._until_answered = until_answered
+        self._random = random
+        self._watched: dict[str, _Watched] = {}
+        self._turns: list[tuple[float, int, str]] = []  # heap of (when, turn, id)
+        self._turn_count = 0
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, target: "Target", now: float, schedule: PollSchedule) -> None:
+        """Begin to watch a prediction."""
+        first_look = now + target.first_look_in_seconds
+        watched = _Watched(target.id, target.is_fresh, schedule, now, look_due=first_look, last_said=now)
+        self._watched[target.id] = watched
+        self._plan(watched)
+
+    def wake_in(self, now: float) -> float:
+        """Give the seconds until something is to be done, 0 where it already is."""
+        while self._turns and self._is_void(self._turns[0]):
+            heapq.heappop(self._turns)
+        return max(0.0, self._turns[0][0] - now) if self._turns else HEARTBEAT_SECONDS
+
+    def turn(self, now: float) -> tuple[list[str], list[Event]]:
+        """Give the ids to look at now, and what has to be said: slowness, signs of life, passed deadlines."""
+        looks: list[str] = []
+        events: list[Event] = []
+        while self._turns and self._turns[0][0] <= now:
+            entry = heapq.heappop(self._turns)
+            if self._is_void(entry):
+                continue
+            watched = self._watched[entry[2]]
+            if self._deadline_seconds is not None and now >= watched.started + self._deadline_seconds:
+                events.append(self._end(watched, now, self._deadline_failure(watched)))
+                continue
+            events += self._say(watched, now)
+            if now >= watched.look_due:
+                watched.looks.append(now)
+                looks.append(watched.id)
+                is_last = len(watched.looks) >= LOOKS_AT_ONCE
+                watched.look_due = float("inf") if is_last else now + SECOND_LOOK_SECONDS
+            self._plan(watched)
+        return looks, events
+
+    def answer(self, id: str, look_started: float, outcome: Outcome, now: float) -> list[Event]:
+        """Take the answer of a look and give what follows from it; answers about ended watches are void."""
+        watched = self._watched.get(id)
+        if watched is None:
+            return []
+        if look_started in watched.looks:
+            watched.looks.remove(look_started)
+        if look_started < watched.last_answered:
+            return []  # sent earlier, and overtaken by a newer look
+        if isinstance(outcome, Prediction):
+            events = self._take(watched, look_started, outcome, now)
+        elif watched.looks and isinstance(outcome, errors.Temporary):
+            events = []  # another look is still under way; a further one may join it
+            watched.look_due = min(watched.look_due, now + SECOND_LOOK_SECONDS)
+        else:
+            events = self._take_failure(watched, outcome, now)
+        if id in self._watched:
+            self._plan(watched)
+        return events
+
+    def _take(self, watched: _Watched, look_started: float, prediction: Prediction, now: float) -> list[Event]:
+        watched.last_answered = look_started
+        watched.attempts = watched.pages = 0
+        before, watched.prediction = watched.prediction, prediction
+        events: list[Event] = []
+        if before is None or _shown(before) != _shown(prediction):
+            events.append(Seen(prediction, now - watched.started))
+            if before is None or before.status != prediction.status:
+                watched.last_said = now
+        is_ended = prediction.is_terminal or self._until_answered
+        may_gain = not self._until_answered and _may_gain_output(prediction)
+        if is_ended and may_gain and not watched.was_empty:
+            watched.was_empty = True
+            watched.look_due = now + EMPTY_PAUSE_SECONDS
+        elif is_ended:
+            events.append(self._end(watched, now, None))
+        else:
+            watched.look_due = now + watched.schedule.interval_seconds(now - watched.started)
+        return events
+
+    def _take_failure(self, watched: _Watched, failure: errors.CometrepError, now: float) -> list[Event]:
+        is_early = (
+            failure.code == "prediction_not_found"
+            and watched.is_fresh
+            and watched.prediction is None
+            and now - watched.started < NOT_FOUND_GRACE_SECONDS
+        )
+        may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
+        if not may_pass and not is_early:
+            return [self._end(watched, now, failure)]
+        if watched.attempts == 0:
+            watched.failing_since = now
+        watched.attempts += 1
+        watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
+        asked = failure.retry_after_seconds if isinstance(failure, errors.Temporary) else None
+        pause = max(backoff_seconds(watched.attempts, self._random()), asked or 0.0)
+        is_over = now + pause > watched.failing_since + self._retry_budget_seconds
+        has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
+        if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
+            return [self._end(watched, now, _not_an_api(failure))]
+        if is_over:
+            return [self._end(watched, now, self._budget_failure(watched, failure, asked, now))]
+        watched.look_due = now + pause
+        return [Retrying(watched.id, failure.message, watched.attempts, pause)]
+
+    def _say(self, watched: _Watched, now: float) -> list[Event]:
+        events: list[Event] = []
+        if watched.looks and now >= max(watched.looks[0], watched.slow_said) + SLOW_SECONDS:
+            watched.slow_said = now
+            events.append(Slow(watched.id, now - watched.looks[0]))
+        if now >= watched.last_said + HEARTBEAT_SECONDS:
+            watched.last_said = now
+            status = watched.prediction.status if watched.prediction else "not seen yet"
+            events.append(Waiting(watched.id, status, now - watched.started))
+        return events
+
+    def _plan(self, watched: _Watched) -> None:
+        self._turn_count += 1
+        watched.turn = self._turn_count
+        heapq.heappush(self._turns, (watched.next_turn(self._deadline_seconds), watched.turn, watched.id))
+
+    def _is_void(self, entry: tuple[float, int, str]) -> bool:
+        watched = self._watched.get(entry[2])
+        return watched is None or watched.turn != entry[1]
+
+    def _end(self, watched: _Watched, now: float, failure: errors.CometrepError | None) -> Result:
+        del self._watched[watched.id]
+        return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
+
+    def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
+        seen = f"still {watched.prediction.status}" if watched.prediction else "not seen yet"
+        if watched.attempts:
+            seen += f", {format_times(watched.attempts)} in a row failed"
+        elif watched.looks:
+            seen += ", the last look has no answer yet"
+        return errors.StillRunning(
+            f"the deadline of {format_duration(self._deadline_seconds or 0)} passed: prediction {watched.id}"
+            f" is {seen}; it runs on",
+            hint=self._resume.of(watched.id),
+            prediction_id=watched.id,
+        )
+
+    def _budget_failure(
+        self, watched: _Watched, last: errors.CometrepError, asked: float | None, now: float
+    ) -> errors.CometrepError:
+        budget = format_duration(self._retry_budget_seconds)
+        if asked is not None and asked > self._retry_budget_seconds:
+            why = f"the API asks to wait {format_duration(asked)}, longer than the retry budget of {budget}"
+        else:
+            why = f"{format_times(watched.attempts)} failed and the retry budget of {budget} is used up"
+        told = f"prediction {watched.id}: {last.message}; {why}"
+        if not self._until_answered:
+            left = "no deadline is set"
+            if self._deadline_seconds is not None:
+                seconds = max(0.0, watched.started + self._deadline_seconds - now)
+                left = f"{format_duration(seconds)} of the deadline is left"
+            told += f" ({left}); it may still run"
+        return errors.Temporary(
+            told,
+            hint=self._resume.of(watched.id),
+            code=last.code,
+            prediction_id=watched.id,
+            request_id=last.request_id,
+            http_status=last.http_status,
+        )
+
+
+def watch(
+    look: Callable[[str], Prediction],
+    targets: Sequence[Target],
+    *,
+    deadline_seconds: float | None,
+    retry_budget_seconds: float,
+    schedule_of: Callable[[str], PollSchedule],
+    until_answered: bool = False,
+    resume: errors.Resume = errors.WAIT_AGAIN,
+    calls: Calls[Look, Prediction] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = real_random,
+) -> Iterator[Event]:
+    """Yield each change of each prediction and, for each, its `Result` when it ends or cannot be followed.
+
+    An id that stands in several targets is watched once.
+    """
+    state = Watch(
+        deadline_seconds=deadline_seconds,
+        retry_budget_seconds=retry_budget_seconds,
+        until_answered=until_answered,
+        resume=resume,
+        random=random,
+    )
+    calls = calls or Calls(threads=LOOKS_AT_ONCE + min(len(targets) - 1, MORE_THREADS))
+    for target in targets:
+        state.add(target, clock(), schedule_of(target.id))
+    while len(state):
+        now = clock()
+        looks, events = state.turn(now)
+        for id in looks:
+            calls.submit((id, now), partial(look, id))
+        yield from events
+        if len(state) and (answered := calls.next(state.wake_in(clock()))):
+            (id, look_started), outcome = answered
+            yield from state.answer(id, look_started, outcome, clock())
+
+
+def _shown(prediction: Prediction) -> tuple[str, float | None, int]:
+    return prediction.status, prediction.progress, len(prediction.logs)
+
+
+def _not_an_api(failure: errors.CometrepError) -> errors.CometrepError:
+    return errors.Refused(
+        failure.message,
+        hint=failure.hint,
+        code=failure.code,
+        prediction_id=failure.prediction_id,
+        request_id=failure.request_id,
+        http_status=failure.http_status,
+    )
+
+
+def _may_gain_output(prediction: Prediction) -> bool:
+    # In a gateway's task record the outer word can be a poll ahead of the prediction inside.
+    return prediction.status == "succeeded" and prediction.output is None and not prediction.data_removed

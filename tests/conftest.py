@@ -1,0 +1,165 @@
+"""What the tests share: a clean home, the real program, the sandbox, and a server that misbehaves on purpose."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cometrep.sandbox import API_KEY, Sandbox
+from tests.servers import Server
+
+# A subprocess that a test forgot to bound must not hold up the suite for ever.
+TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How one run of the program ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of stdout."""
+        return self.stdout.splitlines()
+
+
+class Cli:
+    """The real program as a subprocess, in a folder, home and environment of the test's own."""
+
+    def __init__(self, home: Path, folder: Path, environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.folder = folder
+        self.environment = dict(environment)
+
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        prefix: Sequence[str] = (),
+    ) -> Ran:
+        """Run the program to its end; without `stdin` its stdin is empty."""
+        given = stdin.encode() if isinstance(stdin, str) else stdin or b""
+        done = subprocess.run(
+            [*prefix, *self.command(*arguments)],
+            input=given,
+            capture_output=True,
+            cwd=cwd or self.folder,
+            env={**self.environment, **(env or {})},
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Start the program and leave it running; the test ends it."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+        )
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """Give the command line that runs the program under this interpreter."""
+        return [sys.executable, "-m", "cometrep", *arguments]
+
+    @property
+    def shell(self) -> str:
+        """A shell word that runs the program."""
+        return f"{sys.executable} -m cometrep"
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Give an environment without anything that changes what the program does, and a home of its own."""
+    kept = {
+        name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
+    }
+    return {
+        **kept,
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "COMETREP_HOME": str(home / "cometrep"),
+        "PYTHONWARNINGS": "error",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home folder of the test's own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working folder of the test's own."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def cli(home: Path, folder: Path) -> Cli:
+    """The program, with no key and no server configured."""
+    return Cli(home, folder, clean_environment(home))
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox whose predictions take next to no time."""
+    with Sandbox(tmp_path / "sandbox", seconds=0.05) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def sandboxed(cli: Cli, sandbox: Sandbox) -> Cli:
+    """The program, pointed at a sandbox of the test's own as other programs are."""
+    cli.environment |= {"COMETREP_BASE_URL": sandbox.url, "COMETAPI_KEY": API_KEY}
+    return cli
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers what the test says, over real sockets."""
+    with Server() as running:
+        yield running
+
+
+KEY = "sk-recognisable-0123456789-SECRET-abcd"
+
+
+@pytest.fixture
+def served(cli: Cli, server: Server) -> Cli:
+    """The program, pointed at the scripted server, with a key that is easy to find."""
+    cli.environment |= {"COMETREP_BASE_URL": server.url, "COMETAPI_KEY": KEY}
+    return cli
+
+
+@pytest.fixture
+def stopped() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
+    """Register processes that are killed when the test ends, however it ends."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started.append
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()

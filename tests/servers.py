@@ -1,0 +1,228 @@
+"""A server over real sockets that answers exactly what a test says, misbehaving on purpose."""
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Read the body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to send back: whole or broken, then how to leave the connection.
+
+    `length` replaces the true Content-Length ("" leaves it out); `cut` sends only so many bytes of the body;
+    `then` is `keep`, `close`, `reset` (RST) or `hang` (nothing more until the server ends); `pieces` sends the
+    body in pieces of that size; `wait_for` is an event to wait for before anything is sent.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: str | None = None
+    cut: int | None = None
+    then: str = "keep"
+    pieces: int | None = None
+    is_chunked: bool = False
+    raw: bytes | None = None
+    wait_for: threading.Event | None = None
+
+
+def answer_json(value: Any, status: int = 200, **rest: Any) -> Answer:
+    """Answer with JSON."""
+    headers = {"Content-Type": "application/json", **rest.pop("headers", {})}
+    return Answer(status, json.dumps(value).encode(), headers, **rest)
+
+
+def answer_html(status: int = 200, title: str = "Welcome", **rest: Any) -> Answer:
+    """Answer with a web page."""
+    page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body>hello</body></html>"
+    return Answer(status, page.encode(), {"Content-Type": "text/html", **rest.pop("headers", {})}, **rest)
+
+
+RESET = Answer(raw=b"", then="reset")
+HANG = Answer(raw=b"", then="hang")
+
+Responder = Answer | Callable[[Received], Answer]
+
+
+class Server:
+    """Answer each route from a script; the last answer of a script repeats. What came in is in `received`."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.received: list[Received] = []
+        self._scripts: dict[tuple[str, str], list[Responder]] = {}
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._closing = threading.Event()
+
+    def __enter__(self) -> "Server":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._listener.close()
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+
+    def on(self, method: str, path: str, *script: Responder) -> None:
+        """Script the answers to a method and a path prefix; the longest matching prefix answers."""
+        with self._lock:
+            self._scripts[method, path] = list(script)
+
+    def on_create(self, *script: Responder) -> None:
+        """Script the answers to creates."""
+        self.on("POST", "/replicate/v1/models/", *script)
+
+    def on_get(self, *script: Responder) -> None:
+        """Script the answers to looks at any prediction."""
+        self.on("GET", "/replicate/v1/predictions/", *script)
+
+    def count(self, method: str, path: str = "/") -> int:
+        """Count the requests that came in for a method and path prefix."""
+        with self._lock:
+            return sum(r.method == method and r.path.startswith(path) for r in self.received)
+
+    @property
+    def creates(self) -> int:
+        """How many creates came in."""
+        return self.count("POST")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._connections.add(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection.makefile("rb") as reader:
+                while request := _read_request(reader):
+                    with self._lock:
+                        self.received.append(request)
+                    if not self._answer(connection, request):
+                        break
+        except (OSError, ValueError):
+            pass
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
+
+    def _answer(self, connection: socket.socket, request: Received) -> bool:
+        responder = self._next(request)
+        answer = responder(request) if callable(responder) else responder
+        if answer.wait_for:
+            answer.wait_for.wait(30)
+        for piece in _pieces(answer):
+            connection.sendall(piece)
+        if answer.then == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if answer.then == "hang":
+            self._closing.wait(120)
+        return answer.then == "keep"
+
+    def _next(self, request: Received) -> Responder:
+        with self._lock:
+            matching = [
+                key for key in self._scripts if key[0] == request.method and request.path.startswith(key[1])
+            ]
+            if not matching:
+                return answer_json({"detail": f"no script for {request.method} {request.path}"}, 404)
+            script = self._scripts[max(matching, key=lambda key: len(key[1]))]
+            return script.pop(0) if len(script) > 1 else script[0]
+
+
+def _read_request(reader: Any) -> Received | None:
+    first = reader.readline()
+    if not first.strip():
+        return None
+    method, path, _ = first.decode("latin-1").split(" ", 2)
+    headers: dict[str, str] = {}
+    while (line := reader.readline().decode("latin-1")).strip():
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    if headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(reader.readline(), 16):
+            body += reader.read(size)
+            reader.readline()
+        reader.readline()
+    else:
+        body = reader.read(int(headers.get("content-length", 0)))
+    return Received(method, path, headers, body)
+
+
+def _pieces(answer: Answer) -> Sequence[bytes]:
+    if answer.raw is not None:
+        return [answer.raw]
+    lines = [f"HTTP/1.1 {answer.status} Scripted"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    body = answer.body if answer.cut is None else answer.body[: answer.cut]
+    if answer.is_chunked:
+        lines.append("Transfer-Encoding: chunked")
+        body = b"".join(
+            b"%x\r\n%s\r\n" % (len(body[i : i + 1000]), body[i : i + 1000]) for i in range(0, len(body), 1000)
+        )
+        body += b"0\r\n\r\n" if answer.cut is None else b""
+    elif answer.length is None:
+        lines.append(f"Content-Length: {len(answer.body)}")
+    elif answer.length:
+        lines.append(f"Content-Length: {answer.length}")
+    if answer.then != "keep":
+        lines.append("Connection: close")
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    if answer.pieces is None:
+        return [head + body]
+    return [head, *(body[i : i + answer.pieces] for i in range(0, len(body), answer.pieces))]
+
+
+def prediction(id: str = "abc123", status: str = "succeeded", **rest: Any) -> dict[str, Any]:
+    """Make the bare reply of one prediction."""
+    return {
+        "id": id,
+        "model": "black-forest-labs/flux-schnell",
+        "version": "hidden",
+        "input": {"prompt": "cat"},
+        "logs": "",
+        "output": None,
+        "error": None,
+        "data_removed": False,
+        "status": status,
+        "created_at": "2026-03-12T08:00:00.123456789Z",
+        **rest,
+    }
+
+
+def picture(size: int = 3000, seed: int = 0) -> bytes:
+    """Make bytes that begin as a WEBP file does, different for each seed."""
+    start = b"RIFF" + struct.pack("<I", size - 8) + b"WEBPVP8 "
+    return (start + bytes((i * 7 + seed * 13) % 251 for i in range(size)))[:size]

@@ -1,0 +1,386 @@
+"""One request at a time: what each answer, and each missing answer, of the API means."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cometrep import errors
+from cometrep.api import Api
+from cometrep.config import ApiKey
+from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
+
+KEY = "sk-test-0123456789"
+MODEL = "black-forest-labs/flux-schnell"
+CREATED = prediction("made1", "starting")
+OUTER = {
+    "code": "success",
+    "message": "",
+    "data": {"task_id": "task1", "id": 77, "status": "SUBMITTED", "data": None},
+}
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[Api]:
+    """A client of the scripted server."""
+    api = Api(base_url=server.url, api_key=ApiKey(KEY), clock=lambda: 1_800_000_000.0)
+    yield api
+    api.close()
+
+
+def comet(code: str, message: str = "told (request id: req-1)") -> dict[str, object]:
+    """Make CometAPI's error envelope."""
+    return {"error": {"message": message, "type": "comet_api_error", "param": "", "code": code}}
+
+
+CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
+    ("reset after the request was read", RESET, errors.CreateUnknown, "create_unknown"),
+    ("closed without an answer", Answer(raw=b"", then="close"), errors.CreateUnknown, "create_unknown"),
+    ("half a status line", Answer(raw=b"HTTP/1.1 2", then="close"), errors.CreateUnknown, "create_unknown"),
+    ("not HTTP at all", Answer(raw=b"SSH-2.0-x\r\n", then="close"), errors.CreateUnknown, "create_unknown"),
+    ("cut inside the answer", answer_json(CREATED, cut=9, then="close"), errors.CreateUnknown, "create_unknown"),
+    ("reset inside the answer", answer_json(CREATED, cut=9, then="reset"), errors.CreateUnknown, "create_unknown"),
+    ("200 without an id", answer_json({"status": "starting"}), errors.CreateUnknown, "create_unknown"),
+    ("200 with a hostile id", answer_json(prediction("../../x")), errors.CreateUnknown, "create_unknown"),
+    ("200 with a row number", answer_json({"data": {"id": 7}}), errors.CreateUnknown, "create_unknown"),
+    ("200 with an error", answer_json(comet("x")), errors.CreateUnknown, "create_unknown"),
+    ("200 with nothing", Answer(200), errors.CreateUnknown, "create_unknown"),
+    ("200 with text", Answer(200, b"ok"), errors.CreateUnknown, "create_unknown"),
+    ("408", answer_json({"detail": "late"}, 408), errors.CreateUnknown, "create_unknown"),
+    ("500", answer_json(comet("bad_response_status_code"), 500), errors.CreateUnknown, "create_unknown"),
+    ("502 HTML", answer_html(502), errors.CreateUnknown, "create_unknown"),
+    ("503", answer_json(comet(""), 503), errors.CreateUnknown, "create_unknown"),
+    ("504", answer_json(comet(""), 504), errors.CreateUnknown, "create_unknown"),
+    ("524 HTML", answer_html(524), errors.CreateUnknown, "create_unknown"),
+    ("200 HTML", answer_html(200), errors.Refused, "not_an_api"),
+    ("404 HTML", answer_html(404), errors.Refused, "not_an_api"),
+    ("301", Answer(301, headers={"Location": "https://elsewhere/"}), errors.Refused, "redirected"),
+    ("302 HTML", answer_html(302, headers={"Location": "/login"}), errors.Refused, "redirected"),
+    ("400", answer_json(comet("invalid_request"), 400), errors.Refused, "bad_request"),
+    (
+        "402",
+        answer_json({"title": "Payment", "detail": "no credit", "status": 402}, 402),
+        errors.Refused,
+        "no_credit",
+    ),
+    ("404", answer_json({"detail": "no such model"}, 404), errors.Refused, "bad_request"),
+    ("405", answer_json({"detail": "no"}, 405), errors.Refused, "bad_request"),
+    ("413", answer_json({"title": "Too large", "status": 413}, 413), errors.Refused, "too_large"),
+    ("415", Answer(415, b"json please"), errors.Refused, "bad_request"),
+    ("422", answer_json({"title": "Bad", "detail": "- input.num_outputs: no"}, 422), errors.Refused, "bad_request"),
+    ("500 invalid_request", answer_json(comet("invalid_request"), 500), errors.Refused, "bad_request"),
+    ("503 model_not_found", answer_json(comet("model_not_found"), 503), errors.Refused, "model_not_found"),
+    ("401", answer_json({"title": "Unauthenticated", "status": 401}, 401), errors.ConfigError, "api_key_refused"),
+    ("403", answer_json(comet("permission_denied"), 403), errors.ConfigError, "api_key_refused"),
+    ("403 HTML", answer_html(403), errors.ConfigError, "api_key_refused"),
+    ("425", answer_json({"detail": "too early"}, 425), errors.Temporary, "server_error"),
+    ("429", answer_json({"detail": "slow down"}, 429), errors.Temporary, "rate_limited"),
+    ("429 HTML", answer_html(429), errors.Temporary, "rate_limited"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "code"), [row[1:] for row in CREATE_FAILURES], ids=[row[0] for row in CREATE_FAILURES]
+)
+def test_each_failure_of_a_create_is_told_apart(
+    api: Api, server: Server, script: Answer, error: type[errors.CometrepError], code: str
+) -> None:
+    """Every way a create can go wrong raises its own error, after exactly one request."""
+    server.on_create(script)
+    with pytest.raises(error) as raised:
+        api.create(MODEL, {"prompt": "cat"})
+    assert (type(raised.value), raised.value.code) == (error, code)
+    assert server.creates == 1
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_create_gives_the_prediction_of_any_2xx(api: Api, server: Server, status: int) -> None:
+    """200, 201 and 202 with an id are all a created prediction; the body and path are as documented."""
+    server.on_create(answer_json(CREATED, status))
+    made = api.create(MODEL, {"prompt": "cat", "num_outputs": 2})
+    assert (made.id, made.status) == ("made1", "starting")
+    request = server.received[0]
+    assert request.path == f"/replicate/v1/models/{MODEL}/predictions"
+    assert request.json() == {"input": {"prompt": "cat", "num_outputs": 2}}
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == str(len(request.body))
+
+
+def test_a_wrapped_create_gives_the_inner_id_then_the_task_id(api: Api, server: Server) -> None:
+    """In a task record the id is the inner prediction's, else the task's, never the row number."""
+    inner = {**OUTER, "data": {"task_id": "task1", "id": 77, "status": "SUBMITTED", "data": CREATED}}
+    server.on_create(answer_json(OUTER), answer_json(inner))
+    assert api.create(MODEL, {}).id == "task1"
+    assert api.create(MODEL, {}).id == "made1"
+
+
+def test_a_broken_answer_that_began_with_an_id_names_it(api: Api, server: Server) -> None:
+    """Where the answer broke off after the id, the error carries that id and how to wait for it."""
+    server.on_create(answer_json(CREATED, cut=90, then="close"))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == "made1"
+    assert "cometrep wait made1" in raised.value.hint
+
+
+def test_a_create_that_never_left_may_be_sent_again(api: Api) -> None:
+    """A refused connection, an unknown name and a failed TLS handshake are temporary: nothing was sent."""
+    with socket.socket() as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        refused = Api(base_url=f"http://127.0.0.1:{unbound.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.Temporary, match="refused"):
+            refused.create(MODEL, {})
+    unknown = Api(base_url="https://no-such-host.invalid", api_key=ApiKey(KEY))
+    with pytest.raises(errors.Temporary, match="cannot be resolved") as raised:
+        unknown.create(MODEL, {})
+    assert raised.value.is_worth_repeating
+
+
+def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
+    """TLS against something that speaks none fails before the request leaves, and the next time too."""
+    seen: list[bytes] = []
+
+    def answer_plainly(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            seen.append(connection.recv(4096))
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_plainly, args=(listener,))
+        thread.start()
+        api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.Temporary) as raised:
+            api.create(MODEL, {})
+        thread.join()
+    assert raised.value.code == "tls"
+    assert not raised.value.is_worth_repeating
+    assert KEY.encode() not in seen[0]
+
+
+def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer within the read timeout means unknown, not failed."""
+    monkeypatch.setattr("cometrep.api.READ_TIMEOUT_SECONDS", 0.05)
+    server.on_create(HANG)
+    with pytest.raises(errors.CreateUnknown, match="no answer in time"):
+        api.create(MODEL, {})
+    assert server.creates == 1
+
+
+GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
+    ("reset", RESET, errors.Temporary, "network"),
+    ("cut", answer_json(prediction(), cut=20, then="close"), errors.Temporary, "network"),
+    ("408", answer_json({}, 408), errors.Temporary, "server_error"),
+    ("425", answer_json({}, 425), errors.Temporary, "server_error"),
+    ("429", answer_json({"detail": "x"}, 429), errors.Temporary, "rate_limited"),
+    ("500", answer_json(comet(""), 500), errors.Temporary, "server_error"),
+    ("502 HTML", answer_html(502), errors.Temporary, "server_error"),
+    ("503", answer_json(comet(""), 503), errors.Temporary, "server_error"),
+    ("504", Answer(504, b"gateway timeout"), errors.Temporary, "server_error"),
+    ("524 HTML", answer_html(524), errors.Temporary, "server_error"),
+    ("200 HTML", answer_html(200), errors.Temporary, "not_an_api"),
+    ("404 HTML", answer_html(404), errors.Temporary, "not_an_api"),
+    ("200 nothing", Answer(200), errors.Temporary, "bad_answer"),
+    ("200 text", Answer(200, b"pending"), errors.Temporary, "bad_answer"),
+    ("200 list", answer_json([1]), errors.Temporary, "bad_answer"),
+    ("200 error", answer_json(comet("")), errors.Temporary, "bad_answer"),
+    ("301", Answer(301, headers={"Location": "/"}), errors.Refused, "redirected"),
+    ("400", answer_json(comet(""), 400), errors.Refused, "bad_request"),
+    ("404", answer_json({"detail": "Not found"}, 404), errors.Refused, "prediction_not_found"),
+    (
+        "400 not exist",
+        answer_json({"code": "x", "message": "task not exist"}, 400),
+        errors.Refused,
+        "prediction_not_found",
+    ),
+    ("500 not exist", answer_json(comet("", "task_not_exist"), 500), errors.Refused, "prediction_not_found"),
+    ("500 invalid_request", answer_json(comet("invalid_request"), 500), errors.Refused, "bad_request"),
+    ("503 model_not_found", answer_json(comet("model_not_found"), 503), errors.Refused, "model_not_found"),
+    ("401", answer_json(comet(""), 401), errors.ConfigError, "api_key_refused"),
+    ("403", answer_json(comet(""), 403), errors.ConfigError, "api_key_refused"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "code"), [row[1:] for row in GET_FAILURES], ids=[row[0] for row in GET_FAILURES]
+)
+def test_each_failure_of_a_look_is_told_apart(
+    api: Api, server: Server, script: Answer, error: type[errors.CometrepError], code: str
+) -> None:
+    """Every way a look can go wrong raises its own error and names the prediction."""
+    server.on_get(script)
+    with pytest.raises(error) as raised:
+        api.get("abc123")
+    assert (type(raised.value), raised.value.code, raised.value.prediction_id) == (error, code, "abc123")
+
+
+def test_a_redirect_is_not_followed_and_the_key_stays(api: Api, server: Server) -> None:
+    """A redirect to another place is an error, and nobody else sees the key."""
+    with Server() as other:
+        server.on_get(Answer(302, headers={"Location": f"{other.url}/steal"}))
+        with pytest.raises(errors.Refused, match="redirected"):
+            api.get("abc123")
+        assert other.received == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "expected"),
+    [
+        ({"x-cometapi-request-id": "head-1"}, "x", "head-1"),
+        ({"X-Oneapi-Request-Id": "head-2"}, "x", "head-2"),
+        ({}, "broken (request id: text-3)", "text-3"),
+    ],
+    ids=["cometapi header", "gateway header", "message"],
+)
+def test_the_request_id_is_shown(
+    api: Api, server: Server, headers: dict[str, str], message: str, expected: str
+) -> None:
+    """The request id is taken from either header or from the message, and stands in the error once."""
+    server.on_get(answer_json({"error": {"message": message, "code": "x"}}, 400, headers=headers))
+    with pytest.raises(errors.Refused) as raised:
+        api.get("abc123")
+    assert raised.value.request_id == expected
+    assert raised.value.message.count(expected) == 1
+    assert raised.value.http_status == 400
+
+
+def test_the_key_is_hidden_where_the_server_echoes_it(api: Api, server: Server) -> None:
+    """A server that echoes the key in an error, a log or a redirect cannot make cometrep show it."""
+    server.on_get(
+        answer_json({"detail": f"bad token {KEY}"}, 401),
+        answer_json(prediction(logs=f"key {KEY}", error=KEY)),
+        Answer(301, headers={"Location": f"https://x/?k={KEY}"}),
+    )
+    with pytest.raises(errors.ConfigError) as refused:
+        api.get("abc123")
+    seen = api.get("abc123")
+    with pytest.raises(errors.Refused) as redirected:
+        api.get("abc123")
+    assert KEY not in refused.value.message + repr(seen) + seen.logs + str(seen.raw) + redirected.value.message
+
+
+def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A netrc entry for the API's host leaves the Authorization header alone."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password other\ndefault login me password other\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.on_get(answer_json(prediction()))
+    api = Api(base_url=server.url, api_key=ApiKey(KEY))
+    api.get("abc123")
+    api.close()
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_cookies_are_not_kept(api: Api, server: Server) -> None:
+    """A cookie that the server sets does not come back to it."""
+    server.on_get(answer_json(prediction(), headers={"Set-Cookie": "a=b; Path=/"}))
+    api.get("abc123")
+    api.get("abc123")
+    assert "cookie" not in server.received[1].headers
+
+
+def test_the_connection_is_reused(api: Api, server: Server) -> None:
+    """Looks go over the connection that the create opened."""
+    server.on_create(answer_json(CREATED))
+    server.on_get(answer_json(prediction()))
+    accepted: list[int] = []
+    original = server._serve
+
+    def counting(connection: socket.socket) -> None:
+        accepted.append(connection.fileno())
+        original(connection)
+
+    server._serve = counting  # type: ignore[method-assign]
+    api.create(MODEL, {})
+    api.get("made1")
+    api.get("made1")
+    assert len(accepted) == 1
+
+
+def test_no_key_is_an_error_before_anything_is_sent(server: Server) -> None:
+    """Without an API key nothing is sent, and the error says where keys come from."""
+    with pytest.raises(errors.ConfigError, match="no API key") as raised:
+        Api(base_url=server.url, api_key=None).create(MODEL, {})
+    assert "cometrep login" in raised.value.hint
+    assert server.received == []
+
+
+def test_a_described_create_shows_all_but_the_key(api: Api, server: Server) -> None:
+    """The request is shown with the key hidden and data URIs shortened, and nothing is sent."""
+    shown = api.describe_create(MODEL, {"prompt": "cat", "image": "data:image/png;base64,aGVsbG8="})
+    assert shown["method"] == "POST"
+    assert shown["url"] == f"{server.url}/replicate/v1/models/{MODEL}/predictions"
+    assert shown["headers"]["Authorization"] == "Bearer …6789"
+    assert shown["body"]["input"]["image"].startswith("data:image/png;sha256=2cf24dba")
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({"Retry-After": "9"}, {"detail": "x"}, 9.0),
+        ({"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT"}, {"detail": "x"}, 30.0),
+        ({}, {"detail": "x", "retry_after": 7}, 7.0),
+        ({}, {"detail": "Request was throttled. resets in ~30s"}, 30.0),
+        ({}, {"detail": "x"}, None),
+    ],
+    ids=["seconds", "date", "body", "text", "none"],
+)
+def test_the_pause_a_server_asks_for_is_kept(
+    api: Api, server: Server, headers: dict[str, str], body: dict[str, object], expected: float | None
+) -> None:
+    """A 429 carries the pause it asks for, in whichever form it came."""
+    server.on_create(answer_json(body, 429, headers=headers))
+    with pytest.raises(errors.Temporary) as raised:
+        api.create(MODEL, {})
+    assert raised.value.retry_after_seconds == expected
+
+
+def test_an_untrusted_certificate_is_refused_before_the_key_leaves(tmp_path: Path) -> None:
+    """A server whose certificate nobody vouches for sees neither request nor key."""
+    certificate = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_serve_tls, args=(listener, context, seen.append))
+        thread.start()
+        api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.Temporary) as raised:
+            api.create(MODEL, {})
+        thread.join()
+    assert raised.value.code == "tls"
+    assert "REQUESTS_CA_BUNDLE" in raised.value.hint
+    assert seen == []
+
+
+def _serve_tls(listener: socket.socket, context: ssl.SSLContext, take: Callable[[bytes], None]) -> None:
+    connection, _ = listener.accept()
+    try:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            take(secure.recv(1000))
+    except OSError:
+        connection.close()
+
+
+def _self_signed(folder: Path) -> Path:
+    import subprocess
+
+    path = folder / "server.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout {path} -out {path}.crt"
+        f" && cat {path}.crt >> {path}",
+        shell=True,
+        check=True,
+        capture_output=True,
+    )
+    return path

@@ -1,0 +1,699 @@
+"""One file on disk, whole or not at all, whatever the server or the disk does."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import download, errors
+from cometrep.download import Downloads, Rules, UrlExpired
+from cometrep.events import Event, Noted, Retrying, Saving
+from cometrep.names import Names
+from cometrep.prediction import OutputFile, SavedFile
+from tests.servers import Answer, Received, Server, answer_html, answer_json, picture
+
+ID = "abc123"
+BODY = picture(300_000)
+TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Saver:
+    """Save one output file by some rules, and keep the events."""
+
+    def __init__(self, folder: Path, **rules: Any) -> None:
+        self.folder = folder
+        self.events: list[Event] = []
+        self.rules = Rules(**{"allows_local": True, "max_size_bytes": 10**9, **rules})
+
+    def __call__(
+        self,
+        url: str = "",
+        *,
+        data_uri: str = "",
+        content: bytes | None = None,
+        extension: str = "",
+        template: str = "",
+    ) -> tuple[SavedFile, str]:
+        clock = Clock()
+        downloads = Downloads(self.rules, clock=clock, sleep=clock.sleep, random=lambda: 0.5)
+        file = OutputFile(0, url=url, data_uri=data_uri, content=content, extension=extension)
+        names = Names(str(self.folder), template or "{id}.{ext}", ID, "owner/name", "2026-01-02")
+        try:
+            return self._drain(downloads.save(ID, file, names))
+        finally:
+            downloads.close()
+
+    def _drain(self, events: Generator[Event, None, tuple[SavedFile, str]]) -> tuple[SavedFile, str]:
+        while True:
+            try:
+                self.events.append(next(events))
+            except StopIteration as end:
+                saved: tuple[SavedFile, str] = end.value
+                return saved
+
+    def left(self) -> list[str]:
+        """The names of all that is in the folder, hidden or not."""
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def saver(folder: Path) -> Saver:
+    """A saver into an empty folder."""
+    return Saver(folder)
+
+
+def ranged(body: bytes = BODY, etag: str = '"v1"', **broken: Any) -> Any:
+    """Answer as a file server does that knows ranges; `broken` spoils the answer to a range."""
+
+    def respond(request: Received) -> Answer:
+        asked = request.headers.get("range", "")
+        if not asked or request.headers.get("if-range") not in (None, etag):
+            return Answer(200, body, {**TYPED, "ETag": etag})
+        start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if start >= len(body):
+            return Answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+        shift = broken.get("shift", 0)
+        headers = {**TYPED, "ETag": broken.get("etag", etag)}
+        headers["Content-Range"] = f"bytes {start + shift}-{len(body) - 1}/{broken.get('total', len(body))}"
+        return Answer(206, body[start:], headers)
+
+    return respond
+
+
+def cut(size: int, then: str = "close", **headers: str) -> Answer:
+    """Answer with the beginning of the file alone."""
+    return Answer(200, BODY, {**TYPED, **headers}, cut=size, then=then)
+
+
+def sent_bytes(server: Server) -> list[str]:
+    """Give the ranges that were asked for, empty for the whole."""
+    return [request.headers.get("range", "") for request in server.received]
+
+
+def test_a_file_is_saved_under_its_name_with_its_facts(saver: Saver, server: Server) -> None:
+    """A whole file gets its final name; path, size, SHA-256, type and URL are told; nothing else is left."""
+    server.on("GET", "/out.png", Answer(200, BODY, TYPED))
+    saved, how = saver(f"{server.url}/out.png")
+    assert how == "saved"
+    assert Path(saved.path).read_bytes() == BODY
+    assert (saved.size_bytes, saved.sha256) == (len(BODY), hashlib.sha256(BODY).hexdigest())
+    assert (saved.content_type, saved.url) == ("image/webp", f"{server.url}/out.png")
+    assert saver.left() == [f"{ID}.webp"]
+    assert isinstance(saver.events[-1], Saving)
+    assert saver.events[-1].done_bytes == len(BODY)
+
+
+def test_the_request_carries_no_key_and_asks_for_no_encoding(
+    saver: Saver, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No Authorization goes to the file host, not even one from netrc."""
+    (tmp_path / "netrc").write_text("default login me password other\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    saver(f"{server.url}/f")
+    assert "authorization" not in server.received[0].headers
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+BROKEN: dict[str, Answer] = {
+    "short body": cut(1000),
+    "reset": cut(1000, "reset"),
+    "length too large": Answer(200, BODY, TYPED, length=str(len(BODY) + 7), then="close"),
+    "cut chunks": Answer(200, BODY, TYPED, is_chunked=True, cut=5000, then="close"),
+    "500": answer_json({}, 500),
+    "503 HTML": answer_html(503),
+    "429": answer_json({}, 429),
+    "408": answer_json({}, 408),
+    "no answer": Answer(raw=b"", then="reset"),
+}
+
+
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN.keys())
+def test_a_passing_fault_is_repeated(saver: Saver, server: Server, script: Answer) -> None:
+    """A broken transfer is tried again, and the file is whole in the end."""
+    server.on("GET", "/f", script, ranged())
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert any(isinstance(event, Retrying) for event in saver.events)
+    assert saver.left() == [f"{ID}.webp"]
+
+
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN.keys())
+def test_a_lasting_fault_ends_within_the_budget(saver: Saver, server: Server, script: Answer) -> None:
+    """A fault that stays ends as temporary after the retry budget, and nothing has a final name."""
+    server.on("GET", "/f", script)
+    with pytest.raises(errors.Temporary, match="retry budget of 1m") as raised:
+        saver(f"{server.url}/f")
+    assert f"cometrep download {ID}" in raised.value.hint
+    assert all(name.startswith(".") for name in saver.left())
+    assert 4 <= len(server.received) <= 50
+
+
+def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that stop coming end the attempt after the stall limit, and the next one takes up what came."""
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
+    server.on("GET", "/f", cut(100_000, "hang"), ranged())
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", "bytes=100000-"]
+
+
+def test_a_broken_transfer_goes_on_where_it_ended(saver: Saver, server: Server) -> None:
+    """With a validator the rest alone is asked for, on the condition that the file is the same."""
+    server.on("GET", "/f", cut(100_000), ranged())
+    saver(f"{server.url}/f")
+    assert sent_bytes(server) == ["", "bytes=100000-"]
+    assert server.received[1].headers["if-range"] == '"v1"'
+
+
+def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server: Server) -> None:
+    """A part file that was left is taken up again: fewer bytes are fetched than starting over."""
+    server.on("GET", "/f", cut(200_000), answer_json({}, 500))
+    with pytest.raises(errors.Temporary):
+        Saver(folder, retry_budget_seconds=1.0)(f"{server.url}/f")
+    server.on("GET", "/f", ranged())
+    server.received.clear()
+    saver = Saver(folder)
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["bytes=200000-"]
+    assert saver.left() == [f"{ID}.webp"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        Answer(200, BODY, TYPED),
+        ranged(shift=5),
+        ranged(shift=-5),
+        ranged(total=len(BODY) + 1),
+        ranged(etag='"v2"'),
+        ranged(picture(300_000, seed=9), etag='"v2"', total=300_000),
+        Answer(416, b"", {"Content-Range": "bytes */5"}),
+        Answer(416, b""),
+    ],
+    ids=[
+        "range ignored",
+        "range ahead",
+        "range behind",
+        "other total",
+        "other validator",
+        "other file",
+        "416",
+        "bare 416",
+    ],
+)
+def test_a_rest_that_does_not_fit_starts_over(saver: Saver, server: Server, second: Any) -> None:
+    """Where the rest is not surely the rest of the same file, the file is fetched from its beginning."""
+    server.on("GET", "/f", cut(100_000), second, Answer(200, BODY, TYPED))
+    saved, _ = saver(f"{server.url}/f")
+    content = Path(saved.path).read_bytes()
+    assert content in (BODY, picture(300_000, seed=9))
+    assert hashlib.sha256(content).hexdigest() == saved.sha256
+
+
+def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
+    """Where all bytes were there already, a 416 with the same size completes the file."""
+    saver = Saver(folder)
+    (folder / f".{ID}-0.part").write_bytes(BODY)
+    (folder / f".{ID}-0.part.json").write_text(json.dumps({"validator": '"v1"', "total": None}))
+    server.on("GET", "/f", ranged())
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == [f"bytes={len(BODY)}-"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b'{"total": 5}',
+        b'{"validator": 7, "total": "x"}',
+        b'{"validator": "\\"v1\\"", "total": 3}',
+    ],
+    ids=["none", "empty", "torn", "list", "no validator", "wrong types", "longer than its total"],
+)
+def test_a_part_file_without_sound_facts_starts_over(folder: Path, server: Server, facts: bytes | None) -> None:
+    """Bytes of which nothing is known are not built upon."""
+    (folder / f".{ID}-0.part").write_bytes(b"junk of another day")
+    if facts is not None:
+        (folder / f".{ID}-0.part.json").write_bytes(facts)
+    server.on("GET", "/f", ranged())
+    saver = Saver(folder)
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert saver.left() == [f"{ID}.webp"]
+
+
+def test_a_weak_validator_is_not_built_upon(saver: Saver, server: Server) -> None:
+    """A weak ETag cannot vouch for bytes, so the file is fetched anew."""
+    server.on("GET", "/f", cut(1000, "reset", ETag='W/"v1"'), Answer(200, BODY, TYPED))
+    saver(f"{server.url}/f")
+    assert sent_bytes(server) == ["", ""]
+
+
+def test_last_modified_is_a_validator_too(saver: Saver, server: Server) -> None:
+    """Without an ETag the Last-Modified date is the condition of the rest."""
+    date = "Fri, 15 Jan 2027 08:00:00 GMT"
+    first = Answer(200, BODY, {"Content-Type": "image/webp", "Last-Modified": date}, cut=1000, then="close")
+    server.on("GET", "/f", first, Answer(200, BODY, TYPED))
+    saver(f"{server.url}/f")
+    assert server.received[1].headers["if-range"] == date
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Answer(200, BODY, TYPED, length="", then="close"),
+        Answer(200, BODY, TYPED, is_chunked=True),
+        Answer(200, BODY, TYPED, pieces=777),
+        Answer(200, BODY, {"Content-Type": "image/webp"}, length="nonsense", then="close"),
+    ],
+    ids=["no length", "chunked", "small pieces", "nonsense length"],
+)
+def test_every_way_to_frame_a_body_is_read(saver: Saver, server: Server, script: Answer) -> None:
+    """Without a length, in chunks, in small pieces: the file is the same."""
+    server.on("GET", "/f", script)
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+
+
+def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) -> None:
+    """A gzip body comes out as the file it holds."""
+    import gzip
+
+    server.on("GET", "/f", Answer(200, gzip.compress(BODY), {**TYPED, "Content-Encoding": "gzip"}))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert saved.size_bytes == len(BODY)
+
+
+def test_a_broken_encoding_is_an_error(folder: Path, server: Server) -> None:
+    """A body that claims gzip and is none gets no final name."""
+    server.on("GET", "/f", Answer(200, BODY, {**TYPED, "Content-Encoding": "gzip"}))
+    saver = Saver(folder, retry_budget_seconds=1.0)
+    with pytest.raises(errors.Temporary):
+        saver(f"{server.url}/f")
+    assert not (folder / f"{ID}.webp").exists()
+
+
+GONE: dict[str, tuple[str, Answer]] = {
+    "401": ("/f", answer_json({}, 401)),
+    "403": ("/f", Answer(403, b"<Error>expired</Error>")),
+    "404": ("/f.png", answer_html(404)),
+    "410": ("/f", Answer(410)),
+    "HTML for a picture": ("/f.png", answer_html()),
+    "HTML called a picture": ("/f.png", answer_html(headers={"Content-Type": "image/png"})),
+    "HTML after blanks": ("/f.webp", Answer(200, b"\n\n  <!doctype HTML><p>x", TYPED)),
+    "JSON for a picture": ("/f.webp", answer_json({"error": "expired"})),
+    "JSON called a picture": ("/f", answer_json({"error": "x"}, headers={"Content-Type": "image/png"})),
+    "XML for a picture": ("/f.jpg", Answer(200, b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>")),
+    "nothing": ("/f.png", Answer(200, b"", TYPED)),
+}
+
+
+@pytest.mark.parametrize(("path", "script"), GONE.values(), ids=GONE.keys())
+def test_what_is_no_such_file_asks_for_a_fresh_url(saver: Saver, server: Server, path: str, script: Answer) -> None:
+    """An expired URL, and a page, JSON or nothing in a picture's place, is no file; nothing is left."""
+    server.on("GET", path, script)
+    with pytest.raises(UrlExpired):
+        saver(f"{server.url}{path}")
+    assert saver.left() == []
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "expected"),
+    [
+        ("/page.html", b"<!doctype html><p>made by a model", "html"),
+        ("/result.json", b'{"a": 1}', "json"),
+        ("/notes.txt", b"{curly}", "txt"),
+        ("/table.csv", b"[a],b\n1,2", "csv"),
+        ("/drawing.svg", b"<?xml version='1.0'?>\n<svg xmlns='x'></svg>", "svg"),
+        ("/mesh.obj", b"# v 1 2 3", "obj"),
+        ("/out", b"\x89PNG\r\n\x1a\n....", "png"),
+        ("/out.webp", b"\xff\xd8\xff\xe0....", "jpg"),
+        ("/out.mp4", b"\x00\x00\x00\x18ftypmp42", "mp4"),
+        ("/a.epub", b"PK\x03\x04....", "epub"),
+        ("/weights", b"\x01\x02\x03", "bin"),
+    ],
+)
+def test_the_extension_comes_from_the_first_bytes_then_the_url(
+    saver: Saver, server: Server, path: str, content: bytes, expected: str
+) -> None:
+    """Bytes decide, then the type, then the URL; text that a URL names as text is no refused page."""
+    server.on("GET", path, Answer(200, content, {"Content-Type": "application/octet-stream"}))
+    saved, _ = saver(f"{server.url}{path}")
+    assert Path(saved.path).name == f"{ID}.{expected}"
+
+
+def test_a_name_that_promises_another_format_is_warned_of(saver: Saver, server: Server) -> None:
+    """A template with the wrong extension is obeyed, and the true format said."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    saver(f"{server.url}/f", template="boat.png")
+    noted = [event for event in saver.events if isinstance(event, Noted)]
+    assert "boat.png holds webp data" in noted[0].text
+
+
+@pytest.mark.parametrize("length", [str(len(BODY)), ""], ids=["announced", "not announced"])
+def test_a_file_above_the_limit_is_refused(folder: Path, server: Server, length: str) -> None:
+    """A file larger than the limit ends at once, announced or not, and the limit is named."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED, length=length, then="close"))
+    saver = Saver(folder, max_size_bytes=100_000)
+    with pytest.raises(errors.LocalFileError, match="limit of 100000") as raised:
+        saver(f"{server.url}/f")
+    assert "--max-size" in raised.value.hint
+    assert not (folder / f"{ID}.webp").exists()
+
+
+# Redirects and addresses
+
+
+def test_redirects_are_followed_five_times(saver: Saver, server: Server) -> None:
+    """Five hops are followed, the sixth is one too many."""
+
+    def hop(request: Received) -> Answer:
+        number = int(request.path.removeprefix("/hop"))
+        return Answer(302, headers={"Location": f"/hop{number - 1}"}) if number else Answer(200, BODY, TYPED)
+
+    server.on("GET", "/hop", hop)
+    saver(f"{server.url}/hop5")
+    with pytest.raises(errors.Refused, match="more than 5 redirects"):
+        saver(f"{server.url}/hop6", template="other.{ext}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://replicate.delivery/x.png",
+        "https://127.0.0.1/x.png",
+        "https://localhost/x.png",
+        "https://10.0.0.1/x.png",
+        "https://192.168.1.1/x.png",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/x.png",
+        "https://[fd00::1]/x.png",
+        "https://user:pass@replicate.delivery/x.png",
+        "https://0.0.0.0/x.png",
+        "https://2130706433/x.png",
+        "https://[::ffff:127.0.0.1]/x.png",
+    ],
+)
+def test_unsafe_addresses_are_refused_before_anything_is_sent(folder: Path, url: str) -> None:
+    """With the real API, files come over https from public addresses alone."""
+    with pytest.raises(errors.Refused, match="is refused") as raised:
+        Saver(folder, allows_local=False)(url)
+    assert raised.value.code == "unsafe_url"
+
+
+def test_a_redirect_to_an_unsafe_address_is_refused(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hop is judged by the same rules as the first address."""
+    rules = {"allows_local": False}
+    saver = Saver(folder, **rules)
+    monkeypatch.setattr(Downloads, "_check_peer", lambda *_: None)
+    first = f"{server.url}/f"
+    original = Downloads._check_address
+
+    def check(self: Downloads, id: str, url: str, session: Any) -> None:
+        if url != first:
+            original(self, id, url, session)
+
+    monkeypatch.setattr(Downloads, "_check_address", check)
+    for location in ("http://replicate.delivery/x", "https://10.0.0.7/x", "ftp://x/y", "file:///etc/passwd"):
+        server.on("GET", "/f", Answer(302, headers={"Location": location}))
+        with pytest.raises(errors.Refused, match="is refused"):
+            saver(first)
+
+
+@pytest.mark.parametrize("url", ["https://", "http://[::1", "https://exa mple/x", "https://x:99999/y"])
+def test_a_malformed_url_is_an_error(folder: Path, url: str) -> None:
+    """A URL that is none is reported, not a crash."""
+    with pytest.raises(errors.CometrepError):
+        Saver(folder)(url)
+
+
+# What stands at the target
+
+
+def test_an_equal_file_that_exists_is_reported_as_saved(saver: Saver, server: Server, folder: Path) -> None:
+    """The same content under the same name is success, and the old file stays untouched."""
+    target = folder / f"{ID}.webp"
+    target.write_bytes(BODY)
+    before = target.stat()
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    _, how = saver(f"{server.url}/f")
+    assert how == "kept"
+    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert saver.left() == [f"{ID}.webp"]
+
+
+def test_a_different_file_that_exists_stays(saver: Saver, server: Server, folder: Path) -> None:
+    """Other content under that name stays, the error names --overwrite, and the fetched bytes are not lost."""
+    (folder / f"{ID}.webp").write_bytes(b"mine")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError, match="differs") as raised:
+        saver(f"{server.url}/f")
+    assert "--overwrite" in raised.value.hint
+    assert (folder / f"{ID}.webp").read_bytes() == b"mine"
+    server.received.clear()
+    saved, how = Saver(folder, overwrites=True)(f"{server.url}/f")
+    assert how == "saved"
+    assert Path(saved.path).read_bytes() == BODY
+    assert server.received == []
+
+
+def test_overwrite_replaces_by_rename(folder: Path, server: Server) -> None:
+    """With overwrite the old file is replaced, and another name of it keeps the old content."""
+    (folder / f"{ID}.webp").write_bytes(b"mine")
+    os.link(folder / f"{ID}.webp", folder / "other-name")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    Saver(folder, overwrites=True)(f"{server.url}/f")
+    assert (folder / f"{ID}.webp").read_bytes() == BODY
+    assert (folder / "other-name").read_bytes() == b"mine"
+
+
+def test_skip_existing_fetches_nothing(folder: Path, server: Server) -> None:
+    """An existing path is left alone without a single request."""
+    (folder / f"{ID}.webp").write_bytes(b"mine")
+    saved, how = Saver(folder, skips_existing=True)(f"{server.url}/f.webp")
+    assert how == "skipped"
+    assert server.received == []
+    assert (folder / f"{ID}.webp").read_bytes() == b"mine"
+    assert saved.path.endswith(f"{ID}.webp")
+
+
+def test_skip_existing_leaves_what_only_the_bytes_show_to_exist(folder: Path, server: Server) -> None:
+    """Where the URL does not tell the extension, the path that exists is still left alone."""
+    (folder / f"{ID}.webp").write_bytes(b"mine")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    saver = Saver(folder, skips_existing=True)
+    _, how = saver(f"{server.url}/f")
+    assert how == "skipped"
+    assert (folder / f"{ID}.webp").read_bytes() == b"mine"
+    assert saver.left() == [f"{ID}.webp"]
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_a_folder_at_the_target_is_an_error(folder: Path, server: Server, overwrites: bool) -> None:
+    """A folder of that name is never replaced."""
+    (folder / f"{ID}.webp").mkdir()
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError, match="is a folder"):
+        Saver(folder, overwrites=overwrites)(f"{server.url}/f")
+    assert (folder / f"{ID}.webp").is_dir()
+
+
+def test_a_symlink_at_the_target_is_not_followed(folder: Path, server: Server, tmp_path: Path) -> None:
+    """Without overwrite a symlink stays; with it the link is replaced, and what it pointed at is untouched."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    (folder / f"{ID}.webp").symlink_to(precious)
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError, match="differs"):
+        Saver(folder)(f"{server.url}/f")
+    Saver(folder, overwrites=True)(f"{server.url}/f")
+    assert precious.read_bytes() == b"mine"
+    assert not (folder / f"{ID}.webp").is_symlink()
+
+
+def test_a_dangling_symlink_at_the_target_stays(folder: Path, server: Server, tmp_path: Path) -> None:
+    """A link to nowhere is not a free name."""
+    (folder / f"{ID}.webp").symlink_to(tmp_path / "nowhere")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError):
+        Saver(folder)(f"{server.url}/f")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_symlink_in_the_part_files_place_is_not_followed(folder: Path, server: Server, tmp_path: Path) -> None:
+    """A link planted under the part file's name does not lead cometrep to another file."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    (folder / f".{ID}-0.part").symlink_to(precious)
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError):
+        Saver(folder)(f"{server.url}/f")
+    assert precious.read_bytes() == b"mine"
+
+
+def test_a_part_file_that_is_a_finished_file_too_is_let_go(folder: Path, server: Server) -> None:
+    """Killed between naming the target and dropping the part's name, the next run spares the finished file."""
+    (folder / f"{ID}.webp").write_bytes(BODY)
+    os.link(folder / f"{ID}.webp", folder / f".{ID}-0.part")
+    server.on("GET", "/f", Answer(200, picture(1000, seed=3), TYPED))
+    with pytest.raises(errors.LocalFileError):
+        Saver(folder)(f"{server.url}/f")
+    assert (folder / f"{ID}.webp").read_bytes() == BODY
+
+
+def test_a_missing_folder_is_made(tmp_path: Path, server: Server) -> None:
+    """The folder to save in, and folders in the template, are made."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    saved, _ = Saver(tmp_path / "a" / "b")(f"{server.url}/f", template="{model}/{ext}/{date}-{id}.{ext}")
+    assert saved.path == str(tmp_path / "a" / "b" / "owner-name" / "webp" / f"2026-01-02-{ID}.webp")
+    assert not list((tmp_path / "a" / "b").glob(".*"))
+
+
+def test_a_file_where_the_folder_should_be_is_an_error(tmp_path: Path, server: Server) -> None:
+    """A folder that cannot be made is a local file error, before anything is fetched."""
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(errors.LocalFileError, match="cannot write"):
+        Saver(tmp_path / "a" / "b")(f"{server.url}/f")
+    assert server.received == []
+
+
+def test_a_folder_that_vanishes_is_an_error(folder: Path, server: Server) -> None:
+    """A folder removed during the transfer ends in a local file error, not a crash."""
+
+    def vanish(_: Received) -> Answer:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        return Answer(200, BODY, TYPED)
+
+    server.on("GET", "/f", vanish)
+    with pytest.raises(errors.LocalFileError):
+        Saver(folder)(f"{server.url}/f")
+
+
+def test_a_full_disk_is_told_and_leaves_no_final_name(tmp_path: Path, server: Server) -> None:
+    """A write that the disk refuses is a local file error that says so; no final name appears."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from pathlib import Path\n"
+        "from tests.test_download import Saver\n"
+        "from cometrep import errors\n"
+        "try:\n"
+        f"    Saver(Path({str(tmp_path)!r}))({server.url + '/f'!r})\n"
+        "except errors.LocalFileError as failure:\n"
+        "    sys.stdout.write(failure.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot write" in done.stdout
+    assert not (tmp_path / f"{ID}.webp").exists()
+
+
+# Content of other kinds
+
+
+def test_a_data_uri_is_saved_like_a_file(saver: Saver) -> None:
+    """The bytes of a data URI get the same names and facts."""
+    saved, _ = saver(data_uri="data:image/png;base64,iVBORw0KGgo=")
+    assert Path(saved.path).name == f"{ID}.png"
+    assert Path(saved.path).read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert saved.content_type == "image/png"
+
+
+def test_a_broken_data_uri_is_missing_output(saver: Saver) -> None:
+    """A data URI that does not decode is reported, and nothing is left."""
+    with pytest.raises(errors.OutputMissing, match="broken data URI"):
+        saver(data_uri="data:image/png;base64,%%%")
+    assert saver.left() == []
+
+
+def test_text_is_saved_as_it_is(saver: Saver) -> None:
+    """Text becomes a .txt file, byte for byte."""
+    saved, _ = saver(content="héllo\n".encode(), extension="txt")
+    assert Path(saved.path).name == f"{ID}.txt"
+    assert Path(saved.path).read_bytes() == "héllo\n".encode()
+
+
+# Two at once, and a large one
+
+
+def test_two_processes_saving_one_file_agree(folder: Path, server: Server) -> None:
+    """Two savers of the same file into one folder both succeed, and leave one whole file."""
+    barrier = threading.Barrier(2, timeout=10)
+
+    def together(_: Received) -> Answer:
+        barrier.wait()
+        return Answer(200, BODY, TYPED)
+
+    server.on("GET", "/f", together)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tests.test_download import Saver\n"
+        f"sys.stdout.write(Saver(Path({str(folder)!r}))({server.url + '/f'!r})[1])\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
+    ends = {process.communicate(timeout=30)[0] for process in started}
+    assert ends <= {b"saved", b"kept"}
+    assert b"saved" in ends
+    assert sorted(path.name for path in folder.iterdir()) == [f"{ID}.webp"]
+    assert (folder / f"{ID}.webp").read_bytes() == BODY
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_file(folder: Path, server: Server) -> None:
+    """A file of 300 MB is saved within 120 MiB of memory in all."""
+    size = 300_000_000
+
+    def large(_: Received) -> Answer:
+        return Answer(200, BODY[:64] + bytes(size - 64), TYPED)
+
+    server.on("GET", "/f", large)
+    code = (
+        "import re, sys\nfrom pathlib import Path\nfrom tests.test_download import Saver\n"
+        f"Saver(Path({str(folder)!r}))({server.url + '/f'!r})\n"
+        # Not ru_maxrss, which a forked process takes over from its parent.
+        "sys.stdout.write(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text()).group(1))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 120 * 2**20
+    assert (folder / f"{ID}.webp").stat().st_size == size
+
+
+def test_a_small_file_beside_is_written_whole(folder: Path) -> None:
+    """`write_whole` replaces a file by rename and leaves nothing else."""
+    (folder / "x.json").write_text("old")
+    download.write_whole(folder / "x.json", b"new")
+    assert (folder / "x.json").read_bytes() == b"new"
+    assert [path.name for path in folder.iterdir()] == ["x.json"]

@@ -1,0 +1,716 @@
+"""The ledger: every prediction made from this machine, kept through crashes, crowds and hostile texts."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cometrep import errors
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.prediction import Prediction, Reference, SavedFile
+
+MODEL = "black-forest-labs/flux-schnell"
+OTHER_MODEL = "stability-ai/sdxl"
+BASE_URL = "https://api.cometapi.com"
+NASTY = "caf\udce9 \0 \x1b[31m 狐 'quoted'; --"
+ESCAPED = "caf\\udce9 \0 \x1b[31m 狐 'quoted'; --"
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+
+
+@dataclass
+class Clock:
+    """A clock that goes on by a second each time it is asked."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+@dataclass
+class Shelf:
+    """A folder for ledgers, closed when the test ends."""
+
+    path: Path
+    clock: Clock = field(default_factory=Clock)
+    opened: list[Ledger] = field(default_factory=list)
+
+    def ledger(self, *, base_url: str = BASE_URL, is_sandbox: bool = False, path: Path | None = None) -> Ledger:
+        """Open the ledger as a command does."""
+        ledger = Ledger(path or self.path, base_url=base_url, is_sandbox=is_sandbox, clock=self.clock)
+        self.opened.append(ledger)
+        return ledger
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """A folder that does not exist yet."""
+    shelf = Shelf(tmp_path / "state" / "ledger.sqlite3")
+    yield shelf
+    for ledger in shelf.opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(shelf: Shelf) -> Ledger:
+    """A ledger of the real API, whose file does not exist yet."""
+    return shelf.ledger()
+
+
+def made(ledger: Ledger, id: str, model: str = MODEL, **values: Any) -> int:
+    """Write a create that was accepted."""
+    number = ledger.begin(model, values)
+    ledger.accept(number, Prediction(id, "starting"))
+    return number
+
+
+def found(ledger: Ledger, id: str) -> Entry:
+    """Give an entry that must be there."""
+    entry = ledger.entry(id)
+    assert entry is not None
+    return entry
+
+
+def ids(ledger: Ledger, **conditions: Any) -> list[str]:
+    """List the ids of entries."""
+    return [entry.id for entry in ledger.entries(**conditions)]
+
+
+# The life of an entry
+
+
+def test_a_create_is_written_before_it_is_sent(shelf: Shelf, ledger: Ledger) -> None:
+    """An entry begins unknown and without an id, and another process sees it at once."""
+    number = ledger.begin(MODEL, {"prompt": "cat", "seed": 7})
+    (entry,) = shelf.ledger().entries()
+    assert (entry.number, entry.id, entry.status) == (number, "", UNKNOWN)
+    assert (entry.model, entry.base_url, entry.is_sandbox) == (MODEL, BASE_URL, False)
+    assert entry.input == {"prompt": "cat", "seed": 7}
+    assert (entry.output, entry.error, entry.request_id, entry.files) == (None, "", "", ())
+    assert entry.created == entry.changed == 1_800_000_001.0
+
+
+def test_an_accepted_create_has_its_id(shelf: Shelf, ledger: Ledger) -> None:
+    """The id and status of the answer go into the entry that waited for it."""
+    other = ledger.begin(MODEL, {})
+    made(ledger, "p1")
+    entry = found(shelf.ledger(), "p1")
+    assert (entry.id, entry.status) == ("p1", "starting")
+    assert entry.changed > entry.created
+    assert [entry.number for entry in shelf.ledger().entries(status=UNKNOWN)] == [other]
+
+
+@pytest.mark.parametrize(
+    ("mark", "status", "id"),
+    [(Ledger.refuse, REFUSED, ""), (Ledger.doubt, UNKNOWN, "")],
+    ids=["refused", "doubted"],
+)
+def test_a_create_that_failed_says_why(
+    ledger: Ledger, mark: Callable[[Ledger, int, errors.CometrepError], None], status: str, id: str
+) -> None:
+    """A refused create and one whose outcome is unknown keep the reason and the request id."""
+    number = ledger.begin(MODEL, {})
+    mark(ledger, number, errors.Refused("HTTP 402: no credit", request_id="r1"))
+    (entry,) = ledger.entries()
+    assert (entry.status, entry.id, entry.error, entry.request_id) == (status, id, "HTTP 402: no credit", "r1")
+
+
+def test_a_doubtful_create_may_have_a_probable_id(ledger: Ledger) -> None:
+    """The id that a broken answer began with stands in the entry, and can be waited for."""
+    number = ledger.begin(MODEL, {})
+    ledger.doubt(number, errors.CreateUnknown("broke off", prediction_id="p9"))
+    assert found(ledger, "p9").status == UNKNOWN
+    assert ledger.resolve(Reference(back=1)) == "p9"
+
+
+def test_looks_are_written_where_they_show_something_new(ledger: Ledger) -> None:
+    """Status, output and error follow what looks show; an unchanged look writes nothing."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "processing"))
+    changed = found(ledger, "p1").changed
+    ledger.see(Prediction("p1", "processing", logs="50%|"))
+    assert found(ledger, "p1").changed == changed
+    ledger.see(Prediction("p1", "succeeded", output=["https://x/a.png"], metrics={"predict_time": 1.5}))
+    entry = found(ledger, "p1")
+    assert (entry.status, entry.output) == ("succeeded", ["https://x/a.png"])
+    assert entry.changed > changed
+
+
+def test_an_error_is_kept(ledger: Ledger) -> None:
+    """The model's own words of a failure stand in the entry."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "failed", error={"code": "E005", "message": "flagged"}))
+    assert (found(ledger, "p1").status, found(ledger, "p1").error) == ("failed", "E005: flagged")
+
+
+def test_an_output_once_seen_is_kept(ledger: Ledger) -> None:
+    """After its hour the server forgets the output; the ledger does not."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "succeeded", output="https://x/a.png"))
+    changed = found(ledger, "p1").changed
+    ledger.see(Prediction("p1", "succeeded", output=None, data_removed=True))
+    assert (found(ledger, "p1").output, found(ledger, "p1").changed) == ("https://x/a.png", changed)
+    made(ledger, "p2")
+    ledger.see(Prediction("p2", "processing", output="early"))
+    ledger.see(Prediction("p2", "failed", output=None))
+    assert (found(ledger, "p2").status, found(ledger, "p2").output) == ("failed", "early")
+
+
+def test_an_output_may_come_after_the_status(ledger: Ledger) -> None:
+    """Where the first look at a success has no output yet, that of the next one is kept."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "succeeded"))
+    ledger.see(Prediction("p1", "succeeded", output="late"))
+    assert found(ledger, "p1").output == "late"
+
+
+def test_an_unknown_status_is_kept_as_it_is(ledger: Ledger) -> None:
+    """The server's own word stands in the entry."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "warming_up"))
+    assert found(ledger, "p1").status == "warming_up"
+
+
+@pytest.mark.parametrize(
+    "seconds", [10**400, -1, float("inf"), float("nan"), "1.5", None, True, [1]], ids=lambda value: repr(value)[:12]
+)
+def test_odd_metrics_do_no_harm(ledger: Ledger, seconds: object) -> None:
+    """Whatever a server calls the time of a run, the look is written."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "succeeded", output="x", metrics={"predict_time": seconds}))
+    assert found(ledger, "p1").output == "x"
+
+
+def test_a_huge_output_is_not_kept(ledger: Ledger) -> None:
+    """An output of more than a megabyte of JSON is left out; the status is written all the same."""
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", "succeeded", output="x" * 1_000_001))
+    assert (found(ledger, "p1").status, found(ledger, "p1").output) == ("succeeded", None)
+
+
+def test_data_uris_are_kept_as_digests(shelf: Shelf, ledger: Ledger) -> None:
+    """Files that travel inside input or output are replaced by their SHA-256."""
+    uri = "data:image/png;base64,aGVsbG8="
+    short = f"data:image/png;sha256={hashlib.sha256(b'hello').hexdigest()};bytes=5"
+    made(ledger, "p1", images=[uri])
+    ledger.see(Prediction("p1", "succeeded", output=[uri]))
+    entry = found(ledger, "p1")
+    assert (entry.input, entry.output) == ({"images": [short]}, [short])
+    ledger.close()
+    assert b"aGVsbG8" not in b"".join(path.read_bytes() for path in shelf.path.parent.iterdir())
+
+
+def test_a_prediction_of_another_machine_is_not_written(ledger: Ledger) -> None:
+    """A look at an id that was not made here leaves no entry."""
+    made(ledger, "p1")
+    ledger.see(Prediction("other", "succeeded"))
+    assert ids(ledger) == ["p1"]
+    assert ledger.entry("other") is None
+
+
+# Files
+
+
+def saved(path: Path, index: int = 0, sha256: str = "ab") -> SavedFile:
+    """Describe a saved file."""
+    return SavedFile(str(path), index, 3, sha256, "image/webp", f"https://x/{index}.webp")
+
+
+def test_saved_files_are_remembered(ledger: Ledger, tmp_path: Path) -> None:
+    """Files come back by index, the newest copy first, and stand in the list of entries."""
+    made(ledger, "p1")
+    second, first, copy = saved(tmp_path / "b", 1), saved(tmp_path / "a"), saved(tmp_path / "c")
+    for file in (second, first, copy):
+        ledger.add_file("p1", file)
+    assert ledger.files("p1") == (copy, first, second)
+    (entry,) = ledger.entries()
+    assert entry.files == (copy, first, second)
+    assert ledger.files("p2") == ()
+
+
+def test_a_file_saved_again_replaces_its_entry(ledger: Ledger, tmp_path: Path) -> None:
+    """The same path is one file, as it was saved last."""
+    for sha256 in ("ab", "cd"):
+        ledger.add_file("p1", saved(tmp_path / "a", sha256=sha256))
+    assert [file.sha256 for file in ledger.files("p1")] == ["cd"]
+
+
+def test_paths_are_kept_absolute(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the folder it was saved in, wherever it is asked for."""
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    ledger.add_file("p1", saved(Path("../a.webp")))
+    assert ledger.files("p1")[0].path == str(tmp_path / "a.webp")
+
+
+# References
+
+
+@pytest.fixture
+def filled(ledger: Ledger) -> Ledger:
+    """A ledger with p1, a refused create, p2 and a create of unknown outcome, in that order."""
+    made(ledger, "p1")
+    ledger.refuse(ledger.begin(MODEL, {}), errors.Refused("no"))
+    made(ledger, "p2")
+    ledger.doubt(ledger.begin(OTHER_MODEL, {}), errors.CreateUnknown("lost", request_id="r1"))
+    return ledger
+
+
+def test_an_id_means_itself(ledger: Ledger, shelf: Shelf) -> None:
+    """An id is taken as it is, known here or not, without a ledger."""
+    assert ledger.resolve(Reference(id="anything")) == "anything"
+    assert not shelf.path.parent.exists()
+
+
+def test_back_counts_what_may_exist(filled: Ledger) -> None:
+    """@N steps over refused creates, for no prediction stands behind them."""
+    assert [filled.resolve(Reference(back=back)) for back in (2, 3)] == ["p2", "p1"]
+
+
+def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
+    """@last never passes over a create that may have been billed: it says that its outcome is unknown."""
+    with pytest.raises(errors.CreateUnknown, match=f"@last is a create of {OTHER_MODEL}") as raised:
+        filled.resolve(Reference(back=1))
+    assert (raised.value.exit_code, raised.value.request_id) == (10, "r1")
+
+
+@pytest.mark.parametrize(("back", "shown"), [(4, "@4"), (999_999, "@999999")])
+def test_further_back_than_the_ledger(filled: Ledger, back: int, shown: str) -> None:
+    """Asking for more than there is is a usage error."""
+    with pytest.raises(errors.UsageError, match=f"{shown}: the ledger of this machine holds no such") as raised:
+        filled.resolve(Reference(back=back))
+    assert raised.value.code == "no_such_entry"
+
+
+def test_no_ledger_has_no_last_one(ledger: Ledger) -> None:
+    """Without a ledger @last is a usage error."""
+    with pytest.raises(errors.UsageError, match="@last: the ledger of this machine holds no such"):
+        ledger.resolve(Reference(back=1))
+
+
+def test_the_last_one_of_another_server(shelf: Shelf, ledger: Ledger) -> None:
+    """A prediction of another base URL is not looked for here; the hint is the flag that goes there."""
+    made(ledger, "p1")
+    elsewhere = shelf.ledger(base_url="https://other.example")
+    with pytest.raises(errors.UsageError, match=f"p1, which was made at {BASE_URL}") as raised:
+        elsewhere.resolve(Reference(back=1))
+    assert (raised.value.code, raised.value.hint) == ("other_base_url", f"add --base-url {BASE_URL}")
+
+
+def test_the_sandbox_is_kept_apart(shelf: Shelf, ledger: Ledger) -> None:
+    """Each kind of server sees its own entries only, and the sandbox's address may change between commands."""
+    sandbox = shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:1")
+    made(ledger, "same")
+    made(sandbox, "same")
+    made(sandbox, "s2")
+    sandbox.see(Prediction("same", "succeeded", output="x"))
+    assert (ids(ledger), ids(sandbox)) == (["same"], ["s2", "same"])
+    assert (found(ledger, "same").status, found(sandbox, "same").status) == ("starting", "succeeded")
+    assert (found(ledger, "same").is_sandbox, found(sandbox, "same").is_sandbox) == (False, True)
+    later = shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:2")
+    assert later.resolve(Reference(back=1)) == "s2"
+    assert ledger.resolve(Reference(back=1)) == "same"
+
+
+# Questions
+
+
+def test_entries_newest_first(ledger: Ledger) -> None:
+    """Entries come newest first and can be narrowed by model, status, time and number."""
+    for number in range(4):
+        made(ledger, f"p{number}", OTHER_MODEL if number % 2 else MODEL)
+    ledger.see(Prediction("p0", "succeeded"))
+    created = found(ledger, "p2").created
+    assert ids(ledger) == ["p3", "p2", "p1", "p0"]
+    assert ids(ledger, limit=2) == ["p3", "p2"]
+    assert ids(ledger, limit=0) == []
+    assert ids(ledger, model=OTHER_MODEL) == ["p3", "p1"]
+    assert ids(ledger, model="black-forest-labs/*") == ["p2", "p0"]
+    assert ids(ledger, model="*/flux-[r-t]*") == ["p2", "p0"]
+    assert ids(ledger, model="nobody/*") == []
+    assert ids(ledger, status="succeeded") == ["p0"]
+    assert ids(ledger, since=created) == ["p3", "p2"]
+    assert ids(ledger, model=MODEL, status="starting", since=created, limit=5) == ["p2"]
+
+
+def test_an_odd_pattern_finds_nothing(ledger: Ledger) -> None:
+    """A pattern that is no text in any encoding is a pattern that nothing matches."""
+    made(ledger, "p1")
+    assert ids(ledger, model="caf\udce9") == []
+    assert ids(ledger, status="caf\udce9") == []
+
+
+def test_entries_may_be_left_early(ledger: Ledger) -> None:
+    """Who stops reading entries leaves the ledger usable."""
+    for number in range(3):
+        made(ledger, f"p{number}")
+    assert next(iter(ledger.entries())).id == "p2"
+    made(ledger, "p3")
+    assert ids(ledger, limit=1) == ["p3"]
+
+
+def test_the_json_of_an_entry(ledger: Ledger, tmp_path: Path) -> None:
+    """`list --json` has its documented keys, and null for what is not known."""
+    ledger.begin(MODEL, {"prompt": "cat"})
+    (entry,) = ledger.entries()
+    assert entry.as_json() == {
+        "schema_version": 1,
+        "id": None,
+        "model": MODEL,
+        "status": "unknown",
+        "input": {"prompt": "cat"},
+        "output": None,
+        "error": None,
+        "created_at": "2027-01-15T08:00:01Z",
+        "changed_at": "2027-01-15T08:00:01Z",
+        "base_url": BASE_URL,
+        "sandbox": False,
+        "request_id": None,
+        "files": [],
+    }
+    made(ledger, "p1")
+    ledger.add_file("p1", saved(tmp_path / "a"))
+    assert [file["path"] for file in found_with_files(ledger).as_json()["files"]] == [str(tmp_path / "a")]
+
+
+def found_with_files(ledger: Ledger) -> Entry:
+    """Give the newest entry as `list` sees it."""
+    return next(iter(ledger.entries()))
+
+
+QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
+    "entries": lambda ledger: list(ledger.entries()),
+    "entry": lambda ledger: [*filter(None, [ledger.entry("p1")])],
+    "files": lambda ledger: list(ledger.files("p1")),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS.keys())
+def test_questions_make_no_file(shelf: Shelf, ledger: Ledger, question: Callable[[Ledger], Any]) -> None:
+    """A question or a look, where no ledger exists, finds nothing and leaves neither file nor folder behind."""
+    assert question(ledger) == []
+    ledger.see(Prediction("p1", "succeeded"))
+    assert not shelf.path.parent.exists()
+
+
+def test_a_lenient_question_gives_up_after_the_first_problem(shelf: Shelf, ledger: Ledger) -> None:
+    """Where nothing depends on it a broken ledger is asked once, and its problem is kept for the end."""
+    shelf.path.parent.mkdir()
+    shelf.path.write_bytes(b"no database " * 1000)
+    assert ledger.lenient(ledger.entry, "p1") is None
+    assert ledger.problem is not None
+    assert "cannot be read" in ledger.problem.message
+    assert ledger.lenient(ledger.resolve, Reference(id="p1")) is None
+
+
+def test_a_lenient_question_is_answered(ledger: Ledger) -> None:
+    """A ledger in order answers, and has no problem."""
+    made(ledger, "p1")
+    entry = ledger.lenient(ledger.entry, "p1")
+    assert entry is not None
+    assert (entry.id, ledger.problem) == ("p1", None)
+
+
+# Texts of any kind
+
+
+def test_hostile_texts_are_stored(ledger: Ledger, tmp_path: Path) -> None:
+    """Lone surrogates, NULs and quotes in any text of a server or a user do no harm."""
+    number = ledger.begin(MODEL, {"prompt": NASTY, NASTY: [NASTY]})
+    ledger.doubt(number, errors.CreateUnknown(NASTY, request_id=NASTY))
+    made(ledger, "p1")
+    ledger.see(Prediction("p1", NASTY, output=NASTY, error=NASTY))
+    ledger.add_file("p1", SavedFile(str(tmp_path / "caf\udce9"), 0, 3, "ab", NASTY, NASTY))
+    seen, doubted = ledger.entries()
+    assert doubted.input == {"prompt": NASTY, NASTY: [NASTY]}
+    assert (doubted.error, doubted.request_id) == (ESCAPED, ESCAPED)
+    assert (seen.status, seen.output, seen.error) == (ESCAPED, NASTY, ESCAPED)
+    assert (seen.files[0].path, seen.files[0].url) == (str(tmp_path / "caf\\udce9"), ESCAPED)
+    assert json.dumps([entry.as_json() for entry in (seen, doubted)]).isascii()
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.dictionaries(st.text(st.characters(exclude_categories=()), max_size=5), _json, max_size=4))
+def test_any_input_comes_back(ledger: Ledger, values: dict[str, Any]) -> None:
+    """Whatever JSON an input holds, the entry holds the same."""
+    ledger.begin(MODEL, values)
+    assert next(iter(ledger.entries(limit=1))).input == values
+
+
+# The file
+
+
+def mode_of(path: Path) -> int:
+    """Give a path's permissions."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The widest umask there is, for the length of a test."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@on_posix
+@pytest.mark.usefixtures("open_umask")
+def test_the_files_are_private_under_any_umask(shelf: Shelf, ledger: Ledger) -> None:
+    """Prompts are private: the file and those that SQLite puts beside it are 0600, their new folder 0700."""
+    made(ledger, "p1")
+    modes = {path.name: mode_of(path) for path in shelf.path.parent.iterdir()}
+    assert modes == {"ledger.sqlite3": 0o600, "ledger.sqlite3-wal": 0o600, "ledger.sqlite3-shm": 0o600}
+    assert mode_of(shelf.path.parent) == 0o700
+
+
+def test_readers_and_a_writer_do_not_wait_for_each_other(shelf: Shelf, ledger: Ledger) -> None:
+    """The file is in WAL mode: while one process writes, others read what stood before."""
+    made(ledger, "p1")
+    writer = sqlite3.connect(shelf.path, isolation_level=None)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE entries SET status = 'writing'")
+    assert found(shelf.ledger(), "p1").status == "starting"
+    writer.execute("COMMIT")
+    writer.close()
+    assert found(ledger, "p1").status == "writing"
+
+
+def test_a_failed_write_leaves_the_ledger_usable(ledger: Ledger, shelf: Shelf) -> None:
+    """What goes wrong in the middle of a write is undone, and the next write is its own."""
+    number = made(ledger, "p1")
+    other = sqlite3.connect(shelf.path)
+    other.execute("CREATE TRIGGER no BEFORE INSERT ON files BEGIN SELECT raise(ABORT, 'no more files'); END")
+    other.commit()
+    other.close()
+    with pytest.raises(errors.LocalFileError, match="no more files"):
+        ledger.add_file("p1", saved(Path("/a")))
+    assert made(ledger, "p2") == number + 1
+    assert ids(ledger) == ["p2", "p1"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from cometrep import errors
+from cometrep.ledger import Ledger
+
+path = Path(sys.argv[1])
+ledger = Ledger(path, base_url="https://x", is_sandbox=False)
+ledger.begin("a/b", {})
+size = path.with_name(path.name + "-wal").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+for _ in range(2):
+    try:
+        ledger.begin("a/b", {"prompt": "x" * 50_000})
+    except errors.LocalFileError as failure:
+        sys.stdout.write(failure.message.rpartition(": ")[2] + "\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+sys.stdout.write(str(ledger.begin("a/b", {})))
+"""
+
+
+@on_posix
+def test_a_full_disk_is_told_and_forgotten(shelf: Shelf) -> None:
+    """Where nothing more can be written each write says so, and once there is room the next one succeeds."""
+    done = python(FULL_DISK, str(shelf.path))
+    assert done.stderr == ""
+    *told, number = done.stdout.split("\n")
+    assert [line in ("disk I/O error", "database or disk is full") for line in told] == [True, True]
+    assert number == "2"
+
+
+FULL_FROM_THE_START = """
+import resource, sys
+from pathlib import Path
+from cometrep import errors
+from cometrep.ledger import Ledger
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    Ledger(Path(sys.argv[1]), base_url="https://x", is_sandbox=False).begin("a/b", {})
+except errors.LocalFileError as failure:
+    sys.stdout.write(failure.message.rpartition(": ")[2])
+"""
+
+
+@on_posix
+def test_a_ledger_that_cannot_be_set_up_is_told_at_once(shelf: Shelf) -> None:
+    """Only a file that others hold is waited for; where there is no room for it, that is said."""
+    done = python(FULL_FROM_THE_START, str(shelf.path))
+    assert done.stderr == ""
+    assert done.stdout in ("disk I/O error", "database or disk is full")
+
+
+def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run code with this interpreter and package, without the site's packages: the ledger needs none of them."""
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        timeout=30,
+        check=False,
+    )
+
+
+DAMAGED = {"not a database": b"no database at all " * 500, "a header alone": b"SQLite format 3\0" + b"\xff" * 2000}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_file_is_told_and_left_alone(shelf: Shelf, ledger: Ledger, content: bytes) -> None:
+    """A file that is no ledger is an error whose hint moves it out of the way; nothing of it is changed."""
+    shelf.path.parent.mkdir()
+    shelf.path.write_bytes(content)
+    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries()), lambda: ledger.entry("p1")):
+        with pytest.raises(errors.LocalFileError, match="cannot be read") as raised:
+            act()
+        assert raised.value.hint == f"mv {shelf.path} {shelf.path}.damaged"
+        assert (raised.value.exit_code, raised.value.code) == (12, "ledger")
+    assert shelf.path.read_bytes() == content
+
+
+def test_a_page_that_was_overwritten_is_told(shelf: Shelf, ledger: Ledger) -> None:
+    """Damage in the middle of the file is found when it is read."""
+    for number in range(50):
+        made(ledger, f"p{number}", prompt="x" * 500)
+    ledger.close()
+    content = shelf.path.read_bytes()
+    shelf.path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(errors.LocalFileError, match="malformed"):
+        list(shelf.ledger().entries())
+
+
+def test_an_empty_file_is_a_new_ledger(shelf: Shelf, ledger: Ledger) -> None:
+    """A file of no bytes, as a crash may leave it, is filled."""
+    shelf.path.parent.mkdir()
+    shelf.path.touch()
+    assert ids(ledger) == []
+    made(ledger, "p1")
+    assert ids(ledger) == ["p1"]
+
+
+def test_a_newer_ledger_is_left_alone(shelf: Shelf, ledger: Ledger) -> None:
+    """A file of a later version is not touched; the hint is the upgrade."""
+    made(ledger, "p1")
+    ledger.close()
+    newer = sqlite3.connect(shelf.path)
+    newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    for act in (lambda: shelf.ledger().begin(MODEL, {}), lambda: list(shelf.ledger().entries())):
+        with pytest.raises(errors.LocalFileError, match="written by a newer cometrep") as raised:
+            act()
+        assert raised.value.hint == "pip install --upgrade cometrep"
+    newer = sqlite3.connect(shelf.path)
+    assert newer.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+    newer.close()
+
+
+def test_a_folder_that_cannot_be_made(shelf: Shelf, tmp_path: Path) -> None:
+    """Where a file stands in the folder's place a create cannot be recorded, and a question finds nothing."""
+    (tmp_path / "in-the-way").write_text("", "utf-8")
+    ledger = shelf.ledger(path=tmp_path / "in-the-way" / "ledger.sqlite3")
+    assert ids(ledger) == []
+    with pytest.raises(errors.LocalFileError, match="cannot be used") as raised:
+        ledger.begin(MODEL, {})
+    assert "COMETREP_HOME" in raised.value.hint
+
+
+def test_a_path_that_no_file_can_have(shelf: Shelf, tmp_path: Path) -> None:
+    """A path too long for the system is a local file error, for questions too."""
+    ledger = shelf.ledger(path=tmp_path / ("x" * 300) / "ledger.sqlite3")
+    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries())):
+        with pytest.raises(errors.LocalFileError, match="File name too long"):
+            act()
+
+
+def test_a_folder_in_the_files_place(shelf: Shelf, ledger: Ledger) -> None:
+    """A folder of the ledger's name is a local file error."""
+    shelf.path.mkdir(parents=True)
+    with pytest.raises(errors.LocalFileError, match="cannot be used: Is a directory"):
+        ledger.begin(MODEL, {})
+
+
+def test_a_read_only_ledger_can_be_read(shelf: Shelf, ledger: Ledger) -> None:
+    """Who may not write the file may still list it."""
+    made(ledger, "p1")
+    ledger.close()
+    shelf.path.chmod(0o400)
+    assert ids(shelf.ledger()) == ["p1"]
+
+
+def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
+    """Closing twice does no harm, and the next use opens the file."""
+    made(ledger, "p1")
+    ledger.close()
+    ledger.close()
+    assert ids(ledger) == ["p1"]
+
+
+# Many at once
+
+WRITERS, EACH = 32, 4
+WRITER = """
+import sys
+from pathlib import Path
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, SavedFile
+
+path, name = Path(sys.argv[1]), sys.argv[2]
+ledger = Ledger(path, base_url="https://x", is_sandbox=False)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    id = f"p{name}-{number}"
+    ledger.accept(ledger.begin("a/b", {"n": number}), Prediction(id, "starting"))
+    ledger.see(Prediction(id, "succeeded", output=id))
+    ledger.add_file(id, SavedFile(f"/{id}", 0, 1, "ab"))
+"""
+
+
+def test_many_processes_write_at_once(shelf: Shelf, ledger: Ledger) -> None:
+    """Thirty-two commands that start together, on a ledger that none has made yet, lose nothing."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", WRITER, str(shelf.path), str(number), str(EACH)],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(WRITERS)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.communicate(timeout=60)[1] for writer in writers] == [""] * WRITERS
+    entries = list(ledger.entries())
+    assert {entry.id for entry in entries} == {f"p{w}-{n}" for w in range(WRITERS) for n in range(EACH)}
+    assert len(entries) == WRITERS * EACH
+    assert {(entry.status, entry.output == entry.id, len(entry.files)) for entry in entries} == {
+        ("succeeded", True, 1)
+    }
