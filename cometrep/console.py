@@ -1,0 +1,380 @@
+"""Results to stdout, everything else to stderr.
+
+The only module that touches the three streams. What is written to stdout is the same byte for byte, on a
+terminal and in a pipe, whatever is drawn beside it; only tables are aligned for people.
+"""
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from cometrep import errors
+from cometrep.screen import Screen
+from cometrep.text import ascii_json, harmless
+
+if TYPE_CHECKING:
+    from cometrep.display import Silent
+    from cometrep.events import Event, Events
+
+PRINTED = ("id", "status", "path", "url", "output")
+"""The words of `--print`."""
+
+# The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
+_SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list)\b"
+
+
+class Results(NamedTuple):
+    """What a command puts on stdout: a word of PRINTED, `line` for ID and status, or `json`.
+
+    `resume` is the command that takes predictions up again after Ctrl-C, `ids` those it began with.
+    """
+
+    what: str
+    resume: errors.Resume
+    ids: Sequence[str] = ()
+
+
+class Console:
+    """The three streams of the process, and how this command wants them used."""
+
+    def __init__(
+        self,
+        stdin: TextIO | None,
+        stdout: TextIO | None,
+        stderr: TextIO | None,
+        environment: Callable[[str], str],
+    ) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._stderr = stderr
+        self._environment = environment
+        self._secret = ""
+        self._flags = ""
+        self._progress = "auto"
+        self._shows_logs = False
+        self._is_verbose = False
+        self._stdin_is_read = False
+        self._display: Silent | None = None
+        self._saved_paths: set[str] = set()
+        self.is_json = False
+        self.is_quiet = False
+
+    @classmethod
+    def of_process(cls) -> "Console":
+        """Use the process's own streams and environment."""
+        return cls(sys.stdin, sys.stdout, sys.stderr, _environment)
+
+    def configure(
+        self,
+        *,
+        is_json: bool,
+        is_quiet: bool,
+        is_verbose: bool,
+        shows_logs: bool,
+        progress: str,
+        secret: str,
+        flags: str,
+    ) -> None:
+        """Take up a command's choices; `secret` is never written to stderr, `flags` are kept in hints."""
+        self.is_json = is_json
+        self.is_quiet = is_quiet
+        self._shows_logs = shows_logs
+        self._is_verbose = is_verbose
+        self._progress = progress
+        self._secret = secret
+        self._flags = flags
+        if is_verbose:
+            self._show_log_records()
+
+    # stdout
+
+    def write_line(self, text: str) -> None:
+        """Write one line of the result."""
+        self.write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    def write_json(self, value: Any) -> None:
+        """Write one JSON value as a line."""
+        self.write_line(ascii_json(value))
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write to stdout at once; raise StdoutClosed where nobody reads it, LocalFileError where it fails."""
+        if self._stdout is None:
+            raise errors.StdoutClosed("stdout is closed")
+        try:
+            self._stdout.buffer.write(content)
+            self._stdout.buffer.flush()
+        except BrokenPipeError as problem:
+            self._abandon_stdout()
+            raise errors.StdoutClosed("nobody reads stdout") from problem
+        except OSError as problem:
+            self._abandon_stdout()
+            raise errors.LocalFileError(
+                f"cannot write to stdout: {problem.strerror}", hint="check where the output goes"
+            ) from problem
+
+    def _abandon_stdout(self) -> None:
+        stdout, self._stdout = self._stdout, None
+        if stdout is not None:
+            _abandon(stdout)
+
+    def write_table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
+        """Write a table: aligned under a header on a terminal, tab-separated and bare elsewhere.
+
+        A person whose table has no rows is told so in the words of `empty`.
+        """
+        cells = [[harmless(cell).replace("\t", " ") for cell in row] for row in rows]
+        if not _is_terminal(self._stdout):
+            for row in cells:
+                self.write_line("\t".join(row))
+        elif not rows:
+            self.say(empty)
+        else:
+            import shutil
+
+            from cometrep.display import table_lines
+
+            for line in table_lines(header, cells, shutil.get_terminal_size().columns):
+                self.write_line(line)
+
+    # stdin
+
+    def read_stdin(self) -> bytes:
+        """Read stdin to its end, once; raise UsageError where that is not possible."""
+        if self._stdin is None:
+            raise errors.UsageError("stdin is closed, and - asks for it", hint="name a file instead of -")
+        if self._stdin_is_read:
+            raise errors.UsageError(
+                "stdin is asked for twice, and can be read once",
+                hint="save one of the two to a file, and name that",
+            )
+        self._stdin_is_read = True
+        try:
+            return self._stdin.buffer.read()
+        except OSError as problem:
+            raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
+
+    def expand_ids(self, ids: Sequence[str]) -> list[str]:
+        """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`."""
+        expanded: list[str] = []
+        for id in ids:
+            if id != "-":
+                expanded.append(id)
+                continue
+            for line in self.read_stdin().decode("utf-8-sig", "replace").splitlines():
+                word = line.split("\t")[0].strip()
+                if word.startswith("{"):
+                    with contextlib.suppress(ValueError, TypeError, KeyError):
+                        word = str(json.loads(line)["id"])
+                if word:
+                    expanded.append(word)
+        if not expanded:
+            raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
+        return expanded
+
+    def ask_secret(self, question: str) -> str:
+        """Ask for a secret on the terminal, unseen; raise UsageError where there is no terminal."""
+        if not _is_terminal(self._stdin):
+            raise errors.UsageError(
+                "there is no terminal to ask for the API key on", hint="pipe it in: cometrep login --stdin"
+            )
+        import getpass
+
+        try:
+            return getpass.getpass(question, stream=self._stderr)
+        except (EOFError, errors.Stopped) as left:
+            self._write_stderr("\n")  # what follows has a line of its own
+            if isinstance(left, errors.Stopped):
+                raise
+            return ""
+
+    # stderr
+
+    def hint(self, text: str) -> None:
+        """Write a hint, unless quiet."""
+        if not self.is_quiet:
+            self._line(f"hint: {harmless(self._with_flags(text))}")
+
+    def warn(self, text: str) -> None:
+        """Write a warning."""
+        with self._aside():
+            self._screen().warning(self._with_flags(text))
+
+    def say(self, text: str) -> None:
+        """Write a line of progress, unless quiet."""
+        if not self.is_quiet:
+            self._line(harmless(text))
+
+    def trace(self, text: str) -> None:
+        """Write a line of `--verbose`."""
+        self._line(self._screen().styled(harmless(text), "faint"))
+
+    def report(self, failure: errors.Failure) -> None:
+        """Write an error: two lines, or with `--json` one object; nothing where stdout was closed early."""
+        if isinstance(failure, errors.StdoutClosed):
+            return
+        if isinstance(failure, errors.Partial):
+            for one in failure.failures:
+                self.report(one)
+            if failure.exit_code != errors.Partial.exit_code:
+                return  # all failed alike, and each has said it
+        hint = self._with_flags(failure.hint)
+        if self.is_json:
+            facts = {
+                "code": failure.code,
+                "message": failure.message,
+                "hint": hint,
+                "exit_code": failure.exit_code,
+                "prediction_id": failure.prediction_id,
+                "request_id": failure.request_id,
+                "http_status": failure.http_status,
+            }
+            self._line(ascii_json({"error": facts}))
+            return
+        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(failure.message)}")
+        if hint:
+            self._line(f"hint: {harmless(hint)}")
+
+    def _show_log_records(self) -> None:
+        """Let what modules log, requests and answers, become lines of `--verbose`."""
+        import logging
+
+        handler = logging.Handler(logging.DEBUG)
+        handler.emit = lambda record: self.trace(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("cometrep")
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        logger.handlers = [handler]
+
+    def _with_flags(self, text: str) -> str:
+        return (
+            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", text) if self._flags else text
+        )
+
+    def _line(self, text: str) -> None:
+        with self._aside():
+            self._write_stderr(text + "\n")
+
+    def _write_stderr(self, text: str) -> None:
+        if self._stderr is None:
+            return
+        if self._secret:
+            text = text.replace(self._secret, "[API key]")
+        try:
+            self._stderr.write(text)
+            self._stderr.flush()
+        except (OSError, ValueError):
+            # A stderr that is gone is no reason to stop a paid prediction.
+            stderr, self._stderr = self._stderr, None
+            _abandon(stderr)
+
+    # Events
+
+    def show(self, events: "Events", results: Results) -> None:
+        """Draw events on stderr and write their results to stdout, until they end or raise."""
+        from cometrep.display import new_display
+        from cometrep.events import Created, Result
+
+        unfinished = dict.fromkeys(results.ids)
+        self._saved_paths = set()
+        self._display = new_display(self._mode(), self._screen())
+        try:
+            for event in events:
+                if isinstance(event, Created):
+                    unfinished[event.id] = None
+                self._display.take(event)
+                self._write_result(event, results.what)
+                if isinstance(event, Result):
+                    unfinished.pop(event.id, None)
+        except errors.Stopped as stop:
+            # The signal may have come while something was drawn: the use case has to put its things in order too.
+            with contextlib.suppress(errors.Stopped):
+                events.throw(stop)
+            left = list(unfinished) or ([stop.prediction_id] if stop.prediction_id else [])
+            if left:
+                stop.prediction_id = left[0]
+                stop.message += f"; left running: {', '.join(left)}"
+                stop.hint = results.resume.of(*left)
+            raise
+        finally:
+            shown, self._display = self._display, None
+            shown.close()
+
+    def _write_result(self, event: "Event", what: str) -> None:
+        from cometrep.display import result_texts
+        from cometrep.events import Result, Saved
+
+        if isinstance(event, Saved) and event.how == "stdout":
+            with self._aside():
+                self.write_bytes(Path(event.file.path).read_bytes())
+        elif isinstance(event, Saved) and event.how != "skipped" and what == "path":
+            self._saved_paths.add(event.file.path)
+            with self._aside():
+                self.write_line(event.file.path)
+        elif isinstance(event, Result) and event.prediction:
+            with self._aside():
+                if what == "json":
+                    self.write_json(event.prediction.as_json(event.files))
+                elif what == "path":
+                    for path in [file.path for file in event.files if file.path not in self._saved_paths]:
+                        self.write_line(path)
+                for text in result_texts(event.prediction, what):
+                    self.write_line(text)
+
+    def _aside(self) -> contextlib.AbstractContextManager[None]:
+        return self._display.aside() if self._display else contextlib.nullcontext()
+
+    def _mode(self) -> str:
+        """Choose how progress is shown; nothing animates but on a terminal, outside CI."""
+        is_ci = self._environment("CI").lower() not in ("", "0", "false")
+        is_dumb = self._environment("TERM") in ("dumb", "")
+        # The lines of --verbose come from other threads, and would tear a live display.
+        can_animate = _is_terminal(self._stderr) and not is_dumb and not self._is_verbose
+        if self._progress == "auto":
+            if self.is_quiet:
+                return "none"
+            return "bar" if can_animate and not is_ci else "lines"
+        return "lines" if self._progress == "bar" and (is_ci or not can_animate) else self._progress
+
+    def _screen(self) -> Screen:
+        encoding = (getattr(self._stderr, "encoding", "") or "").lower()
+        return Screen(
+            stream=self._stderr,
+            write=self._write_stderr,
+            is_terminal=_is_terminal(self._stderr),
+            has_colour=self._has_colour(),
+            speaks_unicode=encoding.startswith("utf"),
+            shows_logs=self._shows_logs,
+        )
+
+    def _has_colour(self) -> bool:
+        if self._environment("NO_COLOR"):
+            return False
+        if self._environment("FORCE_COLOR") not in ("", "0"):
+            return True
+        return _is_terminal(self._stderr) and self._environment("TERM") not in ("dumb", "")
+
+
+def _environment(name: str) -> str:
+    from cometrep import config
+
+    return config.environment(name)
+
+
+def _abandon(stream: TextIO) -> None:
+    """Point a stream that cannot be written at /dev/null: Python tries once more when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False

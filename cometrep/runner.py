@@ -1,0 +1,343 @@
+"""Carry one prediction from input to files on disk.
+
+Each use case is a generator of events: it yields what happens, a `Result` for each prediction, and raises at its
+end what went wrong. Nothing is printed here.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from random import random as real_random
+from typing import TYPE_CHECKING, NamedTuple
+
+from cometrep import errors
+from cometrep.api import Api
+from cometrep.calls import Calls
+from cometrep.events import Created, Creating, Event, Events, Noted, Result, Retrying, Seen, Slow
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, Request, SavedFile
+from cometrep.schedule import PollSchedule, backoff_seconds
+from cometrep.text import format_duration, format_times
+from cometrep.watch import SLOW_SECONDS, Target, watch
+
+if TYPE_CHECKING:
+    from cometrep.keeping import Keeper
+
+CONNECT_BUDGET_SECONDS = 15.0  # for a command that a person waits in front of: no connection, or one look
+FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
+SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
+STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
+
+
+class Waiting(NamedTuple):
+    """How to wait: the deadline of it all (None for none), the budget for failed attempts, a fixed interval."""
+
+    deadline_seconds: float | None = 1800.0
+    retry_budget_seconds: float = 60.0
+    interval_seconds: float | None = None
+
+
+class Runner:
+    """The use cases, over one API, one ledger and one set of rules."""
+
+    def __init__(
+        self,
+        api: Api,
+        ledger: Ledger,
+        *,
+        waiting: Waiting,
+        keeper: "Keeper | None" = None,
+        resume: errors.Resume = errors.WAIT_AGAIN,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] = real_random,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._waiting = waiting
+        self._keeper = keeper
+        self._resume = resume
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._random = random
+
+    def create(self, request: Request) -> Events:
+        """Send one create; its `Result` is the prediction as the answer shows it."""
+        prediction = yield from self._create(request)
+        yield Result(prediction.id, prediction)
+
+    def look(self, ids: Sequence[str], *, exits_by_status: bool = False) -> Events:
+        """Look at each prediction once; with `exits_by_status` fail as `wait` would, StillRunning while it runs."""
+        outcomes: list[errors.CometrepError | None] = []
+        for event in self._in_order(ids, until_answered=True):
+            if isinstance(event, Result):
+                failure = event.failure
+                if exits_by_status and not failure and event.prediction:
+                    failure = _standing(event.prediction, self._resume)
+                outcomes.append(failure)
+                yield event._replace(failure=failure)
+            elif not isinstance(event, Seen):  # one look is not a wait worth telling
+                yield event
+        _raise(outcomes)
+
+    def wait(self, ids: Sequence[str]) -> Events:
+        """Poll until every prediction is terminal; results come in the order of `ids`, each as soon as it can."""
+        outcomes: list[errors.CometrepError | None] = []
+        for event in self._in_order(ids):
+            if isinstance(event, Result):
+                failure = event.failure or (event.prediction.failure() if event.prediction else None)
+                outcomes.append(failure)
+                event = event._replace(failure=failure)
+            yield event
+        _raise(outcomes)
+
+    def download(self, ids: Sequence[str], *, waits: bool) -> Events:
+        """Save the outputs of predictions, each as soon as it is finished."""
+        if self._keeper:
+            self._keeper.check_ids(ids)
+        outcomes: dict[str, errors.CometrepError | None] = {}
+        for event in self._watch([self._target(id) for id in dict.fromkeys(ids)], until_answered=not waits):
+            if isinstance(event, Result):
+                event = yield from self._kept(event)
+                outcomes[event.id] = event.failure
+            if waits or not isinstance(event, Seen):
+                yield event
+        _raise([outcomes[id] for id in dict.fromkeys(ids)])
+
+    def run(self, request: Request) -> Events:
+        """Create a prediction, wait for it and save its outputs."""
+        if self._keeper:
+            self._keeper.check(request)
+        began = self._clock()
+        created = yield from self._create(request)
+        failure: errors.CometrepError | None = None
+        for event in self._watch([Target(created.id, is_fresh=True)], models={created.id: request.model}):
+            if isinstance(event, Result):
+                result = yield from self._kept(event)
+                failure = _paid(result.failure)
+                yield result._replace(elapsed_seconds=self._clock() - began)
+            else:
+                yield event
+        _raise([failure])
+
+    # Creating
+
+    def _create(self, request: Request) -> Generator[Event, None, Prediction]:
+        """Send a create once, again only where it provably was not accepted; the id is in the ledger on return."""
+        number = self._ledger.begin(request.model, request.values)
+        received: list[Prediction] = []  # what came, even where a signal cuts in between
+        try:
+            prediction = yield from self._send(request, number, received)
+            self._ledger.accept(number, prediction)
+        except errors.Stopped as stop:
+            for prediction in received:
+                self._ledger.accept(number, prediction)  # whether or not it got through before
+                stop.prediction_id = prediction.id
+            raise
+        except errors.LocalFileError as failure:
+            if not received:
+                raise
+            prediction = received[-1]
+            told = f"prediction {prediction.id} is not recorded: {failure.message}"
+            yield Noted(prediction.id, told, is_warning=True)
+        prediction = prediction.with_model(request.model)
+        yield Created(prediction)
+        return prediction
+
+    def _send(
+        self, request: Request, number: int, received: list[Prediction]
+    ) -> Generator[Event, None, Prediction]:
+        """Make attempts until one is accepted or may have been; mark the entry with how they ended."""
+        began, attempts = self._clock(), 0
+        while True:
+            try:
+                return (yield from self._attempt(request, number, received))
+            except errors.Temporary as failure:
+                attempts += 1
+                pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
+                budget = self._waiting.retry_budget_seconds
+                if failure.code == "network":
+                    budget = min(budget, CONNECT_BUDGET_SECONDS)
+                if not failure.is_worth_repeating or self._clock() + pause > began + budget:
+                    self._ledger.lenient(self._ledger.refuse, number, failure)
+                    raise _not_accepted(failure, attempts, budget) from failure
+                yield Retrying("", failure.message, attempts, pause)
+                self._pause(number, pause)
+            except errors.CreateUnknown as failure:
+                self._ledger.lenient(self._ledger.doubt, number, failure)
+                raise
+            except errors.CometrepError as failure:
+                self._ledger.lenient(self._ledger.refuse, number, failure)
+                raise
+
+    def _attempt(
+        self, request: Request, number: int, received: list[Prediction]
+    ) -> Generator[Event, None, Prediction]:
+        """Send the create and wait for its answer, saying so where it is slow."""
+
+        def send() -> Prediction:
+            received.append(self._api.create(request.model, request.values))
+            return received[-1]
+
+        calls: Calls[None, Prediction] = Calls(threads=1)
+        calls.submit(None, send)
+        began = self._clock()
+        try:
+            answered = calls.next(SOON_SECONDS)
+            if answered is None:
+                yield Creating("", request.model)
+            while answered is None and (answered := calls.next(SLOW_SECONDS)) is None:
+                yield Slow("", self._clock() - began)
+        except errors.Stopped as stop:
+            if not received:
+                self._rescue(calls.next(STOP_GRACE_SECONDS), number, stop)
+            raise
+        answer = answered[1]
+        if isinstance(answer, errors.CometrepError):
+            raise answer
+        return answer
+
+    def _rescue(
+        self, answered: tuple[None, Prediction | errors.CometrepError] | None, number: int, stop: errors.Stopped
+    ) -> None:
+        """Say what is known of a create that was stopped under way, from the answer of its last moment."""
+        answer = answered[1] if answered else None
+        if answer is None or isinstance(answer, errors.CreateUnknown):
+            stop.message += "; a create was under way, and whether it was accepted is unknown"
+            stop.hint = "cometrep list --status unknown shows the entry"
+        elif isinstance(answer, errors.CometrepError):
+            self._ledger.lenient(self._ledger.refuse, number, answer)
+
+    def _pause(self, number: int, seconds: float) -> None:
+        try:
+            self._sleep(seconds)
+        except errors.Stopped as stop:
+            stopped = errors.Temporary("stopped before it was accepted")
+            self._ledger.lenient(self._ledger.refuse, number, stopped)
+            stop.message += "; nothing was created"
+            raise
+
+    # Watching
+
+    def _target(self, id: str) -> Target:
+        entry = self._ledger.lenient(self._ledger.entry, id)
+        return Target(id, is_fresh=entry is not None and self._now() - entry.created < FRESH_SECONDS)
+
+    def _watch(
+        self, targets: Sequence[Target], *, until_answered: bool = False, models: Mapping[str, str] | None = None
+    ) -> Events:
+        """Watch predictions, writing each change into the ledger and giving each its model's asked-for name."""
+        budget = self._waiting.retry_budget_seconds
+        schedule = PollSchedule(self._waiting.interval_seconds)
+        names = dict(models or {})
+        for event in watch(
+            self._api.get,
+            targets,
+            deadline_seconds=None if until_answered else self._waiting.deadline_seconds,
+            retry_budget_seconds=min(budget, CONNECT_BUDGET_SECONDS) if until_answered else budget,
+            schedule_of=lambda _: schedule,
+            until_answered=until_answered,
+            resume=self._resume,
+            clock=self._clock,
+            random=self._random,
+        ):
+            if isinstance(event, (Seen, Result)) and event.prediction:
+                prediction = event.prediction
+                if event.id not in names:
+                    entry = self._ledger.lenient(self._ledger.entry, event.id)
+                    names[event.id] = entry.model if entry else ""
+                if isinstance(event, Seen):
+                    self._ledger.lenient(self._ledger.see, prediction)
+                event = event._replace(prediction=prediction.with_model(names[event.id]))
+            yield event
+
+    def _in_order(self, ids: Sequence[str], *, until_answered: bool = False) -> Events:
+        """Watch predictions; their results come in the order of `ids`, each as soon as those before it are out."""
+        results: dict[str, Result] = {}
+        left = list(ids)
+        for event in self._watch([self._target(id) for id in dict.fromkeys(ids)], until_answered=until_answered):
+            if not isinstance(event, Result):
+                yield event
+                continue
+            results[event.id] = event._replace(files=self._files_saved(event.id))
+            while left and left[0] in results:
+                yield results[left.pop(0)]
+
+    def _files_saved(self, id: str) -> tuple[SavedFile, ...]:
+        """List the files of a prediction that this machine saved, the newest copy of each."""
+        found: dict[int, SavedFile] = {}
+        for file in self._ledger.lenient(self._ledger.files, id) or ():
+            found.setdefault(file.index, file)
+        return tuple(found.values())
+
+    def _kept(self, result: Result) -> Generator[Event, None, Result]:
+        """Save the outputs of a watched prediction; give its result with the files and what failed."""
+        prediction = result.prediction
+        if result.failure or prediction is None:
+            return result
+        if failure := _standing(prediction, self._resume):
+            return result._replace(failure=failure)
+        assert self._keeper is not None
+        files, failure = yield from self._keeper.save(prediction, self._look_again)
+        return result._replace(files=tuple(files), failure=failure)
+
+    def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
+        """Look at a prediction once more; raise what keeps it from being seen."""
+        result = None
+        for event in self._watch([Target(id)], until_answered=True):
+            if isinstance(event, Result):
+                result = event
+            elif not isinstance(event, Seen):
+                yield event
+        assert result is not None
+        if result.failure:
+            raise result.failure
+        assert result.prediction is not None
+        return result.prediction
+
+
+def _raise(outcomes: Sequence[errors.CometrepError | None]) -> None:
+    if failure := errors.combined(outcomes):
+        raise failure
+
+
+def _standing(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError | None:
+    return prediction.failure() if prediction.is_terminal else _unfinished(prediction, resume)
+
+
+def _paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
+    """Give a failure the exit code it has after a create: 2 would say that nothing was sent."""
+    if not isinstance(failure, errors.UsageError):
+        return failure
+    return errors.LocalFileError(
+        f"{failure.message}; nothing of it is saved yet",
+        hint=failure.hint,
+        code=failure.code,
+        prediction_id=failure.prediction_id,
+    )
+
+
+def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError:
+    return errors.StillRunning(
+        f"prediction {prediction.id} is {prediction.status}, not finished",
+        hint=resume.of(prediction.id),
+        code="not_finished",
+        prediction_id=prediction.id,
+    )
+
+
+def _not_accepted(failure: errors.Temporary, attempts: int, budget: float) -> errors.CometrepError:
+    if not failure.is_worth_repeating:
+        return failure
+    if failure.retry_after_seconds and failure.retry_after_seconds > budget:
+        why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}"
+    else:
+        why = f"{format_times(attempts)} within the retry budget of {format_duration(budget)}"
+    return errors.Temporary(
+        f"{failure.message} ({why}); nothing was created",
+        hint=failure.hint,
+        code=failure.code,
+        request_id=failure.request_id,
+        http_status=failure.http_status,
+    )

@@ -1,0 +1,553 @@
+"""From input to files on disk: what is sent, what is remembered, what is kept."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import errors, runner
+from cometrep.api import Api
+from cometrep.config import ApiKey
+from cometrep.download import Downloads, Rules
+from cometrep.events import Created, Creating, Event, Noted, Result, Retrying, Saved, Seen, Slow
+from cometrep.keeping import Keeper, Keeping
+from cometrep.ledger import Ledger
+from cometrep.prediction import Request
+from cometrep.request import prepare
+from cometrep.runner import Runner, Waiting
+from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
+
+MODEL = "black-forest-labs/flux-schnell"
+REQUEST = Request(MODEL, {"prompt": "cat"})
+TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
+
+
+class Bench:
+    """A runner of the scripted server, with a clock that only its own sleeping moves."""
+
+    def __init__(self, server: Server, folder: Path, *, allows_local: bool = True, **keeping: Any) -> None:
+        self.server = server
+        self.folder = folder
+        self.slept: list[float] = []
+        self.now = 0.0
+        self.api = Api(base_url=server.url, api_key=ApiKey("sk-test-12345678"), clock=lambda: 0.0)
+        self.ledger = Ledger(folder / "ledger.sqlite3", base_url=server.url, is_sandbox=False)
+        self.runner = Runner(
+            self.api,
+            self.ledger,
+            waiting=Waiting(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01),
+            resume=errors.Resume("cometrep download --wait"),
+            keeper=Keeper(
+                Keeping(folder=str(folder / "out"), **keeping),
+                Downloads(
+                    Rules(allows_local=allows_local, max_size_bytes=10**9), sleep=self.sleep, random=lambda: 0.0
+                ),
+                self.ledger,
+            ),
+            sleep=self.sleep,
+            random=lambda: 0.0,
+        )
+        self.runner._clock = self.clock
+        self.events: list[Event] = []
+
+    def clock(self) -> float:
+        import time
+
+        return time.monotonic() + self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def drain(self, events: Iterator[Event]) -> list[Event]:
+        """Run a use case to its end, keeping what it yielded even where it raises."""
+        for event in events:
+            self.events.append(event)
+        return self.events
+
+    def entries(self) -> list[tuple[str, str]]:
+        """Id and status of every entry, newest first."""
+        return [(entry.id, entry.status) for entry in self.ledger.entries()]
+
+    def saved(self) -> dict[str, bytes]:
+        """The visible files in the folder to save in."""
+        out = self.folder / "out"
+        return {path.name: path.read_bytes() for path in sorted(out.iterdir())} if out.exists() else {}
+
+
+@pytest.fixture
+def bench(server: Server, folder: Path) -> Iterator[Bench]:
+    """A runner with default names."""
+    bench = Bench(server, folder)
+    yield bench
+    bench.ledger.close()
+    bench.api.close()
+
+
+def files_on(server: Server, *names: str) -> list[str]:
+    """Serve a picture under each name, each of its own content, and give the URLs."""
+    for number, name in enumerate(names):
+        server.on("GET", f"/files/{number}/{name}", Answer(200, picture(2000, seed=number), TYPED))
+    return [f"{server.url}/files/{number}/{name}" for number, name in enumerate(names)]
+
+
+# Creating
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "status"),
+    [
+        (RESET, errors.CreateUnknown, "unknown"),
+        (answer_json(prediction("made1"), cut=30, then="reset"), errors.CreateUnknown, "unknown"),
+        (answer_json({"ok": True}), errors.CreateUnknown, "unknown"),
+        (answer_json({"detail": "x"}, 500), errors.CreateUnknown, "unknown"),
+        (answer_html(524), errors.CreateUnknown, "unknown"),
+        (answer_json({"detail": "x"}, 408), errors.CreateUnknown, "unknown"),
+        (answer_html(200), errors.Refused, "refused"),
+        (answer_json({"detail": "x"}, 422), errors.Refused, "refused"),
+        (answer_json({"detail": "x"}, 401), errors.ConfigError, "refused"),
+        (answer_json({"detail": "x"}, 425), errors.Temporary, "refused"),
+        (Answer(301, headers={"Location": "/x"}), errors.Refused, "refused"),
+    ],
+    ids=["reset", "cut", "no id", "500", "524", "408", "HTML", "422", "401", "425", "301"],
+)
+def test_a_create_is_sent_once_and_its_entry_tells_how_it_ended(
+    bench: Bench, script: Answer, error: type[errors.CometrepError], status: str
+) -> None:
+    """Whatever goes wrong after the request left, it is not sent again, and the ledger says what is known."""
+    bench.server.on_create(script)
+    with pytest.raises(error):
+        bench.drain(bench.runner.run(REQUEST))
+    assert bench.server.creates == 1
+    assert [entry[1] for entry in bench.entries()] == [status]
+    assert bench.slept == []
+
+
+def test_the_entry_stands_before_the_request_is_sent(bench: Bench) -> None:
+    """When the server reads the create, the ledger already has its entry, marked unknown."""
+    seen: list[list[tuple[str, str]]] = []
+
+    def look(_: Received) -> Answer:
+        other = Ledger(bench.folder / "ledger.sqlite3", base_url=bench.server.url, is_sandbox=False)
+        seen.append([(entry.id, entry.status) for entry in other.entries()])
+        other.close()
+        return answer_json(prediction("made1", "starting"))
+
+    bench.server.on_create(look)
+    events = bench.drain(bench.runner.create(REQUEST))
+    assert seen == [[("", "unknown")]]
+    assert bench.entries() == [("made1", "starting")]
+    assert [type(event) for event in events] == [Created, Result]
+
+
+def test_a_429_is_sent_again_after_its_pause(bench: Bench) -> None:
+    """A throttled create was not accepted: it is sent again after the pause the API asks for."""
+    throttled = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "9"})
+    bench.server.on_create(throttled, throttled, answer_json(prediction("made1", "starting")))
+    events = bench.drain(bench.runner.create(REQUEST))
+    assert bench.server.creates == 3
+    assert bench.slept == [9.0, 9.0]
+    assert [event.attempt for event in events if isinstance(event, Retrying)] == [1, 2]
+    assert bench.entries() == [("made1", "starting")]
+
+
+def test_a_lasting_429_ends_within_the_retry_budget(bench: Bench) -> None:
+    """Throttling that does not end is temporary, nothing was created, and the entry says refused."""
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429))
+    with pytest.raises(errors.Temporary, match="nothing was created") as raised:
+        bench.drain(bench.runner.create(REQUEST))
+    assert raised.value.code == "rate_limited"
+    assert sum(bench.slept) <= 60
+    assert bench.entries() == [("", "refused")]
+
+
+def test_an_absurdly_long_pause_is_not_waited_for(bench: Bench) -> None:
+    """A Retry-After beyond the budget ends at once and is named."""
+    bench.server.on_create(answer_json({"detail": "x"}, 429, headers={"Retry-After": "86400"}))
+    with pytest.raises(errors.Temporary, match="asks to wait 24h"):
+        bench.drain(bench.runner.create(REQUEST))
+    assert bench.server.creates == 1
+    assert bench.slept == []
+
+
+def test_no_connection_is_tried_again(bench: Bench) -> None:
+    """A create that never left is repeated for a short while, then temporary with nothing created."""
+    bench.server.__exit__()
+    with pytest.raises(errors.Temporary, match="nothing was created"):
+        bench.drain(bench.runner.create(REQUEST))
+    assert len(bench.slept) >= 3
+    assert sum(bench.slept) <= runner.CONNECT_BUDGET_SECONDS
+    assert bench.entries() == [("", "refused")]
+
+
+def test_a_slow_create_is_said_to_be_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the answer is awaited, the wait is told."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SLOW_SECONDS", 0.01)
+    release = threading.Event()
+    bench.server.on_create(answer_json(prediction("made1", "starting"), wait_for=release))
+    for event in bench.runner.create(REQUEST):
+        bench.events.append(event)
+        if isinstance(event, Slow):
+            release.set()
+    assert [type(event) for event in bench.events[:2]] == [Creating, Slow]
+    assert bench.entries() == [("made1", "starting")]
+
+
+def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the create is under way waits a moment for the answer, and its id is in the ledger."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SLOW_SECONDS", 0.01)
+    release = threading.Event()
+    bench.server.on_create(answer_json(prediction("made1", "starting"), wait_for=release))
+    events = bench.runner.create(REQUEST)
+    assert isinstance(next(events), Creating)
+    assert isinstance(next(events), Slow)
+    release.set()
+    with pytest.raises(errors.Stopped) as raised:
+        events.throw(errors.Stopped("Ctrl-C", 130))
+    assert bench.entries() == [("made1", "starting")]
+    assert raised.value.prediction_id == "made1"
+
+
+def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no answer comes in that moment, the entry stays unknown and the message says so."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "STOP_GRACE_SECONDS", 0.01)
+    bench.server.on_create(HANG)
+    events = bench.runner.create(REQUEST)
+    next(events)
+    with pytest.raises(errors.Stopped) as raised:
+        events.throw(errors.Stopped("Ctrl-C", 130))
+    assert "unknown" in raised.value.message
+    assert bench.entries() == [("", "unknown")]
+
+
+def test_a_ledger_that_cannot_be_written_stops_a_create_before_it_is_sent(server: Server, folder: Path) -> None:
+    """Without an entry nothing is sent: a paid prediction is never unrecorded."""
+    (folder / "ledger.sqlite3").mkdir()
+    bench = Bench(server, folder)
+    with pytest.raises(errors.LocalFileError, match="ledger"):
+        bench.drain(bench.runner.create(REQUEST))
+    assert server.received == []
+
+
+def test_a_ledger_out_of_order_stops_no_download(server: Server, folder: Path) -> None:
+    """A finished prediction is saved even where the ledger is unusable, and the runner says so."""
+    (folder / "ledger.sqlite3").mkdir()
+    bench = Bench(server, folder)
+    server.on_get(answer_json(prediction(output=files_on(server, "out.webp")[0])))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert list(bench.saved()) == ["abc123.webp"]
+    assert bench.ledger.problem is not None
+
+
+# Waiting
+
+
+def test_a_run_ends_with_its_files_and_a_full_ledger(bench: Bench) -> None:
+    """Create, watch, save: the files are there, and the ledger has id, status, output, files."""
+    urls = files_on(bench.server, "out-0.webp", "out-1.webp")
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(
+        answer_json(prediction("made1", "starting")),
+        answer_json(prediction("made1", "processing", logs=" 50%|#####     | 2/4")),
+        answer_json(prediction("made1", "succeeded", output=urls, metrics={"predict_time": 1.5})),
+    )
+    events = bench.drain(bench.runner.run(REQUEST))
+    assert bench.saved() == {"made1-0.webp": picture(2000, 0), "made1-1.webp": picture(2000, 1)}
+    assert [event.prediction.status for event in events if isinstance(event, Seen)] == [
+        "starting",
+        "processing",
+        "succeeded",
+    ]
+    entry = bench.ledger.entry("made1")
+    assert entry is not None
+    assert (entry.status, entry.output, entry.model) == ("succeeded", urls, MODEL)
+    kept = bench.ledger.files("made1")
+    assert [file.index for file in kept] == [0, 1]
+    assert kept[0].sha256 == hashlib.sha256(picture(2000, 0)).hexdigest()
+    assert Path(kept[0].path).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "exit_code"),
+    [
+        (prediction("made1", "failed", error="CUDA out of memory"), "prediction_failed", 4),
+        (prediction("made1", "failed", error=None), "prediction_failed", 4),
+        (prediction("made1", "canceled", logs=None), "prediction_canceled", 5),
+        (prediction("made1", "aborted"), "prediction_aborted", 5),
+        (prediction("made1", "succeeded", output=None), "output_missing", 11),
+        (prediction("made1", "succeeded", output=[]), "output_missing", 11),
+        (prediction("made1", "succeeded", output=None, data_removed=True), "output_expired", 11),
+        ({"data": {"status": "FAILURE", "fail_reason": "no", "data": None}}, "prediction_failed", 4),
+    ],
+    ids=["failed", "failed mutely", "canceled", "aborted", "null", "empty list", "removed", "wrapped failure"],
+)
+def test_every_other_end_has_its_exit_code(bench: Bench, reply: Any, code: str, exit_code: int) -> None:
+    """A prediction that ends without files to save ends the run with the code of its end."""
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_json(reply))
+    with pytest.raises(errors.CometrepError) as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    assert (raised.value.code, raised.value.exit_code, raised.value.prediction_id) == (code, exit_code, "made1")
+    assert bench.saved() == {}
+
+
+def test_several_ids_come_in_the_order_given(bench: Bench) -> None:
+    """Results follow the order of the arguments, not of the ends, and different ends make a partial failure."""
+    ends = {"a": "failed", "b": "succeeded", "c": "canceled"}
+
+    def end(request: Received) -> Answer:
+        id = request.path.rpartition("/")[2]
+        return answer_json(prediction(id, ends[id], output="x"))
+
+    bench.server.on_get(end)
+    with pytest.raises(errors.Partial) as raised:
+        bench.drain(bench.runner.wait(["c", "a", "b", "a"]))
+    assert [event.id for event in bench.events if isinstance(event, Result)] == ["c", "a", "b", "a"]
+    assert raised.value.exit_code == 9
+    with pytest.raises(errors.Partial) as alike:
+        bench.drain(bench.runner.wait(["a", "a"]))
+    assert alike.value.exit_code == 4
+
+
+def test_an_unfinished_prediction_is_not_downloaded_without_wait(bench: Bench) -> None:
+    """Without --wait an unfinished prediction is refused, naming the option; with it the file is saved."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(
+        answer_json(prediction(status="processing")),
+        answer_json(prediction(status="processing")),
+        answer_json(prediction(output=url)),
+    )
+    with pytest.raises(errors.StillRunning) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.hint == "cometrep download --wait abc123"
+    bench.drain(bench.runner.download(["abc123"], waits=True))
+    assert list(bench.saved()) == ["abc123.webp"]
+
+
+# Saving
+
+
+def test_files_of_equal_names_do_not_overwrite_each_other(bench: Bench) -> None:
+    """Outputs that all are called out-0.webp, in lists and objects, become files of their own."""
+    urls = files_on(bench.server, *["out-0.webp"] * 5)
+    output = {"images": [urls[0], [urls[1]]], "mask": {"image": urls[2]}, "more": [{"file": urls[3]}, urls[4]]}
+    bench.server.on_get(answer_json(prediction(output=output)))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.saved() == {f"abc123-{i}.webp": picture(2000, i) for i in range(5)}
+
+
+def test_a_second_download_fetches_nothing(bench: Bench) -> None:
+    """A file that the ledger knows and that is unchanged is reported without a request for it."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(answer_json(prediction(output=url)))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.server.count("GET", "/files/") == 1
+    assert [event.how for event in bench.events if isinstance(event, Saved)] == ["saved", "kept"]
+
+
+def test_a_changed_file_is_fetched_again_and_compared(bench: Bench) -> None:
+    """A known file that was changed on disk is not taken for the output."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(answer_json(prediction(output=url)))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    (bench.folder / "out" / "abc123.webp").write_bytes(b"edited")
+    with pytest.raises(errors.LocalFileError, match="differs"):
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.saved()["abc123.webp"] == b"edited"
+
+
+def test_removed_outputs_that_were_saved_are_still_found(bench: Bench) -> None:
+    """After the hour, files that the ledger knows are reported as saved; unsaved ones are gone."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(
+        answer_json(prediction("made1", output=url)),
+        answer_json(prediction("made1", output=None, data_removed=True)),
+    )
+    bench.drain(bench.runner.run(REQUEST))
+    bench.drain(bench.runner.download(["made1"], waits=False))
+    (bench.folder / "out" / "made1.webp").unlink()
+    bench.server.on("GET", "/files/0/x.webp", Answer(404))
+    with pytest.raises(errors.OutputMissing):
+        bench.drain(bench.runner.download(["made1"], waits=False))
+
+
+def test_an_expired_url_is_looked_up_once_more(bench: Bench) -> None:
+    """A URL that answers 403 is replaced by a fresh one from the API."""
+    stale, fresh = f"{bench.server.url}/old.webp", f"{bench.server.url}/new.webp"
+    bench.server.on("GET", "/old.webp", Answer(403))
+    bench.server.on("GET", "/new.webp", Answer(200, picture(), TYPED))
+    bench.server.on_get(answer_json(prediction(output=[stale])), answer_json(prediction(output=[fresh])))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.saved() == {"abc123.webp": picture()}
+
+
+def test_an_output_that_stays_expired_is_gone(bench: Bench) -> None:
+    """Where the fresh URL fails too, or there is none, the output is missing, after one more look alone."""
+    bench.server.on("GET", "/old.webp", Answer(410))
+    bench.server.on_get(answer_json(prediction(output=f"{bench.server.url}/old.webp")))
+    with pytest.raises(errors.OutputMissing) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.code == "output_expired"
+    assert bench.server.count("GET", "/replicate") == 2
+    assert bench.server.count("GET", "/old.webp") == 2
+
+
+def test_some_files_lost_is_a_partial_failure(bench: Bench) -> None:
+    """One file of two that cannot be had leaves the other saved, and exits as partial."""
+    good = files_on(bench.server, "x.webp")[0]
+    bench.server.on("GET", "/gone", Answer(404))
+    bench.server.on_get(answer_json(prediction(output=[f"{bench.server.url}/gone", good])))
+    with pytest.raises(errors.Partial) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.exit_code == 9
+    assert bench.saved() == {"abc123-1.webp": picture(2000, 0)}
+
+
+def test_fewer_outputs_than_asked_are_warned_of(bench: Bench) -> None:
+    """A list shorter than num_outputs is success with a warning."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(answer_json(prediction(input={"num_outputs": 3}, output=[url])))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    warnings = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
+    assert warnings == ["abc123 has 1 of 3 outputs asked for; a filter may have dropped the rest"]
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "content"),
+    [
+        ("a text", "abc123.txt", b"a text"),
+        (["to", "ken", "s"], "abc123.txt", b"tokens"),
+        ({"score": 0.5}, "abc123.json", b'{\n  "score": 0.5\n}\n'),
+        ("data:image/gif;base64,R0lGODlhAQ==", "abc123.gif", b"GIF89a\x01"),
+        ([["data:image/gif;base64,R0lGODlhAQ=="]], "abc123.gif", b"GIF89a\x01"),
+        (0, "abc123.json", b"0\n"),
+    ],
+    ids=["text", "tokens", "object", "data URI", "nested data URI", "zero"],
+)
+def test_outputs_without_urls_are_saved_too(bench: Bench, output: Any, name: str, content: bytes) -> None:
+    """Text, other JSON and data URIs become files."""
+    bench.server.on_get(answer_json(prediction(output=output)))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.saved() == {name: content}
+
+
+def test_what_is_no_file_in_an_output_is_kept_in_the_sidecar(bench: Bench) -> None:
+    """Text beside files is not lost: the sidecar is written unasked and holds the whole output."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(answer_json(prediction(output=[{"image": url, "caption": "a cat"}])))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert list(bench.saved()) == ["abc123.cometrep.json", "abc123.webp"]
+    sidecar = json.loads(bench.saved()["abc123.cometrep.json"])
+    assert sidecar["prediction"]["output"] == [{"image": url, "caption": "a cat"}]
+    noted = next(event.text for event in bench.events if isinstance(event, Noted))
+    assert noted.endswith("abc123.cometrep.json")
+
+
+def test_a_sidecar_tells_all_about_its_files(server: Server, folder: Path) -> None:
+    """The sidecar holds prediction, files and version, its input with data URIs as their hashes."""
+    bench = Bench(server, folder, writes_sidecar=True)
+    url = files_on(server, "x.webp")[0]
+    given = {"prompt": "cat", "image": "data:text/plain;base64,aGVsbG8="}
+    server.on_get(answer_json(prediction(input=given, output=[url], metrics={"predict_time": 2})))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    sidecar = json.loads(bench.saved()["abc123.cometrep.json"])
+    digest = hashlib.sha256(b"hello").hexdigest()
+    assert sidecar["prediction"]["input"]["image"] == f"data:text/plain;sha256={digest};bytes=5"
+    assert sidecar["prediction"]["metrics"] == {"predict_time": 2}
+    assert sidecar["files"] == [
+        {
+            "path": "abc123.webp",
+            "url": url,
+            "bytes": 2000,
+            "sha256": hashlib.sha256(picture(2000)).hexdigest(),
+            "content_type": "image/webp",
+            "index": 0,
+        }
+    ]
+    assert sidecar["cometrep_version"]
+
+
+def test_no_sidecar_says_complete_when_a_file_is_missing(server: Server, folder: Path) -> None:
+    """A sidecar means complete, so a partial download writes none."""
+    bench = Bench(server, folder, writes_sidecar=True)
+    good = files_on(server, "x.webp")[0]
+    server.on("GET", "/gone", Answer(404))
+    server.on_get(answer_json(prediction(output=[good, f"{server.url}/gone"])))
+    with pytest.raises(errors.Partial):
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert list(bench.saved()) == ["abc123-0.webp"]
+
+
+def test_a_template_that_clashes_is_refused_before_anything_is_paid(server: Server, folder: Path) -> None:
+    """Two outputs asked for and one name for both is an error before the create."""
+    bench = Bench(server, folder, template="same.{ext}")
+    with pytest.raises(errors.UsageError, match="one name"):
+        bench.drain(bench.runner.run(Request(MODEL, {"prompt": "cat", "num_outputs": 2})))
+    assert server.received == []
+
+
+def test_a_template_that_clashes_is_refused_before_anything_is_written(server: Server, folder: Path) -> None:
+    """Where only the reply shows that there are several outputs, no file is written under the one name."""
+    bench = Bench(server, folder, template="same.{ext}")
+    server.on_get(answer_json(prediction(output=files_on(server, "a.webp", "b.webp"))))
+    with pytest.raises(errors.UsageError, match="one name"):
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert bench.saved() == {}
+    assert server.count("GET", "/files/") == 0
+
+
+def test_stdout_takes_one_file_and_leaves_none(server: Server, folder: Path) -> None:
+    """With `-` the whole file is handed on from a temporary place, and the folder stays empty."""
+    bench = Bench(server, folder, template="-")
+    server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
+    handed: list[bytes] = []
+    for event in bench.runner.download(["abc123"], waits=False):
+        if isinstance(event, Saved):
+            assert event.how == "stdout"
+            handed.append(Path(event.file.path).read_bytes())
+    assert handed == [picture(2000)]
+    assert bench.saved() == {}
+
+
+def test_an_output_on_another_scheme_is_refused(server: Server, folder: Path) -> None:
+    """With the real API a plain http URL in the output is not fetched."""
+    bench = Bench(server, folder, allows_local=False)
+    server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
+    with pytest.raises(errors.Refused) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.code == "unsafe_url"
+    assert server.count("GET", "/files/") == 0
+
+
+@pytest.mark.parametrize(
+    ("items", "doubts"),
+    [
+        (["prompt=x", "seeed=7"], ["did you mean seed"]),
+        (["prompt=x", "num_outputs=9"], ["at most 4"]),
+        (["prompt=x", "num_outputs=two"], ["sent as text", "num_outputs is integer"]),
+        (["prompt=x", "aspect_ratio=16x9"], ["did you mean 16:9"]),
+        ([], ["needs prompt"]),
+        (["prompt=x", "megapixels=1"], []),
+    ],
+    ids=["unknown", "range", "kind", "choice", "missing", "fine"],
+)
+def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list[str]) -> None:
+    """What the catalog does not know or expect passes with a warning, and is an error when strict."""
+    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
+    request, warnings = prepare(MODEL, items, is_strict=False, **rest)
+    assert request.model == MODEL
+    assert len(warnings) == len(doubts)
+    assert all(doubt in warning for doubt, warning in zip(doubts, warnings, strict=True))
+    if doubts:
+        with pytest.raises(errors.UsageError):
+            prepare(MODEL, items, is_strict=True, **rest)
