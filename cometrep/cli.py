@@ -1,0 +1,220 @@
+"""The table of contents: the app and every command, in help order."""
+
+import importlib
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import typer
+import typer.core
+import typer.main
+
+from cometrep import __version__, errors
+from cometrep.console import Console
+
+TAGLINE = (
+    "Make pictures through CometAPI's Replicate-format endpoints: create predictions, watch them, save their files."
+)
+
+
+class Entry(NamedTuple):
+    """One line of the table of contents: the command's name is its module's in `cometrep.commands`."""
+
+    name: str
+    about: str
+    panel: str
+
+
+CONTENTS = (
+    Entry("run", "Create a prediction, wait for it and save its output files.", "Predictions"),
+    Entry("create", "Create one prediction and print its id.", "Predictions"),
+    Entry("wait", "Wait until predictions have ended.", "Predictions"),
+    Entry("status", "Look at predictions once.", "Predictions"),
+    Entry("download", "Save the output files of finished predictions.", "Predictions"),
+    Entry("list", "List the predictions made from this machine.", "Predictions"),
+    Entry("login", "Store the API key.", "Set-up"),
+    Entry("logout", "Remove the stored API key.", "Set-up"),
+    Entry("config", "Show and change the settings.", "Set-up"),
+    Entry("sandbox", "Serve the local stand-in API in the foreground.", "Set-up"),
+)
+
+EXAMPLES = (
+    "cometrep run --sandbox black-forest-labs/flux-schnell prompt='A paper boat on calm water'",
+    "cometrep run --help",
+)
+
+# Typer exports one of its usage errors; the others are named through it, so that no click is imported.
+_UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
+_Problem: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+class _Plain:
+    """Help as plain text: usage, one sentence, options under their panels, examples; at most 80 columns."""
+
+    examples: Sequence[str] = ()
+    params: list[Any]
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Give the usage line's words: arguments first, as they are typed."""
+        return [*(param.metavar for param in self.params if param.param_type_name == "argument"), "[OPTIONS]"]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give `--help`, which writes through the console, as all results are written."""
+        if getattr(self, "_own_help", None) is None:
+            self._own_help = typer.core.TyperOption(
+                param_decls=["help", "-h", "--help"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_help,
+                help="Show this message and exit.",
+            )
+        return self._own_help
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, grouped by panel."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
+            if param.param_type_name == "argument":
+                panels.setdefault("Arguments", []).append((param.metavar, param.help or ""))
+            elif record := param.get_help_record(ctx):
+                panels.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(record)
+        for panel in ("Arguments", "Options", "Input", "Waiting", "Saving", "Output", "Connection"):
+            if panel in panels:
+                with formatter.section(panel):
+                    formatter.write_dl(panels[panel], col_max=26)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples, each on a line of its own."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+def _show_help(ctx: Any, param: Any, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        console: Console = ctx.obj
+        console.write_line(ctx.get_help())
+        raise typer.Exit
+
+
+class Command(_Plain, typer.core.TyperCommand):
+    """A command with plain help."""
+
+
+class Group(_Plain, typer.core.TyperGroup):
+    """A group with plain help."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Give the usage line's words."""
+        return ["COMMAND", "[ARGS]...", "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        _Plain.format_options(self, ctx, formatter)
+
+
+class Contents(Group):
+    """The top level: its commands are named here and imported only when one of them runs."""
+
+    examples = EXAMPLES
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands in help order."""
+        return [entry.name for entry in CONTENTS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and build one command."""
+        return build(cmd_name) if any(entry.name == cmd_name for entry in CONTENTS) else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the table of contents without importing a single command."""
+        for panel in dict.fromkeys(entry.panel for entry in CONTENTS):
+            with formatter.section(panel):
+                formatter.write_dl([(entry.name, entry.about) for entry in CONTENTS if entry.panel == panel])
+
+
+def build(name: str) -> Any:
+    """Import one command's module and build the command from it."""
+    module = importlib.import_module(f"cometrep.commands.{name}")
+    if hasattr(module, "app"):
+        app = module.app
+        for registered in app.registered_commands:
+            registered.cls = Command
+        app.info.cls = Group
+        app.info.help = module.__doc__
+    else:
+        app = typer.Typer()
+        app.command(name, cls=Command)(module.command)
+    app.rich_markup_mode = None
+    app._add_completion = False
+    built: Any = typer.main.get_command(app)
+    built.name = name
+    built.examples = module.EXAMPLES
+    for part, examples in getattr(module, "PART_EXAMPLES", {}).items():
+        built.commands[part].examples = examples
+    return built
+
+
+app = typer.Typer(
+    name="cometrep",
+    cls=Contents,
+    help=TAGLINE,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
+) -> None:
+    """Answer what needs no command."""
+    console: Console = ctx.obj
+    if version:
+        console.write_line(f"cometrep {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        raise errors.UsageError("no command was given", hint="cometrep --help")
+
+
+def run(arguments: Sequence[str], console: Console) -> int:
+    """Run one command line and give its exit code; raises what the command raises, usage errors as UsageError."""
+    command = typer.main.get_command(app)
+    try:
+        return int(command.main(list(arguments), prog_name="cometrep", standalone_mode=False, obj=console) or 0)
+    except _UsageProblem as problem:
+        raise _usage_error(problem, arguments) from problem
+    except _Problem as problem:
+        raise errors.UsageError(str(problem), hint="cometrep --help") from problem
+    except typer.Abort as problem:
+        raise errors.Stopped("Ctrl-C", 130) from problem
+
+
+def _nearest(word: str) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, [entry.name for entry in CONTENTS], n=1)), "")
+
+
+def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
+    message = problem.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    ctx = problem.ctx
+    typed = next((word for word in arguments if not word.startswith("-")), "")
+    if message.startswith("no such command") and (near := _nearest(typed)):
+        message += f"; did you mean {near}?"
+    if ctx is None:
+        return errors.UsageError(message, hint="cometrep --help")
+    usage = ctx.get_usage().removeprefix("Usage: ")
+    # An API key that was typed in a wrong place is not written into a log a second time.
+    told = re.sub(r"sk-[A-Za-z0-9_-]{8,}", "[API key]", f"{message}, in: cometrep {shlex.join(arguments)}")
+    return errors.UsageError(
+        told[:500],
+        hint=f"{' '.join(usage.split())}   ({ctx.command_path} --help)",
+    )

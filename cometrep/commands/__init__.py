@@ -1,0 +1,378 @@
+"""What the commands share: their common options, and the session each one runs in.
+
+A command names the groups of options it takes (`@takes(CONNECTION, ...)`), and opens one `session` from its
+context; the values of the shared options reach it there and nowhere else.
+"""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from cometrep import config, errors
+from cometrep.console import PRINTED, Console, Results
+from cometrep.prediction import parse_reference
+
+if TYPE_CHECKING:
+    from cometrep.api import Api
+    from cometrep.keeping import Keeper
+    from cometrep.ledger import Ledger
+    from cometrep.prediction import Request
+    from cometrep.runner import Runner
+
+SANDBOX_KEY = "sk-sandbox-needs-no-key"
+"""The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
+
+_INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
+
+
+def _option(panel: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, **settings)
+
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model, as OWNER/NAME.")]
+InputArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[INPUT]...",
+        help="name=text, name:=json, name=@textfile, name:=@jsonfile or name@file.",
+        show_default=False,
+    ),
+]
+IdArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="ID...", help="A prediction id, its URL, @last, @2, or - for ids on stdin."),
+]
+
+Group = tuple[inspect.Parameter, ...]
+
+
+def _group(**parameters: tuple[Any, Any]) -> Group:
+    return tuple(
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in parameters.items()
+    )
+
+
+INPUT = _group(
+    input_file=(
+        Annotated[
+            str | None,
+            _option(_INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin."),
+        ],
+        None,
+    ),
+    dry_run=(Annotated[bool, _option(_INPUT, "--dry-run", help="Print the request as JSON; send nothing.")], False),
+    strict=(
+        Annotated[bool, _option(_INPUT, "--strict", help="Refuse inputs that the catalog does not know.")],
+        False,
+    ),
+)
+WAITING = _group(
+    timeout=(
+        Annotated[
+            str | None,
+            _option(_WAITING, "--timeout", metavar="DURATION", help="Deadline of the wait: 90, 10m, 1h; 0 none."),
+        ],
+        None,
+    ),
+)
+POLLING = (
+    *WAITING,
+    *_group(
+        interval=(
+            Annotated[
+                str | None,
+                _option(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
+            ],
+            None,
+        ),
+        logs=(Annotated[bool, _option(_WAITING, "--logs", help="Show the model's log lines.")], False),
+    ),
+)
+SAVING = _group(
+    output=(
+        Annotated[
+            str | None,
+            _option(
+                _SAVING, "-o", "--output", metavar="TEMPLATE", help="Name to save as, with fields; - for stdout."
+            ),
+        ],
+        None,
+    ),
+    dir=(
+        Annotated[str | None, _option(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in.")],
+        None,
+    ),
+    overwrite=(Annotated[bool, _option(_SAVING, "--overwrite", help="Replace files that exist.")], False),
+    skip_existing=(
+        Annotated[bool, _option(_SAVING, "--skip-existing", help="Leave files that exist alone.")],
+        False,
+    ),
+    max_size=(
+        Annotated[str | None, _option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files (2GiB).")],
+        None,
+    ),
+    sidecar=(
+        Annotated[bool, _option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
+        False,
+    ),
+)
+PRINTING = _group(
+    print_what=(
+        Annotated[
+            str | None,
+            _option(_OUTPUT, "--print", metavar="WHAT", help=f"Print {', '.join(PRINTED[:-1])} or {PRINTED[-1]}."),
+        ],
+        None,
+    ),
+)
+CONNECTION = _group(
+    json=(Annotated[bool, _option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
+    quiet=(Annotated[bool, _option(_OUTPUT, "-q", "--quiet", help="No progress, no hints.")], False),
+    verbose=(Annotated[bool, _option(_OUTPUT, "-v", "--verbose", help="Show requests and answers.")], False),
+    progress=(
+        Annotated[
+            str | None,
+            _option(_OUTPUT, "--progress", metavar="MODE", help="auto, bar, lines, json or none."),
+        ],
+        None,
+    ),
+    sandbox=(
+        Annotated[bool, _option(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing.")],
+        False,
+    ),
+    base_url=(
+        Annotated[str | None, _option(_CONNECTION, "--base-url", metavar="URL", help="Where the API is.")],
+        None,
+    ),
+)
+
+
+def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command groups of shared options, which `session` reads from its context."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command)
+        shared = [parameter for group in groups for parameter in group]
+
+        @functools.wraps(command)
+        def with_shared(**values: Any) -> None:
+            command(**{name: values[name] for name in own.parameters})
+
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.parameters.values()
+        ]
+        with_shared.__signature__ = own.replace(parameters=[*parameters, *shared])  # type: ignore[attr-defined]
+        return with_shared
+
+    return decorate
+
+
+class Session(NamedTuple):
+    """What a command works with: its settings, the streams, and what they let it reach."""
+
+    console: Console
+    settings: config.Settings
+    api: "Api"
+    ledger: "Ledger"
+    runner: "Runner"
+    params: Mapping[str, Any]
+
+    def ids(self, arguments: list[str]) -> list[str]:
+        """Resolve what the user typed for predictions into their ids."""
+        return [self.ledger.resolve(parse_reference(text)) for text in self.console.expand_ids(arguments)]
+
+    def request(self, model: str, items: list[str]) -> "Request":
+        """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
+        from cometrep.request import prepare
+
+        request, doubts = prepare(
+            model,
+            items,
+            input_file=self.params["input_file"],
+            is_strict=self.params["strict"],
+            read_stdin=self.console.read_stdin,
+        )
+        for doubt in doubts:
+            self.console.warn(doubt)
+        return request
+
+    def results(self, default: str, ids: list[str] | None = None) -> Results:
+        """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
+        what = "json" if self.params["json"] else self.params["print_what"] or default
+        return Results(what, _resume(self.params), ids or ())
+
+
+@contextlib.contextmanager
+def session(ctx: typer.Context) -> Iterator[Session]:
+    """Open what a command needs, from its shared options and the settings, and close it again."""
+    from cometrep.api import Api
+    from cometrep.ledger import Ledger
+    from cometrep.runner import Runner, Waiting
+
+    params = ctx.params
+    console: Console = ctx.obj
+    _check_choices(params)
+    settings = config.load(_flags(params))
+    with contextlib.ExitStack() as stack:
+        base_url, api_key = settings.base_url, settings.api_key
+        if settings.uses_sandbox:
+            base_url, api_key = stack.enter_context(_sandbox(settings)), config.ApiKey(SANDBOX_KEY)
+        _configure(console, params, settings, api_key)
+        api = Api(base_url=base_url, api_key=api_key)
+        stack.callback(api.close)
+        ledger = Ledger(config.folders().ledger_file, base_url=base_url, is_sandbox=is_sandboxed(settings))
+        stack.callback(ledger.close)
+        runner = Runner(
+            api,
+            ledger,
+            waiting=Waiting(
+                settings.deadline_seconds, settings.retry_budget_seconds, _interval(params.get("interval"))
+            ),
+            keeper=_keeper(params, settings, ledger, base_url, stack) if "sidecar" in params else None,
+            resume=_resume(params),
+        )
+        yield Session(console, settings, api, ledger, runner, params)
+        if ledger.problem:
+            console.warn(f"{ledger.problem.message}; nothing of this is recorded")
+
+
+def is_sandboxed(settings: config.Settings) -> bool:
+    """Say whether a command's predictions are the sandbox's: its own, or one that `cometrep sandbox` serves."""
+    key = settings.api_key
+    has_its_key = key is not None and key.reveal() == SANDBOX_KEY
+    return settings.uses_sandbox or (has_its_key and config.is_local_url(settings.base_url))
+
+
+def _resume(params: Mapping[str, Any]) -> errors.Resume:
+    """Give the command that takes up what this one leaves, with all that says where and how files are saved."""
+    if "sidecar" not in params:
+        return errors.Resume("cometrep wait")
+    import shlex
+
+    words = [
+        f"{option} {shlex.quote(params[name])}"
+        for name, option in (("output", "-o"), ("dir", "-d"), ("max_size", "--max-size"))
+        if params[name] is not None
+    ]
+    words += [f"--{name.replace('_', '-')}" for name in ("overwrite", "skip_existing", "sidecar") if params[name]]
+    return errors.Resume("cometrep download --wait", " ".join(words))
+
+
+def _keeper(
+    params: Mapping[str, Any],
+    settings: config.Settings,
+    ledger: "Ledger",
+    base_url: str,
+    stack: contextlib.ExitStack,
+) -> "Keeper":
+    from cometrep.download import Downloads, Rules
+    from cometrep.keeping import Keeper, Keeping
+
+    rules = Rules(
+        allows_local=config.is_local_url(base_url),
+        max_size_bytes=settings.max_size_bytes,
+        overwrites=params["overwrite"],
+        skips_existing=params["skip_existing"],
+        retry_budget_seconds=settings.retry_budget_seconds,
+    )
+    downloads = Downloads(rules)
+    stack.callback(downloads.close)
+    return Keeper(Keeping(settings.folder, _template(params, settings), params["sidecar"]), downloads, ledger)
+
+
+def local_session(ctx: typer.Context) -> Console:
+    """Take up the output options of a command that talks to no server, and give its console."""
+    console: Console = ctx.obj
+    params = ctx.params
+    console.configure(
+        is_json=params.get("json", False),
+        is_quiet=params.get("quiet", False),
+        is_verbose=False,
+        shows_logs=False,
+        progress="auto",
+        secret="",
+        flags="--sandbox" if params.get("sandbox") else "",
+    )
+    return console
+
+
+def _configure(
+    console: Console, params: Mapping[str, Any], settings: config.Settings, api_key: config.ApiKey | None
+) -> None:
+    flags = "--sandbox" if params["sandbox"] else f"--base-url {params['base_url']}" if params["base_url"] else ""
+    console.configure(
+        is_json=params["json"],
+        is_quiet=params["quiet"],
+        is_verbose=params["verbose"],
+        shows_logs=params.get("logs", False),
+        progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
+        secret=api_key.reveal() if api_key else "",
+        flags=flags,
+    )
+    if settings.file_warning:
+        console.warn(settings.file_warning)
+
+
+@contextlib.contextmanager
+def _sandbox(settings: config.Settings) -> Iterator[str]:
+    from cometrep.sandbox import Sandbox
+
+    folder = config.folders().sandbox
+    config.make_private_folder(folder)
+    with Sandbox(folder, seconds=settings.sandbox_seconds) as server:
+        server.start()
+        yield server.url
+
+
+def _flags(params: Mapping[str, Any]) -> dict[str, str | None]:
+    flags = {name: params.get(name) for name in ("base_url", "timeout", "dir", "output", "max_size", "progress")}
+    return {**flags, "sandbox": "true" if params["sandbox"] else None}
+
+
+def _check_choices(params: Mapping[str, Any]) -> None:
+    what = params.get("print_what")
+    if what is not None and what not in PRINTED:
+        raise errors.UsageError(
+            f"--print {what!r} is not one of {', '.join(PRINTED)}", hint=f"--print {PRINTED[0]}"
+        )
+    for one, other in (("json", "print_what"), ("overwrite", "skip_existing"), ("sidecar", "to_stdout")):
+        is_to_stdout = other == "to_stdout" and params.get("output") == "-"
+        if params.get(one) and (params.get(other) or is_to_stdout):
+            names = [
+                {"print_what": "--print", "to_stdout": "-o -"}.get(name, f"--{name.replace('_', '-')}")
+                for name in (one, other)
+            ]
+            raise errors.UsageError(
+                f"{names[0]} and {names[1]} contradict each other", hint=f"leave out {names[0]}"
+            )
+
+
+def _template(params: Mapping[str, Any], settings: config.Settings) -> str:
+    if settings.template == "-":
+        if params.get("json") or params.get("print_what"):
+            raise errors.UsageError(
+                "-o - fills stdout with the file, so nothing else can go there", hint="leave out -o -"
+            )
+        return "-"
+    if settings.template:
+        from cometrep.names import check_template
+
+        check_template(settings.template)
+    return settings.template
+
+
+def _interval(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = config.parse_duration(text)
+    except ValueError as problem:
+        raise errors.UsageError(f"--interval {text!r}: {problem}", hint="--interval 2") from problem
+    if not 0.2 <= seconds <= 3600:
+        raise errors.UsageError(f"--interval {text} is not between 0.2 s and 1 h", hint="--interval 2")
+    return seconds

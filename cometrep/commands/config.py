@@ -1,0 +1,66 @@
+"""Show and change the settings."""
+
+from typing import Annotated
+
+import typer
+
+from cometrep import config
+from cometrep.commands import local_session
+
+EXAMPLES = ("cometrep config show", "cometrep config set timeout 10m")
+
+PART_EXAMPLES = {
+    "show": ("cometrep config show", "cometrep config show --json"),
+    "get": ("cometrep config get base_url", "cometrep config get api_key"),
+    "set": ("cometrep config set timeout 10m", "cometrep config set dir pictures"),
+    "unset": ("cometrep config unset timeout", "cometrep config unset dir"),
+    "path": ("cometrep config path", 'chmod 600 "$(cometrep config path)"'),
+}
+
+app = typer.Typer()
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A setting, as config show names it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", show_default=False)]
+
+
+@app.command()
+def show(ctx: typer.Context, json: JsonOption = False) -> None:
+    """Show every setting, its value and where it comes from."""
+    console = local_session(ctx)
+    settings = config.load()
+    shown = [settings.shown(name) for name in config.SETTINGS]
+    if json:
+        console.write_json({one.name: {"value": one.value, "origin": one.origin} for one in shown})
+    else:
+        console.write_table(("NAME", "VALUE", "ORIGIN"), [[one.name, one.value, one.origin] for one in shown])
+
+
+@app.command()
+def get(ctx: typer.Context, name: NameArgument) -> None:
+    """Print one setting; of the API key its last four characters."""
+    console = local_session(ctx)
+    console.write_line(config.load().shown(name).value)
+
+
+@app.command("set")
+def set_(ctx: typer.Context, name: NameArgument, value: Annotated[str, typer.Argument(metavar="VALUE")]) -> None:
+    """Set one setting in the config file."""
+    console = local_session(ctx)
+    path = config.store_setting(name, value)
+    console.say(f"{name} is set in {path}")
+    if variable := config.variable_for(name):
+        console.warn(f"{variable} is set, and wins over the file: unset {variable}")
+
+
+@app.command()
+def unset(ctx: typer.Context, name: NameArgument) -> None:
+    """Remove one setting from the config file."""
+    console = local_session(ctx)
+    path = config.store(name, None)
+    console.say(f"{name} is not set in {path} any more")
+
+
+@app.command()
+def path(ctx: typer.Context) -> None:
+    """Print where the config file is."""
+    local_session(ctx).write_line(str(config.folders().config_file))

@@ -1,0 +1,21 @@
+"""Create one prediction and print its id."""
+
+import typer
+
+from cometrep.commands import CONNECTION, INPUT, PRINTING, InputArgument, ModelArgument, session, takes
+
+EXAMPLES = (
+    "cometrep create black-forest-labs/flux-schnell prompt='A paper boat' seed=7",
+    "id=$(cometrep create black-forest-labs/flux-dev prompt='A red fox' image@fox.png)",
+)
+
+
+@takes(INPUT, PRINTING, CONNECTION)
+def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = []) -> None:  # noqa: B006
+    """Create one prediction and print its id."""
+    with session(ctx) as opened:
+        request = opened.request(model, items)
+        if ctx.params["dry_run"]:
+            opened.console.write_json(opened.api.describe_create(request.model, request.values))
+        else:
+            opened.console.show(opened.runner.create(request), opened.results("id"))

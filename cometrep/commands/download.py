@@ -1,0 +1,29 @@
+"""Save the output files of finished predictions."""
+
+from typing import Annotated
+
+import typer
+
+from cometrep.commands import CONNECTION, PRINTING, SAVING, WAITING, IdArgument, session, takes
+
+EXAMPLES = ("cometrep download @last", "cometrep download --wait ID -d pictures --sidecar")
+
+
+@takes(WAITING, SAVING, PRINTING, CONNECTION)
+def command(
+    ctx: typer.Context,
+    ids: IdArgument,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Wait for unfinished ones first.", show_default=False, rich_help_panel="Waiting"
+        ),
+    ] = False,
+) -> None:
+    """Save the output files of finished predictions and print their paths."""
+    with session(ctx) as opened:
+        found = opened.ids(ids)
+        opened.console.show(
+            opened.runner.download(found, waits=wait),
+            opened.results("path", found),
+        )

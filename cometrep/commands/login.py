@@ -1,0 +1,31 @@
+"""Store the API key."""
+
+from typing import Annotated
+
+import typer
+
+from cometrep import config
+from cometrep.commands import local_session
+
+EXAMPLES = ("cometrep login", "pass show cometapi | cometrep login --stdin")
+
+
+def command(
+    ctx: typer.Context,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read the key from stdin instead of asking.", show_default=False)
+    ] = False,
+) -> None:
+    """Store the API key in the config file, which only you can read."""
+    console = local_session(ctx)
+    text = (
+        console.read_stdin().decode("utf-8-sig", "replace")
+        if stdin
+        else console.ask_secret(f"API key from {config.KEY_PAGE} (not shown): ")
+    )
+    key, path = config.store_api_key(text)
+    console.say(f"API key {key} stored in {path}")
+    if variable := config.variable_for("api_key"):
+        console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")
+    if not key.reveal().startswith("sk-"):
+        console.warn("CometAPI's keys begin with sk-, and this one does not")

@@ -1,0 +1,17 @@
+"""Remove the stored API key."""
+
+import typer
+
+from cometrep import config
+from cometrep.commands import local_session
+
+EXAMPLES = ("cometrep logout",)
+
+
+def command(ctx: typer.Context) -> None:
+    """Remove the stored API key from the config file."""
+    console = local_session(ctx)
+    path = config.store("api_key", None)
+    console.say(f"no API key is stored in {path} any more")
+    if variable := config.variable_for("api_key"):
+        console.warn(f"{variable} is still set, and gives a key: unset {variable}")

@@ -1,0 +1,23 @@
+"""Look at predictions once."""
+
+from typing import Annotated
+
+import typer
+
+from cometrep.commands import CONNECTION, PRINTING, IdArgument, session, takes
+
+EXAMPLES = ("cometrep status @last", "cometrep status --exit-status ID && cometrep download ID")
+
+
+@takes(PRINTING, CONNECTION)
+def command(
+    ctx: typer.Context,
+    ids: IdArgument,
+    exit_status: Annotated[
+        bool, typer.Option("--exit-status", help="Exit as wait would; 6 while it runs.", show_default=False)
+    ] = False,
+) -> None:
+    """Look at predictions once and print a line each: id and status."""
+    with session(ctx) as opened:
+        found = opened.ids(ids)
+        opened.console.show(opened.runner.look(found, exits_by_status=exit_status), opened.results("line"))

@@ -1,0 +1,15 @@
+"""Wait until predictions have ended."""
+
+import typer
+
+from cometrep.commands import CONNECTION, POLLING, PRINTING, IdArgument, session, takes
+
+EXAMPLES = ("cometrep wait @last", "cometrep create OWNER/NAME prompt=cat | cometrep wait --timeout 5m -")
+
+
+@takes(POLLING, PRINTING, CONNECTION)
+def command(ctx: typer.Context, ids: IdArgument) -> None:
+    """Wait until every prediction has ended and print a line each: id and status."""
+    with session(ctx) as opened:
+        found = opened.ids(ids)
+        opened.console.show(opened.runner.wait(found), opened.results("line", found))

@@ -1,0 +1,217 @@
+"""`cometrep config`: settings, where each comes from, and what they do."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, Cli
+from tests.servers import Answer, Server, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+NAMES = ("api_key", "base_url", "timeout", "dir", "output", "progress", "sandbox")
+
+
+def write(cli: Cli, text: str) -> Path:
+    """Write the config file, readable by its owner alone, and give its path."""
+    path = cli.home / "cometrep" / "config.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_show_names_every_setting_with_its_origin(cli: Cli) -> None:
+    """Each setting is a line of name, value and origin: variable, file or default; of the key its end alone."""
+    path = write(cli, 'timeout = "5m"\ndir = "pics"\nsandbox = true\n')
+    env = {"COMETAPI_KEY": KEY, "COMETREP_DIR": "elsewhere", "COMETREP_PROGRESS": " "}
+    done = cli("config", "show", env=env)
+    assert (done.code, done.stderr) == (0, "")
+    rows = {row[0]: tuple(row[1:]) for row in (line.split("\t") for line in done.lines)}
+    assert set(NAMES) <= set(rows)
+    assert rows["api_key"] == ("…abcd", "COMETAPI_KEY")
+    assert rows["base_url"] == ("https://api.cometapi.com", "default")
+    assert rows["timeout"] == ("5m", str(path))
+    assert rows["dir"] == ("elsewhere", "COMETREP_DIR")
+    assert rows["progress"] == ("auto", "default")
+    assert rows["sandbox"] == ("true", str(path))
+    shown = json.loads(cli("config", "show", "--json", env=env).stdout)
+    assert {name: (one["value"], one["origin"]) for name, one in shown.items()} == rows
+    assert KEY not in done.stdout
+
+
+def test_set_get_and_unset_change_the_file(cli: Cli) -> None:
+    """`set` writes a setting, `get` prints it alone, `unset` takes it away; comments and other lines stay."""
+    path = write(cli, '# mine\n[table]\ntimeout = "9h"\n')
+    done = cli("config", "set", "timeout", "10m")
+    assert (done.code, done.stdout) == (0, "")
+    assert str(path) in done.stderr
+    assert cli("config", "get", "timeout").stdout == "10m\n"
+    assert path.read_text() == '# mine\ntimeout = "10m"\n[table]\ntimeout = "9h"\n'
+    assert cli("config", "set", "output", 'a "b"\\{index}.{ext}').code == 0
+    assert cli("config", "get", "output").stdout == 'a "b"\\{index}.{ext}\n'
+    assert cli("config", "unset", "timeout").code == 0
+    assert cli("config", "unset", "output").code == 0
+    assert cli("config", "get", "timeout").stdout == "30m\n"
+    assert path.read_text() == '# mine\n[table]\ntimeout = "9h"\n'
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_path_says_where_the_file_is(cli: Cli) -> None:
+    """`config path` is under COMETREP_HOME where that is set, else in the user's config folder, existing or not."""
+    assert cli("config", "path").stdout == f"{cli.home}/cometrep/config.toml\n"
+    env = {"COMETREP_HOME": "", "XDG_CONFIG_HOME": str(cli.home / "xdg")}
+    assert cli("config", "path", env=env).stdout == f"{cli.home}/xdg/cometrep/config.toml\n"
+    assert not (cli.home / "xdg").exists()
+
+
+def test_without_a_home_of_its_own_files_go_where_the_platform_says(cli: Cli, server: Server) -> None:
+    """The key is kept in the user's config folder and the ledger in the state folder, both private."""
+    env = {"COMETREP_HOME": "", "COMETREP_BASE_URL": server.url}
+    env |= {f"XDG_{name}_HOME": str(cli.home / name.lower()) for name in ("CONFIG", "STATE", "CACHE")}
+    server.on_create(answer_json(prediction(status="starting")))
+    assert cli("login", "--stdin", stdin=KEY, env=env).code == 0
+    assert cli("create", SCHNELL, "prompt=cat", env=env).code == 0
+    found = {path.relative_to(cli.home).as_posix(): path.stat().st_mode & 0o777 for path in cli.home.rglob("*")}
+    assert found["config/cometrep/config.toml"] == 0o600
+    assert found["state/cometrep/ledger.sqlite3"] == 0o600
+    assert not any(name.startswith("cache") for name in found)
+    assert (found["config/cometrep"], found["state/cometrep"]) == (0o700, 0o700)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("get", "nope"), "'nope' is not a setting"),
+        (("set", "nope", "1"), "'nope' is not a setting"),
+        (("unset", "nope"), "'nope' is not a setting"),
+        (("set", "timeout", "soon"), "'soon'"),
+        (("set", "progress", "loud"), "auto, bar, lines, json, none"),
+        (("set", "sandbox", "perhaps"), "neither true nor false"),
+        (("set", "base_url", "http://api.example.com"), "plain http"),
+        (("set", "base_url", "example.com"), "not a URL"),
+        (("set", "api_key", KEY), "never an argument"),
+        (("set", "timeout"), "missing argument"),
+        (("frobnicate",), "no such command"),
+        ((), "missing command"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_what_is_no_setting_is_refused(command: tuple[str, ...], told: str, cli: Cli) -> None:
+    """An unknown name, a bad value and the key as an argument are exit 2, and no file is written."""
+    done = cli("config", *command)
+    assert (done.code, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert re.fullmatch(r"cometrep: .+\nhint: .+\n", done.stderr)
+    if "api_key" not in command:
+        assert KEY not in done.stderr
+    assert not (cli.home / "cometrep").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("timeout = 10m\n", "line 1"),
+        ('timeout = "5m"\n\n"unclosed\n', "line 3"),
+        ("\xff", "config.toml"),
+        ('timeout = "soon"\n', "'soon'"),
+        ('progress = "loud"\n', "'loud'"),
+        ("dir = [1]\n", "dir"),
+    ],
+    ids=["value", "third line", "bytes", "duration", "choice", "type"],
+)
+def test_a_bad_config_file_stops_a_command(text: str, told: str, cli: Cli, server: Server) -> None:
+    """What cannot be read or means nothing is exit 3 that names the file and the fault; nothing is sent."""
+    path = write(cli, "")
+    path.write_bytes(text.encode("latin-1"))
+    done = cli("status", "abc", "--base-url", server.url, env={"COMETAPI_KEY": KEY})
+    assert (done.code, done.stdout) == (3, "")
+    assert str(path) in done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_bytes() == text.encode("latin-1")
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("COMETREP_TIMEOUT", "soon"), ("COMETREP_BASE_URL", "http://api.example.com"), ("COMETREP_PROGRESS", "loud")],
+)
+def test_a_bad_variable_is_named(name: str, value: str, cli: Cli, server: Server) -> None:
+    """A bad value in the environment is exit 3 that names the variable and the value."""
+    done = cli("status", "abc", env={"COMETAPI_KEY": KEY, name: value})
+    assert done.code == 3
+    assert name in done.stderr
+    assert value in done.stderr
+
+
+def test_a_bad_key_in_the_environment_is_not_shown(cli: Cli) -> None:
+    """A key with a line break inside is exit 3 that names the variable and nothing of the key."""
+    done = cli("status", "abc", env={"COMETAPI_KEY": f"{KEY}\r\nX-Evil: 1"})
+    assert done.code == 3
+    assert "COMETAPI_KEY" in done.stderr
+    assert KEY[:12] not in done.stderr
+    assert "Evil" not in done.stderr
+
+
+def test_flag_beats_environment_beats_file_beats_default(served: Cli, server: Server) -> None:
+    """The folder to save in is the flag's, else the variable's, else the file's, else the current one."""
+    server.on_get(answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
+    server.on("GET", "/f/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    assert served("download", "abc123").stdout == "abc123.webp\n"
+    write(served, 'dir = "file"\noutput = "{name}.{ext}"\n')
+    env = {"COMETREP_DIR": "variable"}
+    assert served("download", "abc123").stdout == "file/flux-schnell.webp\n"
+    assert served("download", "abc123", env=env).stdout == "variable/flux-schnell.webp\n"
+    assert served("download", "abc123", "-d", "flag", "-o", "x.webp", env=env).stdout == "flag/x.webp\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("flag", ""),
+        ("flag", "/v1"),
+        ("COMETREP_BASE_URL", "/v1/"),
+        ("COMETAPI_BASE_URL", "/v1"),
+        ("file", "/v1/"),
+    ],
+)
+def test_every_base_url_reaches_the_same_server(name: str, suffix: str, cli: Cli, server: Server) -> None:
+    """A trailing slash or the /v1 of the provider's SDK is dropped, wherever the base URL comes from."""
+    server.on_get(answer_json(prediction("abc", "processing")))
+    url = server.url + suffix
+    if name == "file":
+        write(cli, f'base_url = "{url}"\n')
+    env = {"COMETAPI_KEY": KEY, **({name: url} if name.startswith("COMET") else {})}
+    done = cli("status", "abc", "--print", "id", *(("--base-url", url) if name == "flag" else ()), env=env)
+    assert done.stdout == "abc\n"
+    assert {request.path for request in server.received} == {"/replicate/v1/predictions/abc"}
+
+
+def test_the_first_base_url_wins(cli: Cli, server: Server) -> None:
+    """COMETREP_BASE_URL comes before COMETAPI_BASE_URL, and a blank one is as none."""
+    both = {"COMETREP_BASE_URL": server.url, "COMETAPI_BASE_URL": "http://127.0.0.1:1"}
+    assert cli("config", "get", "base_url", env=both).stdout == f"{server.url}\n"
+    blank = {"COMETREP_BASE_URL": " ", "COMETAPI_BASE_URL": server.url}
+    assert cli("config", "get", "base_url", env=blank).stdout == f"{server.url}\n"
+
+
+def test_a_deadline_can_be_a_setting(served: Cli, server: Server) -> None:
+    """`timeout` in the file is the deadline of a wait, and `--timeout` beats it."""
+    server.on_get(answer_json(prediction(status="processing")))
+    write(served, 'timeout = "0.5s"\n')
+    done = served("wait", "abc123")
+    assert done.code == 6
+    assert "deadline of 0.5s" in done.stderr
+
+
+def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server: Server) -> None:
+    """HTTPS_PROXY is asked for the way to the API and told nothing else; its refusal is temporary."""
+    server.on("CONNECT", "", Answer(403, b"no"))
+    env = {"COMETAPI_KEY": KEY, "HTTPS_PROXY": server.url, "COMETREP_RETRY_BUDGET": "0"}
+    done = cli("create", SCHNELL, "prompt=cat", "--base-url", "https://api.example.test/v1", env=env)
+    assert done.code == 7
+    assert "nothing was created" in done.stderr
+    assert [(request.method, request.path) for request in server.received] == [("CONNECT", "api.example.test:443")]
+    assert KEY not in str(server.received)

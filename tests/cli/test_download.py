@@ -1,0 +1,593 @@
+"""`cometrep download`: save the outputs of finished predictions, whole or not at all, losing nothing."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import __version__
+from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
+from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+WEBP = {"Content-Type": "image/webp"}
+AT_ONCE = {"COMETREP_RETRY_BUDGET": "0"}
+OLD = b"not yours to replace"
+
+
+def on(server: Server, id: str, *paths: str, **rest: Any) -> None:
+    """Script a finished prediction whose output is these paths of the server, or `output`."""
+    found = {"output": [server.url + path for path in paths], **rest}
+    server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(prediction(id, **found)))
+
+
+def pictures(server: Server, *names: str) -> None:
+    """Serve a different picture under each name."""
+    for seed, name in enumerate(names):
+        server.on("GET", f"/f/{name}", Answer(200, picture(3000, seed), {**WEBP, "ETag": f'"{name}"'}))
+
+
+def files(cli: Cli) -> dict[str, bytes]:
+    """Read all files in the working folder, hidden ones and those in its folders too."""
+    return {
+        path.relative_to(cli.folder).as_posix(): path.read_bytes()
+        for path in cli.folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def type_hint(cli: Cli, ran: Ran) -> Ran:
+    """Run the command that a run's hint names, as a user would type it."""
+    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", ran.stderr)
+    return cli(*shlex.split(hint))
+
+
+def test_saves_the_outputs_of_each_prediction(served: Cli, server: Server) -> None:
+    """One output is ID.EXT, several are ID-0.EXT and so on, even where URLs end alike; each path is a line."""
+    on(server, "one", "/f/a.webp")
+    on(server, "two", "/f/b/out.webp", "/f/c/out.webp")
+    pictures(server, "a.webp", "b/out.webp", "c/out.webp")
+    done = served("download", "one", "two")
+    assert done.code == 0
+    assert sorted(done.lines) == ["one.webp", "two-0.webp", "two-1.webp"]
+    assert files(served) == {
+        "one.webp": picture(3000, 0),
+        "two-0.webp": picture(3000, 1),
+        "two-1.webp": picture(3000, 2),
+    }
+    assert sorted(done.stderr.splitlines()) == [f"saved {path}  3.0 kB" for path in sorted(done.lines)]
+
+
+def test_no_key_and_no_netrc_goes_to_a_file_host(served: Cli, server: Server) -> None:
+    """Files are fetched without any credential, though the API call beside them has one."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.home / ".netrc").write_text("default login me password secret\n")
+    assert served("download", "one").code == 0
+    look, fetch = server.received
+    assert look.headers["authorization"].startswith("Bearer sk-")
+    assert "authorization" not in fetch.headers
+    assert "cookie" not in fetch.headers
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "path", "name"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), {"Content-Type": "image/webp"}, "/f/x.webp", "one.png"),
+        (b"plain bytes of no format", {"Content-Type": "image/avif"}, "/f/x.png", "one.avif"),
+        (b"plain bytes of no format", {"Content-Type": "application/octet-stream"}, "/f/x.glb?a=b.c", "one.glb"),
+        (b"plain bytes of no format", {}, "/f/x", "one.bin"),
+    ],
+    ids=["bytes", "type", "URL", "nothing"],
+)
+def test_the_extension_comes_from_the_content(
+    content: bytes, headers: dict[str, str], path: str, name: str, served: Cli, server: Server
+) -> None:
+    """The first bytes decide, then Content-Type, then the URL."""
+    on(server, "one", path)
+    server.on("GET", "/f/", Answer(200, content, headers))
+    assert served("download", "one").lines == [name]
+    assert files(served) == {name: content}
+
+
+@pytest.mark.parametrize(
+    ("output", "saved"),
+    [
+        (["A ", "red", " fox"], {"one.txt": b"A red fox"}),
+        ("déjà vu", {"one.txt": "déjà vu".encode()}),
+        ({"score": 1, "ok": True}, {"one.json": b'{\n  "score": 1,\n  "ok": true\n}\n'}),
+        ("data:image/png;base64,iVBORw0KGgo=", {"one.png": b"\x89PNG\r\n\x1a\n"}),
+        (["data:image/gif,GIF89a%00", "data:text/plain,b"], {"one-0.gif": b"GIF89a\0", "one-1.txt": b"b"}),
+    ],
+    ids=["tokens", "text", "JSON", "one data URI", "data URIs"],
+)
+def test_outputs_that_are_no_urls_are_saved_too(
+    output: object, saved: dict[str, bytes], served: Cli, server: Server
+) -> None:
+    """Tokens become one text, other JSON a JSON file, data URIs the files they hold."""
+    on(server, "one", output=output)
+    done = served("download", "one")
+    assert (done.code, done.lines) == (0, sorted(saved))
+    assert files(served) == saved
+
+
+def test_files_are_found_anywhere_in_an_output(served: Cli, server: Server) -> None:
+    """URLs in nested lists and objects are all saved; what else the output held is kept in the sidecar."""
+    url = server.url + "/f/"
+    on(
+        server,
+        "one",
+        output={"video": url + "a.webp", "parts": [[url + "b.webp"], {"text": "a cat", "x": [url + "c.webp"]}]},
+    )
+    pictures(server, "a.webp", "b.webp", "c.webp")
+    done = served("download", "one")
+    assert done.lines == ["one-0.webp", "one-1.webp", "one-2.webp"]
+    sidecar = json.loads((served.folder / "one.cometrep.json").read_text())
+    assert sidecar["prediction"]["output"]["parts"][1]["text"] == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("-o", "{name}-{index:03}.{ext}"), ["flux-schnell-000.webp", "flux-schnell-001.webp"]),
+        (
+            ("--output", "{model}/{date}/{id}_{index}.{ext}"),
+            [f"black-forest-labs-flux-schnell/2026-03-12/two_{index}.webp" for index in (0, 1)],
+        ),
+        (("-d", "new/folder"), ["new/folder/two-0.webp", "new/folder/two-1.webp"]),
+        (("--dir", "pics", "-o", "{key}.{index}.{ext}"), ["pics/two.0.webp", "pics/two.1.webp"]),
+    ],
+    ids=["fields", "folders", "dir", "both"],
+)
+def test_templates_and_folders_place_the_files(
+    arguments: tuple[str, ...], names: list[str], served: Cli, server: Server
+) -> None:
+    """Every field of a template is filled, the folders in it and in --dir are made, stdout has the very paths."""
+    on(server, "two", "/f/a.webp", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "two", *arguments)
+    assert done.code == 0, done.stderr
+    assert [os.path.normpath(line) for line in done.lines] == names
+    assert [(served.folder / name).read_bytes() for name in names] == [picture(3000, 0), picture(3000, 1)]
+
+
+@pytest.mark.parametrize("template", ["{nope}", "{id", "folder/", "{id.__class__}"])
+def test_a_template_that_is_none_is_refused_before_anything(template: str, served: Cli, server: Server) -> None:
+    """An unknown field, a stray brace or a name that is a folder is exit 2 with the fields there are."""
+    done = served("download", "one", "-o", template)
+    assert done.code == 2
+    assert "{id}" in done.stderr
+    assert server.received == []
+
+
+def test_a_template_that_gives_one_name_twice_writes_nothing(served: Cli, server: Server) -> None:
+    """Two files of one prediction under one name are exit 2 before anything is written; the hint works."""
+    on(server, "two", "/f/a.webp", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "two", "-o", "same.{ext}")
+    assert (done.code, done.stdout) == (2, "")
+    assert files(served) == {}
+    assert type_hint(served, done).lines == ["two-0.webp", "two-1.webp"]
+
+
+@pytest.mark.parametrize(
+    ("template", "option"),
+    [
+        ("same.{ext}", ()),
+        ("{name}-{index}.{ext}", ("--overwrite",)),
+        ("{model}.{ext}", ("--skip-existing",)),
+    ],
+    ids=["default", "overwrite", "skip-existing"],
+)
+def test_two_predictions_under_one_name_write_nothing(
+    template: str, option: tuple[str, ...], served: Cli, server: Server
+) -> None:
+    """Files of two predictions under one name are the same error: exit 2, and none is written or replaced."""
+    on(server, "one", "/f/a.webp")
+    on(server, "uno", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "one", "uno", "-o", template, *option)
+    assert (done.code, done.stdout) == (2, "")
+    assert files(served) == {}
+
+
+def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
+    """`-o -` writes the file's bytes to stdout, those and no others, and leaves nothing on disk."""
+    on(server, "one", "/f/a.webp")
+    on(server, "two", "/f/a.webp", "/f/b.webp")
+    content = bytes(range(256)) * 500 + b"\r\n\n\x1a"
+    server.on("GET", "/f/a", Answer(200, content, {"Content-Type": "image/webp"}))
+    done = subprocess.run(
+        served.command("download", "one", "-o", "-"),
+        capture_output=True,
+        cwd=served.folder,
+        env=served.environment,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert done.stdout == content
+    several = served("download", "two", "-o", "-")
+    assert (several.code, several.stdout) == (2, "")
+    for beside in (("--json",), ("--print", "id")):
+        both = served("download", "one", "-o", "-", *beside)
+        assert (both.code, both.stdout) == (2, "")
+    assert files(served) == {}
+
+
+def test_the_files_of_two_predictions_do_not_go_to_stdout(served: Cli, server: Server) -> None:
+    """`-o -` with more than one output file is exit 2 and writes nothing, however many predictions they are of."""
+    on(server, "one", "/f/a.webp")
+    on(server, "uno", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "one", "uno", "-o", "-")
+    assert (done.code, done.stdout) == (2, "")
+
+
+def test_a_known_file_is_not_fetched_again(served: Cli, server: Server) -> None:
+    """What the ledger knows and the disk still holds is reported as saved, without a byte from the file's host."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    assert served("download", "one").code == 0
+    again = served("download", "one")
+    assert (again.code, again.stdout) == (0, "one.webp\n")
+    assert "already saved one.webp" in again.stderr
+    assert server.count("GET", "/f/") == 1
+    (served.folder / "one.webp").write_bytes(picture(3000, 5))  # the same size, another content
+    changed = served("download", "one")
+    assert (changed.code, changed.stdout) == (12, "")
+    assert files(served)["one.webp"] == picture(3000, 5)
+
+
+def test_the_same_content_under_the_name_is_success(served: Cli, server: Server) -> None:
+    """A file that the ledger does not know but that holds the same bytes counts as saved."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.folder / "one.webp").write_bytes(picture(3000, 0))
+    done = served("download", "one")
+    assert (done.code, done.stdout) == (0, "one.webp\n")
+    assert files(served) == {"one.webp": picture(3000, 0)}
+
+
+def test_another_file_under_the_name_is_kept(served: Cli, server: Server) -> None:
+    """A file that differs stays: exit 12 that names --overwrite; with the option it is replaced."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.folder / "one.webp").write_bytes(OLD)
+    done = served("download", "one", "--json")
+    assert done.code == 12
+    error = json.loads(done.stderr)["error"]
+    assert (error["code"], error["prediction_id"]) == ("file_exists", "one")
+    assert "one.webp" in error["message"]
+    assert "--overwrite" in error["hint"]
+    assert "files" not in json.loads(done.stdout)
+    assert files(served)["one.webp"] == OLD
+    replaced = served("download", "one", "--overwrite")
+    assert (replaced.code, replaced.stdout) == (0, "one.webp\n")
+    assert files(served) == {"one.webp": picture(3000, 0)}
+
+
+def test_skip_existing_fetches_only_what_is_missing(served: Cli, server: Server) -> None:
+    """`--skip-existing` leaves a path alone, whatever it holds, fetches nothing for it, says so, and exits 0."""
+    on(server, "two", "/f/a.webp", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    (served.folder / "two-0.webp").write_bytes(OLD)
+    done = served("download", "two", "--skip-existing")
+    assert done.code == 0
+    assert "skipped, it exists: two-0.webp" in done.stderr
+    assert "two-1.webp" in done.lines
+    assert files(served) == {"two-0.webp": OLD, "two-1.webp": picture(3000, 1)}
+    assert server.count("GET", "/f/a") == 0
+
+
+def test_paths_are_in_the_order_of_the_outputs(served: Cli, server: Server) -> None:
+    """Paths on stdout, skipped ones too where they are there at all, keep the order of the output."""
+    on(server, "two", "/f/a.webp", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    (served.folder / "two-0.webp").write_bytes(OLD)
+    assert served("download", "two", "--skip-existing").lines in (["two-0.webp", "two-1.webp"], ["two-1.webp"])
+
+
+def test_overwrite_and_skip_existing_exclude_each_other(cli: Cli) -> None:
+    """Both options together are a usage error that names both."""
+    done = cli("download", "one", "--overwrite", "--skip-existing")
+    assert done.code == 2
+    assert "--overwrite and --skip-existing" in done.stderr
+
+
+@pytest.mark.parametrize("in_the_way", ["folder", "link"])
+def test_what_is_no_file_is_never_replaced(in_the_way: str, served: Cli, server: Server) -> None:
+    """A folder, or a link to somewhere, under the name is exit 12 and stays as it is."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    path = served.folder / "one.webp"
+    if in_the_way == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(served.home / "elsewhere")
+    done = served("download", "one")
+    assert (done.code, done.stdout) == (12, "")
+    assert "one.webp" in done.stderr
+    assert path.is_dir() if in_the_way == "folder" else path.readlink() == served.home / "elsewhere"
+    assert not (served.home / "elsewhere").exists()
+
+
+def test_a_sidecar_says_what_was_made_and_saved(served: Cli, server: Server) -> None:
+    """`--sidecar` writes prediction, files with digests, and version beside the files, data URIs shortened."""
+    times = {"started_at": "2026-03-12T08:00:01Z", "completed_at": "2026-03-12T08:00:02Z"}
+    given = {"prompt": "cat", "image": "data:image/png;base64,iVBORw0KGgo="}
+    on(server, "two", "/f/a.webp", "/f/b.webp", input=given, metrics={"predict_time": 1.5}, **times)
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "two", "-d", "pics", "--sidecar")
+    assert done.lines == ["pics/two-0.webp", "pics/two-1.webp"]
+    assert sorted(files(served)) == ["pics/two-0.webp", "pics/two-1.webp", "pics/two.cometrep.json"]
+    sidecar = json.loads((served.folder / "pics/two.cometrep.json").read_text())
+    assert sidecar["cometrep_version"] == __version__
+    told = sidecar["prediction"]
+    assert (told["id"], told["model"], told["status"]) == ("two", SCHNELL, "succeeded")
+    assert told["metrics"] == {"predict_time": 1.5}
+    assert {name: told[name] for name in times} == times
+    png = b"\x89PNG\r\n\x1a\n"
+    assert told["input"] == {
+        "prompt": "cat",
+        "image": f"data:image/png;sha256={hashlib.sha256(png).hexdigest()};bytes=8",
+    }
+    assert sidecar["files"] == [
+        {
+            "path": f"two-{index}.webp",
+            "url": f"{server.url}/f/{name}.webp",
+            "bytes": 3000,
+            "sha256": hashlib.sha256(picture(3000, index)).hexdigest(),
+            "content_type": "image/webp",
+            "index": index,
+        }
+        for index, name in enumerate("ab")
+    ]
+
+
+def test_a_sidecar_means_complete(served: Cli, server: Server) -> None:
+    """Where a file could not be saved no sidecar is written, and that is said."""
+    on(server, "two", "/f/a.webp", "/f/gone.webp")
+    pictures(server, "a.webp")
+    server.on("GET", "/f/gone", Answer(410))
+    done = served("download", "two", "--sidecar")
+    assert done.code == 9
+    assert "no sidecar" in done.stderr
+    assert list(files(served)) == ["two-0.webp"]
+
+
+def test_a_sidecar_vouches_for_no_foreign_file(served: Cli, server: Server) -> None:
+    """A path that --skip-existing left alone is not given out as this prediction's file, with an empty digest."""
+    on(server, "one", "/f/a.webp")
+    (served.folder / "one.webp").write_bytes(OLD)
+    assert served("download", "one", "--skip-existing", "--sidecar").code == 0
+    path = served.folder / "one.cometrep.json"
+    told = json.loads(path.read_text())["files"] if path.exists() else []
+    assert all(file["sha256"] for file in told)
+
+
+def test_an_unfinished_prediction_is_refused_or_waited_for(served: Cli, server: Server) -> None:
+    """Without `--wait` what still runs is exit 6 with the command that waits; that command saves."""
+    running, done_reply = (
+        answer_json(prediction("one", "processing")),
+        answer_json(prediction("one", output=[server.url + "/f/a.webp"])),
+    )
+    server.on("GET", "/replicate/v1/predictions/one", running)
+    pictures(server, "a.webp")
+    done = served("download", "one")
+    assert (done.code, done.stdout) == (6, "")
+    assert "is processing, not finished" in done.stderr
+    assert server.count("GET") == 1
+    server.on("GET", "/replicate/v1/predictions/one", running, running, done_reply)
+    saved = type_hint(served, done)
+    assert (saved.code, saved.stdout) == (0, "one.webp\n")
+    assert re.search(r"one  processing  \S+\none  succeeded  \S+\nsaved one.webp", saved.stderr)
+
+
+def test_a_deadline_while_waiting_names_the_download(served: Cli, server: Server) -> None:
+    """`--wait --timeout` reached is exit 6, and the command in its hint saves the files in the end."""
+    server.on("GET", "/replicate/v1/predictions/one", answer_json(prediction("one", "processing")))
+    done = served("download", "one", "--wait", "--timeout", "0.3s")
+    assert done.code == 6
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    assert type_hint(served, done).stdout == "one.webp\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "error"),
+    [
+        ({"status": "failed", "error": "boom"}, 4, "prediction_failed"),
+        ({"status": "aborted"}, 5, "prediction_aborted"),
+        ({"output": None, "data_removed": True}, 11, "output_expired"),
+        ({"output": []}, 11, "output_missing"),
+        ({"output": ["data:image/png;base64,A"]}, 11, "output_broken"),
+    ],
+    ids=["failed", "aborted", "removed", "empty", "broken"],
+)
+def test_a_prediction_without_files_has_its_own_code(
+    reply: dict[str, Any], code: int, error: str, served: Cli, server: Server
+) -> None:
+    """What ended badly, expired or holds nothing is told apart, in text and in JSON, and writes nothing."""
+    server.on("GET", "/replicate/v1/predictions/one", answer_json(prediction("one", **reply)))
+    done = served("download", "one", "--json")
+    assert done.code == code
+    told = json.loads(done.stderr)["error"]
+    assert (told["code"], told["exit_code"], told["prediction_id"]) == (error, code, "one")
+    assert json.loads(done.stdout)["id"] == "one"
+    assert files(served) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(403, b"expired"), 11),
+        (answer_html(), 11),
+        (answer_json({"error": "no"}), 11),
+        (Answer(200, b""), 11),
+        (Answer(503, b"busy"), 7),
+        (Answer(200, picture(3000), WEBP, length="3000", cut=1000, then="close"), 7),
+        (Answer(200, picture(3000), WEBP, is_chunked=True, cut=1000, then="close"), 7),
+        (Answer(302, b"", {"Location": "/f/a.webp"}), 8),
+    ],
+    ids=["403", "page", "JSON", "empty", "503", "short", "chunked", "loop"],
+)
+def test_a_file_that_cannot_be_had_is_never_half_there(
+    answer: Answer, code: int, served: Cli, server: Server
+) -> None:
+    """A file that is gone, wrong or cut short has its exit code and no name; a gone one was looked up again."""
+    on(server, "one", "/f/a.webp")
+    server.on("GET", "/f/a.webp", answer)
+    done = served("download", "one", env=AT_ONCE)
+    assert (done.code, done.stdout) == (code, "")
+    assert not (served.folder / "one.webp").exists()
+    assert server.count("GET", "/replicate/") == (2 if code == 11 else 1)
+
+
+def test_an_expired_url_is_looked_up_once_more(served: Cli, server: Server) -> None:
+    """Where the API has a fresh URL for a file that had expired, the file is saved from there."""
+    server.on(
+        "GET",
+        "/replicate/v1/predictions/one",
+        answer_json(prediction("one", output=[server.url + "/f/old.webp"])),
+        answer_json(prediction("one", output=[server.url + "/f/a.webp"])),
+    )
+    server.on("GET", "/f/old", Answer(403))
+    pictures(server, "a.webp")
+    done = served("download", "one")
+    assert (done.code, done.stdout) == (0, "one.webp\n")
+    assert "asking the API for a fresh URL" in done.stderr
+
+
+def test_several_files_come_to_one_code(served: Cli, server: Server) -> None:
+    """Some files saved and some not is 9, all alike their code; every error is told."""
+    pictures(server, "a.webp")
+    server.on("GET", "/f/gone", Answer(410))
+    on(server, "mix", "/f/a.webp", "/f/gone.webp")
+    on(server, "none", "/f/gone.webp", "/f/gone2.webp")
+    mixed = served("download", "mix")
+    assert (mixed.code, mixed.stdout) == (9, "mix-0.webp\n")
+    assert "output file 1 of mix" in mixed.stderr
+    assert "1 of 2 failed" in mixed.stderr
+    assert served("download", "none").code == 11
+    both = served("download", "mix", "none", "--json")
+    assert both.code == 9
+    assert sum(json.loads(line)["id"] == "mix" for line in both.lines) == 1
+
+
+def test_a_transfer_that_broke_off_is_taken_up(served: Cli, server: Server) -> None:
+    """A later command asks for the rest alone, under the validator, and puts the file together."""
+    facts = {**WEBP, "ETag": '"v1"'}
+    whole = picture(300_000)
+    on(server, "one", "/f/a.webp")
+    server.on("GET", "/f/a", Answer(200, whole, facts, length="300000", cut=200_000, then="close"))
+    first = served("download", "one", env=AT_ONCE)
+    assert first.code == 7
+    kept = next(path for path in served.folder.iterdir() if path.suffix == ".part").stat().st_size
+    assert 0 < kept <= 200_000
+    rest = {**facts, "Content-Range": f"bytes {kept}-299999/300000"}
+    server.on("GET", "/f/a", Answer(206, whole[kept:], rest))
+    (hint,) = re.findall(r"hint: cometrep (download one) takes up", first.stderr)
+    again = served(*hint.split())
+    assert (again.code, again.stdout) == (0, "one.webp\n")
+    request = server.received[-1]
+    assert (request.headers["range"], request.headers["if-range"]) == (f"bytes={kept}-", '"v1"')
+    assert files(served) == {"one.webp": whole}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_download_that_is_ended_leaves_no_final_name(
+    number: signal.Signals,
+    served: Cli,
+    server: Server,
+    stopped: Callable[["subprocess.Popen[bytes]"], None],
+) -> None:
+    """However a download ends, an incomplete file never has its name, and the next command finishes it."""
+    on(server, "one", "/f/a.webp")
+    server.on("GET", "/f/a", Answer(200, picture(300_000), WEBP, length="300000", cut=150_000, then="hang"))
+    process = served.start("download", "one", "--progress", "json")
+    stopped(process)
+    assert process.stderr
+    while b'"saving"' not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(number)
+    process.wait(TIMEOUT_SECONDS)
+    assert not (served.folder / "one.webp").exists()
+    server.on("GET", "/f/a", Answer(200, picture(300_000), WEBP))
+    assert served("download", "one").stdout == "one.webp\n"
+    assert files(served) == {"one.webp": picture(300_000)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("-d", "file"), "file"),
+        (("-d", "/proc/nowhere"), "/proc/nowhere"),
+        (("--max-size", "1k"), "above the limit of 1000"),
+    ],
+    ids=["a file in the way", "proc", "max-size"],
+)
+def test_what_this_machine_refuses_is_exit_12(
+    arguments: tuple[str, ...], told: str, served: Cli, server: Server
+) -> None:
+    """A folder that cannot be made and a file above the limit are local errors that say what stood in the way."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.folder / "file").write_bytes(b"")
+    done = served("download", "one", *arguments)
+    assert (done.code, done.stdout) == (12, "")
+    assert told in done.stderr
+    assert list(files(served)) == ["file"]
+
+
+def test_the_hint_of_a_file_that_is_too_large_fetches_it(served: Cli, server: Server) -> None:
+    """The command in the hint of `--max-size` is one that works."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    done = served("download", "one", "--max-size", "2k")
+    assert done.code == 12
+    assert type_hint(served, done).stdout == "one.webp\n"
+
+
+def test_json_and_print_tell_of_the_files(served: Cli, server: Server) -> None:
+    """`--json` adds the files to the object; `--print` gives one thing alone; `status` finds them later."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    done = served("download", "one", "--json", "-q")
+    assert (done.code, done.stderr) == (0, "")
+    (file,) = json.loads(done.stdout)["files"]
+    digest = hashlib.sha256(picture(3000, 0)).hexdigest()
+    url = server.url + "/f/a.webp"
+    assert file == {
+        "path": "one.webp",
+        "url": url,
+        "bytes": 3000,
+        "sha256": digest,
+        "content_type": "image/webp",
+        "index": 0,
+    }
+    for what, stdout in {
+        "id": "one",
+        "url": url,
+        "output": f'["{url}"]',
+    }.items():
+        assert served("download", "one", "--print", what).stdout == stdout + "\n"
+    assert served("status", "one", "--print", "path").stdout == f"{served.folder / 'one.webp'}\n"
+
+
+def test_names_from_a_server_stay_in_the_folder(served: Cli, server: Server) -> None:
+    """A model's name, an extension or a URL full of dots, slashes and control characters makes no path."""
+    on(server, "one", "/f/..%2f..%2fetc%1b", model="../../etc/pass\x1bwd", created_at="2026-03-12/../../x")
+    server.on("GET", "/f/", Answer(200, b"GIF89a....", {}))
+    done = served("download", "one", "-o", "{model}-{name}-{date}.{ext}")
+    (name,) = done.lines
+    assert re.fullmatch(r"[^/\x00-\x1f.][^/\x00-\x1f]*\.gif", name)
+    assert list(files(served)) == [name]
+    assert [path.name for path in Path(served.home).iterdir()] == ["cometrep"]

@@ -1,0 +1,174 @@
+"""`cometrep list`: what was made from this machine, newest first."""
+
+import json
+import time
+
+import pytest
+
+from cometrep import errors
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, SavedFile
+from tests.conftest import Cli
+from tests.servers import Server, answer_json, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+DEV = "black-forest-labs/flux-dev"
+DAY = 86400
+
+
+def remember(
+    cli: Cli,
+    id: str,
+    *,
+    model: str = SCHNELL,
+    status: str = "succeeded",
+    age: float = 0.0,
+    is_sandbox: bool = False,
+    files: int = 0,
+    prompt: object = "a cat",
+) -> None:
+    """Put one prediction into the ledger, as old as said; without an id it is a create in doubt."""
+    ledger = Ledger(
+        cli.home / "cometrep" / "ledger.sqlite3",
+        base_url="https://api.cometapi.com",
+        is_sandbox=is_sandbox,
+        clock=lambda: time.time() - age,
+    )
+    number = ledger.begin(model, {"prompt": prompt})
+    if id:
+        ledger.accept(number, Prediction.from_json(prediction(id, status)))
+    else:
+        ledger.doubt(number, errors.CreateUnknown("no answer", request_id="req-1"))
+    for index in range(files):
+        ledger.add_file(id, SavedFile(f"/pics/{id}-{index}.webp", index, 10, "00", "image/webp", "https://x.test/"))
+    ledger.close()
+
+
+def ids(cli: Cli, *arguments: str) -> list[str]:
+    """List the ids that a list prints."""
+    done = cli("list", *arguments)
+    assert (done.code, done.stderr) == (0, "")
+    return [line.split("\t")[0] for line in done.lines]
+
+
+def test_an_empty_ledger_lists_nothing(cli: Cli) -> None:
+    """Before the first prediction there is nothing on stdout, it is no error, and no file is made."""
+    done = cli("list")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert cli("list", "--json").stdout == ""
+    assert not (cli.home / "cometrep").exists()
+
+
+def test_lines_are_tab_separated_and_newest_first(cli: Cli) -> None:
+    """Off a terminal each entry is one bare line of six fields; creates in doubt are marked, tabs are no fields."""
+    remember(cli, "old", model=DEV, age=3 * DAY, files=2, prompt="two\twords\nand a line")
+    remember(cli, "", age=90)
+    remember(cli, "new", status="processing", prompt=["odd"])
+    rows = [line.split("\t") for line in cli("list").lines]
+    assert [(row[0], row[1], row[3], row[4]) for row in rows] == [
+        ("new", "processing", SCHNELL, "0"),
+        ("-", "unknown", SCHNELL, "0"),
+        ("old", "succeeded", DEV, "2"),
+    ]
+    assert [row[2] for row in rows[1:]] == ["1m30s", "3d"]
+    assert all(len(row) == 6 for row in rows)
+    assert rows[2][5] == "two words\\nand a line"
+
+
+def test_filters_pick_entries(cli: Cli) -> None:
+    """`--model GLOB`, `--status`, `--since` and `-n` narrow the list, each alone and together."""
+    remember(cli, "e1", model=DEV, age=30 * DAY)
+    remember(cli, "e2", age=3 * DAY, status="failed")
+    remember(cli, "e3", age=7200, model=DEV)
+    remember(cli, "", age=600)
+    remember(cli, "e5", age=60, status="processing")
+    assert ids(cli) == ["e5", "-", "e3", "e2", "e1"]
+    assert ids(cli, "--model", "*/flux-dev") == ["e3", "e1"]
+    assert ids(cli, "--model", DEV.upper()) == []
+    assert ids(cli, "--status", "failed") == ["e2"]
+    assert ids(cli, "--status", "unknown") == ["-"]
+    assert ids(cli, "--since", "7d") == ["e5", "-", "e3", "e2"]
+    assert ids(cli, "--since", "1h") == ["e5", "-"]
+    assert ids(cli, "--since", "90") == ["e5"]
+    assert ids(cli, "-n", "2") == ["e5", "-"]
+    assert ids(cli, "--limit", "1", "--model", "*dev", "--since", "60d", "--status", "succeeded") == ["e3"]
+
+
+def test_json_is_an_object_a_line(cli: Cli) -> None:
+    """`--json` gives everything the ledger knows of an entry, files and doubts too."""
+    remember(cli, "one", files=1, age=60)
+    remember(cli, "")
+    doubt, one = (json.loads(line) for line in cli("list", "--json").lines)
+    assert (one["schema_version"], one["id"], one["model"], one["status"]) == (1, "one", SCHNELL, "succeeded")
+    assert one["input"] == {"prompt": "a cat"}
+    assert one["base_url"] == "https://api.cometapi.com"
+    assert one["sandbox"] is False
+    assert one["created_at"] <= one["changed_at"] <= doubt["created_at"]
+    assert one["files"] == [
+        {
+            "path": "/pics/one-0.webp",
+            "url": "https://x.test/",
+            "bytes": 10,
+            "sha256": "00",
+            "content_type": "image/webp",
+            "index": 0,
+        }
+    ]
+    assert (doubt["id"], doubt["status"], doubt["error"], doubt["request_id"]) == (
+        None,
+        "unknown",
+        "no answer",
+        "req-1",
+    )
+
+
+def test_the_sandboxs_are_kept_apart(cli: Cli) -> None:
+    """The sandbox's predictions are in no list but `--sandbox`'s, and marked there; `@last` does not mix them."""
+    remember(cli, "real")
+    remember(cli, "play", is_sandbox=True)
+    assert ids(cli) == ["real"]
+    assert ids(cli, "--sandbox") == ["play"]
+    assert json.loads(cli("list", "--sandbox", "--json").stdout)["sandbox"] is True
+    done = cli("list", env={"COMETREP_SANDBOX": "1"})
+    assert done.stdout.startswith("play\t")
+    assert cli("status", "@2", "--sandbox").code == 2
+
+
+def test_each_change_seen_is_remembered(served: Cli, server: Server) -> None:
+    """What a look shows is in the next list: the status, the output, the error, from whichever command."""
+    server.on_create(answer_json(prediction(status="starting")))
+    assert served("create", SCHNELL, "prompt=cat").code == 0
+    server.on_get(answer_json(prediction(status="failed", error="boom")))
+    assert served("status", "@last").code == 0
+    entry = json.loads(served("list", "--json").stdout)
+    assert (entry["status"], entry["error"], entry["base_url"]) == ("failed", "boom", server.url)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--since", "yesterday"),
+        ("--since=-1d",),
+        ("-n", "0"),
+        ("-n", "x"),
+        ("--nope",),
+        ("extra",),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_filter_is_a_usage_error(arguments: tuple[str, ...], cli: Cli) -> None:
+    """What cannot filter is exit 2 in two lines."""
+    done = cli("list", *arguments)
+    assert (done.code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_ledger_that_is_damaged_is_told_and_kept(cli: Cli) -> None:
+    """A ledger that is no database is exit 12 that names the file, and stays as it is."""
+    path = cli.home / "cometrep" / "ledger.sqlite3"
+    path.parent.mkdir()
+    path.write_bytes(b"this is not a database, " * 100)
+    done = cli("list")
+    assert done.code == 12
+    assert str(path) in done.stderr
+    assert path.read_bytes() == b"this is not a database, " * 100

@@ -1,0 +1,304 @@
+"""`cometrep run`: the main job in one line, from the input to the picture on disk."""
+
+import hashlib
+import io
+import json
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
+from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
+WEBP = {"Content-Type": "image/webp"}
+
+
+def type_hint(cli: Cli, stderr: str) -> Ran:
+    """Run the command that a hint names, as a user would type it."""
+    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", stderr)
+    return cli(*shlex.split(hint))
+
+
+def accepted(server: Server, *looks: Answer) -> None:
+    """Script a create that is accepted, the looks that follow, and its file."""
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(*looks)
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+
+
+def finished(server: Server, files: int = 1, **rest: Any) -> Answer:
+    """Make the reply of a finished prediction with files on the server."""
+    return answer_json(prediction(output=[f"{server.url}/f/{index}.webp" for index in range(files)], **rest))
+
+
+def test_the_main_job(sandboxed: Cli) -> None:
+    """`run` creates, waits and saves: the path on stdout, the way there on stderr, a real picture on disk."""
+    done = sandboxed("run", SCHNELL, *SMALL)
+    assert done.code == 0
+    (path,) = done.lines
+    id = path.removesuffix(".webp")
+    assert re.fullmatch(r"[0-9a-z]{26}", id)
+    with Image.open(sandboxed.folder / path) as image:
+        image.load()
+        assert (image.format, image.size) == ("WEBP", (512, 512))
+    assert "seed" not in done.stderr
+    told = done.stderr.splitlines()
+    assert told[0] == f"{id}  created  {SCHNELL}"
+    assert any(re.fullmatch(rf"{id}  succeeded  \S+", line) for line in told)
+    assert re.fullmatch(rf"saved {path}  [\d.]+ kB", told[-1])
+    assert [file.name for file in sandboxed.folder.iterdir()] == [path]
+
+
+def test_several_outputs_in_another_format(sandboxed: Cli) -> None:
+    """`num_outputs`, `output_format` and `aspect_ratio` make as many pictures of that form; JSON tells of each."""
+    done = sandboxed(
+        "run", SCHNELL, *SMALL, "num_outputs=2", "output_format=png", "aspect_ratio=16:9", "--json", "-q"
+    )
+    assert (done.code, done.stderr) == (0, "")
+    (line,) = done.lines
+    shown = json.loads(line)
+    assert (shown["status"], shown["progress"], shown["model"]) == ("succeeded", 1.0, SCHNELL)
+    assert shown["input"]["num_outputs"] == 2
+    assert [file["path"] for file in shown["files"]] == [f"{shown['id']}-{index}.png" for index in (0, 1)]
+    contents = [(sandboxed.folder / file["path"]).read_bytes() for file in shown["files"]]
+    assert contents[0] != contents[1]
+    for file, content in zip(shown["files"], contents, strict=True):
+        assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        assert file["content_type"] == "image/png"
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.width > image.height
+
+
+@pytest.mark.parametrize("what", ["id", "status", "url", "output"])
+def test_print_chooses_what_stdout_gets(what: str, served: Cli, server: Server) -> None:
+    """Each word of `--print` gives that and nothing else; the file is saved all the same."""
+    accepted(server, finished(server))
+    done = served("run", SCHNELL, "prompt=cat", "--print", what)
+    url = f"{server.url}/f/0.webp"
+    wanted = {"id": "abc123", "status": "succeeded", "url": url, "output": f'["{url}"]'}
+    assert (done.code, done.stdout) == (0, wanted[what] + "\n")
+    assert (served.folder / "abc123.webp").read_bytes() == picture()
+
+
+def test_options_place_name_and_describe_the_files(served: Cli, server: Server) -> None:
+    """`-d`, `-o`, `--sidecar` and `--overwrite` do what they do for `download`."""
+    accepted(server, finished(server, files=2))
+    command = ("run", SCHNELL, "prompt=cat", "-d", "pics", "-o", "{name}/{index}.{ext}", "--sidecar")
+    done = served(*command)
+    assert done.lines == ["pics/flux-schnell/0.webp", "pics/flux-schnell/1.webp"]
+    sidecar = json.loads((served.folder / "pics/flux-schnell/abc123.cometrep.json").read_text())
+    assert [file["path"] for file in sidecar["files"]] == ["0.webp", "1.webp"]
+    assert sidecar["prediction"]["input"] == {"prompt": "cat"}
+    (served.folder / "pics/flux-schnell/0.webp").write_bytes(b"another picture")
+    assert served(*command).code == 9
+    assert (served.folder / "pics/flux-schnell/0.webp").read_bytes() == b"another picture"
+    assert served(*command, "--skip-existing").code == 0
+    assert (served.folder / "pics/flux-schnell/0.webp").read_bytes() == b"another picture"
+    assert served(*command, "--overwrite").code == 0
+    assert (served.folder / "pics/flux-schnell/0.webp").read_bytes() == picture()
+
+
+def test_the_picture_can_go_to_stdout(served: Cli, server: Server) -> None:
+    """`-o -` gives exactly the bytes of the picture, as for a pipe into an image tool."""
+    accepted(server, finished(server))
+    done = subprocess.run(
+        served.command("run", SCHNELL, "prompt=cat", "-o", "-"),
+        capture_output=True,
+        cwd=served.folder,
+        env=served.environment,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert done.stdout == picture()
+    assert list(served.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("template", ["-", "cat.webp", "{id}.{ext}", "{name}.{date}.{ext}"])
+def test_names_that_cannot_all_be_kept_stop_it_before_it_costs(template: str, served: Cli, server: Server) -> None:
+    """Where several outputs asked for would get one name, that is exit 2 and nothing is sent."""
+    done = served("run", SCHNELL, "prompt=cat", "num_outputs=3", "-o", template)
+    assert (done.code, done.stdout) == (2, "")
+    assert "num_outputs" in done.stderr
+    assert server.received == []
+
+
+def test_more_outputs_than_names_are_not_lost(served: Cli, server: Server) -> None:
+    """A server that gives more files than were asked for costs none: the hint's command saves them all."""
+    accepted(server, finished(server, files=2))
+    done = served("run", SCHNELL, "prompt=cat", "-o", "cat.{ext}")
+    assert (done.code, done.stdout) == (12, ""), "2 would say that nothing was sent"
+    assert list(served.folder.iterdir()) == []
+    assert type_hint(served, done.stderr).lines == ["abc123-0.webp", "abc123-1.webp"]
+    assert server.creates == 1
+
+
+def test_a_dry_run_sends_nothing(cli: Cli, server: Server) -> None:
+    """`run --dry-run` shows the request that `create` would, and sends neither that nor anything after it."""
+    arguments = (SCHNELL, "prompt=cat", "--dry-run", "--base-url", server.url)
+    done = cli("run", *arguments)
+    assert done.code == 0
+    assert done.stdout == cli("create", *arguments).stdout
+    assert json.loads(done.stdout)["body"] == {"input": {"prompt": "cat"}}
+    assert server.received == []
+
+
+def test_inputs_come_from_a_file_and_stdin(served: Cli, server: Server) -> None:
+    """`-i -`, an item over it, and `--strict` work as for `create`."""
+    accepted(server, finished(server))
+    given = '{"prompt": "dog", "seed": 1}'
+    assert served("run", SCHNELL, "-i", "-", "seed=2", "-q", stdin=given).code == 0
+    assert server.received[0].json()["input"] == {"prompt": "dog", "seed": 2}
+    assert served("run", SCHNELL, "promt=cat", "--strict").code == 2
+    assert server.creates == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "error", "status"),
+    [
+        ("fail", 4, "prediction_failed", "failed"),
+        ("cancel", 5, "prediction_canceled", "canceled"),
+        ("abort", 5, "prediction_aborted", "aborted"),
+        ("empty", 11, "output_missing", "succeeded"),
+        ("nsfw", 4, "prediction_failed", "failed"),
+    ],
+)
+def test_how_a_prediction_ends_is_the_exit_code(
+    word: str, code: int, error: str, status: str, sandboxed: Cli
+) -> None:
+    """Failed, canceled, aborted and empty predictions each have their code, and leave no file."""
+    done = sandboxed("run", SCHNELL, f"prompt=a cat sandbox:{word}", "megapixels=0.25", "--json", "-q")
+    assert done.code == code
+    told = json.loads(done.stderr)["error"]
+    assert (told["code"], told["exit_code"]) == (error, code)
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["id"]) == (status, told["prediction_id"])
+    assert list(sandboxed.folder.iterdir()) == []
+
+
+def test_fewer_outputs_than_asked_are_a_warning(sandboxed: Cli) -> None:
+    """Where a filter dropped a file, the others are saved, a warning says so, and the exit code is 0."""
+    done = sandboxed("run", SCHNELL, "prompt=a cat sandbox:nsfw", "megapixels=0.25", "num_outputs=2", "-q")
+    assert done.code == 0
+    assert len(done.lines) == 1
+    assert re.fullmatch(r"cometrep: warning: \w+ has 1 of 2 outputs asked for.*\n", done.stderr)
+
+
+def test_text_is_saved_as_text(sandboxed: Cli) -> None:
+    """A model that answers in tokens gives one text file."""
+    done = sandboxed("run", SCHNELL, "prompt=a cat sandbox:text", "-o", "answer.{ext}", "-q")
+    assert done.stdout == "answer.txt\n"
+    assert (sandboxed.folder / "answer.txt").read_text() == "A reply of the sandbox to: a cat sandbox:text"
+
+
+def test_a_deadline_names_the_command_that_finishes_the_job(served: Cli, server: Server) -> None:
+    """`--timeout` reached is exit 6; the hint, when typed, waits, saves and sends no second create."""
+    accepted(server, answer_json(prediction(status="processing")))
+    done = served("run", SCHNELL, "prompt=cat", "--timeout", "0.5s", "--interval", "0.2")
+    assert (done.code, done.stdout) == (6, "")
+    assert "the deadline of 0.5s passed" in done.stderr
+    assert server.count("GET") in (2, 3)
+    server.on_get(finished(server))
+    saved = type_hint(served, done.stderr)
+    assert (saved.code, saved.stdout) == (0, "abc123.webp\n")
+    assert server.creates == 1
+
+
+def test_the_command_that_resumes_keeps_the_options(served: Cli, server: Server) -> None:
+    """What was to be saved in a folder, under a template and with a sidecar, is so after the hint was typed."""
+    accepted(server, answer_json(prediction(status="processing")))
+    done = served(
+        "run", SCHNELL, "prompt=cat", "--timeout", "0.3s", "-d", "my pics", "-o", "cat {index}.{ext}", "--sidecar"
+    )
+    assert done.code == 6
+    server.on_get(finished(server))
+    assert type_hint(served, done.stderr).stdout == "my pics/cat 0.webp\n"
+    assert (served.folder / "my pics/abc123.cometrep.json").exists()
+
+
+def test_an_early_not_found_is_forgiven(served: Cli, server: Server) -> None:
+    """An API that does not know its own new prediction for a moment ends nothing."""
+    accepted(server, answer_json({"detail": "not found"}, 404), finished(server))
+    done = served("run", SCHNELL, "prompt=cat")
+    assert (done.code, done.stdout) == (0, "abc123.webp\n")
+    assert "attempt 1 failed" in done.stderr
+
+
+def test_a_refused_create_ends_it(served: Cli, server: Server) -> None:
+    """Where the create failed there is no wait and no download, and the code is the create's own."""
+    for answer, code in (
+        (answer_json({"detail": "no"}, 401), 3),
+        (answer_html(), 8),
+        (answer_json({"detail": "boom"}, 500), 10),
+    ):
+        server.on_create(answer)
+        assert served("run", SCHNELL, "prompt=cat").code == code
+    assert {request.method for request in server.received} == {"POST"}
+    assert served("run", SCHNELL, "prompt=cat", env={"COMETAPI_KEY": ""}).code == 3
+
+
+def test_an_api_that_goes_away_after_the_create_is_resumed(served: Cli, server: Server) -> None:
+    """When looks fail for good the code is 7, and its hint finishes the job without a second create."""
+    accepted(server, Answer(502, b"bad gateway"))
+    done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert done.code == 7
+    server.on_get(finished(server))
+    assert type_hint(served, done.stderr).stdout == "abc123.webp\n"
+    assert server.creates == 1
+
+
+def test_a_disk_that_refuses_costs_no_second_create(served: Cli, server: Server) -> None:
+    """Where the file cannot be saved the code is 12, the id is told, and `download` gets it elsewhere."""
+    accepted(server, finished(server))
+    done = served("run", SCHNELL, "prompt=cat", "-d", "/proc/nowhere")
+    assert done.code == 12
+    assert "abc123  created" in done.stderr
+    assert served("download", "@last").stdout == "abc123.webp\n"
+    assert server.creates == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_a_signal_names_the_command_that_finishes_the_job(
+    number: signal.Signals,
+    code: int,
+    served: Cli,
+    server: Server,
+    stopped: Callable[["subprocess.Popen[bytes]"], None],
+) -> None:
+    """A signal while it waits leaves the prediction alone; the hint, when typed, saves the picture."""
+    accepted(server, answer_json(prediction(status="processing")))
+    process = served.start("run", SCHNELL, "prompt=cat")
+    stopped(process)
+    assert process.stderr
+    while b"processing" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert (process.returncode, stdout) == (code, b"")
+    server.on_get(finished(server))
+    assert type_hint(served, stderr.decode()).stdout == "abc123.webp\n"
+    assert server.creates == 1
+
+
+def test_events_tell_the_whole_way(sandboxed: Cli) -> None:
+    """`--progress json` has events from `created` to `result` on stderr, all with the id, in their order."""
+    done = sandboxed("run", SCHNELL, *SMALL, "num_outputs=2", "--progress", "json", "--logs")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    words = [event["event"] for event in events]
+    assert words[0] == "created"
+    assert words[-1] == "result"
+    assert set(words) == {"created", "status", "progress", "log", "saving", "saved", "result"}
+    assert words.index("status") < words.index("saving") < words.index("saved")
+    assert len({event["id"] for event in events}) == 1
+    assert [event["path"] for event in events if event["event"] == "saved"] == done.lines
+    assert (events[-1]["exit_code"], events[-1]["code"], len(events[-1]["files"])) == (0, None, 2)
+    assert any(event["event"] == "log" and "Using seed: 7" in event["line"] for event in events)
+    last_saving = [event for event in events if event["event"] == "saving"][-1]
+    assert last_saving["bytes"] == last_saving["total_bytes"] == (sandboxed.folder / done.lines[1]).stat().st_size

@@ -1,0 +1,356 @@
+"""What goes to stdout, what to stderr, when stdin is read, and what happens where one of them is closed or full."""
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
+from tests.servers import Answer, Server, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+WEBP = {"Content-Type": "image/webp"}
+HOSTILE = (
+    "\x1b[31mred\x1b]0;owned\x07 [bold]b[/bold]\r::error::x\n::set-output name=a::b\n##[group]c"
+    " \u202eabc \u2066x \x9b2J\x00 \ud800 end"
+)
+# The locale a Python program meets where nothing is set and it may not help itself.
+NOT_UTF_8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def bash(cli: Cli, script: str, env: Mapping[str, str] | None = None) -> Ran:
+    """Run a script in which `cometrep` is the program."""
+    done = subprocess.run(
+        ["bash", "-c", f'cometrep() {{ {cli.shell} "$@"; }}\n{script}'],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=cli.folder,
+        env={**cli.environment, **(env or {})},
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def finished(server: Server, files: int = 1) -> None:
+    """Script creates that are accepted and predictions that are finished."""
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(answer_json(prediction(output=[f"{server.url}/f/{index}.webp" for index in range(files)])))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+
+
+def test_results_alone_are_on_stdout(served: Cli, server: Server) -> None:
+    """Progress, warnings and errors go to stderr; stdout is the same with them and without."""
+    finished(server)
+    loud = served("run", SCHNELL, "promt=cat", "prompt=cat", "-v")
+    assert loud.stdout == "abc123.webp\n"
+    assert "did you mean prompt?" in loud.stderr
+    assert "saved abc123.webp" in loud.stderr
+    quiet = served("run", SCHNELL, "prompt=cat", "-q")
+    assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "abc123.webp\n", "")
+    wrong = served("run", SCHNELL, "promt=cat", "-q", "--strict")
+    assert wrong.stdout == ""
+    assert len(wrong.stderr.splitlines()) == 2
+    warned = served("create", SCHNELL, "promt=cat", "-q")
+    assert warned.stdout == "abc123\n"
+    assert "warning:" in warned.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "create", "wait", "status", "download"])
+def test_an_open_stdin_is_not_read(command: str, served: Cli, server: Server) -> None:
+    """Without a `-` no command touches stdin: one that never ends holds nothing up, and nothing is taken of it."""
+    finished(server)
+    argument = {"run": f"{SCHNELL} prompt=cat", "create": f"{SCHNELL} prompt=cat"}
+    script = f"cometrep {command} {argument.get(command, 'abc123')}; echo code $?; read rest; echo rest $rest"
+    process = subprocess.Popen(
+        ["bash", "-c", f'cometrep() {{ {served.shell} "$@"; }}\n{script}'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=served.folder,
+        env=served.environment,
+    )
+    assert process.stdin
+    assert process.stdout
+    with process.stdin, process.stdout:
+        process.stdin.write(b"not yours")
+        process.stdin.flush()
+        while (line := process.stdout.readline()) and not line.startswith(b"code"):
+            pass
+        assert line == b"code 0\n"
+        process.stdin.write(b" at all\n")
+        process.stdin.flush()
+        assert process.stdout.read() == b"rest not yours at all\n"
+    assert process.wait(TIMEOUT_SECONDS) == 0
+
+
+def test_commands_join_into_pipelines(sandboxed: Cli) -> None:
+    """Ids flow from create to wait to download, as lines, as lines with a status, and as JSON."""
+    make = f"cometrep create {SCHNELL} prompt=cat megapixels=0.25"
+    done = bash(
+        sandboxed,
+        f"""set -eo pipefail
+        id=$({make} -q)
+        [[ $id =~ ^[a-z0-9]{{26}}$ ]]
+        {{ echo $id; {make} -q; }} | cometrep wait -q - | tee waited | cometrep download -q - > saved
+        {make} -q --json | cometrep wait -q --json - | cometrep download -q - | tee -a saved
+        """,
+    )
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+    waited = (sandboxed.folder / "waited").read_text().splitlines()
+    assert [line.partition("\t")[2] for line in waited] == ["succeeded", "succeeded"]
+    saved = (sandboxed.folder / "saved").read_text().splitlines()
+    assert len(saved) == 3
+    assert {line.partition("\t")[0] + ".webp" for line in waited} == set(saved[:2])
+    for name in saved:
+        assert (sandboxed.folder / name).read_bytes()[8:12] == b"WEBP"
+
+
+def test_a_failure_in_a_pipeline_reaches_its_end(sandboxed: Cli) -> None:
+    """With pipefail the exit code of a failed prediction is the pipeline's; without ids the next one says so."""
+    script = f"set -o pipefail; cometrep create {SCHNELL} prompt='cat sandbox:fail' -q"
+    done = bash(sandboxed, f"{script} | cometrep wait -q - | cut -f2")
+    assert (done.code, done.stdout) == (4, "failed\n")
+    done = bash(sandboxed, "set -o pipefail; cometrep create nonsense prompt=cat -q | cometrep wait -q -")
+    assert done.code == 2
+    assert done.stdout == ""
+    assert "'nonsense' is not a model" in done.stderr
+    assert "stdin held no ids" in done.stderr
+
+
+def test_a_reader_that_leaves_early_ends_the_command_silently(
+    served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
+    """A reader that leaves, as `head -1` does, ends the command with 141 and no word; what was saved is whole."""
+    finished(server, files=3)
+    has_left = threading.Event()
+    server.on("GET", "/f/1", Answer(200, picture(), WEBP, wait_for=has_left))
+    process = served.start("run", SCHNELL, "prompt=cat", "-q")
+    stopped(process)
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == b"abc123-0.webp\n"
+    process.stdout.close()
+    has_left.set()
+    assert process.wait(TIMEOUT_SECONDS) == 141
+    assert process.stderr.read() == b""
+    assert {path.read_bytes() for path in served.folder.glob("*.webp")} == {picture()}
+    assert server.count("GET", "/f/2") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("cometrep --version", 141),
+        ("cometrep --help", 141),
+        (f"cometrep create {SCHNELL} prompt=cat -q", 141),
+        (f"cometrep run {SCHNELL} prompt=cat -q", 141),
+        ("cometrep status abc123 --json", 141),
+        ("cometrep status @0 2>/dev/null", 2),
+    ],
+)
+def test_a_closed_stdout_ends_silently_with_141(command: str, code: int, served: Cli, server: Server) -> None:
+    """`>&-` is a reader that left: exit 141 and silence; an error of its own kind keeps its code."""
+    finished(server)
+    done = bash(served, f"{command} >&-")
+    assert (done.code, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cometrep --version",
+        "cometrep run --help",
+        f"cometrep create {SCHNELL} prompt=cat -q",
+        f"cometrep run {SCHNELL} prompt=cat -q",
+        f"cometrep run {SCHNELL} prompt=cat -q -o -",
+        "cometrep wait abc123 -q --json",
+    ],
+)
+def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server: Server) -> None:
+    """What cannot be written to stdout is exit 12 with a message, never a traceback or a false success."""
+    finished(server)
+    done = bash(served, f"{command} >/dev/full")
+    assert done.code == 12
+    error = done.stderr.splitlines()[-2:] if "--json" not in command else [json.loads(done.stderr)["error"]]
+    assert "cannot write to stdout: No space left on device" in str(error[0])
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_a_lost_stderr_stops_no_prediction(where: str, served: Cli, server: Server) -> None:
+    """With stderr closed or full, the work is done, stdout is right and the exit code is the outcome's."""
+    finished(server)
+    done = bash(served, f"cometrep run {SCHNELL} prompt=cat {where}; echo $?; cometrep status @0 {where}; echo $?")
+    assert done.stdout == "abc123.webp\n0\n2\n"
+    assert done.stderr == ""
+    assert (served.folder / "abc123.webp").read_bytes() == picture()
+
+
+def test_a_closed_stdin_is_no_fault_until_it_is_asked_for(served: Cli, server: Server) -> None:
+    """With stdin closed everything works but what reads it, and that says so; no file gets its number."""
+    finished(server)
+    done = bash(served, f"cometrep run {SCHNELL} prompt=cat -q <&-")
+    assert (done.code, done.stdout, done.stderr) == (0, "abc123.webp\n", "")
+    for command in ("status -", f"create {SCHNELL} prompt=@-", f"create {SCHNELL} -i -", "login --stdin"):
+        done = bash(served, f"cometrep {command} <&-")
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith("cometrep: stdin is closed")
+    assert server.creates == 1
+
+
+def test_all_streams_may_be_closed(served: Cli, server: Server) -> None:
+    """With all three closed the picture is still saved, and no other file is written to."""
+    finished(server)
+    done = bash(served, f"cometrep run {SCHNELL} prompt=cat --print status <&- >&- 2>&-")
+    assert done.code in (0, 141)
+    assert (served.folder / "abc123.webp").read_bytes() == picture()
+    assert [path.name for path in served.folder.iterdir()] == ["abc123.webp"]
+
+
+def unwritable(folder: Path) -> str:
+    """Make a home that cannot be written, not even by root: a file is in its way."""
+    (folder / "file").write_text("")
+    return str(folder / "file" / "home")
+
+
+def test_a_home_that_cannot_be_written_stops_only_what_must_be_recorded(
+    served: Cli, server: Server, tmp_path: Path
+) -> None:
+    """A create is not sent where it cannot be recorded (12); looks and downloads go on, with a warning at most."""
+    finished(server)
+    env = {"COMETREP_HOME": unwritable(tmp_path)}
+    created = served("create", SCHNELL, "prompt=cat", env=env)
+    assert created.code == 12
+    assert created.stdout == ""
+    assert env["COMETREP_HOME"] in created.stderr
+    assert "hint: set COMETREP_HOME" in created.stderr
+    assert server.creates == 0
+    looked = served("status", "abc123", env=env)
+    assert (looked.code, looked.stdout) == (0, "abc123\tsucceeded\n")
+    saved = served("download", "abc123", env=env)
+    assert (saved.code, saved.stdout) == (0, "abc123.webp\n")
+    listed = served("list", env=env)
+    assert (listed.code, listed.stdout, listed.stderr) == (0, "", "")
+    stored = served("login", "--stdin", stdin="sk-0123456789abcdef", env=env)
+    assert stored.code == 12
+    assert "Traceback" not in stored.stderr
+
+
+@pytest.mark.parametrize("command", [f"run --sandbox {SCHNELL} prompt=cat", "sandbox --port 0"])
+def test_a_sandbox_without_a_home_is_a_plain_error(command: str, cli: Cli, tmp_path: Path) -> None:
+    """Where the sandbox cannot keep its data, that is exit 12 in two lines, not a traceback."""
+    done = cli(*command.split(), env={"COMETREP_HOME": unwritable(tmp_path)})
+    assert done.code == 12
+    assert re.fullmatch(r"cometrep: .+\nhint: .+\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("env", "has_colour"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "CI": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+    ids=str,
+)
+def test_pipes_have_colour_only_by_force(
+    env: Mapping[str, str], has_colour: bool, served: Cli, server: Server
+) -> None:
+    """Off a terminal stderr is plain, FORCE_COLOR colours it and nothing else; stdout never has colour."""
+    server.on_get(answer_json(prediction(status="failed", error="boom")))
+    done = served("wait", "abc123", env={"TERM": "xterm-256color", **env})
+    assert (done.code, done.stdout) == (4, "abc123\tfailed\n")
+    assert bool(re.search(r"\x1b\[[0-9;]+m", done.stderr)) == has_colour
+    assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
+    assert "\r" not in done.stderr
+
+
+def test_a_prompt_is_sent_as_it_was_typed_in_a_bare_locale(served: Cli, server: Server) -> None:
+    """LANG=C takes nothing from a prompt of any script; where the bytes cannot be read as text, it is refused."""
+    finished(server)
+    prompt = "ein Bär 🐻 在海边"
+    for env in ({"LANG": "C"}, {"LC_ALL": "POSIX"}):
+        assert served("create", SCHNELL, f"prompt={prompt}", env=env).code == 0
+        assert server.received[-1].json()["input"]["prompt"] == prompt
+    refused = served("create", SCHNELL, f"prompt={prompt}", env=NOT_UTF_8)
+    assert refused.code == 2
+    assert "UTF-8" in refused.stderr
+    assert server.creates == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "locale"),
+    [
+        ("wait abc123 --logs", {}),
+        ("wait abc123 --logs", NOT_UTF_8),
+        ("status abc123", {}),
+        ("wait abc123 --json", {}),
+        ("wait abc123 --progress json --logs", {}),
+    ],
+)
+def test_hostile_text_is_harmless_in_a_pipe(
+    command: str, locale: Mapping[str, str], served: Cli, server: Server
+) -> None:
+    """What a server says reaches no terminal, CI runner or locale as anything but text."""
+    failed = prediction(status="failed", error=HOSTILE, logs=HOSTILE, model=HOSTILE, output=HOSTILE)
+    server.on_get(answer_json({**failed, "status": HOSTILE} if command == "status abc123" else failed))
+    done = served(*command.split(), env=locale)
+    assert done.code == (0 if command == "status abc123" else 4)
+    both = done.stdout + done.stderr
+    assert "Traceback" not in both
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufffd]", both)
+    assert not re.search(r"(?m)^\s*::|##\[", both)
+    assert "[bold]b[/bold]" in both
+    if "--json" in command:
+        shown = json.loads(done.stdout)
+        assert (shown["error"], shown["logs"]) == (HOSTILE, HOSTILE)
+
+
+def test_hostile_answers_are_harmless_as_errors(served: Cli, server: Server) -> None:
+    """Error messages, request ids, redirect targets and titles of pages are escaped; nothing is obeyed."""
+    for answer in (
+        answer_json({"error": {"message": HOSTILE, "code": HOSTILE}}, 422),
+        answer_json({"detail": HOSTILE}, 401),
+        Answer(301, b"", {"Location": "https://evil.test/\x1b[31m", "X-Request-Id": "\x1b[31m[bold]"}),
+        Answer(200, b"<html><title>\x1b[31m::error::</title>", {"Content-Type": "text/html"}),
+    ):
+        server.on_create(answer)
+        done = served("create", SCHNELL, "prompt=cat", "-v", env={"COMETREP_RETRY_BUDGET": "0"})
+        assert done.code in (3, 8)
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", done.stderr)
+        assert not re.search(r"(?m)^\s*::|##\[", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda received: answer_json({"detail": f"bad key {received.headers['authorization']}"}, 401),
+        lambda received: answer_json({"detail": f"you sent {received.headers['authorization']}"}, 500),
+        lambda received: Answer(302, b"", {"Location": f"https://x.test/?key={received.headers['authorization']}"}),
+        lambda received: answer_json(prediction(id=KEY, status="failed", error=f"key {KEY}", logs=KEY)),
+        lambda received: answer_json(prediction(status="failed", error=f"key {KEY}", logs=f"{KEY}\n")),
+    ],
+    ids=["401", "500", "redirect", "id", "error and logs"],
+)
+def test_the_key_is_nowhere(answer: Callable[..., Answer], served: Cli, server: Server, tmp_path: Path) -> None:
+    """A server that repeats the key finds it on neither stream, in no file and in no second place."""
+    server.on_create(answer)
+    server.on_get(answer)
+    outcomes = [
+        served("run", SCHNELL, "prompt=cat", "-v", "--logs", "--sidecar", env={"COMETREP_RETRY_BUDGET": "0"}),
+        served("wait", "abc123", "-v", "--json", "--progress", "json", env={"COMETREP_RETRY_BUDGET": "0"}),
+    ]
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+    assert any("…abcd" in done.stderr for done in outcomes)
+    for done in outcomes:
+        assert KEY not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path

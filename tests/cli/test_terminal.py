@@ -1,0 +1,469 @@
+"""What a person at a terminal sees: the program on a real pty, its screen kept by pyte."""
+
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Self
+
+import pyte
+import pytest
+
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction
+from tests.conftest import TIMEOUT_SECONDS, Cli
+from tests.servers import Answer, Server, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+WEBP = {"Content-Type": "image/webp"}
+HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
+COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+HOSTILE = (
+    "\x1b[31mred\x1b]0;owned\x07 [bold]b[/bold]\r::error::x\n::set-output name=a::b \u202eabc \x9b2J\x00 \ud800 end"
+)
+
+# The program gets the terminal as its own, so that Ctrl-C, a hang-up and a password prompt are the real ones.
+_LAUNCH = "import fcntl,os,sys,termios;fcntl.ioctl(0,termios.TIOCSCTTY,0);os.execv(sys.argv[1],sys.argv[1:])"
+
+
+class Terminal:
+    """The program on a terminal of its own; with `stdout` given only stdin and stderr are the terminal."""
+
+    def __init__(
+        self,
+        cli: Cli,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        columns: int = 80,
+        lines: int = 24,
+        stdout: int | None = None,
+    ) -> None:
+        self.screen = pyte.Screen(columns, lines)
+        self.raw = b""
+        self._stream = pyte.ByteStream(self.screen)
+        self._master, slave = os.openpty()
+        self._set_size(columns, lines)
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCH, *cli.command(*arguments)],
+            stdin=slave,
+            stdout=slave if stdout is None else stdout,
+            stderr=slave,
+            cwd=cli.folder,
+            env={**cli.environment, "TERM": "xterm-256color", **(env or {})},
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on the screen, without what is blank at their ends and below the last."""
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        return "\n".join(self.lines)
+
+    def until(self, *wanted: str | Callable[[], bool]) -> None:
+        """Read until all of these are on the screen or true; fail with the screen where that never comes."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS / 3
+        while not all(one in self.text if isinstance(one, str) else one() for one in wanted):
+            assert self._read(deadline), f"{wanted} never came; the screen was:\n{self.text}"
+
+    def finish(self) -> int:
+        """Read to the end and give the exit code."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS / 3
+        while self._read(deadline):
+            pass
+        return self.process.wait(TIMEOUT_SECONDS / 3)
+
+    def type(self, keys: bytes) -> None:
+        """Type on the keyboard."""
+        os.write(self._master, keys)
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Change the size of the window, as dragging its corner does."""
+        self.screen.resize(lines, columns)
+        self._set_size(columns, lines)
+
+    def hang_up(self) -> None:
+        """Close the window."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def _set_size(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def _read(self, deadline: float) -> bytes:
+        """Read what came, nothing at the end or at the deadline."""
+        if not select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return b""
+        try:
+            came = os.read(self._master, 65536)
+        except OSError:  # what Linux says when the program has closed its side
+            return b""
+        self.raw += came
+        self._stream.feed(came)
+        return came
+
+
+def bar_at(percent: int) -> str:
+    """Make the logs of a model that is so far."""
+    return f"Using seed: 7\n{percent:3d}%|###       | 1/4 [00:00<00:00,  4.81it/s]\n"
+
+
+def held(server: Server, *, files: int = 1) -> tuple[threading.Event, threading.Event]:
+    """Script a run whose second look waits for the first event, and whose first file waits for the second."""
+    seen, saved = threading.Event(), threading.Event()
+    output = [f"{server.url}/f/{index}.webp" for index in range(files)]
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(
+        answer_json(prediction(status="processing", logs=bar_at(25))),
+        answer_json(prediction(output=output, logs=bar_at(100)), wait_for=seen),
+    )
+    server.on("GET", "/f/", Answer(200, picture(3000), WEBP))
+    server.on("GET", "/f/0", Answer(200, picture(3000), WEBP, wait_for=saved))
+    return seen, saved
+
+
+def test_a_run_shows_status_percentage_and_saved_files(served: Cli, server: Server) -> None:
+    """At each moment of a run the screen shows where it is; at its end only what lasts stays."""
+    moments = [threading.Event() for _ in range(3)]
+    output = [f"{server.url}/f/{index}.webp" for index in (0, 1)]
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(
+        answer_json(prediction(status="starting")),
+        answer_json(prediction(status="processing", logs=bar_at(25)), wait_for=moments[0]),
+        answer_json(prediction(status="processing", logs=bar_at(50)), wait_for=moments[1]),
+        answer_json(prediction(output=output, logs=bar_at(100)), wait_for=moments[2]),
+    )
+    server.on("GET", "/f/", Answer(200, picture(3000), WEBP))
+    created = f"abc123  created  {SCHNELL}"
+    with Terminal(served, "run", SCHNELL, "prompt=cat") as terminal:
+        terminal.until("flux-schnell starting")
+        assert terminal.lines[0] == created
+        assert len(terminal.lines) == 2
+        moments[0].set()
+        terminal.until("flux-schnell processing", "25%")
+        assert re.fullmatch(r". flux-schnell processing ━+\S━+ 25% \d+s", terminal.lines[1])
+        assert terminal.screen.cursor.hidden
+        moments[1].set()
+        terminal.until("50%")
+        assert len(terminal.lines) == 2
+        moments[2].set()
+        assert terminal.finish() == 0
+        assert terminal.lines == [
+            created,
+            "✓ saved abc123-0.webp  3.0 kB",
+            "abc123-0.webp",
+            "✓ saved abc123-1.webp  3.0 kB",
+            "abc123-1.webp",
+        ]
+        assert not terminal.screen.cursor.hidden
+
+
+def test_ctrl_c_while_saving_puts_the_terminal_in_order(served: Cli, server: Server) -> None:
+    """A picture that comes shows a bar; Ctrl-C then shows the cursor again, and its hint brings the rest."""
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
+    facts = {**WEBP, "ETag": '"one"'}
+    half = Answer(200, picture(300_000), facts, length="300000", cut=150_000, then="hang")
+    server.on("GET", "/f/a", half, Answer(200, picture(300_000), facts))
+    with Terminal(served, "run", SCHNELL, "prompt=cat") as terminal:
+        terminal.until(lambda: bool(re.search(r"abc123\.webp saving \S+ [\d.]+ kB \d+s", terminal.text)))
+        assert not (served.folder / "abc123.webp").exists()
+        terminal.type(b"\x03")
+        assert terminal.finish() == 130
+        assert terminal.lines[-2:] == [
+            "cometrep: stopped by Ctrl-C; left running: abc123",
+            "hint: cometrep download --wait abc123",
+        ]
+        assert not any("saving" in line for line in terminal.lines)
+        assert terminal.raw.rfind(SHOW) > terminal.raw.rfind(HIDE) >= 0
+    assert not (served.folder / "abc123.webp").exists()
+    assert served("download", "--wait", "abc123").code == 0
+    assert (served.folder / "abc123.webp").read_bytes() == picture(300_000)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(None, 129, id="the window is closed"),
+    ],
+)
+def test_an_end_from_outside_leaves_the_prediction_alone(
+    end: signal.Signals | None, code: int, served: Cli, server: Server
+) -> None:
+    """SIGTERM restores the cursor and names the way back; a closed window ends the wait without a crash."""
+    server.on_get(answer_json(prediction(status="processing")))
+    with Terminal(served, "wait", "abc123") as terminal:
+        terminal.until("processing")
+        if end is None:
+            terminal.hang_up()
+            assert terminal.process.wait(TIMEOUT_SECONDS / 3) == code
+        else:
+            terminal.process.send_signal(end)
+            assert terminal.finish() == code
+            assert terminal.lines == [
+                "cometrep: stopped by SIGTERM; left running: abc123",
+                "hint: cometrep wait abc123",
+            ]
+            assert terminal.raw.rfind(SHOW) > terminal.raw.rfind(HIDE) >= 0
+    assert {request.method for request in server.received} == {"GET"}
+
+
+def test_several_waits_show_a_line_each(served: Cli, server: Server) -> None:
+    """What runs has a live line each; what has ended stays as a line with its sign, id, status and time."""
+    last = threading.Event()
+    server.on("GET", "/replicate/v1/predictions/good", answer_json(prediction("good", output=["https://x.test/a"])))
+    server.on("GET", "/replicate/v1/predictions/bad", answer_json(prediction("bad", "failed", error="boom")))
+    server.on(
+        "GET",
+        "/replicate/v1/predictions/long",
+        answer_json(prediction("long", "processing", logs=bar_at(75))),
+        answer_json(prediction("long", "canceled"), wait_for=last),
+    )
+    with Terminal(served, "wait", "good", "bad", "long") as terminal:
+        terminal.until("✓ good  succeeded", "✗ bad  failed", "flux-schnell processing", "75%")
+        assert sum("flux-schnell" in line for line in terminal.lines) == 1
+        last.set()
+        assert terminal.finish() == 9
+        told = [re.sub(r"\S+$", "TIME", line) for line in terminal.lines if line.startswith(("✓", "✗"))]
+        assert told == ["✓ good  succeeded  TIME", "✗ bad  failed  TIME", "✗ long  canceled  TIME"]
+        results = [line.split() for line in terminal.lines if line.startswith(("good", "bad", "long"))]
+        assert results == [["good", "succeeded"], ["bad", "failed"], ["long", "canceled"]]
+        assert not any("flux-schnell" in line for line in terminal.lines)
+
+
+def test_one_look_says_its_result_once(served: Cli, server: Server) -> None:
+    """On a terminal `status` shows a line an id, as it does in a pipe, and nothing is said twice."""
+    server.on_get(answer_json(prediction(output=["https://x.test/a"])))
+    with Terminal(served, "status", "abc123") as terminal:
+        assert terminal.finish() == 0
+        assert [line.split() for line in terminal.lines] == [["abc123", "succeeded"]]
+
+
+def test_a_retry_is_told_on_the_live_line(served: Cli, server: Server) -> None:
+    """A look that fails says why on the line that waits, and leaves nothing behind once one succeeds."""
+    again = threading.Event()
+    server.on_get(
+        answer_json(prediction(status="processing")),
+        Answer(503, b"busy"),
+        answer_json(prediction(output=["https://x.test/a"]), wait_for=again),
+    )
+    with Terminal(served, "wait", "abc123", columns=100) as terminal:
+        terminal.until("retry 1: HTTP 503")
+        assert len(terminal.lines) == 1
+        again.set()
+        assert terminal.finish() == 0
+        assert "503" not in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("env", "has_colour", "is_animated"),
+    [
+        ({}, True, True),
+        ({"NO_COLOR": "1"}, False, True),
+        ({"CI": "1"}, True, False),
+        ({"CI": "1", "FORCE_COLOR": "1", "TERM": "dumb"}, True, False),
+        ({"TERM": "dumb"}, False, False),
+        ({"COMETREP_PROGRESS": "bar", "CI": "1"}, True, False),
+    ],
+    ids=["plain", "NO_COLOR", "CI", "FORCE_COLOR in CI", "dumb", "bar in CI"],
+)
+def test_colour_and_animation_follow_the_environment(
+    env: Mapping[str, str], has_colour: bool, is_animated: bool, served: Cli, server: Server
+) -> None:
+    """NO_COLOR takes the colour, CI and dumb terminals the animation; FORCE_COLOR gives back colour alone."""
+    seen, saved = held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat", env=env) as terminal:
+        terminal.until("processing")
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+        assert bool(COLOUR.search(terminal.raw)) == has_colour
+        assert (HIDE in terminal.raw, b"\x1b[2K" in terminal.raw) == (is_animated, is_animated)
+        assert terminal.raw.rfind(SHOW) >= terminal.raw.rfind(HIDE)
+        other = re.sub(rb"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[\d*[AK]", b"", terminal.raw)
+        assert b"\x1b" not in other
+        assert terminal.lines[-1] == "abc123.webp"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_silent"),
+    [(("-q",), True), (("--progress", "none"), True), (("--progress", "lines"), False), (("-v",), False)],
+    ids=["quiet", "none", "lines", "verbose"],
+)
+def test_nothing_is_drawn_where_that_was_not_wanted(
+    arguments: tuple[str, ...], is_silent: bool, served: Cli, server: Server
+) -> None:
+    """Where a person asked for silence, for lines or for the requests, no frame is drawn."""
+    for event in held(server):
+        event.set()
+    with Terminal(served, "run", SCHNELL, "prompt=cat", *arguments) as terminal:
+        assert terminal.finish() == 0
+        assert HIDE not in terminal.raw
+        assert (terminal.lines == ["abc123.webp"]) == is_silent
+        assert terminal.lines[-1] == "abc123.webp"
+
+
+def test_a_narrow_terminal_keeps_the_live_line_on_one_line(served: Cli, server: Server) -> None:
+    """On 40 columns the live line is shortened, never wrapped, and nothing of it stays."""
+    seen, saved = held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat", columns=40) as terminal:
+        terminal.until(lambda: terminal.raw.count(b"\x1b[2K") >= 3)
+        head = ["abc123  created  black-forest-labs/flux-", "schnell"]
+        assert terminal.lines[:2] == head
+        assert len(terminal.lines) == 3
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+        assert terminal.lines == [*head, "✓ saved abc123.webp  3.0 kB", "abc123.webp"]
+
+
+def test_a_resized_terminal_is_drawn_in_its_new_size(served: Cli, server: Server) -> None:
+    """After the window has changed the live line fits it, and there is still only one."""
+    seen, saved = held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat", columns=100) as terminal:
+        terminal.until("━")
+        terminal.resize(50, 20)
+        terminal.until(lambda: "━" not in terminal.text and "25%" in terminal.text)
+        assert sum("processing" in line for line in terminal.lines) == 1
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+        assert "processing" not in terminal.text
+
+
+def test_a_terminal_without_unicode_gets_ascii(served: Cli, server: Server) -> None:
+    """In a locale that is not UTF-8 the display is drawn in ASCII and nothing fails."""
+    seen, saved = held(server)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with Terminal(served, "run", SCHNELL, "prompt=cat", env=plain) as terminal:
+        terminal.until("processing")
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+        assert terminal.raw.isascii()
+        assert terminal.lines[-2:] == ["saved abc123.webp  3.0 kB", "abc123.webp"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["paths", "json"])
+def test_stdout_is_the_same_beside_a_live_display(arguments: tuple[str, ...], served: Cli, server: Server) -> None:
+    """What goes to stdout is byte for byte the same with a live display on the terminal and without any."""
+    for event in held(server, files=2):
+        event.set()
+    read_end, write_end = os.pipe()
+    command = ("run", SCHNELL, "prompt=cat", "--overwrite", *arguments)
+    with Terminal(served, *command, stdout=write_end) as terminal, os.fdopen(read_end, "rb") as stdout:
+        os.close(write_end)
+        assert terminal.finish() == 0
+        beside = stdout.read()
+        assert HIDE in terminal.raw
+    for event in held(server, files=2):
+        event.set()
+    assert served(*command).stdout.encode() == beside
+    assert beside
+
+
+def test_hostile_text_cannot_touch_the_terminal(served: Cli, server: Server) -> None:
+    """Escape sequences, markup and control characters of a server are shown as text, live and at the end."""
+    last = threading.Event()
+    hostile = prediction(status="failed", error=HOSTILE, logs=HOSTILE + "\n", model=HOSTILE)
+    server.on_get(
+        answer_json({**hostile, "status": "paused\x1b[2J[red]x[/red]"}),
+        answer_json(hostile, wait_for=last),
+    )
+    with Terminal(served, "wait", "abc123", "--logs", columns=120) as terminal:
+        terminal.until("paused\\x1b[2J[red]x[/red]")
+        last.set()
+        assert terminal.finish() == 4
+        assert terminal.screen.title == ""
+        assert "[bold]b[/bold]" in terminal.text
+        assert "\\u202eabc" in terminal.text
+        for bad in (b"\x1b[31mred", b"\x1b]0", b"\x9b2J", b"\x07", b"\x00", "\u202e".encode(), b"\n::"):
+            assert bad not in terminal.raw
+
+
+def entries(cli: Cli, *prompts: str) -> None:
+    """Put predictions into the ledger."""
+    with_path = Ledger(
+        cli.home / "cometrep" / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False
+    )
+    for number, prompt in enumerate(prompts):
+        entry = with_path.begin(SCHNELL, {"prompt": prompt})
+        with_path.accept(entry, _accepted(f"{number:026d}"))
+    with_path.close()
+
+
+def _accepted(id: str) -> Prediction:
+    return Prediction.from_json(prediction(id, "starting"))
+
+
+@pytest.mark.parametrize("columns", [120, 80])
+def test_a_table_is_aligned_under_its_header(columns: int, cli: Cli) -> None:
+    """On a terminal `list` has a header and a line an entry, aligned and none wider than the terminal."""
+    entries(cli, "a cat " * 40, "two\twords", "\x1b[31m[bold]")
+    with Terminal(cli, "list", columns=columns) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.lines[0].split() == ["ID", "STATUS", "AGE", "MODEL", "FILES", "PROMPT"]
+        assert len(terminal.lines) == 4
+        words = ("STATUS", "starting", "starting", "starting")
+        assert len({line.index(word) for line, word in zip(terminal.lines, words, strict=True)}) == 1
+        assert b"\x1b" not in terminal.raw
+
+
+def test_a_table_fits_a_narrow_terminal(cli: Cli) -> None:
+    """On 40 columns the cells are shortened and no line is wrapped; the newest entry is first all the same."""
+    entries(cli, "a cat " * 40, "two words")
+    with Terminal(cli, "list", columns=40) as terminal:
+        assert terminal.finish() == 0
+        assert len(terminal.lines) == 3
+        assert terminal.lines[0].startswith("ID ")
+        assert "two" in terminal.lines[1]
+
+
+def test_logs_stay_above_the_live_line(served: Cli, server: Server) -> None:
+    """With --logs the model's lines stay on the screen, once each, and the live line stays below them."""
+    last = threading.Event()
+    server.on_get(
+        answer_json(prediction(status="processing", logs="Using seed: 7\nloading\n")),
+        answer_json(prediction(logs="Using seed: 7\nloading\ndone", output=["https://x.test/a"]), wait_for=last),
+    )
+    with Terminal(served, "wait", "abc123", "--logs") as terminal:
+        terminal.until("| loading", "processing")
+        assert terminal.lines[:2] == ["| Using seed: 7", "| loading"]
+        assert "processing" in terminal.lines[2]
+        last.set()
+        assert terminal.finish() == 0
+        assert terminal.lines[:3] == ["| Using seed: 7", "| loading", "| done"]
+        assert not any("processing" in line for line in terminal.lines)
+
+
+def test_json_on_a_terminal_is_one_whole_line(served: Cli, server: Server) -> None:
+    """`--json` writes plain JSON on a terminal too, without colour or breaks."""
+    server.on_get(answer_json(prediction(output=["https://x.test/a"])))
+    with Terminal(served, "wait", "abc123", "--json", "-q") as terminal:
+        assert terminal.finish() == 0
+        (line,) = terminal.raw.splitlines()
+        assert json.loads(line)["id"] == "abc123"

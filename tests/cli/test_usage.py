@@ -1,0 +1,221 @@
+"""Help, version, usage errors, and the form that every error has."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from cometrep import __version__
+from cometrep.errors import EXIT_CODES
+from tests.conftest import Cli
+from tests.servers import Server, answer_json, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+TALKING = ("run", "create", "wait", "status", "download")
+COMMANDS = (*TALKING, "list", "login", "logout", "config", "sandbox")
+CONNECTION = "--sandbox --base-url --json --quiet --verbose --progress"
+INPUT = "--input --dry-run --strict"
+SAVING = "--output --dir --overwrite --skip-existing --sidecar"
+
+# The options that the contract gives each command.
+OPTIONS = {
+    "run": f"{CONNECTION} {INPUT} {SAVING} --timeout --interval --logs --print",
+    "create": f"{CONNECTION} {INPUT} --print",
+    "wait": f"{CONNECTION} --timeout --interval --logs --print",
+    "status": f"{CONNECTION} --print --exit-status",
+    "download": f"{CONNECTION} {SAVING} --timeout --wait --print",
+    "list": "--model --status --since --limit --json",
+    "login": "--stdin",
+    "logout": "",
+    "config": "",
+    "sandbox": "--port --seconds --wrapped --fault",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_the_options_and_shows_an_example(command: str, cli: Cli) -> None:
+    """`--help` is on stdout, names every option of the contract, fits 80 columns and shows how it is typed."""
+    done = cli(command, "--help")
+    assert (done.code, done.stderr) == (0, "")
+    shown = set(re.findall(r"(?<!\S)--[a-z-]+", done.stdout))
+    assert set(OPTIONS[command].split()) <= shown
+    text, _, examples = done.stdout.partition("\nExamples:\n")
+    assert max(map(len, text.splitlines())) <= 80
+    lines = examples.splitlines()
+    assert lines
+    for line in lines:
+        assert re.search(rf"cometrep {command}\b", line)
+        assert shlex.split(line)
+    assert "\x1b" not in done.stdout
+    assert done.stdout.endswith("\n")
+
+
+def contents(help_text: str) -> dict[str, str]:
+    """Read the commands and their sentences from the first page of the help."""
+    return dict(re.findall(r"(?m)^  ([a-z]+) +([A-Z].+)$", help_text))
+
+
+def test_the_first_page_names_every_command(cli: Cli) -> None:
+    """`cometrep --help` lists the commands with a sentence each; `-h` does the same."""
+    done = cli("--help")
+    assert (done.code, done.stderr) == (0, "")
+    found = contents(done.stdout)
+    assert [command for command in found if command in COMMANDS] == list(COMMANDS)
+    assert all(sentence.endswith(".") for sentence in found.values())
+    assert cli("-h").stdout == done.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "get", "set", "unset", "path"])
+def test_each_part_of_config_shows_an_example(command: str, cli: Cli) -> None:
+    """The parts of `config` explain themselves and show how they are typed."""
+    done = cli("config", command, "--help")
+    assert (done.code, done.stderr) == (0, "")
+    usage, _, examples = done.stdout.partition("\nExamples:\n")
+    assert usage.startswith(f"Usage: cometrep config {command} ")
+    assert f"  cometrep config {command}" in examples
+
+
+def test_the_help_of_sandbox_names_its_faults(cli: Cli) -> None:
+    """Who reads `sandbox --help` finds the kinds of fault there are."""
+    assert "truncate" in cli("sandbox", "--help").stdout
+
+
+def test_the_version_is_one_line(cli: Cli) -> None:
+    """`--version` prints `cometrep X.Y.Z` and nothing else."""
+    done = cli("--version")
+    assert (done.code, done.stdout, done.stderr) == (0, f"cometrep {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "no command was given"),
+        ("frobnicate", "no such command 'frobnicate'"),
+        ("--nope", "no such option: --nope"),
+        ("run", "missing argument 'MODEL'"),
+        ("wait", "missing argument 'ID...'"),
+        ("status", "missing argument 'ID...'"),
+        ("download", "missing argument 'ID...'"),
+        ("create --nope", "no such option: --nope"),
+        ("create a/b prompt=x --print", "--print"),
+        ("create a/b prompt=x --print nothing", "id, status, path, url, output"),
+        ("status x --json=yes", "--json"),
+        ("status x --progress loud", "auto, bar, lines, json, none"),
+        ("status x --timeout 3", "no such option: --timeout"),
+        ("create a/b prompt=x -o x", "no such option: -o"),
+        ("logout extra", "extra"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: Cli) -> None:
+    """Every usage error names what is wrong and what to type instead, on stderr alone, in exactly two lines."""
+    done = cli(*shlex.split(line))
+    assert (done.code, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert re.fullmatch(r"cometrep: .+\nhint: .+\n", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ["status --json", "--json --nope", "create nonsense prompt=x --json"])
+def test_a_wrong_command_line_is_json_where_that_was_asked_for(line: str, cli: Cli) -> None:
+    """With `--json` a usage error is one object on stderr with every key of the form."""
+    done = cli(*line.split())
+    assert (done.code, done.stdout) == (2, "")
+    (error,) = (json.loads(line)["error"] for line in done.stderr.splitlines())
+    assert list(error) == [
+        "code",
+        "message",
+        "hint",
+        "exit_code",
+        "prediction_id",
+        "request_id",
+        "http_status",
+    ]
+    assert error["exit_code"] == 2
+    assert error["message"]
+    assert error["hint"]
+
+
+def test_without_a_key_it_says_how_to_get_one(cli: Cli, server: Server) -> None:
+    """Every command that talks to the API is exit 3 without a key, before a request, and names login."""
+    arguments = {"run": (SCHNELL, "prompt=cat"), "create": (SCHNELL, "prompt=cat")}
+    for command in TALKING:
+        done = cli(command, *arguments.get(command, ("abc123",)), "--base-url", server.url)
+        assert (done.code, done.stdout) == (3, "")
+        assert "no API key is set" in done.stderr
+        assert "cometrep login" in done.stderr
+    assert server.received == []
+
+
+def test_an_http_error_shows_status_message_and_request_id(served: Cli, server: Server) -> None:
+    """The two lines of an API error carry the HTTP status, the API's own words and the request id."""
+    server.on_create(answer_json({"detail": "prompt is too long"}, 422, headers={"x-request-id": "req-9"}))
+    done = served("create", SCHNELL, "prompt=cat")
+    assert done.code == 8
+    first, second = done.stderr.splitlines()
+    assert first.startswith("cometrep: ")
+    for told in ("422", "prompt is too long", "req-9"):
+        assert told in first
+    assert second.startswith("hint: ")
+
+
+def hints(served: Cli, server: Server) -> list[str]:
+    """Collect the hints of many errors."""
+    found = []
+    looks = {
+        "failed": prediction("failed", "failed", error="x"),
+        "run": prediction("run", "processing"),
+        "gone": prediction("gone", data_removed=True),
+    }
+    for id, reply in looks.items():
+        server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(reply))
+    server.on_create(
+        answer_json({"detail": "no"}, 422),
+        answer_json({"error": {"message": "no channel", "code": "model_not_found"}}, 503),
+        answer_json({"detail": "no"}, 401),
+        answer_json({"detail": "boom"}, 500),
+    )
+    create = f"create {SCHNELL} prompt=x"
+    lines = [f"download {id}" for id in looks] + ["status nope", "status @7", f"{create} promt=y --strict"]
+    for line in [*lines, *[create] * 4, f"{create} --base-url http://127.0.0.1:1"]:
+        done = served(*line.split(), env={"COMETREP_RETRY_BUDGET": "0"})
+        assert done.code > 1
+        found += re.findall(r"(?m)^hint: (.+)$", done.stderr)
+    assert len(found) == len(lines) + 5
+    return found
+
+
+@pytest.mark.xfail(strict=True, reason="hints name `doctor`, a command that there is not")
+def test_a_hint_names_only_commands_that_exist(served: Cli, server: Server) -> None:
+    """Every `cometrep …` that a hint tells the user to type is a command of this program."""
+    known = contents(served("--help").stdout)
+    for hint in hints(served, server):
+        for word in re.findall(r"cometrep ([a-z]+)", hint):
+            assert word in known, hint
+
+
+def test_the_hint_of_a_refused_key_says_where_it_comes_from(served: Cli, server: Server) -> None:
+    """The command that is to show where a refused key comes from does so."""
+    server.on_get(answer_json({"detail": "no"}, 401))
+    done = served("status", "abc")
+    (command,) = re.findall(r"cometrep (config [a-z]+) tells", done.stderr)
+    shown = served(*command.split())
+    assert "COMETAPI_KEY" in shown.stdout + shown.stderr
+
+
+def test_exit_codes_are_those_of_the_contract() -> None:
+    """The table of exit codes holds the contract's, and the hang-up beside them."""
+    assert set(EXIT_CODES) == {*range(13), 129, 130, 141, 143}
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> None:
+    """What cometrep does not foresee is exit 1 with the traceback that a report of it needs."""
+    server.on_get(answer_json(prediction("abc", "processing")))
+    (served.folder / "sitecustomize.py").write_text(
+        "import json\n\ndef dumps(*_, **__):\n    raise ZeroDivisionError('planted')\n\njson.dumps = dumps\n"
+    )
+    broken = {"PYTHONPATH": f"{served.folder}:{served.environment['PYTHONPATH']}"}
+    done = served("status", "abc", "--json", env=broken)
+    assert (done.code, done.stdout) == (1, "")
+    assert "Traceback" in done.stderr
+    assert "planted" in done.stderr
