@@ -1,0 +1,230 @@
+"""Death at any moment: nothing is created twice, nothing received is lost, nothing half-done has a name."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment
+from tests.servers import Answer, Received, Server, answer_json, picture, prediction
+
+MODEL = "black-forest-labs/flux-schnell"
+FILES = [picture(600_000, seed=1), picture(40_000, seed=2)]
+RUN = ("run", MODEL, "prompt=cat")
+MOMENTS = 40  # spread over the whole life of a run
+NAMED = (
+    "ledger.begin:call",
+    "ledger.begin:return",
+    "api.create:call",
+    "api._read:return",
+    "api.create:return",  # the answer has arrived, the ledger does not know it yet
+    "ledger.accept:call",
+    "ledger.accept:return",
+    "watch.watch:call",
+    "download.save:call",
+    "download._note:return",
+    "download.append:call",
+    "download.append:return",
+    "download.complete:return",
+    "download.commit:call",
+    "download._placed:call",
+    "download._placed:return",
+    "download._leave:call",
+    "ledger.add_file:call",
+    "ledger.add_file:return",
+)
+
+
+@dataclass
+class World:
+    """A server with one model's predictions, counting what it gave, and the program that talks to it."""
+
+    server: Server
+    cli: Cli
+    count_file: Path
+    given: list[str] = field(default_factory=list)
+    sent_bytes: int = 0
+
+    def create(self, _: Received) -> Answer:
+        """Make a prediction."""
+        self.given.append(f"made{len(self.given) + 1}")
+        return answer_json(prediction(self.given[-1], "starting"))
+
+    def look(self, request: Received) -> Answer:
+        """Show it, one look before its end."""
+        id = request.path.rpartition("/")[2]
+        looks = self.server.count("GET", request.path)
+        urls = [f"{self.server.url}/files/{index}" for index in range(len(FILES))]
+        return answer_json(prediction(id, "succeeded", output=urls) if looks > 1 else prediction(id, "processing"))
+
+    def file(self, request: Received) -> Answer:
+        """Serve a file, or the rest of it, in pieces."""
+        content = FILES[int(request.path.rpartition("/")[2])]
+        headers = {"Content-Type": "image/webp", "ETag": f'"{len(content)}"'}
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        if start >= len(content):
+            return Answer(416, headers={"Content-Range": f"bytes */{len(content)}"})
+        self.sent_bytes += len(content) - start
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return Answer(206 if start else 200, content[start:], headers, pieces=100_000)
+
+    def killed(self, name: str, moment: str, *arguments: str) -> Ran:
+        """Run the program, and send it a signal at a moment."""
+        command = [sys.executable, "-m", "tests.killer", name, moment, str(self.count_file), "--", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.cli.folder,
+            env={**self.cli.environment, "PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def named_files(self) -> dict[str, str]:
+        """The SHA-256 of every file that has a final name."""
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.cli.folder.iterdir()
+            if not path.name.startswith(".")
+        }
+
+
+def whole(id: str) -> dict[str, str]:
+    """What the folder holds when everything was saved."""
+    return {f"{id}-{index}.webp": hashlib.sha256(content).hexdigest() for index, content in enumerate(FILES)}
+
+
+def make_world(server: Server, tmp_path: Path) -> World:
+    """Set a world up in a folder."""
+    home, folder = tmp_path / "home", tmp_path / "work"
+    for path in (home, folder):
+        path.mkdir(exist_ok=True)
+    environment = {**clean_environment(home), "COMETREP_BASE_URL": server.url, "COMETAPI_KEY": KEY}
+    world = World(server, Cli(home, folder, environment), tmp_path / "count")
+    server.on_create(world.create)
+    server.on_get(world.look)
+    server.on("GET", "/files/", world.file)
+    return world
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> World:
+    """A world of the test's own."""
+    return make_world(server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """How many moments an undisturbed run has."""
+    with Server() as server:
+        world = make_world(server, tmp_path_factory.mktemp("life"))
+        done = world.killed("SIGKILL", "never", *RUN)
+        assert done.code == 0, done.stderr
+        yield int(world.count_file.read_text())
+
+
+def check_after_death(world: World, *, code: int) -> None:
+    """Check every promise after a run that a signal ended, and finish its job."""
+    assert len(world.given) <= 1, "created more often than asked"
+    finished = whole("made1")
+    assert all(finished.get(name) == digest for name, digest in world.named_files().items())
+    entries = world.cli("list")
+    assert entries.code == 0, entries.stderr
+    known = [line.split("\t")[:2] for line in entries.lines]
+    if not world.given:
+        assert all(entry == ["-", "unknown"] or entry[1] == "refused" for entry in known)
+        return
+    assert len(known) == 1
+    again = world.cli("download", "--wait", "@last")
+    if known[0][0] == "-":
+        # The id was on its way, or in the memory of a process that is gone: the entry says so, and nobody guesses.
+        assert known[0][1] == "unknown"
+        assert again.code == 10, again.stderr
+        assert world.cli("download", "--wait", "made1").code == 0
+    else:
+        assert known[0][0] == "made1"
+        assert again.code == 0, again.stderr
+        assert again.lines == list(finished)
+    assert world.named_files() == finished
+    assert [path.name for path in world.cli.folder.iterdir() if path.name.startswith(".")] == []
+    assert len(world.given) == 1, "the resumed command created something"
+    assert code != 0
+
+
+@pytest.mark.parametrize("part", range(MOMENTS))
+def test_a_run_killed_anywhere_is_finished_by_the_next_command(world: World, life: int, part: int) -> None:
+    """SIGKILL at moments spread over the whole life of `run` loses nothing that can be kept."""
+    done = world.killed("SIGKILL", str(1 + part * (life - 2) // (MOMENTS - 1)), *RUN)
+    check_after_death(world, code=done.code or -9)
+
+
+@pytest.mark.parametrize("moment", NAMED)
+def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: World, moment: str) -> None:
+    """SIGKILL between the answer and the ledger, between bytes and their name, and the like, loses nothing."""
+    done = world.killed("SIGKILL", moment, *RUN)
+    assert done.code == -signal.SIGKILL
+    check_after_death(world, code=done.code)
+
+
+@pytest.mark.parametrize("moment", ["download.append:return", "download.complete:return", "download.commit:call"])
+def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment: str) -> None:
+    """What a killed download had fetched is not fetched again."""
+    world.cli("create", MODEL, "prompt=cat")
+    done = world.killed("SIGKILL", moment, "download", "--wait", "made1")
+    assert done.code == -signal.SIGKILL
+    world.sent_bytes = 0
+    again = world.cli("download", "--wait", "made1")
+    assert again.code == 0, again.stderr
+    assert world.named_files() == whole("made1")
+    assert world.sent_bytes < sum(map(len, FILES))
+    assert [path.name for path in world.cli.folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    "moment", ["ledger.accept:return", "watch.turn:return", "download.append:return", "download._placed:call"]
+)
+def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment: str) -> None:
+    """Signals that can be caught end the run with their code, two lines at most, and a command that resumes."""
+    done = world.killed(name, moment, *RUN)
+    assert done.code == code, done.stderr
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith(("cometrep:", "hint:"))]
+    assert said[-1] == "hint: cometrep download --wait made1"
+    check_after_death(world, code=done.code)
+
+
+def test_a_signal_during_the_create_waits_for_the_answer(world: World) -> None:
+    """SIGTERM while the create is under way: the id that comes in that moment is kept and named."""
+
+    def create(request: Received) -> Answer:
+        process.send_signal(signal.SIGTERM)
+        return world.create(request)
+
+    world.server.on_create(create)
+    process = world.cli.start(*RUN)
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 143
+    assert b"hint: cometrep download --wait made1" in stderr
+    assert world.cli("status", "@last").code == 0
+
+
+def test_a_reader_that_leaves_ends_the_run_silently(world: World) -> None:
+    """With stdout closed early the files are saved all the same, and the run ends silently with 141."""
+    command = f"{world.cli.shell} -q run {MODEL} prompt=cat | true; exit ${{PIPESTATUS[0]}}".replace(
+        "-q run", "run -q"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=world.cli.folder, env=world.cli.environment, capture_output=True, check=False
+    )
+    assert done.returncode in (0, 141)
+    assert done.stderr == b""
+    assert "made1-0.webp" in world.named_files()
