@@ -74,6 +74,9 @@ class KnownInput(NamedTuple):
         return ""
 
 
+_NOTHING = KnownInput("", "string", "")
+
+
 class KnownModel(NamedTuple):
     """What public sources say of one model."""
 
@@ -118,7 +121,8 @@ class KnownModel(NamedTuple):
         """Give a command line that is ready to be changed and run."""
         words = ["prompt='A paper boat on calm water'"] if "prompt" in self.inputs else []
         words += [f"{name}@photo.png" for name in self.image_inputs()[:1] if self.inputs[name].is_required]
-        words += [f"{name}={known.choices[1]}" for name, known in self.inputs.items() if len(known.choices) > 2][:1]
+        if "16:9" in self.inputs.get("aspect_ratio", _NOTHING).choices:
+            words.append("aspect_ratio=16:9")
         return f"cometrep run {self.name} {' '.join(words)}"
 
     def as_json(self) -> dict[str, Any]:

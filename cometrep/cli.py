@@ -12,6 +12,7 @@ import typer.main
 
 from cometrep import __version__, errors
 from cometrep.console import Console
+from cometrep.manual import Argument, Option, Page
 
 TAGLINE = (
     "Make pictures through CometAPI's Replicate-format endpoints: create predictions, watch them, save their files."
@@ -33,6 +34,7 @@ CONTENTS = (
     Entry("status", "Look at predictions once.", "Predictions"),
     Entry("download", "Save the output files of finished predictions.", "Predictions"),
     Entry("list", "List the predictions made from this machine.", "Predictions"),
+    Entry("models", "Show the known models, or one model's inputs.", "Predictions"),
     Entry("login", "Store the API key.", "Set-up"),
     Entry("logout", "Remove the stored API key.", "Set-up"),
     Entry("config", "Show and change the settings.", "Set-up"),
@@ -109,7 +111,7 @@ class Group(_Plain, typer.core.TyperGroup):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Give the usage line's words."""
-        return ["COMMAND", "[ARGS]...", "[OPTIONS]"]
+        return ["COMMAND", "[ARGS]..."]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands, then the options."""
@@ -181,6 +183,44 @@ def top(
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         raise errors.UsageError("no command was given", hint="cometrep --help")
+
+
+def pages() -> Page:
+    """Describe the whole command tree as values, importing every command."""
+    command = typer.main.get_command(app)
+    return _page(command, typer.Context(command, info_name="cometrep"))
+
+
+def _page(command: Any, ctx: Any) -> Page:
+    words = tuple(ctx.command_path.split())
+    params = command.get_params(ctx)
+    names = command.list_commands(ctx) if hasattr(command, "list_commands") else []
+    parts = [command.get_command(ctx, name) for name in names]
+    return Page(
+        words=words,
+        about=" ".join((command.help or "").split()),
+        usage=" ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
+        arguments=tuple(
+            Argument(param.metavar, param.help or "", param.nargs != 1)
+            for param in params
+            if param.param_type_name == "argument"
+        ),
+        options=tuple(
+            Option(
+                names=tuple(param.opts),
+                metavar="" if param.is_flag else param.make_metavar(ctx=ctx),
+                about=param.help or "",
+                panel=getattr(param, "rich_help_panel", None) or "Options",
+            )
+            for param in params
+            if param.param_type_name == "option" and not param.hidden
+        ),
+        examples=tuple(command.examples),
+        parts=tuple(
+            _page(part, typer.Context(part, info_name=name, parent=ctx))
+            for name, part in zip(names, parts, strict=True)
+        ),
+    )
 
 
 def run(arguments: Sequence[str], console: Console) -> int:

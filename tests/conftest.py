@@ -76,6 +76,20 @@ class Cli:
         """Give the command line that runs the program under this interpreter."""
         return [sys.executable, "-m", "cometrep", *arguments]
 
+    def shell_line(self, line: str, env: Mapping[str, str] | None = None) -> Ran:
+        """Run a line of bash in which `cometrep` is the program."""
+        script = f'cometrep() {{ {self.shell} "$@"; }}; {line}'
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
     @property
     def shell(self) -> str:
         """A shell word that runs the program."""

@@ -1,0 +1,60 @@
+"""Show the known models, or one model's inputs."""
+
+from typing import Annotated
+
+import typer
+
+from cometrep import catalog, errors
+from cometrep.commands import local_session
+from cometrep.console import Console
+
+EXAMPLES = ("cometrep models", "cometrep models black-forest-labs/flux-schnell")
+
+
+def command(
+    ctx: typer.Context,
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="One model, as OWNER/NAME.", show_default=False)
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.", show_default=False)] = False,
+) -> None:
+    """Show the known models, or one model's inputs with types, defaults and choices."""
+    console = local_session(ctx)
+    models = [_known(model)] if model else [_known(name) for name in catalog.names()]
+    if json:
+        for known in models:
+            console.write_json(known.as_json())
+    elif model:
+        _show_inputs(console, models[0])
+    else:
+        console.write_table(
+            ("MODEL", "OUTPUT", "PICTURE INPUTS", "ABOUT", "READ IN"),
+            [
+                [known.name, known.output, ", ".join(known.image_inputs()) or "-", known.about, known.source[0]]
+                for known in models
+            ],
+        )
+
+
+def _show_inputs(console: Console, known: catalog.KnownModel) -> None:
+    console.write_table(
+        ("INPUT", "TYPE", "DEFAULT", "TAKES", "ABOUT"),
+        [
+            [one.name, one.kind, one.shown_default, one.takes, one.about + (f" ({one.note})" if one.note else "")]
+            for one in known.inputs_in_order()
+        ],
+    )
+    console.say(f"{known.about}; {known.output}. Read in: {'; '.join(known.source)}")
+    console.hint(known.example())
+
+
+def _known(name: str) -> catalog.KnownModel:
+    known = catalog.find(name)
+    if known is None:
+        near = catalog.closest_few(name)
+        raise errors.UsageError(
+            f"the catalog does not know {name!r}; it may exist all the same, and create sends it",
+            hint=" or ".join(f"cometrep models {one}" for one in near) if near else "cometrep models",
+            code="bad_model",
+        )
+    return known
