@@ -14,8 +14,8 @@ _SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 def main() -> int:
     """Run the command line of this process and give its exit code."""
     _open_missing_streams()
-    _catch_signals()
     console = Console.of_process()
+    _catch_signals(console)
     arguments = sys.argv[1:]
     console.is_json = "--json" in arguments  # an error in the command line itself is reported in its form too
     try:
@@ -34,13 +34,27 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _catch_signals() -> None:
-    """Let signals end the command by an exception, so that everything is put in order on the way out."""
+def _catch_signals(console: Console) -> None:
+    """Let signals end the command by an exception, so that everything is put in order on the way out.
+
+    Ctrl-Z stops it with the cursor shown, and without half-drawn lines.
+    """
     for name, shown in _SIGNALS.items():
         number = getattr(signal, name, None)
         # One that the parent ignores (as nohup does) stays ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raiser(shown, 128 + number))
+
+    if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, _stopper(console))
+
+
+def _stopper(console: Console) -> "signal._HANDLER":
+    def stop(number: int, frame: FrameType | None) -> None:
+        with console.stepped_aside():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return stop
 
 
 def _raiser(shown: str, exit_code: int) -> "signal._HANDLER":

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -303,6 +303,12 @@ class Console:
         finally:
             shown, self._display = self._display, None
             shown.close()
+
+    @contextlib.contextmanager
+    def stepped_aside(self) -> Iterator[None]:
+        """Leave the terminal in order while the process is stopped, and take it up again."""
+        with self._aside():
+            yield
 
     def _write_result(self, event: "Event", what: str) -> None:
         from cometrep.display import result_texts

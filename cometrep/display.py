@@ -7,15 +7,31 @@ and the server works.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from cometrep.events import Created, Creating, Event, Noted, Result, Retrying, Saved, Saving, Seen, Slow, Waiting
+from cometrep.events import (
+    Created,
+    Creating,
+    Event,
+    Expected,
+    Noted,
+    Result,
+    Retrying,
+    Saved,
+    Saving,
+    Seen,
+    Slow,
+    Waiting,
+)
 from cometrep.prediction import Prediction
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, format_bytes, format_duration, harmless
+from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless
 
 REDRAWS_A_SECOND = 8
+SAYING_SECONDS = 0.1  # between two events about the bytes of a file
+WIDEST_LINE = 76  # columns
+LONGEST_LABEL = 28  # characters; a prediction's id has 26
 _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 
 
@@ -109,6 +125,7 @@ class JsonLines(Silent):
         super().__init__(screen)
         self._statuses: dict[str, str] = {}
         self._progress: dict[str, float] = {}
+        self._said = 0.0
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -133,8 +150,11 @@ class JsonLines(Silent):
                 pause = round(event.pause_seconds, 3)
                 yield "retry", {"attempt": event.attempt, "pause_seconds": pause, "reason": event.reason}
             case Saving():
-                counts = {"bytes": event.done_bytes, "total_bytes": event.total_bytes}
-                yield "saving", {"index": event.file_index, "name": event.name, **counts}
+                is_whole = event.done_bytes == event.total_bytes
+                if is_whole or time.monotonic() >= self._said + SAYING_SECONDS:
+                    self._said = time.monotonic()
+                    counts = {"bytes": event.done_bytes, "total_bytes": event.total_bytes}
+                    yield "saving", {"index": event.file_index, "name": event.name, **counts}
             case Saved():
                 yield "saved", {"how": event.how, **event.file.as_json()}
             case Noted():
@@ -174,6 +194,7 @@ class _Row:
     status: str = ""
     progress: float | None = None
     note: str = ""
+    usual_seconds: float | None = None
     done_bytes: int | None = None
     total_bytes: int | None = None
 
@@ -185,12 +206,14 @@ class Bars(Silent):
         super().__init__(screen)
         self._live: Any = None
         self._rows: dict[tuple[str, int | None], _Row] = {}
+        self._began: dict[str, float] = {}
 
     def take(self, event: Event) -> None:
         """Show one event."""
+        self._began.setdefault(event.id or "", time.monotonic())
         lines = [self._line(event)]
         self._update(event)
-        lines = [*lines, *(f"| {harmless(line)}" for line in self._log_lines(event))]
+        lines += [f"| {harmless(line)}" for line in self._log_lines(event)]
         lines = [line for line in lines if line]
         is_warning = isinstance(event, Noted) and event.is_warning
         if lines or is_warning:
@@ -198,34 +221,39 @@ class Bars(Silent):
                 super().take(event)
                 for line in lines:
                     self._screen.line(line)
-        elif self._live is None and any(row.label for row in self._rows.values()):
-            self._start()
+        elif self._live is None:
+            self.resume()
 
     def _line(self, event: Event) -> str:
+        """Give the line of an event that stays on the screen, empty for none."""
         if isinstance(event, Waiting):
             return ""  # the clock on the live line says as much
+        elapsed = format_elapsed(time.monotonic() - self._began[event.id or ""])
+        if isinstance(event, Saved) and event.how == "saved":
+            return f"{_lasting_line(event, self._screen)}  {elapsed}"
         if isinstance(event, Result):
             prediction = event.prediction
             is_live = (event.id, None) in self._rows
             if event.files or not is_live or prediction is None or not prediction.is_terminal:
                 return ""
             mark = self._screen.mark(is_good=prediction.status == "succeeded")
-            status = self._screen.status(prediction.status)
-            return f"{mark}{event.id}  {status}  {format_duration(event.elapsed_seconds)}"
+            return f"{mark}{event.id}  {self._screen.status(prediction.status)}  {elapsed}"
         return _lasting_line(event, self._screen)
 
     def _update(self, event: Event) -> None:
         """Change the live lines that an event speaks of."""
         match event:
+            case Creating():
+                self._row("").label = event.model.rpartition("/")[2]
             case Created() | Seen():
                 self._rows.pop(("", None), None)
                 row = self._row(event.id)
                 row.label = event.prediction.model.rpartition("/")[2] or event.id
                 row.status, row.progress, row.note = event.prediction.status, event.prediction.progress, ""
-            case Creating():
-                self._row("").label = event.model.rpartition("/")[2]
+            case Expected():
+                self._row(event.id).usual_seconds = event.usual_seconds
             case Slow():
-                self._row(event.id).note = f"no answer for {format_duration(event.seconds)}"
+                self._row(event.id).note = f"no answer for {format_elapsed(event.seconds)}"
             case Retrying():
                 self._row(event.id).note = f"retry {event.attempt}: {event.reason}"
             case Saving():
@@ -242,23 +270,23 @@ class Bars(Silent):
 
     def _shown_rows(self) -> list[_Row]:
         """Give the rows to draw; where several predictions are waited for, their ids tell them apart."""
-        rows = dict(self._rows)
-        waited = [key for key in rows if key[1] is None and key[0]]
-        for id, index in waited if len(waited) > 1 else ():
-            rows[id, index].label = id
-        return list(rows.values())
+        rows = list(self._rows.items())
+        if sum(index is None for (_, index), _ in rows) < 2:
+            return [row for _, row in rows]
+        return [replace(row, label=id or row.label) if index is None else row for (id, index), row in rows]
 
-    def _start(self) -> None:
-        self._live = _live(self._screen, self._shown_rows)
-        self._live.start()
+    def resume(self) -> None:
+        """Draw the live lines, if there are any."""
+        if self._rows and self._live is None:
+            self._live = _live(self._screen, self._shown_rows)
+            self._live.start()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Take the live lines off the screen while something else is written."""
         self.close()
         yield
-        if self._rows:
-            self._start()
+        self.resume()
 
     def close(self) -> None:
         """Take the live lines off the screen and show the cursor."""
@@ -283,32 +311,28 @@ def _live(screen: Screen, rows: Callable[[], list[_Row]]) -> Any:
 
     def table() -> Table:
         width, height = console.size
-        room = max(1, height - 2)
+        # Narrower than most screens: what is longer than a screen made narrower is left there in halves.
+        width, room = min(width, WIDEST_LINE), max(1, height - 2)
         shown = rows()
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=1)
-        for overflow in ("ellipsis", "ellipsis", "crop", "crop", "crop", "ellipsis"):
-            grid.add_column(no_wrap=True, overflow=overflow)
+        for _ in range(6):
+            grid.add_column(no_wrap=True, overflow="ellipsis")
         for row in shown[:room]:
-            elapsed = max(0.001, time.monotonic() - row.began)
-            if row.done_bytes is None:
-                share, word, note = row.progress, row.status or "sending", row.note
-                amount = "" if share is None else f"{share:.0%}"
-            else:
-                share = row.done_bytes / row.total_bytes if row.total_bytes else None
-                word, amount = "saving", format_bytes(row.done_bytes)
-                note = f"{format_bytes(row.done_bytes / elapsed)}/s"
+            cells = _cells(row)
             bar = ProgressBar(
-                total=None if share is None else 1.0, completed=share or 0.0, width=min(30, width // 4)
+                total=None if cells.share is None else 1.0, completed=cells.share or 0.0, width=min(24, width // 4)
             )
+            used = 1 + len(cells.label) + len(cells.word) + len(cells.amount) + len(cells.elapsed) + 6
+            rest = width - used - (min(24, width // 4) if width >= 60 else 0)
             grid.add_row(
                 spinner,
-                Text(harmless(row.label)[: max(8, width // 3)]),
-                Text(harmless(word), style="cyan"),
+                Text(cells.label),
+                Text(cells.word, style="cyan"),
                 bar if width >= 60 else "",
-                Text(amount),
-                Text(format_duration(int(elapsed))),
-                Text(harmless(note) if width >= 50 else "", style="yellow"),
+                Text(cells.amount),
+                Text(cells.elapsed),
+                Text(cells.note[: max(0, rest)], style="magenta" if row.note else ""),
             )
         if len(shown) > room:
             grid.add_row("", Text(f"and {len(shown) - room} more"))
@@ -321,6 +345,33 @@ def _live(screen: Screen, rows: Callable[[], list[_Row]]) -> Any:
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
+    )
+
+
+class _Cells(NamedTuple):
+    """What one live line says; `share` is what of the bar is full, None where nobody knows."""
+
+    label: str
+    word: str
+    share: float | None
+    amount: str
+    elapsed: str
+    note: str
+
+
+def _cells(row: _Row) -> _Cells:
+    elapsed = max(0.001, time.monotonic() - row.began)
+    label = harmless(row.label)
+    label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+    if row.done_bytes is not None:
+        share = row.done_bytes / row.total_bytes if row.total_bytes else None
+        rate = f"{format_bytes(row.done_bytes / elapsed)}/s"
+        return _Cells(label, "saving", share, format_bytes(row.done_bytes), format_duration(int(elapsed)), rate)
+    usual = "" if row.usual_seconds is None else f"usually {format_elapsed(row.usual_seconds)}"
+    amount = "" if row.progress is None else f"{row.progress:.0%}"
+    shown = format_duration(int(elapsed))
+    return _Cells(
+        label, harmless(row.status or "sending"), row.progress, amount, shown, harmless(row.note) or usual
     )
 
 

@@ -42,7 +42,6 @@ STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
 CHUNK_BYTES = 256 * 1024
 REDIRECT_LIMIT = 5
 
-_SAYING_SECONDS = 0.1  # between two words about one file's progress
 _EXTENSION = r"\.([A-Za-z0-9]{1,8})$"
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
@@ -186,7 +185,8 @@ class Downloads:
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
-        said, is_checked = 0.0, False
+        step = 65_536 if total is None else min(1_048_576, total // 100)
+        said, is_checked = part.size, False
         for chunk in self._chunks(response):
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
@@ -194,8 +194,8 @@ class Downloads:
             if not is_checked and part.size >= 512:
                 _refuse_wrong_content(file.url, part)
                 is_checked = True
-            if (now := time.monotonic()) - said >= _SAYING_SECONDS or part.size == total:
-                said = now
+            if part.size - said >= step or part.size == total:
+                said = part.size
                 yield Saving(id, file.index, name, part.size, total)
         if total is not None and part.size != total:
             had = part.size

@@ -25,6 +25,13 @@ class Created(NamedTuple):
         return self.prediction.id
 
 
+class Expected(NamedTuple):
+    """How long predictions of this model usually run on this machine's record, in seconds."""
+
+    id: str
+    usual_seconds: float
+
+
 class Seen(NamedTuple):
     """A look showed something new: status, progress or logs. `elapsed_seconds` counts from the first look."""
 
@@ -97,6 +104,6 @@ class Result(NamedTuple):
     elapsed_seconds: float = 0.0
 
 
-Event = Creating | Created | Seen | Waiting | Slow | Retrying | Saving | Saved | Noted | Result
+Event = Creating | Created | Expected | Seen | Waiting | Slow | Retrying | Saving | Saved | Noted | Result
 Events = Generator[Event, None, None]
 """What a use case gives: events as they happen, and at its end what went wrong, raised."""

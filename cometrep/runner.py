@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.calls import Calls
-from cometrep.events import Created, Creating, Event, Events, Noted, Result, Retrying, Seen, Slow
+from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.schedule import PollSchedule, backoff_seconds
@@ -228,6 +228,8 @@ class Runner:
         self, targets: Sequence[Target], *, until_answered: bool = False, models: Mapping[str, str] | None = None
     ) -> Events:
         """Watch predictions, writing each change into the ledger and giving each its model's asked-for name."""
+        if not until_answered:
+            yield from self._expected(targets, models or {})
         budget = self._waiting.retry_budget_seconds
         schedule = PollSchedule(self._waiting.interval_seconds)
         names = dict(models or {})
@@ -251,6 +253,20 @@ class Runner:
                     self._ledger.lenient(self._ledger.see, prediction)
                 event = event._replace(prediction=prediction.with_model(names[event.id]))
             yield event
+
+    def _expected(self, targets: Sequence[Target], models: Mapping[str, str]) -> Events:
+        """Say how long each prediction is likely to run, where the ledger knows earlier ones of its model."""
+        usual: dict[str, float | None] = {}
+        for target in targets:
+            model = models.get(target.id, "")
+            if not model:
+                entry = self._ledger.lenient(self._ledger.entry, target.id)
+                model = entry.model if entry else ""
+            if model not in usual:
+                known = self._ledger.lenient(self._ledger.run_seconds, model) or [] if model else []
+                usual[model] = sorted(known)[len(known) // 2] if known else None
+            if (seconds := usual[model]) is not None:
+                yield Expected(target.id, seconds)
 
     def _in_order(self, ids: Sequence[str], *, until_answered: bool = False) -> Events:
         """Watch predictions; their results come in the order of `ids`, each as soon as those before it are out."""

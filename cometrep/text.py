@@ -57,6 +57,18 @@ def format_times(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
+def format_elapsed(seconds: float) -> str:
+    """Write a span of time as people read it: `6.1 s`, `45 s`, `2 min 5 s`, `1 h 30 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
+
+
 def format_duration(seconds: float) -> str:
     """Write a span of time as people type it: `6.1s`, `45s`, `10m`, `1h30m`."""
     if seconds < 10:

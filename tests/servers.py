@@ -30,7 +30,8 @@ class Answer:
 
     `length` replaces the true Content-Length ("" leaves it out); `cut` sends only so many bytes of the body;
     `then` is `keep`, `close`, `reset` (RST) or `hang` (nothing more until the server ends); `pieces` sends the
-    body in pieces of that size; `wait_for` is an event to wait for before anything is sent.
+    body in pieces of that size; `wait_for` is an event to wait for before anything is sent, `hold_after` a number
+    of pieces and the event to wait for behind them.
     """
 
     status: int = 200
@@ -43,6 +44,7 @@ class Answer:
     is_chunked: bool = False
     raw: bytes | None = None
     wait_for: threading.Event | None = None
+    hold_after: tuple[int, threading.Event] | None = None
 
 
 def answer_json(value: Any, status: int = 200, **rest: Any) -> Answer:
@@ -142,7 +144,9 @@ class Server:
         answer = responder(request) if callable(responder) else responder
         if answer.wait_for:
             answer.wait_for.wait(30)
-        for piece in _pieces(answer):
+        for number, piece in enumerate(_pieces(answer)):  # the first piece is the head
+            if answer.hold_after and number == answer.hold_after[0] + 1:
+                answer.hold_after[1].wait(30)
             connection.sendall(piece)
         if answer.then == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

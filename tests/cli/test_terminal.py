@@ -73,6 +73,11 @@ class Terminal:
         self.process.wait()
 
     @property
+    def timeless(self) -> list[str]:
+        """The lines of the screen, the time at the end of each replaced by a word."""
+        return [re.sub(r"(?<=  )\d+(\.\d)? s$", "TIME", line) for line in self.lines]
+
+    @property
     def lines(self) -> list[str]:
         """The lines on the screen, without what is blank at their ends and below the last."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
@@ -171,11 +176,11 @@ def test_a_run_shows_status_percentage_and_saved_files(served: Cli, server: Serv
         assert len(terminal.lines) == 2
         moments[2].set()
         assert terminal.finish() == 0
-        assert terminal.lines == [
+        assert terminal.timeless == [
             created,
-            "✓ saved abc123-0.webp  3.0 kB",
+            "✓ saved abc123-0.webp  3.0 kB  TIME",
             "abc123-0.webp",
-            "✓ saved abc123-1.webp  3.0 kB",
+            "✓ saved abc123-1.webp  3.0 kB  TIME",
             "abc123-1.webp",
         ]
         assert not terminal.screen.cursor.hidden
@@ -248,7 +253,7 @@ def test_several_waits_show_a_line_each(served: Cli, server: Server) -> None:
         assert sum("flux-schnell" in line for line in terminal.lines) == 1
         last.set()
         assert terminal.finish() == 9
-        told = [re.sub(r"\S+$", "TIME", line) for line in terminal.lines if line.startswith(("✓", "✗"))]
+        told = [line for line in terminal.timeless if line.startswith(("✓", "✗"))]
         assert told == ["✓ good  succeeded  TIME", "✗ bad  failed  TIME", "✗ long  canceled  TIME"]
         results = [line.split() for line in terminal.lines if line.startswith(("good", "bad", "long"))]
         assert results == [["good", "succeeded"], ["bad", "failed"], ["long", "canceled"]]
@@ -338,7 +343,7 @@ def test_a_narrow_terminal_keeps_the_live_line_on_one_line(served: Cli, server: 
         seen.set()
         saved.set()
         assert terminal.finish() == 0
-        assert terminal.lines == [*head, "✓ saved abc123.webp  3.0 kB", "abc123.webp"]
+        assert terminal.timeless == [*head, "✓ saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
 
 
 def test_a_resized_terminal_is_drawn_in_its_new_size(served: Cli, server: Server) -> None:
@@ -365,7 +370,7 @@ def test_a_terminal_without_unicode_gets_ascii(served: Cli, server: Server) -> N
         saved.set()
         assert terminal.finish() == 0
         assert terminal.raw.isascii()
-        assert terminal.lines[-2:] == ["saved abc123.webp  3.0 kB", "abc123.webp"]
+        assert terminal.timeless[-2:] == ["saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["paths", "json"])
@@ -467,3 +472,74 @@ def test_json_on_a_terminal_is_one_whole_line(served: Cli, server: Server) -> No
         assert terminal.finish() == 0
         (line,) = terminal.raw.splitlines()
         assert json.loads(line)["id"] == "abc123"
+
+
+def test_a_model_that_is_known_says_how_long_it_usually_takes(served: Cli, server: Server) -> None:
+    """Once the ledger has finished predictions of the model, the live line names their median."""
+    for number, seconds in enumerate((5, 6, 90)):
+        ended = prediction(
+            f"old{number}",
+            output="done",
+            created_at="2026-01-01T00:00:00Z",
+            completed_at=f"2026-01-01T00:{seconds // 60:02d}:{seconds % 60:02d}Z",
+        )
+        server.on_create(answer_json(prediction(f"old{number}", "starting")))
+        server.on_get(answer_json(ended))
+        assert served("run", "-q", SCHNELL, "prompt=cat").code == 0
+    seen, saved = held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat", "--overwrite") as terminal:
+        terminal.until("usually 6.0 s")
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+
+
+def test_many_waits_do_not_outgrow_the_screen(served: Cli, server: Server) -> None:
+    """A dozen waits on a screen of eight lines show what fits, by their ids, and how many are left out."""
+    last = threading.Event()
+    ids = [f"id{number:02d}" for number in range(12)]
+    for id in ids:
+        server.on(
+            "GET",
+            f"/replicate/v1/predictions/{id}",
+            answer_json(prediction(id, "processing")),
+            answer_json(prediction(id, "canceled"), wait_for=last),
+        )
+    with Terminal(served, "wait", *ids, "-q", "--progress", "bar", lines=8) as terminal:
+        terminal.until("and 6 more")
+        assert len(terminal.lines) <= 8
+        assert sum(bool(re.match(r". id\d\d +processing", line)) for line in terminal.lines) == 6
+        last.set()
+        assert terminal.finish() == 5
+
+
+def test_ctrl_z_leaves_the_terminal_in_order(served: Cli, server: Server) -> None:
+    """Stopped, the cursor is shown and no line is left half-drawn; continued, the wait goes on to its end."""
+    seen, saved = held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat") as terminal:
+        terminal.until("25%")
+        terminal.process.send_signal(signal.SIGTSTP)
+        terminal.until(lambda: terminal.raw.rfind(SHOW) > terminal.raw.rfind(HIDE))
+        assert os.waitpid(terminal.process.pid, os.WUNTRACED)[1] & 0xFF == 0x7F
+        assert "processing" not in terminal.text
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.until("25%")
+        seen.set()
+        saved.set()
+        assert terminal.finish() == 0
+
+
+def test_a_picture_that_comes_slowly_shows_its_bar_and_rate(served: Cli, server: Server) -> None:
+    """While a file comes, its name, bytes and rate are on the screen in the prediction's place."""
+    rest = threading.Event()
+    body = picture(400_000)
+    server.on_get(answer_json(prediction(output=f"{server.url}/f/0.webp")))
+    server.on("GET", "/f/", Answer(200, body, WEBP, pieces=200_000, hold_after=(1, rest)))
+    with Terminal(served, "download", "abc123") as terminal:
+        terminal.until("saving", "200.0 kB", "/s")
+        assert any(
+            re.search(r"abc123\.webp saving ━+.* 200\.0 kB \d+s [\d.]+ \SB/s", line) for line in terminal.lines
+        )
+        rest.set()
+        assert terminal.finish() == 0
+        assert terminal.timeless == ["✓ saved abc123.webp  400.0 kB  TIME", "abc123.webp"]
