@@ -19,7 +19,7 @@ from cometrep.text import ascii_json, harmless
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
-    from cometrep.events import Event, Events
+    from cometrep.events import Event, Events, Result
 
 PRINTED = ("id", "status", "path", "url", "output")
 """The words of `--print`."""
@@ -59,6 +59,7 @@ class Console:
         self._shows_logs = False
         self._is_verbose = False
         self._stdin_is_read = False
+        self._tells_github = False
         self._display: Silent | None = None
         self._saved_paths: set[str] = set()
         self.is_json = False
@@ -79,6 +80,7 @@ class Console:
         progress: str,
         secret: str,
         flags: str,
+        tells_github: bool = False,
     ) -> None:
         """Take up a command's choices; `secret` is never written to stderr, `flags` are kept in hints."""
         self.is_json = is_json
@@ -88,6 +90,7 @@ class Console:
         self._progress = progress
         self._secret = secret
         self._flags = flags
+        self._tells_github = tells_github
         if is_verbose:
             self._show_log_records()
 
@@ -223,6 +226,10 @@ class Console:
             if failure.exit_code != errors.Partial.exit_code:
                 return  # all failed alike, and each has said it
         hint = self._with_flags(failure.hint)
+        if self._tells_github:
+            from cometrep import github
+
+            self._line(github.error(failure.message))
         if self.is_json:
             facts = {
                 "code": failure.code,
@@ -280,6 +287,7 @@ class Console:
         from cometrep.events import Created, Result
 
         unfinished = dict.fromkeys(results.ids)
+        ended: list[Result] = []
         self._saved_paths = set()
         self._display = new_display(self._mode(), self._screen())
         try:
@@ -290,6 +298,7 @@ class Console:
                 self._write_result(event, results.what)
                 if isinstance(event, Result):
                     unfinished.pop(event.id, None)
+                    ended.append(event)
         except errors.Stopped as stop:
             # The signal may have come while something was drawn: the use case has to put its things in order too.
             with contextlib.suppress(errors.Stopped):
@@ -303,6 +312,27 @@ class Console:
         finally:
             shown, self._display = self._display, None
             shown.close()
+            if self._tells_github:
+                self._tell_github(ended)
+
+    def _tell_github(self, results: "Sequence[Result]") -> None:
+        """Append outputs and summary where a GitHub Actions step looks for them."""
+        from cometrep import github
+
+        for variable, text in (
+            ("GITHUB_OUTPUT", github.outputs(results)),
+            ("GITHUB_STEP_SUMMARY", github.summary(results)),
+        ):
+            path = self._environment(variable)
+            problem = f"{variable} is not set"
+            if path:
+                try:
+                    with Path(path).open("ab") as file:
+                        file.write(text.encode("utf-8", "backslashreplace"))
+                    continue
+                except OSError as refused:
+                    problem = f"cannot write {path}: {refused.strerror}"
+            self.warn(f"--github: {problem}, so nothing is told there")
 
     @contextlib.contextmanager
     def stepped_aside(self) -> Iterator[None]:

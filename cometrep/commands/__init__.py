@@ -130,6 +130,15 @@ PRINTING = _group(
         None,
     ),
 )
+REPORTING = _group(
+    github=(
+        Annotated[
+            bool,
+            _option(_OUTPUT, "--github", help="Set a GitHub Actions step's outputs, summary and errors."),
+        ],
+        False,
+    ),
+)
 CONNECTION = _group(
     json=(Annotated[bool, _option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
     quiet=(Annotated[bool, _option(_OUTPUT, "-q", "--quiet", help="No progress, no hints.")], False),
@@ -313,6 +322,7 @@ def _configure(
         progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
         secret=api_key.reveal() if api_key else "",
         flags=flags,
+        tells_github=params.get("github", False),
     )
     if settings.file_warning:
         console.warn(settings.file_warning)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from cometrep.commands import CONNECTION, PRINTING, SAVING, WAITING, IdArgument, session, takes
+from cometrep.commands import CONNECTION, PRINTING, REPORTING, SAVING, WAITING, IdArgument, session, takes
 
 EXAMPLES = ("cometrep download @last", "cometrep download --wait ID -d pictures --sidecar")
 
 
-@takes(WAITING, SAVING, PRINTING, CONNECTION)
+@takes(WAITING, SAVING, PRINTING, REPORTING, CONNECTION)
 def command(
     ctx: typer.Context,
     ids: IdArgument,

@@ -7,6 +7,7 @@ from cometrep.commands import (
     INPUT,
     POLLING,
     PRINTING,
+    REPORTING,
     SAVING,
     InputArgument,
     ModelArgument,
@@ -20,7 +21,7 @@ EXAMPLES = (
 )
 
 
-@takes(INPUT, POLLING, SAVING, PRINTING, CONNECTION)
+@takes(INPUT, POLLING, SAVING, PRINTING, REPORTING, CONNECTION)
 def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = []) -> None:  # noqa: B006
     """Create a prediction, wait for it and save its output files; print their paths."""
     with session(ctx) as opened:

@@ -2,12 +2,12 @@
 
 import typer
 
-from cometrep.commands import CONNECTION, POLLING, PRINTING, IdArgument, session, takes
+from cometrep.commands import CONNECTION, POLLING, PRINTING, REPORTING, IdArgument, session, takes
 
 EXAMPLES = ("cometrep wait @last", "cometrep create OWNER/NAME prompt=cat | cometrep wait --timeout 5m -")
 
 
-@takes(POLLING, PRINTING, CONNECTION)
+@takes(POLLING, PRINTING, REPORTING, CONNECTION)
 def command(ctx: typer.Context, ids: IdArgument) -> None:
     """Wait until every prediction has ended and print a line each: id and status."""
     with session(ctx) as opened:

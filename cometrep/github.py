@@ -1,0 +1,61 @@
+"""Tell a GitHub Actions step how predictions ended: its outputs, its summary, its errors.
+
+Every value may come from a server, so nothing is written as it is: outputs stand between random delimiters, the
+summary's Markdown is escaped, and an error is one command of one line.
+
+Source: docs.github.com/actions/reference/workflow-commands-for-github-actions.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from cometrep.events import Result
+from cometrep.text import format_bytes, harmless
+
+
+def outputs(results: Sequence[Result]) -> str:
+    """Write the step's outputs `id`, `status`, `path` and `paths`; of several predictions a line each."""
+    paths = [file.path for result in results for file in result.files]
+    values = {
+        "id": [result.id for result in results],
+        "status": [_status(result) for result in results],
+        "path": paths[:1],
+        "paths": paths,
+    }
+    return "".join(_output(name, [_one_line(line) for line in lines]) for name, lines in values.items())
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Write a Markdown table of predictions for the step's summary."""
+    lines = ["| Prediction | Model | Status | Files |", "|---|---|---|---|"]
+    for result in results:
+        files = ", ".join(f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files)
+        told = _markdown(_status(result)) + (f": {_markdown(result.failure.message)}" if result.failure else "")
+        model = _markdown(result.prediction.model) if result.prediction else ""
+        lines.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def error(message: str) -> str:
+    """Write the workflow command that marks a failure in the log."""
+    escaped = _one_line(message).replace("%", "%25")
+    return f"::error title=cometrep::{escaped}"
+
+
+def _output(name: str, lines: Sequence[str]) -> str:
+    delimiter = f"cometrep_{secrets.token_hex(16)}"
+    return "".join(f"{line}\n" for line in (f"{name}<<{delimiter}", *lines, delimiter))
+
+
+def _status(result: Result) -> str:
+    return harmless(result.prediction.status) if result.prediction else "unknown"
+
+
+def _one_line(text: str) -> str:
+    return harmless(text).replace("\t", " ")
+
+
+def _markdown(text: str) -> str:
+    """Escape all that Markdown or HTML could read in a text."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", _one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")

@@ -1,0 +1,75 @@
+"""`--github`: a GitHub Actions step, against hostile model text."""
+
+import pytest
+
+from tests.conftest import Cli
+from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.test_github import read_outputs
+
+SCHNELL = "black-forest-labs/flux-schnell"
+HOSTILE = "boom\n::set-output name=path::/etc/passwd\n##[error]x\npath<<EOF\n| a | <img src=x> `b` [c](http://d)"
+
+
+@pytest.fixture
+def step(served: Cli) -> Cli:
+    """The program in a step of GitHub Actions."""
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        (served.folder / name).write_text("earlier=1\n")
+        served.environment[name] = str(served.folder / name)
+    return served
+
+
+def test_a_run_sets_outputs_and_a_summary(step: Cli, server: Server) -> None:
+    """A good run appends its outputs and a table; stdout is as ever, and no error is told."""
+    server.on_create(answer_json(prediction("made1", "starting")))
+    server.on_get(answer_json(prediction("made1", output=f"{server.url}/f.webp")))
+    server.on("GET", "/f.webp", Answer(200, picture()))
+    done = step("run", SCHNELL, "prompt=cat", "--github")
+    assert (done.code, done.stdout) == (0, "made1.webp\n")
+    assert "::" not in done.stderr
+    told = (step.folder / "GITHUB_OUTPUT").read_text()
+    assert told.startswith("earlier=1\n")
+    assert read_outputs(told.removeprefix("earlier=1\n")) == {
+        "id": "made1",
+        "status": "succeeded",
+        "path": "made1.webp",
+        "paths": "made1.webp",
+    }
+    summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text().splitlines()
+    assert summary[1] == "| Prediction | Model | Status | Files |"
+    assert summary[3] == r"| made1 | black\-forest\-labs\/flux\-schnell | succeeded | made1\.webp (3.0 kB) |"
+
+
+@pytest.mark.parametrize("command", ["wait", "download"])
+def test_hostile_text_tells_the_step_nothing(command: str, step: Cli, server: Server) -> None:
+    """A model's error with workflow commands, delimiters and Markdown in it is one error and one row."""
+    server.on_get(answer_json(prediction("made1", "failed", error=HOSTILE)))
+    done = step(command, "made1", "--github")
+    assert done.code == 4
+    commands = [line for line in done.stderr.splitlines() if line.lstrip().startswith("::")]
+    assert len(commands) == 1
+    assert commands[0].startswith("::error title=cometrep::prediction made1 failed: boom\\n")
+    assert "##[" not in done.stderr
+    outputs = read_outputs((step.folder / "GITHUB_OUTPUT").read_text().removeprefix("earlier=1\n"))
+    assert outputs == {"id": "made1", "status": "failed", "path": "", "paths": ""}
+    summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text().splitlines()
+    assert len(summary) == 5
+    assert "<img" not in summary[3]
+
+
+def test_outside_of_a_step_it_is_said(served: Cli, server: Server) -> None:
+    """Where the variables are not set, that is a warning, and the command does its work."""
+    server.on_get(answer_json(prediction("made1", output="x")))
+    done = served("wait", "made1", "--github")
+    assert (done.code, done.stdout) == (0, "made1\tsucceeded\n")
+    assert "GITHUB_OUTPUT is not set" in done.stderr
+
+
+def test_a_refused_create_is_an_error_of_the_step(step: Cli, server: Server) -> None:
+    """A create that the API refuses is told as an error, and the outputs are empty."""
+    server.on_create(answer_json({"detail": "no such thing"}, 400))
+    done = step("run", SCHNELL, "prompt=cat", "--github")
+    assert done.code == 8
+    assert "::error title=cometrep::HTTP 400" in done.stderr
+    outputs = read_outputs((step.folder / "GITHUB_OUTPUT").read_text().removeprefix("earlier=1\n"))
+    assert outputs == {"id": "", "status": "", "path": "", "paths": ""}

@@ -1,0 +1,96 @@
+"""What a GitHub Actions step is told, and that no value can tell it anything else."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cometrep import errors, github
+from cometrep.events import Result
+from cometrep.prediction import Prediction, SavedFile
+
+
+def result(
+    id: str = "p1", status: str = "succeeded", *paths: str, failure: errors.CometrepError | None = None
+) -> Result:
+    """Make the end of one prediction."""
+    files = tuple(SavedFile(path, index, 1200, "0" * 64) for index, path in enumerate(paths))
+    return Result(id, Prediction(id, status, model="owner/name"), files, failure)
+
+
+def read_outputs(text: str) -> dict[str, str]:
+    """Read outputs as GitHub's runner does (actions/runner: src/Runner.Worker/FileCommandManager.cs)."""
+    lines, found = iter(text.splitlines()), {}
+    for line in lines:
+        name, _, delimiter = line.partition("<<")
+        value = []
+        while (inner := next(lines)) != delimiter:
+            value.append(inner)
+        found[name] = "\n".join(value)
+    return found
+
+
+def test_outputs_of_one_prediction() -> None:
+    """Id, status, the first path and all paths."""
+    assert read_outputs(github.outputs([result("p1", "succeeded", "a.webp", "b.webp")])) == {
+        "id": "p1",
+        "status": "succeeded",
+        "path": "a.webp",
+        "paths": "a.webp\nb.webp",
+    }
+
+
+def test_outputs_of_several_predictions() -> None:
+    """Several predictions have a line each."""
+    told = read_outputs(github.outputs([result("p1", "succeeded", "a.webp"), result("p2", "failed")]))
+    assert told == {"id": "p1\np2", "status": "succeeded\nfailed", "path": "a.webp", "paths": "a.webp"}
+
+
+def test_outputs_of_nothing() -> None:
+    """A command that ended before any prediction sets empty outputs."""
+    assert read_outputs(github.outputs([])) == {"id": "", "status": "", "path": "", "paths": ""}
+
+
+def test_delimiters_are_random() -> None:
+    """No two outputs, and no two runs, have a delimiter in common."""
+    text = github.outputs([result()]) + github.outputs([result()])
+    assert len(set(re.findall(r"<<(\S+)", text))) == 8
+
+
+@given(status=st.text(), path=st.text(min_size=1))
+def test_no_value_reaches_beyond_its_output(status: str, path: str) -> None:
+    """Whatever a status or a path holds, there are four outputs with as many lines as there are values."""
+    told = read_outputs(github.outputs([result("p1", status, path)]))
+    assert list(told) == ["id", "status", "path", "paths"]
+    assert told["id"] == "p1"
+    assert "\n" not in told["status"] + told["path"]
+
+
+@given(message=st.text(), model=st.text())
+def test_no_text_reaches_beyond_its_cell(message: str, model: str) -> None:
+    """Whatever a message or a model holds, the summary is one row of four cells without Markdown or HTML."""
+    failed = Result("p1", Prediction("p1", "failed", model=model), (), errors.PredictionFailed(message))
+    lines = github.summary([failed]).split("\n")
+    assert len(lines) == 5
+    assert len(re.findall(r"(?<!\\)\|", lines[2])) == 5
+    assert "<" not in lines[2]
+    assert not re.search(r"(?<!\\)[\[\]`*_!]", lines[2])
+
+
+@given(message=st.text())
+def test_an_error_is_one_command(message: str) -> None:
+    """Whatever a message holds, it is one line that begins with the one command."""
+    told = github.error(message)
+    assert told.splitlines() in ([told], [])
+    assert told.startswith("::error title=cometrep::")
+    assert "##[" not in told
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [("100% sure", "100%25 sure"), ("a\n::set-output name=x::y", "a\\n::set-output name=x::y")],
+)
+def test_an_error_is_escaped(message: str, told: str) -> None:
+    """Per cents and line breaks are written as the runner reads them back, or as text."""
+    assert github.error(message) == f"::error title=cometrep::{told}"
