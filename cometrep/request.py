@@ -1,10 +1,12 @@
 """Turn what the user typed into the request of a create, and say what is doubtful about it."""
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from cometrep import catalog, errors, inputs
-from cometrep.prediction import Request, parse_model
+from cometrep.prediction import Request, parse_model, shorten_data_uris
 
 
 def prepare(
@@ -27,3 +29,19 @@ def prepare(
             code="bad_input",
         )
     return Request(model, built.values), [*built.warnings, *doubts]
+
+
+def hint_at_input(request: Request, message: str) -> str:
+    """Point at the input that an error message of the API names, with what the catalog knows it takes.
+
+    Replicate's validator names it as `input.num_outputs`; empty where the message names none.
+    """
+    model = catalog.find(request.model)
+    known = model.inputs if model else {}
+    named = re.findall(r"\binput\.(\w+)", message) or re.findall(r"\w+", message)
+    name = next((word for word in named if word in known or (word in request.values and word != "input")), "")
+    if not name:
+        return ""
+    sent = json.dumps(shorten_data_uris(request.values[name])) if name in request.values else "nothing"
+    takes = f", and it takes {known[name].takes}" if name in known and known[name].takes != "-" else ""
+    return f"cometrep models {request.model} shows its inputs; {name} was {sent[:100]}{takes}"

@@ -169,6 +169,10 @@ class Runner:
                 raise
             except errors.CometrepError as failure:
                 self._ledger.lenient(self._ledger.refuse, number, failure)
+                if isinstance(failure, errors.Refused):
+                    from cometrep.request import hint_at_input
+
+                    failure.hint = hint_at_input(request, failure.message) or failure.hint
                 raise
 
     def _attempt(

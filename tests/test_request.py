@@ -1,0 +1,62 @@
+"""From what was typed to the request of a create, and back from an error to the input it speaks of."""
+
+from typing import Any
+
+import pytest
+
+from cometrep import errors
+from cometrep.prediction import Request
+from cometrep.request import hint_at_input, prepare
+
+SCHNELL = "black-forest-labs/flux-schnell"
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "expected"),
+    [
+        (
+            {"prompt": "x", "num_outputs": 9},
+            "HTTP 422: Input validation failed: - input.num_outputs: Must be less than or equal to 4",
+            "num_outputs was 9, and it takes 1..4",
+        ),
+        ({}, "HTTP 422: - input: prompt is required", "prompt was nothing"),
+        ({"prompt": "x"}, "aspect_ratio is not valid", "aspect_ratio was nothing, and it takes 1:1, 16:9"),
+        ({"prompt": "x", "own_key": 3}, "unexpected own_key", "own_key was 3"),
+        ({"image": "data:image/png;base64,aGVsbG8="}, "bad image", 'image was "data:image/png;sha256='),
+        ({"prompt": "x"}, "no credit left", ""),
+        ({"input": 1}, "input is wrong", ""),
+    ],
+    ids=["range", "missing", "choices", "unknown input", "data URI", "none named", "the word input"],
+)
+def test_an_error_points_at_the_input_it_names(values: dict[str, Any], message: str, expected: str) -> None:
+    """The hint names the input, what was sent and what it takes; without a name there is no hint."""
+    hint = hint_at_input(Request(SCHNELL, values), message)
+    assert (expected in hint) if expected else hint == ""
+    assert not expected or hint.startswith(f"cometrep models {SCHNELL} ")
+
+
+def test_an_unknown_model_has_only_what_was_sent() -> None:
+    """Without a catalog entry the input is still found among those that were sent."""
+    assert "size was 7" in hint_at_input(Request("a/b", {"size": 7}), "input.size: too large")
+
+
+def test_items_lie_over_the_input_file() -> None:
+    """INPUT items override what the file or stdin gives."""
+    request, doubts = prepare(
+        SCHNELL,
+        ["seed=8"],
+        input_file="-",
+        is_strict=True,
+        read_stdin=lambda: b'{"prompt": "cat", "seed": 7}',
+    )
+    assert request == Request(SCHNELL, {"prompt": "cat", "seed": 8})
+    assert doubts == []
+
+
+def test_an_unknown_model_is_an_error_when_strict() -> None:
+    """What cannot be checked does not pass a strict check; else it is a doubt with the nearest name."""
+    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
+    with pytest.raises(errors.UsageError, match="did you mean black-forest-labs/flux-schnell"):
+        prepare("black-forest-labs/flux-schnel", ["prompt=x"], is_strict=True, **rest)
+    _, doubts = prepare("some-owner/some-model", ["prompt=x"], is_strict=False, **rest)
+    assert doubts == ["the catalog does not know some-owner/some-model; its inputs cannot be checked"]
