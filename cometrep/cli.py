@@ -33,6 +33,7 @@ CONTENTS = (
     Entry("wait", "Wait until predictions have ended.", "Predictions"),
     Entry("status", "Look at predictions once.", "Predictions"),
     Entry("download", "Save the output files of finished predictions.", "Predictions"),
+    Entry("rerun", "Create a prediction again, with inputs changed.", "Predictions"),
     Entry("list", "List the predictions made from this machine.", "Predictions"),
     Entry("models", "Show the known models, or one model's inputs.", "Predictions"),
     Entry("login", "Store the API key.", "Set-up"),

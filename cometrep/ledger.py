@@ -13,17 +13,19 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cometrep import config, errors
-from cometrep.prediction import Prediction, Reference, SavedFile, shorten_data_uris
+from cometrep.prediction import TERMINAL_STATUSES, Prediction, Reference, SavedFile, shorten_data_uris
 
 Answer = TypeVar("Answer")
 
 UNKNOWN = "unknown"  # a create whose outcome is not known
 REFUSED = "refused"  # a create that the API refused
 
+RETENTION_SECONDS = 3600.0
 _BUSY_SECONDS = 60.0
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _VERSION = 1
@@ -76,7 +78,22 @@ class Entry(NamedTuple):
     request_id: str
     created: float
     changed: float
+    run_seconds: float | None = None
     files: tuple[SavedFile, ...] = ()
+
+    @property
+    def expires(self) -> float:
+        """When the API forgets the output files: an hour after the end (replicate.com/docs: data retention)."""
+        ended = self.changed if self.run_seconds is None else min(self.changed, self.created + self.run_seconds)
+        return ended + RETENTION_SECONDS
+
+    @property
+    def unsaved_outputs(self) -> int:
+        """How many output files of a success were not saved from this machine."""
+        if self.status != "succeeded":
+            return 0
+        outputs = Prediction(self.id, self.status, output=self.output).output_files()
+        return len({file.index for file in outputs} - {file.index for file in self.files})
 
     def as_json(self) -> dict[str, Any]:
         """Give the object of `list --json`."""
@@ -93,6 +110,8 @@ class Entry(NamedTuple):
             "base_url": self.base_url,
             "sandbox": self.is_sandbox,
             "request_id": self.request_id or None,
+            "unsaved_outputs": self.unsaved_outputs,
+            "expires_at": _iso(self.expires) if self.status == "succeeded" else None,
             "files": [file.as_json() for file in self.files],
         }
 
@@ -309,8 +328,12 @@ class Ledger:
         status: str = "",
         since: float | None = None,
         limit: int | None = None,
+        unsaved_only: bool = False,
     ) -> Iterator[Entry]:
-        """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time."""
+        """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time.
+
+        `unsaved_only` keeps the successes of which an output file was not saved from this machine.
+        """
         if not self._exists():
             return
         clauses, values = ["is_sandbox = ?"], [self._is_sandbox]
@@ -325,10 +348,31 @@ class Ledger:
         with self._reading() as db:
             rows = db.execute(
                 f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
-                (*values, -1 if limit is None else limit),
+                (*values, -1 if limit is None or unsaved_only else limit),
             )
-            for row in rows:
-                yield _entry(row, self.files(row["id"]) if row["id"] else ())
+            entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
+            yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
+
+    def unfinished(self) -> list[str]:
+        """List the ids of predictions made at this base URL that had not ended when they were last seen."""
+        return [
+            entry.id
+            for entry in self.entries()
+            if entry.id
+            and entry.status not in TERMINAL_STATUSES | {UNKNOWN, REFUSED}
+            and (self._is_sandbox or entry.base_url == self._base_url)
+        ]
+
+    def prune(self, before: float) -> int:
+        """Forget all entries made before a Unix time, and what is known of their files; give how many they were."""
+        if not self._exists():
+            return 0
+        with self._writing() as db:
+            condition = "is_sandbox = ? AND created < ?"
+            values = (self._is_sandbox, before)
+            for table in ("changes", "files"):
+                db.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
+            return db.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount
 
     def _add_change(self, db: sqlite3.Connection, id: str, status: str) -> None:
         db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, _text(status), self._clock()))
@@ -445,6 +489,7 @@ def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:
         request_id=row["request_id"] or "",
         created=row["created"],
         changed=row["changed"],
+        run_seconds=row["run_seconds"],
         files=tuple(files),
     )
 

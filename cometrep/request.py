@@ -2,11 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from cometrep import catalog, errors, inputs
+from cometrep.ledger import Entry
 from cometrep.prediction import Request, parse_model, shorten_data_uris
+
+_SHORTENED = r"data:(?P<type>[^;]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 
 
 def prepare(
@@ -18,8 +22,62 @@ def prepare(
     read_stdin: Callable[[], bytes],
 ) -> tuple[Request, list[str]]:
     """Build a create's request and list what is doubtful about it; with `is_strict` a doubt is a UsageError."""
-    model = parse_model(model)
-    base = inputs.read_base(input_file, read_stdin) if input_file else None
+    return _prepared(
+        parse_model(model), items, {}, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
+    )
+
+
+def prepare_again(
+    entry: Entry | None,
+    id: str,
+    items: Sequence[str],
+    *,
+    input_file: str | None,
+    is_strict: bool,
+    read_stdin: Callable[[], bytes],
+) -> tuple[Request, list[str]]:
+    """Build a create's request from a ledger entry's input and the items that change it.
+
+    Raises UsageError where there is no such entry, and where an input was a file, of which the ledger keeps
+    nothing but its SHA-256, and no item gives it again.
+    """
+    if entry is None:
+        raise errors.UsageError(
+            f"{id} was not made from this machine, so its input is not known here", hint="cometrep list"
+        )
+    base = entry.input if isinstance(entry.input, dict) else {}
+    request, doubts = _prepared(
+        entry.model, items, base, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
+    )
+    for name, value in request.values.items():
+        if lost := _lost_file(value):
+            raise errors.UsageError(
+                f"input {name} was a file ({lost}), and the ledger keeps no files",
+                hint=f"cometrep rerun {id} {name}@FILE",
+                code="bad_input",
+            )
+    return request, doubts
+
+
+def _lost_file(value: Any) -> str:
+    """Tell of a data URI that the ledger shortened in a JSON value, empty where there is none."""
+    if isinstance(value, list):
+        return next(filter(None, map(_lost_file, value)), "")
+    found = re.fullmatch(_SHORTENED, value) if isinstance(value, str) else None
+    return f"{found['type']}, {found['bytes']} bytes, SHA-256 {found['sha'][:12]}…" if found else ""
+
+
+def _prepared(
+    model: str,
+    items: Sequence[str],
+    base: Mapping[str, Any],
+    *,
+    input_file: str | None,
+    is_strict: bool,
+    read_stdin: Callable[[], bytes],
+) -> tuple[Request, list[str]]:
+    if input_file:
+        base = {**base, **inputs.read_base(input_file, read_stdin)}
     built = inputs.build_input(items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=read_stdin)
     doubts = catalog.doubts(model, built.values)
     if is_strict and doubts:

@@ -81,6 +81,14 @@ class Runner:
                 yield event
         _raise(outcomes)
 
+    def refresh(self, ids: Sequence[str]) -> Events:
+        """Look at each prediction once for the ledger's sake; what cannot be seen is a warning."""
+        for event in self._watch([self._target(id) for id in ids], until_answered=True) if ids else ():
+            if isinstance(event, Result) and event.failure:
+                yield Noted(event.id, event.failure.message, is_warning=True)
+            elif not isinstance(event, (Seen, Result)):
+                yield event
+
     def wait(self, ids: Sequence[str]) -> Events:
         """Poll until every prediction is terminal; results come in the order of `ids`, each as soon as it can."""
         outcomes: list[errors.CometrepError | None] = []

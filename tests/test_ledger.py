@@ -379,6 +379,8 @@ def test_the_json_of_an_entry(ledger: Ledger, tmp_path: Path) -> None:
         "base_url": BASE_URL,
         "sandbox": False,
         "request_id": None,
+        "unsaved_outputs": 0,
+        "expires_at": None,
         "files": [],
     }
     made(ledger, "p1")

@@ -47,6 +47,10 @@ IdArgument = Annotated[
     typer.Argument(metavar="ID...", help="A prediction id, its URL, @last, @2, or - for ids on stdin."),
 ]
 
+OneIdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="A prediction of this machine: its id, its URL, @last or @2.")
+]
+
 Group = tuple[inspect.Parameter, ...]
 
 
@@ -210,9 +214,33 @@ class Session(NamedTuple):
             self.console.warn(doubt)
         return request
 
+    def request_again(self, id: str, items: list[str]) -> "Request":
+        """Build a create's request from an entry of the ledger and the INPUT items that change it."""
+        from cometrep.request import prepare_again
+
+        found = self.ledger.entry(self.ids([id])[0])
+        request, doubts = prepare_again(
+            found,
+            id,
+            items,
+            input_file=self.params["input_file"],
+            is_strict=self.params["strict"],
+            read_stdin=self.console.read_stdin,
+        )
+        for doubt in doubts:
+            self.console.warn(doubt)
+        return request
+
+    def run_or_describe(self, request: "Request") -> None:
+        """Run a request to files on disk, or with `--dry-run` show it."""
+        if self.params["dry_run"]:
+            self.console.write_json(self.api.describe_create(request.model, request.values))
+        else:
+            self.console.show(self.runner.run(request), self.results("path"))
+
     def results(self, default: str, ids: list[str] | None = None) -> Results:
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
-        what = "json" if self.params["json"] else self.params["print_what"] or default
+        what = "json" if self.params["json"] else self.params.get("print_what") or default
         return Results(what, _resume(self.params), ids or ())
 
 

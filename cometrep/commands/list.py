@@ -6,63 +6,86 @@ from typing import Annotated
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import is_sandboxed, local_session
-from cometrep.ledger import Entry, Ledger
+from cometrep.commands import CONNECTION, is_sandboxed, local_session, session, takes
+from cometrep.ledger import UNKNOWN, Entry, Ledger
 from cometrep.text import format_duration
 
-EXAMPLES = ("cometrep list -n 5", "cometrep list --status succeeded --since 2d --json | jq -r .id")
+EXAMPLES = ("cometrep list -n 5", "cometrep list --unsaved --json | jq -r .id")
 
 
+@takes(CONNECTION)
 def command(
     ctx: typer.Context,
     model: Annotated[str, typer.Option("--model", metavar="GLOB", help="Only models that match.")] = "",
     status: Annotated[str, typer.Option("--status", metavar="STATUS", help="Only with this status.")] = "",
     since: Annotated[str, typer.Option("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = "",
     limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="At most so many.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-    sandbox: Annotated[bool, typer.Option("--sandbox", help="List the sandbox's instead.")] = False,
+    unsaved: Annotated[
+        bool,
+        typer.Option("--unsaved", help="Only successes not saved here, with the time left.", show_default=False),
+    ] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Only creates whose outcome is unknown.", show_default=False)
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the API about unfinished ones first.", show_default=False)
+    ] = False,
+    prune: Annotated[str, typer.Option("--prune", metavar="AGE", help="Forget older ones instead: 90d.")] = "",
 ) -> None:
     """List the predictions made from this machine, newest first; `unknown` marks creates in doubt."""
+    if refresh:
+        with session(ctx) as opened:
+            opened.console.show(opened.runner.refresh(opened.ledger.unfinished()), opened.results(""))
     console = local_session(ctx)
-    settings = config.load({"sandbox": "true" if sandbox else None})
+    flags = {"sandbox": "true" if ctx.params["sandbox"] else None, "base_url": ctx.params["base_url"]}
+    settings = config.load(flags)
     ledger = Ledger(config.folders().ledger_file, base_url=settings.base_url, is_sandbox=is_sandboxed(settings))
-    oldest = time.time() - _age_seconds(since) if since else None
-    entries = ledger.entries(model=model, status=status, since=oldest, limit=limit)
-    if json:
+    if prune:
+        console.say(f"{ledger.prune(time.time() - _age_seconds('--prune', prune))} entries forgotten")
+        return
+    entries = ledger.entries(
+        model=model,
+        status=UNKNOWN if unknown else status,
+        since=time.time() - _age_seconds("--since", since) if since else None,
+        limit=limit,
+        unsaved_only=unsaved,
+    )
+    if ctx.params["json"]:
         for entry in entries:
             console.write_json(entry.as_json())
-    else:
-        now = time.time()
-        rows = [_row(entry, now) for entry in entries]
-        console.write_table(
-            ("ID", "STATUS", "AGE", "MODEL", "FILES", "PROMPT"),
-            rows,
-            empty="the ledger holds no such prediction" if model or status or since else "the ledger is empty",
-        )
+        return
+    is_filtered = bool(model or status or since or unsaved or unknown)
+    console.write_table(
+        ("ID", "LEFT" if unsaved else "STATUS", "AGE", "MODEL", "FILES", "PROMPT"),
+        [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries],
+        empty="the ledger holds no such prediction" if is_filtered else "the ledger is empty",
+    )
 
 
-def _row(entry: Entry, now: float) -> list[str]:
+def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:
     prompt = entry.input.get("prompt", "") if isinstance(entry.input, dict) else ""
+    saved = len({file.index for file in entry.files})
+    left = _age(entry.expires - now) if entry.expires > now else "expired"
     return [
         entry.id or "-",
-        entry.status,
-        format_duration(round(now - entry.created)) if now - entry.created < 86400 else _days(now - entry.created),
+        left if shows_time_left else entry.status,
+        _age(now - entry.created),
         entry.model,
-        str(len({file.index for file in entry.files})),
+        f"{saved}/{saved + entry.unsaved_outputs}" if shows_time_left else str(saved),
         prompt if isinstance(prompt, str) else "",
     ]
 
 
-def _days(seconds: float) -> str:
-    return f"{seconds / 86400:.0f}d"
+def _age(seconds: float) -> str:
+    return format_duration(round(seconds)) if seconds < 86400 else f"{seconds / 86400:.0f}d"
 
 
-def _age_seconds(text: str) -> float:
+def _age_seconds(option: str, text: str) -> float:
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             return int(text[:-1]) * 86400.0
         return config.parse_duration(text)
     except ValueError as problem:
         raise errors.UsageError(
-            f"--since {text!r} is not an age like 90m, 2h or 7d", hint="--since 2d"
+            f"{option} {text!r} is not an age like 90m, 2h or 7d", hint=f"cometrep list {option} 2d"
         ) from problem

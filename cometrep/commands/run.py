@@ -25,8 +25,4 @@ EXAMPLES = (
 def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = []) -> None:  # noqa: B006
     """Create a prediction, wait for it and save its output files; print their paths."""
     with session(ctx) as opened:
-        request = opened.request(model, items)
-        if ctx.params["dry_run"]:
-            opened.console.write_json(opened.api.describe_create(request.model, request.values))
-        else:
-            opened.console.show(opened.runner.run(request), opened.results("path"))
+        opened.run_or_describe(opened.request(model, items))

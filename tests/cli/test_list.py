@@ -1,6 +1,7 @@
 """`cometrep list`: what was made from this machine, newest first."""
 
 import json
+import re
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from cometrep import errors
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import Cli
-from tests.servers import Server, answer_json, prediction
+from tests.servers import Answer, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
@@ -172,3 +173,90 @@ def test_a_ledger_that_is_damaged_is_told_and_kept(cli: Cli) -> None:
     assert done.code == 12
     assert str(path) in done.stderr
     assert path.read_bytes() == b"this is not a database, " * 100
+
+
+def finish(server: Server, id: str, files: int = 2) -> None:
+    """Script a prediction that has succeeded with some files."""
+    urls = [f"{server.url}/f/{index}.webp" for index in range(files)]
+    server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(prediction(id, output=urls)))
+    server.on("GET", "/f/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+
+
+def create(served: Cli, server: Server, id: str) -> None:
+    """Create a prediction and leave it."""
+    server.on_create(answer_json(prediction(id, "starting")))
+    assert served("create", "-q", SCHNELL, "prompt=cat").code == 0
+
+
+def test_unsaved_successes_are_listed_with_the_time_left(served: Cli, server: Server) -> None:
+    """`--unsaved` shows what was paid for and not saved here, and how long it can still be had."""
+    for id in ("saved1", "unsaved1", "running1"):
+        create(served, server, id)
+        finish(server, id)
+    server.on("GET", "/replicate/v1/predictions/running1", answer_json(prediction("running1", "processing")))
+    assert served("status", "saved1", "unsaved1", "running1").code == 0
+    assert served("download", "saved1").code == 0
+    [line] = served("list", "--unsaved").lines
+    id, left, _, model, files, _ = line.split("\t")
+    assert (id, model, files) == ("unsaved1", SCHNELL, "0/2")
+    assert re.fullmatch(r"(59m\d+s|1h)", left)
+    [entry] = [json.loads(line) for line in served("list", "--unsaved", "--json").lines]
+    assert (entry["id"], entry["unsaved_outputs"]) == ("unsaved1", 2)
+    assert entry["expires_at"] > entry["created_at"]
+    assert served("download", "unsaved1").code == 0
+    assert served("list", "--unsaved").stdout == ""
+
+
+def test_an_unsaved_success_past_its_hour_is_called_expired(cli: Cli) -> None:
+    """What the API has forgotten is still listed as lost."""
+    remember(cli, "old1", age=2 * 3600)
+    ledger = Ledger(
+        cli.home / "cometrep" / "ledger.sqlite3",
+        base_url="https://api.cometapi.com",
+        is_sandbox=False,
+        clock=lambda: time.time() - 2 * 3600,
+    )
+    ledger.see(Prediction("old1", "succeeded", output="https://x.invalid/a.webp"))
+    ledger.close()
+    [line] = cli("list", "--unsaved").lines
+    assert line.split("\t")[:2] == ["old1", "expired"]
+
+
+def test_unknown_creates_are_listed_alone(cli: Cli) -> None:
+    """`--unknown` shows the creates whose outcome nobody knows."""
+    remember(cli, "one1")
+    remember(cli, "")
+    [line] = cli("list", "--unknown").lines
+    assert line.split("\t")[:2] == ["-", "unknown"]
+
+
+def test_refresh_asks_about_the_unfinished(served: Cli, server: Server) -> None:
+    """`--refresh` looks at what had not ended, and at nothing else; what cannot be seen is a warning."""
+    for id in ("done1", "gone1", "late1"):
+        create(served, server, id)
+    finish(server, "done1")
+    assert served("status", "done1").code == 0
+    finish(server, "late1")
+    server.on("GET", "/replicate/v1/predictions/gone1", answer_json({"detail": "no"}, 403))
+    server.received.clear()
+    done = served("list", "--refresh")
+    assert done.code == 0, done.stderr
+    assert [line.split("\t")[:2] for line in done.lines] == [
+        ["late1", "succeeded"],
+        ["gone1", "starting"],
+        ["done1", "succeeded"],
+    ]
+    assert sorted(request.path.rpartition("/")[2] for request in server.received) == ["gone1", "late1"]
+    assert "warning" in done.stderr
+
+
+def test_prune_forgets_what_is_old(cli: Cli) -> None:
+    """`--prune` removes entries older than an age, with their files' records, and says how many."""
+    remember(cli, "old1", age=91 * DAY, files=1)
+    remember(cli, "", age=95 * DAY)
+    remember(cli, "new1", age=89 * DAY)
+    remember(cli, "other1", age=99 * DAY, is_sandbox=True)
+    done = cli("list", "--prune", "90d")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "2 entries forgotten\n")
+    assert [line.split("\t")[0] for line in cli("list").lines] == ["new1"]
+    assert [line.split("\t")[0] for line in cli("list", "--sandbox").lines] == ["other1"]

@@ -1,0 +1,77 @@
+"""`rerun`: create again from the ledger's input, with inputs changed."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.conftest import Cli
+from tests.servers import Answer, Server, answer_json, picture, prediction
+
+SCHNELL = "black-forest-labs/flux-schnell"
+DEV = "black-forest-labs/flux-dev"
+
+
+@pytest.fixture
+def made(served: Cli, server: Server) -> Cli:
+    """The program, with a server that makes predictions and their pictures."""
+    server.on_create(*(answer_json(prediction(f"made{number}", "starting")) for number in (1, 2, 3)))
+    server.on_get(
+        lambda request: answer_json(
+            prediction(request.path.rpartition("/")[2], output=f"{server.url}/f/{request.path[-5:]}.webp")
+        )
+    )
+    server.on("GET", "/f/", Answer(200, picture()))
+    return served
+
+
+def sent(server: Server) -> list[dict[str, object]]:
+    """The inputs of the creates that came in."""
+    return [request.json()["input"] for request in server.received if request.method == "POST"]
+
+
+def test_the_same_input_is_sent_again(made: Cli, server: Server) -> None:
+    """Without items the same input goes to the same model, as a new prediction whose files are saved."""
+    assert made("run", "-q", SCHNELL, "prompt=cat", "seed=7", "own:=[1]").code == 0
+    done = made("rerun", "@last", "-q")
+    assert (done.code, done.stdout) == (0, "made2.webp\n")
+    assert sent(server) == [{"prompt": "cat", "seed": 7, "own": [1]}] * 2
+    assert server.received[0].path == next(r.path for r in reversed(server.received) if r.method == "POST")
+
+
+def test_items_change_inputs(made: Cli, server: Server) -> None:
+    """Items override or add inputs, typed as ever; the rest stays."""
+    assert made("run", "-q", SCHNELL, "prompt=cat", "seed=7").code == 0
+    assert made("rerun", "-q", "made1", "seed=8", "num_outputs=2").code == 0
+    assert sent(server)[1] == {"prompt": "cat", "seed": 8, "num_outputs": 2}
+
+
+def test_a_dry_run_sends_nothing(made: Cli, server: Server) -> None:
+    """`--dry-run` shows the request that would be sent."""
+    assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
+    done = made("rerun", "@last", "seed=8", "--dry-run")
+    assert json.loads(done.stdout)["body"] == {"input": {"prompt": "cat", "seed": 8}}
+    assert server.creates == 1
+
+
+def test_a_file_that_the_ledger_did_not_keep_is_asked_for_by_name(made: Cli, server: Server) -> None:
+    """An input that was a file has to be given again; the error names it, and the hint's command works."""
+    content = b"\x89PNG\r\n\x1a\n" + b"x" * 50
+    (made.folder / "fox.png").write_bytes(content)
+    assert made("create", "-q", DEV, "prompt=cat", "image@fox.png").code == 0
+    done = made("rerun", "@last")
+    assert (done.code, done.stdout) == (2, "")
+    assert "input image was a file (image/png, 58 bytes, SHA-256 " in done.stderr
+    assert hashlib.sha256(content).hexdigest()[:12] in done.stderr
+    assert done.stderr.splitlines()[1] == "hint: cometrep rerun @last image@FILE"
+    assert server.creates == 1
+    assert made("rerun", "-q", "@last", "image@fox.png").code == 0
+    assert sent(server)[0] == sent(server)[1]
+
+
+@pytest.mark.parametrize("id", ["unknown1", "@last"])
+def test_what_was_not_made_here_cannot_be_rerun(id: str, served: Cli, server: Server) -> None:
+    """A prediction of another machine has no input here: a usage error, and nothing is sent."""
+    done = served("rerun", id)
+    assert (done.code, done.stdout) == (2, "")
+    assert server.received == []
