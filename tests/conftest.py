@@ -1,6 +1,7 @@
 """What the tests share: a clean home, the real program, the sandbox, and a server that misbehaves on purpose."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,12 @@ import pytest
 
 from cometrep.sandbox import API_KEY, Sandbox
 from tests.servers import Server
+
+
+def needs(tool: str) -> pytest.MarkDecorator:
+    """Skip a test where a program of the system is missing; CI installs them all, and there nothing is skipped."""
+    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
+
 
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
 TIMEOUT_SECONDS = 60

@@ -12,6 +12,7 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.config import ApiKey
+from tests.conftest import needs
 from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
 
 KEY = "sk-test-0123456789"
@@ -345,6 +346,7 @@ def test_the_pause_a_server_asks_for_is_kept(
     assert raised.value.retry_after_seconds == expected
 
 
+@needs("openssl")
 def test_an_untrusted_certificate_is_refused_before_the_key_leaves(tmp_path: Path) -> None:
     """A server whose certificate nobody vouches for sees neither request nor key."""
     certificate = _self_signed(tmp_path)

@@ -1,5 +1,6 @@
 """Every command in the README does what it says."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from cometrep import config, errors
 from cometrep.cli import CONTENTS
 from tests import readme
-from tests.conftest import Cli
+from tests.conftest import Cli, needs
 
 BLOCKS = readme.blocks("sh")[2:]
 
@@ -47,19 +48,52 @@ def test_a_block_runs(block: str, cli: Cli, folder: Path) -> None:
     (folder / "prompt.txt").write_text("Both animals, in one picture")
     (folder / "key.txt").write_text("sk-0123456789abcdef\n")
     if "jq" in block and not shutil.which("jq"):
-        block = block.replace("jq -r '.files[].path'", "grep path")
+        block = re.sub(r"jq -r '.*'", "grep path", block)
     done = shell(cli, block, folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_ci_step_runs(cli: Cli, folder: Path) -> None:
-    """The command of the CI recipe draws its picture."""
-    [step] = readme.blocks("yaml")
-    command = step.split("run: ")[1]
-    done = shell(cli, command, folder)
+def test_the_github_recipe_runs(cli: Cli, folder: Path) -> None:
+    """The step of the GitHub Actions recipe draws its picture and sets the output that the next step uses."""
+    [recipe] = [block for block in readme.blocks("yaml") if "# GitHub" in block]
+    command = re.search(r"run: (cometrep .*)", recipe)
+    assert command
+    outputs = folder / "outputs"
+    script = f"GITHUB_OUTPUT={outputs} GITHUB_STEP_SUMMARY={folder}/summary {command.group(1)}"
+    done = shell(cli, script, folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "banner.webp").stat().st_size > 0
+    assert "path<<" in outputs.read_text()
+    assert "\nbanner.webp\n" in outputs.read_text()
+
+
+def test_the_gitlab_recipe_runs(cli: Cli, folder: Path) -> None:
+    """The last line of the GitLab recipe's script draws its picture."""
+    [recipe] = [block for block in readme.blocks("yaml") if "# GitLab" in block]
+    done = shell(cli, recipe.split("    - ")[2].split("\n")[0], folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "banner.webp").stat().st_size > 0
+
+
+@needs("make")
+def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
+    """The Makefile's rule draws once, and again only when its prompt changes."""
+    [rule] = readme.blocks("make")
+    (folder / "Makefile").write_text(rule)
+    (folder / "banner.txt").write_text("A banner")
+    done = shell(cli, "make banner.webp && make banner.webp", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "banner.webp").stat().st_size > 0
+    assert "up to date" in done.stdout
+
+
+def test_the_workflow_calls_ci_and_nothing_else() -> None:
+    """The committed workflow has no permissions, pins its action by hash, and runs .ci/run."""
+    text = (readme.ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert re.findall(r"run: (.+)", text) == ["bash .ci/run"]
+    assert "permissions: {}" in text
+    assert all(re.fullmatch(r"\S+@[0-9a-f]{40}", action) for action in re.findall(r"uses: (\S+)", text))
 
 
 def test_the_first_command_ends_with_the_main_job(cli: Cli, folder: Path) -> None:
