@@ -67,8 +67,16 @@ class Api:
     the key goes through `auth`, so that a netrc entry cannot replace it.
     """
 
-    def __init__(self, *, base_url: str, api_key: ApiKey | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: ApiKey | None,
+        connections: int = 10,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._base_url = base_url
+        self._connections = connections
         self._api_key = api_key
         self._clock = clock
         self._lock = threading.Lock()
@@ -79,12 +87,15 @@ class Api:
         if self._opened:
             self._opened.close()
 
-    def create(self, model: str, values: Mapping[str, Any]) -> Prediction:
+    def create(
+        self, model: str, values: Mapping[str, Any], *, before_leaving: Callable[[], None] = lambda: None
+    ) -> Prediction:
         """Send one create, once, and give the prediction that the answer names.
 
-        Raises as the module's table says.
+        `before_leaving` is called when the connection stands and the body is about to leave: from then on the
+        prediction may exist. Raises as the module's table says.
         """
-        body = _Body(_encoded(values))
+        body = _Body(_encoded(values), before_leaving)
         url = self._create_url(model)
         try:
             answer = self._send("POST", url, body)
@@ -156,7 +167,7 @@ class Api:
             )
         with self._lock:
             if self._opened is None:
-                self._opened = Session(_Bearer(self._api_key))
+                self._opened = Session(_Bearer(self._api_key), self._connections)
                 self._opened.headers["Accept"] = "application/json"
             return self._opened
 
@@ -386,14 +397,16 @@ class _Body:
     that was never asked for belongs to a request that no server can have accepted.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, before_leaving: Callable[[], None]) -> None:
         self.content = content
         self.has_begun_to_leave = False
+        self._before_leaving = before_leaving
 
     def __len__(self) -> int:
         return len(self.content)
 
     def __iter__(self) -> Iterator[bytes]:
+        self._before_leaving()
         self.has_begun_to_leave = True
         yield self.content
 

@@ -17,13 +17,16 @@ class Calls(Generic[Key, Answer]):
     The threads are daemons: a call that hangs does not keep the process from ending.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, beside: "Calls[Key, Answer] | None" = None) -> None:
+        """`beside` shares another one's answers, so that one `next` waits for both."""
         self._limit = threads
         self._threads = 0
         self._busy = 0
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]]] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Key, Answer | BaseException]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Key, Answer | BaseException] | None] = (
+            beside._answers if beside else queue.SimpleQueue()
+        )
 
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
         """Run a call as soon as a thread is free."""
@@ -40,12 +43,19 @@ class Calls(Generic[Key, Answer]):
         A CometrepError counts as an answer; whatever else a call raised is raised here.
         """
         try:
-            key, answer = self._answers.get(timeout=timeout_seconds)
+            answered = self._answers.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
+        if answered is None:
+            return None
+        key, answer = answered
         if isinstance(answer, BaseException) and not isinstance(answer, CometrepError):
             raise answer
         return key, answer
+
+    def wake(self) -> None:
+        """Let a waiting `next` return at once; may be called from a signal handler."""
+        self._answers.put(None)
 
     def _work(self) -> None:
         while True:

@@ -33,6 +33,7 @@ CONTENTS = (
     Entry("wait", "Wait until predictions have ended.", "Predictions"),
     Entry("status", "Look at predictions once.", "Predictions"),
     Entry("download", "Save the output files of finished predictions.", "Predictions"),
+    Entry("batch", "Run many inputs; resume where a run stopped.", "Predictions"),
     Entry("rerun", "Create a prediction again, with inputs changed.", "Predictions"),
     Entry("list", "List the predictions made from this machine.", "Predictions"),
     Entry("models", "Show the known models, or one model's inputs.", "Predictions"),
@@ -227,6 +228,7 @@ def _page(command: Any, ctx: Any) -> Page:
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run one command line and give its exit code; raises what the command raises, usage errors as UsageError."""
     command = typer.main.get_command(app)
+    console.command_line = shlex.join(["cometrep", *arguments])
     try:
         return int(command.main(list(arguments), prog_name="cometrep", standalone_mode=False, obj=console) or 0)
     except _UsageProblem as problem:

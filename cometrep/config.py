@@ -7,6 +7,7 @@ The only module that reads the environment or knows where cometrep's folders are
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from cometrep import errors
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 KEY_PAGE = "https://www.cometapi.com/console/token"
+SANDBOX_KEY = "sk-sandbox-needs-no-key"
+"""The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
+
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _DURATION = r"(?a)(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,7}(?:\.\d{1,3})?)s?)?"
 
@@ -244,6 +248,13 @@ class Settings(NamedTuple):
         return bool(self._value("sandbox"))
 
     @property
+    def is_sandboxed(self) -> bool:
+        """Whether predictions are the sandbox's: the command's own, or one that `cometrep sandbox` serves."""
+        key = self.api_key
+        has_its_key = key is not None and key.reveal() == SANDBOX_KEY
+        return self.uses_sandbox or (has_its_key and is_local_url(self.base_url))
+
+    @property
     def sandbox_seconds(self) -> float:
         """How long a prediction runs in the sandbox."""
         return float(self._value("sandbox_seconds"))
@@ -258,10 +269,20 @@ class Folders(NamedTuple):
 
 
 def folders() -> Folders:
-    """Find the folders: all under COMETREP_HOME where that is set, else where platformdirs says."""
+    """Find the folders: all under COMETREP_HOME where that is set, else where platformdirs says.
+
+    Raises ConfigError where COMETREP_HOME names none.
+    """
     home = os.environ.get("COMETREP_HOME", "").strip()
     if home:
-        base = Path(home).expanduser().absolute()
+        try:
+            base = Path(home).expanduser().absolute()
+        except (RuntimeError, OSError) as problem:  # no such user, or a working folder that is gone
+            raise errors.ConfigError(
+                f"COMETREP_HOME {home!r} names no folder: {problem}",
+                hint="export COMETREP_HOME=FOLDER with an absolute path, or unset it",
+                code="bad_setting",
+            ) from problem
         return Folders(base / "config.toml", base / "ledger.sqlite3", base / "cache" / "sandbox")
     import platformdirs
 
@@ -279,16 +300,40 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     Raises ConfigError for a file that does not parse and for a bad value in it or in the environment,
     UsageError for a bad flag.
     """
+    settings, problems = load_leniently(flags)
+    if problems:
+        raise next(iter(problems.values()))
+    return settings
+
+
+def load_leniently(
+    flags: Mapping[str, str | None] | None = None,
+) -> tuple[Settings, Mapping[str, errors.ConfigError]]:
+    """Resolve as `load` does, but give the ConfigErrors by the setting's name, `config_file` for the file itself.
+
+    A file that does not parse counts as empty, a bad value as the default.
+    """
     flags = flags or {}
     path = folders().config_file
-    stored = read_file(path)
-    resolved = {name: _resolve(name, known, flags, stored, path) for name, known in SETTINGS.items()}
+    problems: dict[str, errors.ConfigError] = {}
+    stored: Mapping[str, Any] = {}
+    try:
+        stored = read_file(path)
+    except errors.ConfigError as problem:
+        problems["config_file"] = problem
+    resolved = {}
+    for name, known in SETTINGS.items():
+        try:
+            resolved[name] = _resolve(name, known, flags, stored, path)
+        except errors.ConfigError as problem:
+            problems[name] = problem
+            resolved[name] = Setting(name, known.default, "default")
     if flags.get("base_url") and flags.get("sandbox"):
         raise errors.UsageError("--sandbox and --base-url name two different servers", hint="leave one of them out")
     if flags.get("base_url"):
         # A flag beats the environment: an address typed on the command line is not the sandbox's.
         resolved["sandbox"] = Setting("sandbox", "false", "--base-url")
-    return Settings(resolved, _file_warning(path) if "api_key" in stored else "")
+    return Settings(resolved, _file_warning(path) if "api_key" in stored else ""), problems
 
 
 def _resolve(
@@ -451,6 +496,25 @@ def variable_for(name: str) -> str:
 def environment(name: str) -> str:
     """Read an environment variable that is not a setting of cometrep's own, as NO_COLOR or TERM are."""
     return os.environ.get(name, "")
+
+
+def data_folders() -> tuple[Path, ...]:
+    """List the `share` folders where completions and manual pages stand: the program's, the user's, all's."""
+    listed = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share:/opt/homebrew/share"
+    named = (str(Path(sys.prefix, "share")), str(user_data_folder()), *listed.split(":"))
+    return tuple(dict.fromkeys(Path(name) for name in named if name))
+
+
+def user_data_folder() -> Path:
+    """Find the user's own `share` folder, where shells look on every system (XDG base directory specification)."""
+    named = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+def fish_folder() -> Path:
+    """Find the folder of the user's own files for fish."""
+    named = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.path.expanduser(named), "fish")  # noqa: PTH111 - as above
 
 
 def _edited(text: str, name: str, value: str | None) -> str:

@@ -9,9 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
@@ -19,7 +19,9 @@ from cometrep.text import ascii_json, harmless
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
-    from cometrep.events import Event, Events, Result
+    from cometrep.events import Event
+
+Returned = TypeVar("Returned")
 
 PRINTED = ("id", "status", "path", "url", "output")
 """The words of `--print`."""
@@ -37,6 +39,7 @@ class Results(NamedTuple):
     what: str
     resume: errors.Resume
     ids: Sequence[str] = ()
+    is_batch: bool = False
 
 
 class Console:
@@ -64,6 +67,7 @@ class Console:
         self._saved_paths: set[str] = set()
         self.is_json = False
         self.is_quiet = False
+        self.command_line = "cometrep"
 
     @classmethod
     def of_process(cls) -> "Console":
@@ -160,6 +164,23 @@ class Console:
             return self._stdin.buffer.read()
         except OSError as problem:
             raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
+
+    def copy_stdin(self, target: BinaryIO) -> None:
+        """Copy stdin to a file, piece by piece, once."""
+        if self._stdin is None or self._stdin_is_read:
+            target.write(self.read_stdin())  # which says what is wrong
+            return
+        self._stdin_is_read = True
+        while chunk := self._stdin.buffer.read(1 << 20):
+            target.write(chunk)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a yes-or-no question on the terminal; False where there is none."""
+        if not _is_terminal(self._stdin):
+            return False
+        self._write_stderr(f"{harmless(question)} [y/N] ")
+        assert self._stdin is not None
+        return self._stdin.readline().strip().lower() in ("y", "yes")
 
     def expand_ids(self, ids: Sequence[str]) -> list[str]:
         """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`."""
@@ -258,9 +279,9 @@ class Console:
         logger.handlers = [handler]
 
     def _with_flags(self, text: str) -> str:
-        return (
-            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", text) if self._flags else text
-        )
+        if not self._flags or self._flags in text:
+            return text
+        return re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", text)
 
     def _line(self, text: str) -> None:
         with self._aside():
@@ -281,17 +302,27 @@ class Console:
 
     # Events
 
-    def show(self, events: "Events", results: Results) -> None:
-        """Draw events on stderr and write their results to stdout, until they end or raise."""
+    def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
+        """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
         from cometrep.display import new_display
-        from cometrep.events import Created, Result
+        from cometrep.events import BatchEnded, Created, Result
 
         unfinished = dict.fromkeys(results.ids)
+        returned: Returned | None = None
         ended: list[Result] = []
         self._saved_paths = set()
         self._display = new_display(self._mode(), self._screen())
+        if results.is_batch:
+            from cometrep.board import new_board
+
+            self._display = new_board(self._mode(), self._screen())
         try:
-            for event in events:
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    returned = end.value
+                    return end.value  # type: ignore[no-any-return]
                 if isinstance(event, Created):
                     unfinished[event.id] = None
                 self._display.take(event)
@@ -301,28 +332,36 @@ class Console:
                     ended.append(event)
         except errors.Stopped as stop:
             # The signal may have come while something was drawn: the use case has to put its things in order too.
-            with contextlib.suppress(errors.Stopped):
-                events.throw(stop)
+            self._stop(events, stop)
             left = list(unfinished) or ([stop.prediction_id] if stop.prediction_id else [])
             if left:
                 stop.prediction_id = left[0]
                 stop.message += f"; left running: {', '.join(left)}"
                 stop.hint = results.resume.of(*left)
             raise
+        except errors.StdoutClosed as gone:
+            self._stop(events, gone)
+            raise
         finally:
             shown, self._display = self._display, None
             shown.close()
             if self._tells_github:
-                self._tell_github(ended)
+                from cometrep import github
 
-    def _tell_github(self, results: "Sequence[Result]") -> None:
+                if isinstance(returned, BatchEnded):
+                    self._tell_github(*github.of_batch(returned))
+                elif not results.is_batch:
+                    self._tell_github(github.outputs(ended), github.summary(ended))
+
+    @staticmethod
+    def _stop(events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
+        """Let a use case put its things in order where it ends from outside."""
+        with contextlib.suppress(errors.Stopped, errors.StdoutClosed):
+            events.throw(reason)
+
+    def _tell_github(self, outputs: str, summary: str) -> None:
         """Append outputs and summary where a GitHub Actions step looks for them."""
-        from cometrep import github
-
-        for variable, text in (
-            ("GITHUB_OUTPUT", github.outputs(results)),
-            ("GITHUB_STEP_SUMMARY", github.summary(results)),
-        ):
+        for variable, text in (("GITHUB_OUTPUT", outputs), ("GITHUB_STEP_SUMMARY", summary)):
             path = self._environment(variable)
             problem = f"{variable} is not set"
             if path:
@@ -342,7 +381,7 @@ class Console:
 
     def _write_result(self, event: "Event", what: str) -> None:
         from cometrep.display import result_texts
-        from cometrep.events import Result, Saved
+        from cometrep.events import ItemEnded, Result, Saved
 
         if isinstance(event, Saved) and event.how == "stdout":
             with self._aside():
@@ -351,6 +390,9 @@ class Console:
             self._saved_paths.add(event.file.path)
             with self._aside():
                 self.write_line(event.file.path)
+        elif isinstance(event, ItemEnded) and what == "json":
+            with self._aside():
+                self.write_json(event.as_json())
         elif isinstance(event, Result) and event.prediction:
             with self._aside():
                 if what == "json":
@@ -376,23 +418,30 @@ class Console:
             return "bar" if can_animate and not is_ci else "lines"
         return "lines" if self._progress == "bar" and (is_ci or not can_animate) else self._progress
 
+    def screens(self) -> tuple[Screen, Screen]:
+        """Give stdout and stderr as screens: what each can show, for results that people read line by line."""
+        return self._screen_of(self._stdout, lambda text: self.write_bytes(text.encode())), self._screen()
+
     def _screen(self) -> Screen:
-        encoding = (getattr(self._stderr, "encoding", "") or "").lower()
+        return self._screen_of(self._stderr, self._write_stderr)
+
+    def _screen_of(self, stream: TextIO | None, write: Callable[[str], None]) -> Screen:
+        encoding = (getattr(stream, "encoding", "") or "").lower()
         return Screen(
-            stream=self._stderr,
-            write=self._write_stderr,
-            is_terminal=_is_terminal(self._stderr),
-            has_colour=self._has_colour(),
+            stream=stream,
+            write=write,
+            is_terminal=_is_terminal(stream),
+            has_colour=self._has_colour(stream),
             speaks_unicode=encoding.startswith("utf"),
             shows_logs=self._shows_logs,
         )
 
-    def _has_colour(self) -> bool:
+    def _has_colour(self, stream: TextIO | None) -> bool:
         if self._environment("NO_COLOR"):
             return False
         if self._environment("FORCE_COLOR") not in ("", "0"):
             return True
-        return _is_terminal(self._stderr) and self._environment("TERM") not in ("dumb", "")
+        return _is_terminal(stream) and self._environment("TERM") not in ("dumb", "")
 
 
 def _environment(name: str) -> str:

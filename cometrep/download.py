@@ -26,16 +26,15 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
-from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names, portable
-from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
+from cometrep.prediction import ID_PATTERN, OutputFile, SavedFile, decode_data_uri
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_duration, format_times
-from cometrep.transport import Session, reason_of
+from cometrep.transport import NoAuth, Session, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
@@ -47,6 +46,11 @@ ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
+# The part files of outputs, and of sidecars (`write_whole`); one with a process id is never taken up.
+_PART_NAME = (
+    rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.(?P<pid>\d+))?\.part(?:\.json)?"
+    r"|\.cometrep\.json(?:\.\d+)?\.part)"
+)
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 _UNSATISFIED_RANGE = r"bytes \*/(\d{1,18})"
 
@@ -242,7 +246,7 @@ class Downloads:
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = Session(_NoAuth())
+            self._opened = Session(NoAuth())
             # Encoded bytes have no length to check and no offset to resume at.
             self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
         return self._opened
@@ -325,13 +329,6 @@ class Downloads:
             code="file_too_large",
             prediction_id=id,
         )
-
-
-class _NoAuth(AuthBase):
-    """Send nothing; a session that has an `auth` reads no netrc."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 class _Part:
@@ -532,6 +529,60 @@ class _Part:
             self._file.close()
 
 
+class PartFile(NamedTuple):
+    """What a command that ended early left of an output file: `paths` on disk, its bytes and the facts of them.
+
+    A download of the prediction goes on from it where it `is_resumable`, with no byte to fetch if it `is_complete`.
+    """
+
+    id: str
+    paths: tuple[Path, ...]
+    size_bytes: int
+    changed: float
+    is_resumable: bool
+    is_complete: bool
+
+
+def part_files(folder: Path) -> list[PartFile]:
+    """List the part files in a folder that no running command holds; raise OSError where it cannot be read."""
+    found: dict[Path, re.Match[str]] = {}
+    for path in folder.iterdir():
+        if named := re.fullmatch(_PART_NAME, path.name):
+            found[folder / path.name.removesuffix(".json")] = named
+    return [_left_over(path, named) for path, named in sorted(found.items()) if not _is_held(path)]
+
+
+def _left_over(path: Path, named: re.Match[str]) -> PartFile:
+    facts_path = path.with_name(path.name + ".json")
+    paths = tuple(one for one in (path, facts_path) if one.exists())
+    facts: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads(facts_path.read_bytes())
+    is_usual = named["index"] is not None and named["pid"] is None and path in paths
+    facts = facts if isinstance(facts, dict) and is_usual else {}
+    return PartFile(
+        named["id"],
+        paths,
+        sum(_size(one) for one in paths),
+        max((one.stat().st_mtime for one in paths), default=0.0),
+        is_resumable=bool(facts.get("validator") or facts.get("is_complete")),
+        is_complete=facts.get("is_complete") is True,
+    )
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        import fcntl
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
+
+
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Translate what the file system refuses."""
@@ -701,15 +752,24 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file by part file, fsync and rename, replacing one that exists."""
-    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    """Write a small file by part file, fsync and rename, replacing one that exists.
+
+    A part file that a death left is taken for the next one, so that none stay behind.
+    """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name[:200]}.part")
+        file = _locked(part)
+        if file is None:  # another process writes the same; the last one stays
+            part = part.with_suffix(f".{os.getpid()}.part")
+            file = part.open("wb")
         try:
-            with part.open("wb") as file:
+            with file:
+                file.truncate(0)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
-        finally:
+                part.replace(path)
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise

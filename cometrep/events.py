@@ -1,7 +1,7 @@
 """What happens to a prediction, as values: the use cases yield them, the console draws them."""
 
-from collections.abc import Generator
-from typing import NamedTuple
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cometrep.errors import CometrepError
 from cometrep.prediction import Prediction, SavedFile
@@ -104,6 +104,85 @@ class Result(NamedTuple):
     elapsed_seconds: float = 0.0
 
 
-Event = Creating | Created | Expected | Seen | Waiting | Slow | Retrying | Saving | Saved | Noted | Result
+class ItemEnded(NamedTuple):
+    """One item of a batch came to an end, or to a stop: `outcome` is a word of the record's states.
+
+    `label` names it to people, as its key may be a hash.
+    """
+
+    id: str
+    key: str
+    label: str
+    outcome: str
+    text: str
+    files: tuple[SavedFile, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the object of `batch --json`."""
+        return item_json(self.key, self.id, self.outcome, self.text, [file.as_json() for file in self.files])
+
+
+def item_json(key: str, id: str, outcome: str, error: str, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give one item's object, as `batch --json` and `batch --status --json` print it."""
+    return {
+        "schema_version": 1,
+        "key": key,
+        "id": id or None,
+        "outcome": outcome,
+        "error": error or None,
+        "files": list(files),
+    }
+
+
+class Tally(NamedTuple):
+    """How far a batch is; `skipped` were finished by earlier runs, `ended` by this one, well or not."""
+
+    id: str
+    total: int
+    done: int
+    failed: int
+    unknown: int
+    skipped: int
+    running: int
+    saving: int
+    ended: int
+    elapsed_seconds: float
+    is_stopping: bool = False
+
+    @property
+    def left(self) -> int:
+        """How many items have not come to an end."""
+        return self.total - self.done - self.failed - self.unknown - self.skipped
+
+    @property
+    def items_a_second(self) -> float:
+        """How many items this run ended, a second."""
+        return self.ended / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+
+class BatchEnded(NamedTuple):
+    """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early."""
+
+    tally: Tally
+    codes: Mapping[int, int]
+    first_failures: tuple[str, ...]
+    fatal: CometrepError | None
+
+
+Event = (
+    Creating
+    | Created
+    | Expected
+    | Seen
+    | Waiting
+    | Slow
+    | Retrying
+    | Saving
+    | Saved
+    | Noted
+    | Result
+    | ItemEnded
+    | Tally
+)
 Events = Generator[Event, None, None]
 """What a use case gives: events as they happen, and at its end what went wrong, raised."""

@@ -10,8 +10,8 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from cometrep.events import Result
-from cometrep.text import format_bytes, harmless
+from cometrep.events import BatchEnded, Result
+from cometrep.text import format_bytes, format_elapsed, harmless
 
 
 def outputs(results: Sequence[Result]) -> str:
@@ -35,6 +35,24 @@ def summary(results: Sequence[Result]) -> str:
         model = _markdown(result.prediction.model) if result.prediction else ""
         lines.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |")
     return "\n".join(lines) + "\n\n"
+
+
+def of_batch(ended: BatchEnded) -> tuple[str, str]:
+    """Write a batch's outputs `total`, `done`, `failed`, `unknown` and `left`, and its summary."""
+    tally = ended.tally
+    counts = {
+        "total": tally.total,
+        "done": tally.done + tally.skipped,
+        "failed": tally.failed,
+        "unknown": tally.unknown,
+        "left": tally.left,
+    }
+    lines = ["| Items | Done | Failed | In doubt | Left | Time |", "|---|---|---|---|---|---|"]
+    lines.append(
+        f"| {' | '.join(str(count) for count in counts.values())} | {format_elapsed(tally.elapsed_seconds)} |"
+    )
+    lines += ["", *(f"- {_markdown(failure)}" for failure in ended.first_failures)] if ended.first_failures else []
+    return "".join(_output(name, [str(count)]) for name, count in counts.items()), "\n".join(lines) + "\n\n"
 
 
 def error(message: str) -> str:

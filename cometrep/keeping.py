@@ -21,11 +21,12 @@ Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | No
 
 
 class Keeping(NamedTuple):
-    """Where outputs are kept: `template` is empty for default names, `-` for stdout."""
+    """Where outputs are kept: `template` is empty for default names, `-` for stdout; `key` is a batch item's."""
 
     folder: str = ""
     template: str = ""
     writes_sidecar: bool = False
+    key: str = ""
 
 
 class Keeper:
@@ -57,6 +58,17 @@ class Keeper:
             raise errors.UsageError(
                 f"the template {template!r} gives all {count} outputs that num_outputs asks for one name",
                 hint="add {index} to it: -o 'picture-{index}.{ext}'",
+                code="name_clash",
+            )
+
+    def check_batch(self) -> None:
+        """Raise UsageError where the outputs of a batch's items would get one name, before anything is sent."""
+        template = self._keeping.template
+        names = [Names("", template, key, "model", "", key).path(0, "ext") for key in ("one", "other")]
+        if template == "-" or (template and names[0] == names[1]):
+            raise errors.UsageError(
+                f"the template {template!r} gives all items of the batch one name",
+                hint="add {key} or {id} to it: -o '{key}-{index}.{ext}'",
                 code="name_clash",
             )
 
@@ -223,7 +235,7 @@ class Keeper:
         content = {
             "schema_version": 1,
             "prediction": shown,
-            "files": [file.at(_relative(Path(file.path), folder)).as_json() for file in files],
+            "files": [file.at(relative(Path(file.path), folder)).as_json() for file in files],
             "cometrep_version": __version__,
         }
         write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
@@ -233,7 +245,15 @@ class Keeper:
     def _names(self, id: str, model: str, template: str, created_at: str) -> Names:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
         date = found.group() if found else time.strftime("%Y-%m-%d", time.gmtime(self._now()))
-        return Names(self._keeping.folder, template, id, model, date)
+        return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
+
+
+def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
+    """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
+    count = Request(model, values).asked_outputs
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    names = Names(folder, template or default_template(count), "ID", model, date, key)
+    return [str(names.path(index, "ext")) for index in range(count)]
 
 
 class _Fresh:
@@ -262,7 +282,8 @@ def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
     )
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
+    """Give a path as it is seen from a folder, or whole where it is not inside it."""
     try:
         return path.relative_to(folder).as_posix()
     except ValueError:

@@ -89,9 +89,14 @@ class Entry(NamedTuple):
 
     @property
     def unsaved_outputs(self) -> int:
-        """How many output files of a success were not saved from this machine."""
+        """How many output files of a success were not saved from this machine.
+
+        An output that the ledger did not keep, or never saw, counts as one file until a file of it was saved.
+        """
         if self.status != "succeeded":
             return 0
+        if self.output is None:
+            return 0 if self.files else 1
         outputs = Prediction(self.id, self.status, output=self.output).output_files()
         return len({file.index for file in outputs} - {file.index for file in self.files})
 
@@ -114,6 +119,36 @@ class Entry(NamedTuple):
             "expires_at": _iso(self.expires) if self.status == "succeeded" else None,
             "files": [file.as_json() for file in self.files],
         }
+
+
+class Recent(NamedTuple):
+    """What completion shows of an entry; `id` is empty while it is not known."""
+
+    id: str
+    model: str
+    status: str
+    created: float
+
+
+def recent(path: Path, *, is_sandbox: bool, limit: int = 50) -> list[Recent]:
+    """List the newest predictions without waiting for a lock or changing the file, as a press of TAB needs it.
+
+    Raises LocalFileError.
+    """
+    try:
+        if not path.is_file():
+            return []
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0.1)
+        ) as db:
+            rows = db.execute(
+                "SELECT coalesce(id, ''), model, status, created FROM entries WHERE is_sandbox = ? AND status != ?"
+                " ORDER BY number DESC LIMIT ?",
+                (is_sandbox, REFUSED, limit),
+            )
+            return [Recent(str(id), str(model), str(status), float(created)) for id, model, status, created in rows]
+    except (sqlite3.Error, OSError, ValueError, TypeError) as problem:
+        raise errors.LocalFileError(f"the ledger {path} cannot be read: {problem}", code="ledger") from problem
 
 
 class Ledger:
@@ -352,6 +387,14 @@ class Ledger:
             )
             entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
             yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
+
+    def file_folders(self, limit: int) -> list[Path]:
+        """List the folders in which files were saved, those of the newest files first."""
+        if not self._exists():
+            return []
+        with self._reading() as db:
+            rows = db.execute("SELECT path FROM files ORDER BY saved DESC")
+            return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that had not ended when they were last seen."""

@@ -1,5 +1,4 @@
 """Name saved files: templates, portable names, and no two alike.
-from typing import NamedTuple
 
 A name may be made of what a server sent, so every field's value is brought to one portable path component; only
 the user's own template makes folders.

@@ -127,6 +127,13 @@ class SavedFile(NamedTuple):
         """Give the same file under another writing of its path."""
         return self._replace(path=path)
 
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> "SavedFile":
+        """Read what `as_json` gave."""
+        return cls(
+            facts["path"], facts["index"], facts["bytes"], facts["sha256"], facts["content_type"], facts["url"]
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Give the form that JSON output and sidecars use."""
         return {
@@ -253,6 +260,12 @@ class Prediction(NamedTuple):
                 return float(seconds)
         return None
 
+    @property
+    def logged_seed(self) -> int | None:
+        """The seed that the model's log names, as models do where the input gives none."""
+        found = re.search(r"(?i)\bseed:? {0,3}(\d{1,18})\b", self.logs)
+        return int(found.group(1)) if found else None
+
     def output_files(self) -> tuple[OutputFile, ...]:
         """List every file of the output in order: URLs and data URIs anywhere in it, else text, else JSON.
 
@@ -356,6 +369,8 @@ def is_url(text: str) -> bool:
 
 
 def _is_data_uri(text: str) -> bool:
+    if text[:5].lower() != "data:":
+        return False
     found = re.match(_DATA_URI, text)
     return bool(found and (found["type"] or found["base64"]))
 

@@ -1,15 +1,31 @@
 """What API and downloads share of HTTP: sessions that follow and keep nothing, and why a transfer failed."""
 
 import http.client
+import ssl
+from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import requests
+import requests.adapters
+import requests.utils
 import urllib3.exceptions
 from requests.auth import AuthBase
+from urllib3.util.ssl_ import create_urllib3_context
 
-from cometrep import __version__
+from cometrep import __version__, errors
+from cometrep.answers import Answer
 from cometrep.config import is_local_url
+
+PROBE_LIMIT_BYTES = 1_000_000
+
+
+class NoAuth(AuthBase):
+    """Add nothing; a session that has an `auth` reads no netrc."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
 
 
 class Session(requests.Session):
@@ -18,8 +34,12 @@ class Session(requests.Session):
     requests reads the target of a redirect even where it is not to follow it, and fails on a malformed one.
     """
 
-    def __init__(self, auth: AuthBase) -> None:
+    def __init__(self, auth: AuthBase, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
+        """`connections` is how many to one host are kept open for further requests."""
         super().__init__()
+        if connections > requests.adapters.DEFAULT_POOLSIZE:
+            for scheme in ("https://", "http://"):
+                self.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self.auth = auth  # netrc is read only where a session has none
         self.headers["User-Agent"] = f"cometrep/{__version__}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -31,9 +51,76 @@ class Session(requests.Session):
             settings["proxies"] = {}
         return settings
 
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        """Send as requests does; raise ConfigError, before anything leaves, where there are no certificates."""
+        verify = settings.get("verify")
+        if isinstance(verify, str) and (request.url or "").startswith("https:") and not Path(verify).exists():
+            # requests itself raises an OSError that is none of its own.
+            raise errors.ConfigError(
+                f"no file of trusted certificates at {verify}",
+                hint="export REQUESTS_CA_BUNDLE=FILE with a file that exists, or unset it and CURL_CA_BUNDLE",
+                code="bad_setting",
+            )
+        return super().send(request, **settings)
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Say that no answer redirects: it is for the caller to judge."""
         return None
+
+
+class Route(NamedTuple):
+    """How requests reach a URL: the proxy's URL, empty for none, and the file or folder of trusted certificates."""
+
+    proxy: str
+    ca_bundle: str
+
+
+def route_to(url: str) -> Route:
+    """Tell which proxy and which certificates a request to a URL would use."""
+    with Session(NoAuth()) as session:
+        settings = session.merge_environment_settings(url, {}, None, None, None)
+    proxy = requests.utils.select_proxy(url, settings["proxies"]) or ""
+    verify = settings["verify"]
+    return Route(
+        proxy if not proxy or "://" in proxy else f"http://{proxy}",
+        requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify),
+    )
+
+
+def tls_context(ca_bundle: str) -> ssl.SSLContext:
+    """Make the TLS context of a request that trusts a file or folder of certificates; raises OSError."""
+    context = create_urllib3_context()
+    is_folder = Path(ca_bundle).is_dir()
+    context.load_verify_locations(None if is_folder else ca_bundle, ca_bundle if is_folder else None)
+    return context
+
+
+def has_netrc_entry(url: str) -> bool:
+    """Say whether a netrc file names a URL's host; no session here reads it."""
+    try:
+        return requests.utils.get_netrc_auth(url) is not None
+    except ValueError:  # a file in another encoding
+        return False
+
+
+def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+    """Send one GET and read its answer, the first megabyte at most; raise Temporary where none comes."""
+    content = bytearray()
+    try:
+        with (
+            Session(NoAuth()) as session,
+            session.get(
+                url, headers=dict(headers), timeout=timeout_seconds, stream=True, allow_redirects=False
+            ) as response,
+        ):
+            for chunk in response.iter_content(65536):
+                content += chunk
+                if len(content) > PROBE_LIMIT_BYTES:
+                    break
+            return Answer(response.status_code, response.headers, bytes(content))
+    except (OSError, ValueError) as problem:  # an OSError is also what all of requests' own are
+        is_tls = isinstance(problem, requests.exceptions.SSLError)
+        raise errors.Temporary(reason_of(problem), code="tls" if is_tls else "network") from problem
 
 
 def reason_of(problem: BaseException) -> str:

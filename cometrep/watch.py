@@ -1,5 +1,4 @@
 """Look at predictions until they end, whatever happens to single looks.
-from typing import NamedTuple
 
 `Watch` decides: a state machine of times and answers, without threads or clocks of its own. `watch` drives it.
 
@@ -9,6 +8,7 @@ deadline counts from the start, whatever happens.
 """
 
 import heapq
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import Prediction
-from cometrep.schedule import PollSchedule, backoff_seconds
+from cometrep.schedule import Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
 HEARTBEAT_SECONDS = 30.0
@@ -34,6 +34,7 @@ EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without outpu
 WEB_PAGE_ATTEMPTS = 4
 """How many web pages in a row, before any good answer, show that the base URL is wrong and not the day."""
 
+PUT_OFF_SECONDS = 0.2  # a look for which there is no room
 MORE_THREADS = 4  # beyond those of one prediction, where several are watched
 
 Look = tuple[str, float]  # which prediction, and when the look began
@@ -54,7 +55,7 @@ class _Watched:
 
     id: str
     is_fresh: bool
-    schedule: PollSchedule
+    schedule: Schedule
     started: float
     look_due: float
     last_said: float
@@ -106,7 +107,7 @@ class Watch:
     def __len__(self) -> int:
         return len(self._watched)
 
-    def add(self, target: "Target", now: float, schedule: PollSchedule) -> None:
+    def add(self, target: "Target", now: float, schedule: Schedule) -> None:
         """Begin to watch a prediction."""
         first_look = now + target.first_look_in_seconds
         watched = _Watched(target.id, target.is_fresh, schedule, now, look_due=first_look, last_said=now)
@@ -119,8 +120,11 @@ class Watch:
             heapq.heappop(self._turns)
         return max(0.0, self._turns[0][0] - now) if self._turns else HEARTBEAT_SECONDS
 
-    def turn(self, now: float) -> tuple[list[str], list[Event]]:
-        """Give the ids to look at now, and what has to be said: slowness, signs of life, passed deadlines."""
+    def turn(self, now: float, most_looks: int = sys.maxsize) -> tuple[list[str], list[Event]]:
+        """Give the ids to look at now, and what has to be said: slowness, signs of life, passed deadlines.
+
+        Looks beyond `most_looks` are put off for a moment.
+        """
         looks: list[str] = []
         events: list[Event] = []
         while self._turns and self._turns[0][0] <= now:
@@ -132,7 +136,9 @@ class Watch:
                 events.append(self._end(watched, now, self._deadline_failure(watched)))
                 continue
             events += self._say(watched, now)
-            if now >= watched.look_due:
+            if now >= watched.look_due and len(looks) >= most_looks:
+                watched.look_due = now + PUT_OFF_SECONDS
+            elif now >= watched.look_due:
                 watched.looks.append(now)
                 looks.append(watched.id)
                 is_last = len(watched.looks) >= LOOKS_AT_ONCE
@@ -273,7 +279,7 @@ def watch(
     *,
     deadline_seconds: float | None,
     retry_budget_seconds: float,
-    schedule_of: Callable[[str], PollSchedule],
+    schedule_of: Callable[[str], Schedule],
     until_answered: bool = False,
     resume: errors.Resume = errors.WAIT_AGAIN,
     calls: Calls[Look, Prediction] | None = None,

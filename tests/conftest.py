@@ -20,6 +20,11 @@ def needs(tool: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
 
 
+# A shell starts its background jobs, and nohup all of them, with signals ignored, and programs inherit that.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
 TIMEOUT_SECONDS = 60
 

@@ -15,9 +15,11 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("console", "sandbox", "manual"),
+    ("completion",),
+    ("console", "sandbox", "manual", "signals"),
+    ("batch", "board", "plan", "gallery", "doctor"),
     ("runner",),
-    ("keeping", "request"),
+    ("keeping", "request", "record", "items"),
     ("ledger", "api", "download", "watch", "display", "github"),
     ("transport",),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
@@ -29,11 +31,11 @@ ROWS = (
 )
 OWNERS = {
     "typer": {"__main__", "cli", "commands"},
-    "rich": {"display"},
+    "rich": {"display", "board"},
     "requests": {"api", "download", "transport"},
     "urllib3": {"api", "download", "transport"},
     "platformdirs": {"config"},
-    "sqlite3": {"ledger"},
+    "sqlite3": {"ledger", "record"},
     "PIL": {"sandbox"},
     "http.server": {"sandbox"},
 }
@@ -130,8 +132,9 @@ HEAVY = {"requests", "urllib3", "rich", "sqlite3", "http.server", "PIL", "cometr
         (("run", "--help"), HEAVY),
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
+        (("batch", "--help"), HEAVY | {"csv", "cometrep.batch", "cometrep.gallery"}),
     ],
-    ids=["version", "help", "run help", "config get", "list"],
+    ids=["version", "help", "run help", "config get", "list", "batch help"],
 )
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
     """Commands that talk to no server load neither requests nor rich nor the sandbox."""

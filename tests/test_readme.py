@@ -13,7 +13,7 @@ from cometrep.cli import CONTENTS
 from tests import readme
 from tests.conftest import Cli, needs
 
-BLOCKS = readme.blocks("sh")[2:]
+BLOCKS = [block for block in readme.blocks("sh")[2:] if "#SBATCH" not in block]
 
 
 def shell(cli: Cli, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,27 @@ def test_the_gitlab_recipe_runs(cli: Cli, folder: Path) -> None:
     done = shell(cli, recipe.split("    - ")[2].split("\n")[0], folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "banner.webp").stat().st_size > 0
+
+
+def test_the_shard_recipes_split_one_file(cli: Cli, folder: Path) -> None:
+    """Slurm's task, Kubernetes' pod and a CI matrix' job each name their part as their system tells it."""
+    (folder / "animals.jsonl").write_text("".join(f'{{"prompt": "animal {i}"}}\n' for i in range(12)))
+    [pods] = [block for block in readme.blocks("yaml") if "# Kubernetes" in block]
+    [matrix] = [block for block in readme.blocks("yaml") if "# A CI matrix" in block]
+    [pod_line] = re.findall(r"- (cometrep batch .*)", pods)
+    [matrix_line] = re.findall(r"run: (cometrep batch .*)", matrix)
+    [script] = [block for block in readme.blocks("sh") if "SBATCH" in block]
+    ways = {
+        "slurm": [f"export SLURM_ARRAY_TASK_ID={i} SLURM_ARRAY_TASK_COUNT=8\n{script}" for i in range(1, 9)],
+        "pods": [f"JOB_COMPLETION_INDEX={i}; {pod_line}" for i in range(8)],
+        "matrix": [matrix_line.replace("${{ matrix.shard }}", str(i)) for i in range(1, 5)],
+    }
+    for name, parts in ways.items():
+        together = "\n".join(f"({part} -q -d {name})" for part in (part.rstrip() for part in parts))
+        done = shell(cli, together, folder)
+        shutil.rmtree(folder / ".bin")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == len(set(done.stdout.splitlines())) == 12
 
 
 @needs("make")

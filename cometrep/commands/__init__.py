@@ -12,24 +12,34 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cometrep import config, errors
+from cometrep import errors
+from cometrep.config import (
+    PROGRESS_MODES,
+    SANDBOX_KEY,
+    ApiKey,
+    Settings,
+    folders,
+    is_local_url,
+    load,
+    make_private_folder,
+    parse_duration,
+)
 from cometrep.console import PRINTED, Console, Results
 from cometrep.prediction import parse_reference
 
 if TYPE_CHECKING:
     from cometrep.api import Api
+    from cometrep.download import Rules
     from cometrep.keeping import Keeper
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
     from cometrep.runner import Runner
 
-SANDBOX_KEY = "sk-sandbox-needs-no-key"
-"""The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
-
 _INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
 
 
-def _option(panel: str, *names: str, **settings: Any) -> Any:
+def option(panel: str, *names: str, **settings: Any) -> Any:
+    """Declare an option under a panel of the help."""
     return typer.Option(*names, rich_help_panel=panel, show_default=False, **settings)
 
 
@@ -65,13 +75,13 @@ INPUT = _group(
     input_file=(
         Annotated[
             str | None,
-            _option(_INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin."),
+            option(_INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin."),
         ],
         None,
     ),
-    dry_run=(Annotated[bool, _option(_INPUT, "--dry-run", help="Print the request as JSON; send nothing.")], False),
+    dry_run=(Annotated[bool, option(_INPUT, "--dry-run", help="Print the request as JSON; send nothing.")], False),
     strict=(
-        Annotated[bool, _option(_INPUT, "--strict", help="Refuse inputs that the catalog does not know.")],
+        Annotated[bool, option(_INPUT, "--strict", help="Refuse inputs that the catalog does not know.")],
         False,
     ),
 )
@@ -79,7 +89,7 @@ WAITING = _group(
     timeout=(
         Annotated[
             str | None,
-            _option(_WAITING, "--timeout", metavar="DURATION", help="Deadline of the wait: 90, 10m, 1h; 0 none."),
+            option(_WAITING, "--timeout", metavar="DURATION", help="Deadline of the wait: 90, 10m, 1h; 0 none."),
         ],
         None,
     ),
@@ -90,46 +100,54 @@ POLLING = (
         interval=(
             Annotated[
                 str | None,
-                _option(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
+                option(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
             ],
             None,
         ),
-        logs=(Annotated[bool, _option(_WAITING, "--logs", help="Show the model's log lines.")], False),
+        logs=(Annotated[bool, option(_WAITING, "--logs", help="Show the model's log lines.")], False),
     ),
 )
 SAVING = _group(
     output=(
         Annotated[
             str | None,
-            _option(
+            option(
                 _SAVING, "-o", "--output", metavar="TEMPLATE", help="Name to save as, with fields; - for stdout."
             ),
         ],
         None,
     ),
     dir=(
-        Annotated[str | None, _option(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in.")],
+        Annotated[str | None, option(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in.")],
         None,
     ),
-    overwrite=(Annotated[bool, _option(_SAVING, "--overwrite", help="Replace files that exist.")], False),
+    overwrite=(Annotated[bool, option(_SAVING, "--overwrite", help="Replace files that exist.")], False),
     skip_existing=(
-        Annotated[bool, _option(_SAVING, "--skip-existing", help="Leave files that exist alone.")],
+        Annotated[bool, option(_SAVING, "--skip-existing", help="Leave files that exist alone.")],
         False,
     ),
     max_size=(
-        Annotated[str | None, _option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files (2GiB).")],
+        Annotated[str | None, option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files (2GiB).")],
         None,
     ),
     sidecar=(
-        Annotated[bool, _option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
+        Annotated[bool, option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
         False,
     ),
 )
+# A batch always writes sidecars: its page and its record lean on them.
+BATCH_SAVING = tuple(parameter for parameter in SAVING if parameter.name != "sidecar")
 PRINTING = _group(
     print_what=(
         Annotated[
             str | None,
-            _option(_OUTPUT, "--print", metavar="WHAT", help=f"Print {', '.join(PRINTED[:-1])} or {PRINTED[-1]}."),
+            option(
+                _OUTPUT,
+                "--print",
+                metavar="WHAT",
+                help=f"Print {', '.join(PRINTED[:-1])} or {PRINTED[-1]}.",
+                autocompletion=lambda: PRINTED,
+            ),
         ],
         None,
     ),
@@ -138,28 +156,34 @@ REPORTING = _group(
     github=(
         Annotated[
             bool,
-            _option(_OUTPUT, "--github", help="Set a GitHub Actions step's outputs, summary and errors."),
+            option(_OUTPUT, "--github", help="Set a GitHub Actions step's outputs, summary and errors."),
         ],
         False,
     ),
 )
 CONNECTION = _group(
-    json=(Annotated[bool, _option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
-    quiet=(Annotated[bool, _option(_OUTPUT, "-q", "--quiet", help="No progress, no hints.")], False),
-    verbose=(Annotated[bool, _option(_OUTPUT, "-v", "--verbose", help="Show requests and answers.")], False),
+    json=(Annotated[bool, option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
+    quiet=(Annotated[bool, option(_OUTPUT, "-q", "--quiet", help="No progress, no hints.")], False),
+    verbose=(Annotated[bool, option(_OUTPUT, "-v", "--verbose", help="Show requests and answers.")], False),
     progress=(
         Annotated[
             str | None,
-            _option(_OUTPUT, "--progress", metavar="MODE", help="auto, bar, lines, json or none."),
+            option(
+                _OUTPUT,
+                "--progress",
+                metavar="MODE",
+                help="auto, bar, lines, json or none.",
+                autocompletion=lambda: PROGRESS_MODES,
+            ),
         ],
         None,
     ),
     sandbox=(
-        Annotated[bool, _option(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing.")],
+        Annotated[bool, option(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing.")],
         False,
     ),
     base_url=(
-        Annotated[str | None, _option(_CONNECTION, "--base-url", metavar="URL", help="Where the API is.")],
+        Annotated[str | None, option(_CONNECTION, "--base-url", metavar="URL", help="Where the API is.")],
         None,
     ),
 )
@@ -189,11 +213,12 @@ class Session(NamedTuple):
     """What a command works with: its settings, the streams, and what they let it reach."""
 
     console: Console
-    settings: config.Settings
+    settings: Settings
     api: "Api"
     ledger: "Ledger"
     runner: "Runner"
     params: Mapping[str, Any]
+    base_url: str
 
     def ids(self, arguments: list[str]) -> list[str]:
         """Resolve what the user typed for predictions into their ids."""
@@ -238,6 +263,27 @@ class Session(NamedTuple):
         else:
             self.console.show(self.runner.run(request), self.results("path"))
 
+    def keepers(self, folder: str) -> "Callable[[str], Keeper]":
+        """Give what makes the keeper of one batch item: each thread has connections and a ledger of its own."""
+        import threading
+
+        from cometrep.download import Downloads
+        from cometrep.keeping import Keeper, Keeping
+        from cometrep.ledger import Ledger
+
+        own = threading.local()
+        rules = _rules(self.params, self.settings, self.base_url)
+        template = _template(self.params, self.settings)
+        ledger_file, is_sandbox = folders().ledger_file, is_sandboxed(self.settings)
+
+        def keeper(key: str) -> Keeper:
+            if not hasattr(own, "downloads"):
+                own.downloads = Downloads(rules)
+                own.ledger = Ledger(ledger_file, base_url=self.base_url, is_sandbox=is_sandbox)
+            return Keeper(Keeping(folder, template, True, key), own.downloads, own.ledger)
+
+        return keeper
+
     def results(self, default: str, ids: list[str] | None = None) -> Results:
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
         what = "json" if self.params["json"] else self.params.get("print_what") or default
@@ -245,7 +291,7 @@ class Session(NamedTuple):
 
 
 @contextlib.contextmanager
-def session(ctx: typer.Context) -> Iterator[Session]:
+def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
     """Open what a command needs, from its shared options and the settings, and close it again."""
     from cometrep.api import Api
     from cometrep.ledger import Ledger
@@ -254,15 +300,15 @@ def session(ctx: typer.Context) -> Iterator[Session]:
     params = ctx.params
     console: Console = ctx.obj
     _check_choices(params)
-    settings = config.load(_flags(params))
+    settings = load(_flags(params))
     with contextlib.ExitStack() as stack:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
-            base_url, api_key = stack.enter_context(_sandbox(settings)), config.ApiKey(SANDBOX_KEY)
+            base_url, api_key = stack.enter_context(_sandbox(settings)), ApiKey(SANDBOX_KEY)
         _configure(console, params, settings, api_key)
-        api = Api(base_url=base_url, api_key=api_key)
+        api = Api(base_url=base_url, api_key=api_key, connections=connections)
         stack.callback(api.close)
-        ledger = Ledger(config.folders().ledger_file, base_url=base_url, is_sandbox=is_sandboxed(settings))
+        ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=is_sandboxed(settings))
         stack.callback(ledger.close)
         runner = Runner(
             api,
@@ -273,16 +319,14 @@ def session(ctx: typer.Context) -> Iterator[Session]:
             keeper=_keeper(params, settings, ledger, base_url, stack) if "sidecar" in params else None,
             resume=_resume(params),
         )
-        yield Session(console, settings, api, ledger, runner, params)
+        yield Session(console, settings, api, ledger, runner, params, base_url)
         if ledger.problem:
             console.warn(f"{ledger.problem.message}; nothing of this is recorded")
 
 
-def is_sandboxed(settings: config.Settings) -> bool:
+def is_sandboxed(settings: Settings) -> bool:
     """Say whether a command's predictions are the sandbox's: its own, or one that `cometrep sandbox` serves."""
-    key = settings.api_key
-    has_its_key = key is not None and key.reveal() == SANDBOX_KEY
-    return settings.uses_sandbox or (has_its_key and config.is_local_url(settings.base_url))
+    return settings.is_sandboxed
 
 
 def _resume(params: Mapping[str, Any]) -> errors.Resume:
@@ -302,24 +346,29 @@ def _resume(params: Mapping[str, Any]) -> errors.Resume:
 
 def _keeper(
     params: Mapping[str, Any],
-    settings: config.Settings,
+    settings: Settings,
     ledger: "Ledger",
     base_url: str,
     stack: contextlib.ExitStack,
 ) -> "Keeper":
-    from cometrep.download import Downloads, Rules
+    from cometrep.download import Downloads
     from cometrep.keeping import Keeper, Keeping
 
-    rules = Rules(
-        allows_local=config.is_local_url(base_url),
+    downloads = Downloads(_rules(params, settings, base_url))
+    stack.callback(downloads.close)
+    return Keeper(Keeping(settings.folder, _template(params, settings), params["sidecar"]), downloads, ledger)
+
+
+def _rules(params: Mapping[str, Any], settings: Settings, base_url: str) -> "Rules":
+    from cometrep.download import Rules
+
+    return Rules(
+        allows_local=is_local_url(base_url),
         max_size_bytes=settings.max_size_bytes,
         overwrites=params["overwrite"],
         skips_existing=params["skip_existing"],
         retry_budget_seconds=settings.retry_budget_seconds,
     )
-    downloads = Downloads(rules)
-    stack.callback(downloads.close)
-    return Keeper(Keeping(settings.folder, _template(params, settings), params["sidecar"]), downloads, ledger)
 
 
 def local_session(ctx: typer.Context) -> Console:
@@ -338,9 +387,7 @@ def local_session(ctx: typer.Context) -> Console:
     return console
 
 
-def _configure(
-    console: Console, params: Mapping[str, Any], settings: config.Settings, api_key: config.ApiKey | None
-) -> None:
+def _configure(console: Console, params: Mapping[str, Any], settings: Settings, api_key: ApiKey | None) -> None:
     flags = "--sandbox" if params["sandbox"] else f"--base-url {params['base_url']}" if params["base_url"] else ""
     console.configure(
         is_json=params["json"],
@@ -357,11 +404,11 @@ def _configure(
 
 
 @contextlib.contextmanager
-def _sandbox(settings: config.Settings) -> Iterator[str]:
+def _sandbox(settings: Settings) -> Iterator[str]:
     from cometrep.sandbox import Sandbox
 
-    folder = config.folders().sandbox
-    config.make_private_folder(folder)
+    folder = folders().sandbox
+    make_private_folder(folder)
     with Sandbox(folder, seconds=settings.sandbox_seconds) as server:
         server.start()
         yield server.url
@@ -390,7 +437,7 @@ def _check_choices(params: Mapping[str, Any]) -> None:
             )
 
 
-def _template(params: Mapping[str, Any], settings: config.Settings) -> str:
+def _template(params: Mapping[str, Any], settings: Settings) -> str:
     if settings.template == "-":
         if params.get("json") or params.get("print_what"):
             raise errors.UsageError(
@@ -408,7 +455,7 @@ def _interval(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        seconds = config.parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as problem:
         raise errors.UsageError(f"--interval {text!r}: {problem}", hint="--interval 2") from problem
     if not 0.2 <= seconds <= 3600:

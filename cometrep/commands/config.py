@@ -20,7 +20,8 @@ PART_EXAMPLES = {
 app = typer.Typer()
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A setting, as config show names it.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", show_default=False)]
+ValueArgument = Annotated[str, typer.Argument(metavar="VALUE", help="What it is set to.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default=False)]
 
 
 @app.command()
@@ -43,7 +44,7 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 
 
 @app.command("set")
-def set_(ctx: typer.Context, name: NameArgument, value: Annotated[str, typer.Argument(metavar="VALUE")]) -> None:
+def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
     path = config.store_setting(name, value)

@@ -5,8 +5,8 @@ import typer
 from cometrep.commands import CONNECTION, INPUT, PRINTING, InputArgument, ModelArgument, session, takes
 
 EXAMPLES = (
-    "cometrep create black-forest-labs/flux-schnell prompt='A paper boat' seed=7",
-    "id=$(cometrep create black-forest-labs/flux-dev prompt='A red fox' image@fox.png)",
+    "cometrep create black-forest-labs/flux-schnell prompt='A boat' seed=7",
+    "id=$(cometrep create black-forest-labs/flux-schnell prompt='A red fox')",
 )
 
 

@@ -6,7 +6,7 @@ import typer
 
 from cometrep.commands import CONNECTION, PRINTING, REPORTING, SAVING, WAITING, IdArgument, session, takes
 
-EXAMPLES = ("cometrep download @last", "cometrep download --wait ID -d pictures --sidecar")
+EXAMPLES = ("cometrep download @last", "cometrep download --wait @last -d pictures --sidecar")
 
 
 @takes(WAITING, SAVING, PRINTING, REPORTING, CONNECTION)

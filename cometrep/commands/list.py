@@ -1,38 +1,47 @@
 """List the predictions made from this machine."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, is_sandboxed, local_session, session, takes
-from cometrep.ledger import UNKNOWN, Entry, Ledger
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.prediction import STATUSES
 from cometrep.text import format_duration
 
 EXAMPLES = ("cometrep list -n 5", "cometrep list --unsaved --json | jq -r .id")
 
 
+_select = partial(typer.Option, rich_help_panel="Selection", show_default=False)
+_keep = partial(typer.Option, rich_help_panel="Ledger", show_default=False)
+
+
 @takes(CONNECTION)
 def command(
     ctx: typer.Context,
-    model: Annotated[str, typer.Option("--model", metavar="GLOB", help="Only models that match.")] = "",
-    status: Annotated[str, typer.Option("--status", metavar="STATUS", help="Only with this status.")] = "",
-    since: Annotated[str, typer.Option("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = "",
-    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="At most so many.")] = None,
+    model: Annotated[str, _select("--model", metavar="GLOB", help="Only models that match.")] = "",
+    status: Annotated[
+        str,
+        _select(
+            "--status",
+            metavar="STATUS",
+            help="Only with this status.",
+            autocompletion=lambda: (*STATUSES, UNKNOWN, REFUSED),
+        ),
+    ] = "",
+    since: Annotated[str, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = "",
+    limit: Annotated[int | None, _select("-n", "--limit", min=1, metavar="N", help="At most so many.")] = None,
     unsaved: Annotated[
-        bool,
-        typer.Option("--unsaved", help="Only successes not saved here, with the time left.", show_default=False),
+        bool, _select("--unsaved", help="Only successes not saved here; with the time left.")
     ] = False,
-    unknown: Annotated[
-        bool, typer.Option("--unknown", help="Only creates whose outcome is unknown.", show_default=False)
-    ] = False,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the API about unfinished ones first.", show_default=False)
-    ] = False,
-    prune: Annotated[str, typer.Option("--prune", metavar="AGE", help="Forget older ones instead: 90d.")] = "",
+    unknown: Annotated[bool, _select("--unknown", help="Only creates whose outcome is unknown.")] = False,
+    refresh: Annotated[bool, _keep("--refresh", help="Ask the API about unfinished ones first.")] = False,
+    prune: Annotated[str, _keep("--prune", metavar="AGE", help="Forget older ones instead of listing: 90d.")] = "",
 ) -> None:
-    """List the predictions made from this machine, newest first; `unknown` marks creates in doubt."""
+    """List the predictions made from this machine, newest first."""
     if refresh:
         with session(ctx) as opened:
             opened.console.show(opened.runner.refresh(opened.ledger.unfinished()), opened.results(""))

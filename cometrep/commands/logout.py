@@ -5,7 +5,7 @@ import typer
 from cometrep import config
 from cometrep.commands import local_session
 
-EXAMPLES = ("cometrep logout",)
+EXAMPLES = ("cometrep logout", "cometrep logout && cometrep config show")
 
 
 def command(ctx: typer.Context) -> None:

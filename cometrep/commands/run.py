@@ -16,8 +16,8 @@ from cometrep.commands import (
 )
 
 EXAMPLES = (
-    "cometrep run black-forest-labs/flux-schnell prompt='A paper boat on calm water'",
-    "cometrep run black-forest-labs/flux-schnell prompt=cats num_outputs=4 -o 'cat-{index}.{ext}'",
+    "cometrep run black-forest-labs/flux-schnell prompt='A paper boat'",
+    "cometrep run stability-ai/sdxl prompt=@cat.txt image@cat.png -o new.png",
 )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import SANDBOX_KEY, local_session
+from cometrep.commands import local_session
 
 # The sandbox's own list, which is not imported for a help text.
 KINDS = ("429", "500", "524", "hang", "html", "reset", "truncate", "slow", "expire")
@@ -15,8 +15,16 @@ EXAMPLES = ("cometrep sandbox --port 8787", "cometrep sandbox --seconds 10 --fau
 
 def command(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 for any.")] = 8787,
-    seconds: Annotated[float, typer.Option("--seconds", min=0, max=86400, help="Length of a prediction.")] = 2,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1 (8787); 0 for a free one."
+        ),
+    ] = 8787,
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", metavar="SECONDS", min=0, max=86400, help="Length of a prediction (2)."),
+    ] = 2,
     wrapped: Annotated[
         bool, typer.Option("--wrapped", help="Answer in the gateway's task record.", show_default=False)
     ] = False,
@@ -25,12 +33,13 @@ def command(
         typer.Option(
             "--fault",
             metavar="KIND[:N]",
-            help="Misbehave, N times or always: " + ", ".join(KINDS) + "; get:500 and the like for one kind.",
+            help="Misbehave, N times or always: " + ", ".join(KINDS) + "; get:500 meets looks alone.",
             show_default=False,
+            autocompletion=lambda: KINDS,
         ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Serve the local stand-in API until Ctrl-C; print the export lines that point other programs at it."""
+    """Serve the local stand-in API until Ctrl-C, and print how to point programs at it."""
     from cometrep.sandbox import Fault, Sandbox
 
     console = local_session(ctx)
@@ -39,7 +48,7 @@ def command(
     faults = [Fault.parse(text) for text in fault]
     with Sandbox(folder, port=port, seconds=seconds, wrapped=wrapped, faults=faults) as server:
         console.write_line(f"export COMETREP_BASE_URL={server.url}")
-        console.write_line(f"export COMETAPI_KEY={SANDBOX_KEY}")
+        console.write_line(f"export COMETAPI_KEY={config.SANDBOX_KEY}")
         console.hint(f"Replicate's clients: base URL {server.url}/replicate, with that key. Ctrl-C stops it")
         try:
             server.serve_forever()

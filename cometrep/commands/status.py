@@ -6,7 +6,10 @@ import typer
 
 from cometrep.commands import CONNECTION, PRINTING, IdArgument, session, takes
 
-EXAMPLES = ("cometrep status @last", "cometrep status --exit-status ID && cometrep download ID")
+EXAMPLES = (
+    "cometrep status @last",
+    "cometrep status --exit-status @last && cometrep download @last",
+)
 
 
 @takes(PRINTING, CONNECTION)

@@ -4,7 +4,10 @@ import typer
 
 from cometrep.commands import CONNECTION, POLLING, PRINTING, REPORTING, IdArgument, session, takes
 
-EXAMPLES = ("cometrep wait @last", "cometrep create OWNER/NAME prompt=cat | cometrep wait --timeout 5m -")
+EXAMPLES = (
+    "cometrep wait @last --timeout 5m",
+    "cometrep create stability-ai/sdxl prompt=cat | cometrep wait -",
+)
 
 
 @takes(POLLING, PRINTING, REPORTING, CONNECTION)

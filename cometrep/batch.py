@@ -1,0 +1,570 @@
+"""Run many inputs; resume where a previous run stopped.
+
+One loop, in the caller's thread, decides everything; creates, looks and saves are blocking calls in three small
+sets of threads that hand their answers to it. So a slow download idles no create, a thousand predictions in flight
+need no thousand threads, and the state of an item has one writer.
+
+An item is created only when the record does not know it, or the user asks for another try. The record's `sending`
+is written by the create's own thread, at the moment its body begins to leave: a death before that leaves the item
+untouched, and one after it leaves it in doubt, which no run resends by itself.
+"""
+
+import contextlib
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from random import random as real_random
+from typing import Any, NamedTuple
+
+from cometrep import errors
+from cometrep.api import Api
+from cometrep.calls import Calls
+from cometrep.events import BatchEnded, Event, Events, ItemEnded, Noted, Result, Retrying, Saved, Seen, Tally
+from cometrep.items import Item
+from cometrep.keeping import Keeper, relative
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
+from cometrep.record import Record, Standing, State
+from cometrep.runner import Waiting
+from cometrep.schedule import Pace, PollSchedule, SharedSchedule, backoff_seconds
+from cometrep.watch import Target, Watch
+
+CREATE_THREADS = 12
+LOOK_THREADS = 12
+SAVE_THREADS = 8
+LOOKS_A_SECOND = 200.0  # at all predictions together, however many are in flight
+ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
+TALLY_SECONDS = 0.2  # between two tallies
+PUBLISH_SECONDS = 30.0
+CHANGES_TOLD = FAILURES_KEPT = 5
+STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
+THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
+FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
+"""Refusals that the next item would meet too."""
+
+
+class Asked(NamedTuple):
+    """What a batch was asked for beyond its items."""
+
+    jobs: int = 4
+    max_failures: int | None = None
+    retries_failed: bool = False
+    retries_unknown: bool = False
+
+
+class _Flying(NamedTuple):
+    """One item under way: its prediction's id once it is known, and its entry in the ledger."""
+
+    item: Item
+    entry: int
+    id: str = ""
+
+
+Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
+Answer = Prediction | tuple[list[SavedFile], errors.CometrepError | None]
+
+
+class Batch:
+    """One run over the items of a batch.
+
+    `keeper_for_thread` makes a keeper for the thread that calls it: sessions and ledgers are not shared.
+    `publish` is called now and then, and at the end, to show what there is so far.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        ledger: Ledger,
+        record: Record,
+        keeper_for_thread: Callable[[str], Keeper],
+        *,
+        asked: Asked,
+        waiting: Waiting,
+        pace: Pace,
+        publish: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = real_random,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._record = record
+        self._keeper_for_thread = keeper_for_thread
+        self._asked = asked
+        self._waiting = waiting
+        self._pace = pace
+        self._look_pace = Pace(LOOKS_A_SECOND)
+        self._schedule = SharedSchedule(
+            PollSchedule(waiting.interval_seconds), self._look_pace, lambda: len(self._watch)
+        )
+        self._publish = publish
+        self._clock = clock
+        self._random = random
+        self._creates: Calls[Key, Answer] = Calls(min(asked.jobs, CREATE_THREADS))
+        self._looks: Calls[Key, Answer] = Calls(min(asked.jobs, LOOK_THREADS), beside=self._creates)
+        self._saves: Calls[Key, Answer] = Calls(min(asked.jobs, SAVE_THREADS), beside=self._creates)
+        self._watch = Watch(
+            deadline_seconds=waiting.deadline_seconds,
+            retry_budget_seconds=waiting.retry_budget_seconds,
+            random=random,
+        )
+        self._flying: dict[str, _Flying] = {}  # by key
+        self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
+        self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
+        self._looking = self._saving = 0
+        self._is_exhausted = self._is_stopping = self.was_asked_to_stop = False
+        self._fatal: errors.CometrepError | None = None
+        self._attempts = 0  # creates in a row that found no connection
+        self._failing_since = self._accepted = 0.0
+        self._failed_now = 0
+        self._counts: Counter[str] = Counter()
+        self._codes: Counter[int] = Counter()
+        self._failures: list[str] = []
+
+    def stop(self) -> None:
+        """Send nothing more and finish what runs; may be called from a signal handler."""
+        self._is_stopping = self.was_asked_to_stop = True
+        self._creates.wake()
+
+    def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
+        """Run items to their ends; give how it ended."""
+        try:
+            return (yield from self._run(items, total))
+        except (errors.Stopped, errors.StdoutClosed):
+            self._rescue()
+            with contextlib.suppress(errors.CometrepError):
+                self._publish()
+            raise
+
+    def _run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
+        began = said = published = self._accepted = self._clock()
+        has_said_stop = False
+        while True:
+            now = self._clock()
+            while self._may_send(now) and self._clock() < now + ADMITTING_SECONDS:
+                yield from self._send_next(items)
+            looks, events = self._watch.turn(now, self._look_room(now))
+            for id in looks:
+                self._looking += 1
+                self._looks.submit(("look", id, now), partial(self._api.get, id))
+            for event in events:
+                yield from self._followed(event)
+            if not self._flying and not self._saving and not self._has_more:
+                break
+            if self.was_asked_to_stop and not has_said_stop:
+                has_said_stop = True
+                yield Noted("", "finishing what runs; Ctrl-C again leaves at once, and both can be resumed")
+            if self._clock() >= published + PUBLISH_SECONDS:
+                published = self._clock()
+                yield from self._published()
+            if self._clock() >= said + TALLY_SECONDS:
+                said = self._clock()
+                yield self._tally(total, began)
+            answered = self._creates.next(self._patience(said))
+            if answered is not None:
+                yield from self._take(*answered)
+        for _, entry in self._again:
+            self._ledger.lenient(self._ledger.refuse, entry, errors.Temporary("throttled, then stopped"))
+        yield from self._published()
+        tally = self._tally(total, began)
+        yield tally
+        return BatchEnded(tally, dict(self._codes), tuple(self._failures), self._fatal)
+
+    def _rescue(self) -> None:
+        """Keep the ids of creates that were under way when a signal ended the batch, if they come in a moment."""
+        deadline = self._clock() + STOP_GRACE_SECONDS
+        while any(not flying.id for flying in self._flying.values()) and self._clock() < deadline:
+            answered = self._creates.next(max(0.0, deadline - self._clock()))
+            if answered and answered[0][0] == "create" and isinstance(answered[1], Prediction):
+                flying = self._flying.pop(answered[0][1])
+                self._ledger.lenient(self._ledger.accept, flying.entry, answered[1])
+                with contextlib.suppress(errors.LocalFileError):  # the ledger has it
+                    self._record.add("created", flying.item.key, id=answered[1].id)
+
+    def _published(self) -> Events:
+        try:
+            self._publish()
+        except errors.CometrepError as failure:
+            yield Noted("", failure.message, is_warning=True)
+
+    # Admitting and creating
+
+    @property
+    def _has_more(self) -> bool:
+        return not self._is_stopping and (bool(self._again) or not self._is_exhausted)
+
+    def _has_room(self) -> bool:
+        # Outputs live an hour: where saving falls behind, nothing more is created for it.
+        return len(self._flying) < self._asked.jobs and self._saving < max(16, 2 * self._asked.jobs)
+
+    def _may_send(self, now: float) -> bool:
+        return self._has_more and self._has_room() and not self._pace.ready_in(now)
+
+    def _send_next(self, items: Iterator[Item]) -> Events:
+        if self._again:
+            self._send(*self._again.popleft())
+        elif item := next(items, None):
+            yield from self._admit(item)
+        else:
+            self._is_exhausted = True
+
+    def _admit(self, item: Item) -> Events:
+        """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
+        standing = self._record.standing(item.key)
+        if standing.digest and item.digest and standing.digest != item.digest:
+            yield from self._note_change(item, standing)
+        if standing.state is State.DONE:
+            self._counts["skipped"] += 1
+            yield from self._kept(item, standing)
+        elif standing.state in (State.RUNNING, State.UNSAVED):
+            self._flying[item.key] = _Flying(item, 0, standing.id)
+            yield from self._follow(standing.id, item, is_fresh=False)
+        elif self._is_passed_over(standing):
+            yield from self._pass_over(item, standing)
+        else:
+            self._begin(item)
+
+    def _note_change(self, item: Item, standing: Standing) -> Events:
+        """Say that an item is not what was sent under its key, the first times that this happens."""
+        self._counts["changed"] += 1
+        if self._counts["changed"] <= CHANGES_TOLD and not self._is_sent_again(standing):
+            told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
+            yield Noted("", f"{told} again; give it another key", is_warning=True)
+
+    def _is_sent_again(self, standing: Standing) -> bool:
+        return standing.state is State.NEW or (
+            standing.state in (State.FAILED, State.UNKNOWN) and not self._is_passed_over(standing)
+        )
+
+    def _is_passed_over(self, standing: Standing) -> bool:
+        if standing.state is State.FAILED:
+            return not self._asked.retries_failed
+        return standing.state is State.UNKNOWN and not self._asked.retries_unknown
+
+    def _pass_over(self, item: Item, standing: Standing) -> Events:
+        """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
+        is_unknown = standing.state is State.UNKNOWN
+        self._counts["unknown" if is_unknown else "failed"] += 1
+        self._codes[10 if is_unknown else standing.exit_code or 4] += 1
+        text = standing.error or ("no answer to its create" if is_unknown else "it failed")
+        yield from self._tell_failure(item, str(standing.state), f"{text} (in an earlier run)")
+
+    def _kept(self, item: Item, standing: Standing) -> Events:
+        """Tell of an item that an earlier run finished, with those of its files that are still there."""
+        folder = self._record.folder
+        files = [SavedFile.from_json(facts) for facts in json.loads(standing.files or "[]")]
+        files = [file.at(str(folder / file.path)) for file in files if (folder / file.path).exists()]
+        for file in files:
+            yield Saved(standing.id, file, "kept")
+        yield ItemEnded(standing.id, item.key, item.label, "done", "", tuple(files))
+
+    def _begin(self, item: Item) -> None:
+        try:
+            entry = self._ledger.begin(item.model, item.values)
+        except errors.LocalFileError as failure:
+            self._give_up(failure)
+        else:
+            self._send(item, entry)
+
+    def _send(self, item: Item, entry: int) -> None:
+        now = self._clock()
+        self._pace.sent(now)
+        self._flying[item.key] = _Flying(item, entry)
+        self._creates.submit(("create", item.key, now), partial(self._create, item))
+
+    def _create(self, item: Item) -> Prediction:
+        """Send one create; runs in a thread of its own."""
+        facts: dict[str, Any] = {"line": item.number, "model": item.model, "input": shorten_data_uris(item.values)}
+        if item.digest:
+            facts["digest"] = item.digest
+        leaving = partial(self._record.add, "sending", item.key, **facts)
+        return self._api.create(item.model, item.values, before_leaving=leaving)
+
+    # Answers
+
+    def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
+        called, name, began = key
+        if called == "create":
+            yield from self._created(self._flying[name], answer)
+        elif called == "look":
+            assert isinstance(answer, (Prediction, errors.CometrepError))
+            self._looking -= 1
+            if isinstance(answer, errors.Temporary) and answer.code == "rate_limited":
+                self._slow_down(answer.retry_after_seconds or 0.0)
+            else:
+                self._look_pace.accepted(self._clock())
+            for event in self._watch.answer(name, began, answer, self._clock()):
+                yield from self._followed(event)
+        else:
+            assert isinstance(answer, tuple)
+            yield from self._saved(name, *answer)
+
+    def _created(self, flying: _Flying, answer: Answer | errors.CometrepError) -> Events:
+        item, entry = flying.item, flying.entry
+        if isinstance(answer, Prediction):
+            self._attempts = 0
+            self._accepted = self._clock()
+            self._pace.accepted(self._accepted)
+            yield from self._note("created", item, id=answer.id)
+            self._ledger.lenient(self._ledger.accept, entry, answer)
+            self._flying[item.key] = flying._replace(id=answer.id)
+            yield from self._follow(answer.id, item, is_fresh=True)
+            return
+        del self._flying[item.key]
+        assert isinstance(answer, errors.CometrepError)
+        if isinstance(answer, errors.CreateUnknown):
+            self._ledger.lenient(self._ledger.doubt, entry, answer)
+            id = answer.prediction_id or ""
+            yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
+            self._counts["unknown"] += 1
+            self._codes[answer.exit_code] += 1
+            yield from self._note_failure(item, "unknown", answer.message, id)
+            return
+        if isinstance(answer, errors.Temporary) or answer.code in FATAL_CODES:
+            if answer.http_status is not None:
+                yield from self._note("unsent", item)  # it left, and was not accepted
+            yield from self._not_accepted(item, entry, answer)
+            return
+        self._ledger.lenient(self._ledger.refuse, entry, answer)
+        if isinstance(answer, errors.LocalFileError):  # its step could not be recorded, so it was not sent
+            self._give_up(answer)
+            return
+        yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
+        self._counts["failed"] += 1
+        self._codes[answer.exit_code] += 1
+        yield from self._note_failure(item, "failed", answer.message)
+
+    def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
+        """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
+        is_temporary = isinstance(failure, errors.Temporary)
+        if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
+            self._again.append((item, entry))
+            attempt = max(1, self._attempts)
+            pause = max(backoff_seconds(attempt, self._random()), failure.retry_after_seconds or 0.0)
+            self._slow_down(pause)
+            yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
+            return
+        self._ledger.lenient(self._ledger.refuse, entry, failure)
+        if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
+            self._codes[failure.exit_code] += 1
+            yield from self._note_failure(item, "new", failure.message)
+        else:
+            self._give_up(failure)
+
+    def _slow_down(self, pause: float) -> None:
+        """Let creates and looks come slower: the API's limit is one for both."""
+        self._pace.throttled(self._clock(), pause)
+        self._look_pace.throttled(self._clock(), pause)
+
+    def _gives_up(self, failure: errors.Temporary) -> bool:
+        """Say whether creates that were not accepted have failed for longer than the retry budget."""
+        now = self._clock()
+        if failure.code == "rate_limited":
+            budget = THROTTLED_BUDGETS * self._waiting.retry_budget_seconds
+            return now + (failure.retry_after_seconds or 0.0) > self._accepted + budget
+        if self._attempts == 0:
+            self._failing_since = now
+        self._attempts += 1
+        return now > self._failing_since + self._waiting.retry_budget_seconds
+
+    def _give_up(self, failure: errors.CometrepError) -> None:
+        self._fatal = self._fatal or failure
+        self._is_stopping = True
+
+    # Watching
+
+    def _look_room(self, now: float) -> int:
+        """Give how many looks may begin now: none while the API asks for a pause, else some for each thread."""
+        if self._look_pace.ready_in(now):
+            return 0
+        return max(0, 2 * LOOK_THREADS - self._looking)
+
+    def _follow(self, id: str, item: Item, *, is_fresh: bool) -> Events:
+        if id in self._item_of:
+            # Whose it is cannot be known; the record keeps both items as running.
+            del self._flying[item.key]
+            self._codes[errors.CreateUnknown.exit_code] += 1
+            text = f"the API gave it the id of {self._item_of[id].label}, {id}"
+            yield from self._note_failure(item, "running", text, id)
+            return
+        self._item_of[id] = item
+        self._watch.add(Target(id, is_fresh=is_fresh), self._clock(), self._schedule)
+
+    def _followed(self, event: Event) -> Events:
+        """Take up what the watch says of one prediction."""
+        if isinstance(event, Seen) and event.prediction.is_terminal:
+            self._ledger.lenient(self._ledger.see, event.prediction)
+        elif isinstance(event, Retrying):
+            yield event
+        elif isinstance(event, Result):
+            yield from self._ended(event)
+
+    def _ended(self, result: Result) -> Events:
+        item = self._item_of[result.id]
+        key = item.key
+        flying = self._flying.pop(key)
+        prediction = result.prediction
+        failure = result.failure or (prediction.failure() if prediction else None)
+        if failure is None and prediction is not None:
+            yield from self._note(
+                "ended",
+                item,
+                id=result.id,
+                status=prediction.status,
+                seconds=prediction.run_seconds,
+                seed=prediction.logged_seed,
+            )
+            self._saving += 1
+            model = flying.item.model
+            self._saves.submit(
+                ("save", result.id, self._clock()), partial(self._save, key, prediction.with_model(model))
+            )
+            return
+        del self._item_of[result.id]
+        assert failure is not None
+        if prediction is not None and prediction.is_terminal:
+            yield from self._note(
+                "ended",
+                item,
+                id=result.id,
+                status=prediction.status,
+                error=failure.message,
+                exit_code=failure.exit_code,
+            )
+            self._counts["failed"] += 1
+            yield from self._note_failure(item, "failed", failure.message, result.id)
+        elif failure.code == "prediction_not_found":
+            # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
+            if self._asked.retries_failed and not flying.entry:
+                self._begin(item)
+                return
+            self._counts["failed"] += 1
+            yield from self._note_failure(item, "failed", failure.message, result.id)
+        else:
+            yield from self._tell_failure(item, "running", failure.message, result.id)
+            if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+                self._give_up(failure)
+        self._codes[failure.exit_code] += 1
+
+    # Saving
+
+    def _save(self, key: str, prediction: Prediction) -> Answer:
+        """Save the outputs of one prediction; runs in a thread of its own."""
+        keeper = self._keeper_for_thread(key)
+        saving = keeper.save(prediction, self._look_again)
+        while True:
+            try:
+                next(saving)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+
+    def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
+        yield Noted(id, "asking for fresh URLs")
+        return self._api.get(id)
+
+    def _saved(self, id: str, files: list[SavedFile], failure: errors.CometrepError | None) -> Events:
+        item = self._item_of.pop(id)
+        key = item.key
+        self._saving -= 1
+        for file in files:
+            yield Saved(id, file)
+        if failure is None:
+            folder = self._record.folder
+            shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
+            yield from self._note("saved", item, id=id, files=shown)
+            self._counts["done"] += 1
+            self._codes[0] += 1
+            yield ItemEnded(id, key, item.label, "done", "", tuple(files))
+            return
+        self._codes[failure.exit_code] += 1
+        if isinstance(failure, errors.OutputMissing):
+            yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
+            self._counts["failed"] += 1
+            yield from self._note_failure(item, "failed", failure.message, id)
+        else:  # the record has it as unsaved: the next run saves it
+            yield from self._note_failure(item, "unsaved", failure.message, id)
+        if failure.code == "disk_full":
+            self._give_up(failure)
+
+    # Telling
+
+    def _note(self, step: str, item: Item, **facts: Any) -> Events:
+        """Append a step to the record; where that fails, say what it was, and send nothing more."""
+        try:
+            self._record.add(step, item.key, **facts)
+        except errors.LocalFileError as failure:
+            told = f"{item.label}: {step} {facts.get('id', '')}".rstrip()
+            yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
+            self._give_up(failure)
+
+    def _note_failure(self, item: Item, outcome: str, text: str, id: str = "") -> Events:
+        """Tell a failure of this run, and stop sending where there are too many."""
+        self._failed_now += 1
+        limit = self._asked.max_failures
+        if limit is not None and self._failed_now >= limit:
+            self._is_stopping = True
+        yield from self._tell_failure(item, outcome, text, id)
+
+    def _tell_failure(self, item: Item, outcome: str, text: str, id: str = "") -> Events:
+        if len(self._failures) < FAILURES_KEPT:
+            self._failures.append(f"{item.label}: {text}")
+        yield ItemEnded(id, item.key, item.label, outcome, text)
+
+    def _patience(self, said: float) -> float:
+        now = self._clock()
+        waits = [self._watch.wake_in(now), max(0.0, said + TALLY_SECONDS - now)]
+        if self._has_more and self._has_room():
+            waits.append(self._pace.ready_in(now))
+        return max(0.001, min(waits))
+
+    def _tally(self, total: int, began: float) -> Tally:
+        return Tally(
+            "",
+            total=total,
+            done=self._counts["done"],
+            failed=self._counts["failed"],
+            unknown=self._counts["unknown"],
+            skipped=self._counts["skipped"],
+            running=len(self._flying),
+            saving=self._saving,
+            ended=self._counts["done"] + self._failed_now,
+            elapsed_seconds=self._clock() - began,
+            is_stopping=self._is_stopping,
+        )
+
+
+def next_commands(tally: Tally, command: str) -> list[str]:
+    """Give what to type for the items that are not done, from the command that ran them."""
+    lines = []
+    for count, what, option, warning in (
+        (tally.left, "left", "", ""),
+        (tally.failed, "failed", "--retry-failed", ""),
+        (tally.unknown, "in doubt", "--retry-unknown", "   (this may pay twice for them)"),
+    ):
+        if count:
+            again = command if not option or option in command.split() else f"{command} {option}"
+            lines.append(f"{count} {what}: {again}{warning}")
+    return lines
+
+
+def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
+    """Give the error that a run of a batch comes to, None where all is done; `command` is what resumes it."""
+    tally = ended.tally
+    if ended.fatal:
+        ended.fatal.message += f"; {tally.left} of {tally.total} items are left"
+        return ended.fatal
+    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt"), (tally.left, "left"))
+    words = [f"{count} {what}" for count, what in counts if count]
+    if not words:
+        return None
+    failure = errors.CometrepError(
+        f"of {tally.total} items: {', '.join(words)}",
+        hint=next_commands(tally, command)[0].partition(": ")[2],
+        code=errors.Partial.code,
+    )
+    alike = [code for code, count in ended.codes.items() if count == tally.total]
+    failure.exit_code = alike[0] if alike else errors.Partial.exit_code
+    return failure

@@ -1,0 +1,176 @@
+"""Draw a batch on stderr: one bar over all of it, a line now and then in logs, or its events for programs."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from cometrep.display import REDRAWS_A_SECOND, JsonLines, Silent
+from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
+from cometrep.screen import Screen
+from cometrep.text import format_elapsed, harmless
+
+LINE_SECONDS = 30.0  # between two lines in logs
+FAILURES_SHOWN = 20  # in logs; the record has them all
+LAST_EVENTS = 4  # beneath the bar
+JSON_TALLY_SECONDS = 1.0
+
+
+def tally_text(tally: Tally) -> str:
+    """Say how far a batch is, in one line."""
+    ended = tally.done + tally.failed + tally.unknown + tally.skipped
+    words = [f"{ended}/{tally.total}", f"{tally.done} done"]
+    words += [f"{tally.skipped} done before"] if tally.skipped else []
+    words += [f"{tally.failed} failed"] if tally.failed else []
+    words += [f"{tally.unknown} unknown"] if tally.unknown else []
+    words += [f"{tally.running} running"] if tally.running else []
+    words += [f"{tally.saving} saving"] if tally.saving else []
+    if tally.items_a_second:
+        words.append(f"{tally.items_a_second * 60:.0f} items/min")
+    return ", ".join(words) + _time_left(tally)
+
+
+def summary_lines(ended: BatchEnded) -> list[str]:
+    """Say how a run of a batch went, with its first failures."""
+    tally = ended.tally
+    counts = [f"{tally.done} done", f"{tally.failed} failed", f"{tally.skipped} skipped"]
+    counts += [f"{tally.unknown} in doubt"] if tally.unknown else []
+    counts += [f"{tally.left} left"] if tally.left else []
+    rate = tally.items_a_second
+    shown = f"{rate:.1f} items/s" if rate >= 0.1 else f"{rate * 60:.1f} items/min"
+    lines = [f"{', '.join(counts)}  {format_elapsed(tally.elapsed_seconds)}  {shown}"]
+    return lines + [f"  {harmless(failure)}" for failure in ended.first_failures]
+
+
+def _time_left(tally: Tally) -> str:
+    if tally.is_stopping:
+        return ", finishing what runs"
+    if not tally.items_a_second or not tally.left:
+        return ""
+    return f", {format_elapsed(tally.left / tally.items_a_second)} left"
+
+
+class LogBoard(Silent):
+    """A line every half minute, and one for each of the first failures."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(screen)
+        self._said = time.monotonic()
+        self._failures = 0
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        super().take(event)
+        if isinstance(event, ItemEnded) and event.outcome in ("failed", "unknown"):
+            self._failures += 1
+            if self._failures <= FAILURES_SHOWN:
+                self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(event.text)}")
+        elif isinstance(event, Noted) and not event.is_warning and not event.id:  # of the batch as a whole
+            self._screen.line(harmless(event.text))
+        elif isinstance(event, Tally) and time.monotonic() >= self._said + LINE_SECONDS:
+            self._said = time.monotonic()
+            self._screen.line(tally_text(event))
+
+
+class JsonBoard(JsonLines):
+    """One JSON object an event, on stderr, for programs; a tally a second at most."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(screen)
+        self._tallied = 0.0
+
+    def _facts(self, event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+        if isinstance(event, ItemEnded):
+            yield "item", {"key": event.key, "outcome": event.outcome, "text": event.text or None}
+        elif isinstance(event, Tally):
+            if time.monotonic() >= self._tallied + JSON_TALLY_SECONDS:
+                self._tallied = time.monotonic()
+                counts = event._asdict()
+                del counts["id"]
+                yield "tally", {**counts, "elapsed_seconds": round(event.elapsed_seconds, 3), "left": event.left}
+        else:
+            yield from super()._facts(event)
+
+
+class LiveBoard(Silent):
+    """A bar over the whole batch, with the last few events beneath it, drawn by rich."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(screen)
+        self._live: Any = None
+        self._tally: Tally | None = None
+        self._last: deque[tuple[str, str]] = deque(maxlen=LAST_EVENTS)
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Tally):
+            self._tally = event
+            self.resume()
+        elif isinstance(event, ItemEnded):
+            style = {"done": "succeeded"}.get(event.outcome, "failed")
+            self._last.append((style, harmless(f"{event.outcome}  {event.label}  {event.text}".rstrip())))
+        elif isinstance(event, Retrying):
+            self._last.append(("warning", harmless(event.reason)))
+        elif isinstance(event, Noted):
+            with self.aside():
+                super().take(event)
+
+    def resume(self) -> None:
+        """Draw the bar, once there is something to draw."""
+        if self._tally is not None and self._live is None:
+            self._live = self._new_live()
+            self._live.start()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar off the screen while something else is written."""
+        self.close()
+        yield
+        self.resume()
+
+    def close(self) -> None:
+        """Take the bar off the screen and show the cursor."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _new_live(self) -> Any:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        plain = not self._screen.has_colour
+        console = Console(file=self._screen.stream, no_color=plain, highlight=False, markup=False, emoji=False)
+        colours = {"succeeded": "green", "failed": "red", "warning": "magenta"}
+
+        def board() -> Table:
+            tally = self._tally
+            assert tally is not None
+            width, height = console.size
+            ended = tally.total - tally.left
+            bar = ProgressBar(total=max(1, tally.total), completed=ended, width=max(8, min(width - 1, 76)))
+            grid = Table.grid()
+            grid.add_column(no_wrap=True, overflow="ellipsis")
+            grid.add_row(bar)
+            grid.add_row(Text(tally_text(tally)))
+            for style, text in list(self._last)[-max(0, height - 4) :]:
+                grid.add_row(Text(f"  {text}", style=colours[style]))
+            return grid
+
+        return Live(
+            get_renderable=board,
+            console=console,
+            refresh_per_second=REDRAWS_A_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+
+def new_board(mode: str, screen: Screen) -> Silent:
+    """Make the board of a mode: `bar`, `lines`, `json` or `none`."""
+    boards: dict[str, type[Silent]] = {"bar": LiveBoard, "lines": LogBoard, "json": JsonBoard, "none": Silent}
+    return boards[mode](screen)

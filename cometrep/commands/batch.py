@@ -1,0 +1,240 @@
+"""Run many inputs; resume where a previous run stopped."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cometrep import errors
+from cometrep.commands import BATCH_SAVING, CONNECTION, REPORTING, WAITING, Session, option, session, takes
+
+if TYPE_CHECKING:
+    from cometrep.events import BatchEnded
+    from cometrep.plan import Plan
+    from cometrep.record import Record, Standing
+
+EXAMPLES = (
+    "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
+    "cometrep batch prompts.csv --model stability-ai/sdxl --dry-run",
+    "cometrep batch --sweep -m stability-ai/sdxl prompt=cat,dog seed:=1..3",
+    "cometrep batch prompts.jsonl --status",
+)
+
+SHOWN_ITEMS = 3  # of a dry run
+CONNECTIONS = 24  # as many as threads talk to the API
+
+
+@takes(WAITING, BATCH_SAVING, REPORTING, CONNECTION)
+def command(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE] [INPUT]...",
+            help="JSON Lines or CSV, - for stdin; then inputs that all its items share.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str, option("Input", "-m", "--model", metavar="MODEL", help="The model of lines that name none.")
+    ] = "",
+    sweep: Annotated[
+        bool, option("Input", "--sweep", help="No file: every combination of the inputs' values.")
+    ] = False,
+    yes: Annotated[bool, option("Input", "--yes", help="Do not ask before a sweep of more than 100.")] = False,
+    shard: Annotated[str, option("Input", "--shard", metavar="I/N", help="Only part I of N.")] = "",
+    dry_run: Annotated[
+        bool, option("Input", "--dry-run", help="Show counts, requests and names; send nothing.")
+    ] = False,
+    strict: Annotated[
+        bool, option("Input", "--strict", help="Refuse inputs that the catalog does not know.")
+    ] = False,
+    jobs: Annotated[
+        int, option("Pace", "-j", "--jobs", min=1, max=1000, metavar="N", help="Items at once (4).")
+    ] = 4,
+    rate: Annotated[
+        str, option("Pace", "--rate", metavar="RATE", help="At most so many creates: 2/s, 60/m, 100/h.")
+    ] = "",
+    max_failures: Annotated[
+        int | None, option("Pace", "--max-failures", min=1, metavar="N", help="Stop sending after N failures.")
+    ] = None,
+    retry_failed: Annotated[bool, option("Resuming", "--retry-failed", help="Send failed items again.")] = False,
+    retry_unknown: Annotated[
+        bool, option("Resuming", "--retry-unknown", help="Send items in doubt again; may pay twice.")
+    ] = False,
+    status: Annotated[
+        bool, option("Resuming", "--status", help="Show what the folder holds; send nothing.")
+    ] = False,
+) -> None:
+    """Run many inputs; the same command again resumes where a run stopped."""
+    from cometrep.plan import default_folder, planned
+    from cometrep.record import Record
+    from cometrep.schedule import Pace, parse_rate
+
+    words = words or []
+    file = "" if sweep or not words else words[0]
+    if not (file or sweep or (status and ctx.params["dir"])):
+        raise errors.UsageError("a batch needs a FILE, or --sweep", hint="cometrep help batch shows both")
+    pace = Pace(parse_rate(rate) if rate else None)
+    with session(ctx, CONNECTIONS) as opened:
+        # A folder of the settings holds many batches, each in one of its own.
+        folder = Path(ctx.params["dir"] or Path(opened.settings.folder, default_folder(file)))
+        if status:
+            _show_status(opened, Record(folder))
+            return
+        with planned(
+            file,
+            words if sweep else words[1:],
+            model=model,
+            is_sweep=sweep,
+            shard=shard,
+            is_strict=strict,
+            console_stdin=opened.console,
+        ) as plan:
+            record = Record(folder, plan.shard)
+            opened.keepers(str(folder))("").check_batch()
+            for doubt in plan.doubts:
+                opened.console.warn(doubt)
+            if dry_run:
+                _describe(opened, plan, record)
+                return
+            if sweep:
+                _announce(opened, plan, is_confirmed=yes)
+            _run(opened, plan, record, pace)
+
+
+def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
+    from cometrep import board
+    from cometrep.batch import Asked, Batch, next_commands, outcome
+    from cometrep.console import Results
+    from cometrep.gallery import Gallery
+    from cometrep.runner import Waiting
+    from cometrep.signals import finishing_first
+
+    console, params, settings = opened.console, opened.params, opened.settings
+    gallery = Gallery(record.folder, plan.axes)
+    record.open()
+    try:
+        record.add_header(total=plan.total, axes=list(plan.axes))
+        batch = Batch(
+            opened.api,
+            opened.ledger,
+            record,
+            opened.keepers(str(record.folder)),
+            asked=Asked(params["jobs"], params["max_failures"], params["retry_failed"], params["retry_unknown"]),
+            waiting=Waiting(settings.deadline_seconds, settings.retry_budget_seconds),
+            pace=pace,
+            publish=gallery.write,
+        )
+        again = errors.Resume(console.command_line)
+        results = Results("json" if params["json"] else "path", again, is_batch=True)
+        with finishing_first(batch.stop):
+            ended: BatchEnded = console.show(batch.run(plan.items(), plan.total), results)
+    except errors.Stopped as stop:
+        stop.message += "; the same command goes on from here"
+        stop.hint = console.command_line
+        raise
+    finally:
+        record.close()
+    lines = board.summary_lines(ended)
+    commands = next_commands(ended.tally, console.command_line)
+    for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:
+        console.say(line)
+    failure = outcome(ended, console.command_line)
+    if failure and batch.was_asked_to_stop and ended.tally.left:
+        stopped = errors.Stopped("Ctrl-C", 130)
+        stopped.message += f"; {failure.message}"
+        stopped.hint = console.command_line
+        raise stopped
+    if failure:
+        raise failure
+
+
+def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
+    """Show the size of a sweep, and ask where it is large."""
+    from cometrep.plan import ASKS_ABOVE
+
+    opened.console.say(f"sweep: {plan.size_text()}")
+    if plan.size <= ASKS_ABOVE or is_confirmed:
+        return
+    if not opened.console.confirm(f"Send {plan.total} items?"):
+        raise errors.UsageError(
+            f"a sweep of {plan.size} items was not confirmed; nothing was sent",
+            hint=f"{opened.console.command_line} --yes",
+            code="not_confirmed",
+        )
+
+
+def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
+    """Print what a batch would do: how many items, the first requests, the names of the files."""
+    from cometrep.keeping import preview
+
+    record.read()
+    params = opened.params
+    counts = Counter(_fate(record.standing(item.key), params) for item in plan.items())
+    shown = []
+    for item in islice(plan.items(), SHOWN_ITEMS):
+        names = preview(str(record.folder), opened.settings.template, item.key, item.model, item.values)
+        shown.append(
+            {"key": item.key, "request": opened.api.describe_create(item.model, item.values), "files": names}
+        )
+    if params["json"]:
+        facts = {"items": plan.total, **counts, "folder": str(record.folder), "first": shown}
+        opened.console.write_json({"schema_version": 1, **facts})
+        return
+    fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items())
+    opened.console.write_line(f"{plan.total} items{f' ({plan.size_text()})' if plan.is_sweep else ''}: {fates}")
+    opened.console.write_line(f"folder: {record.folder}")
+    for one in shown:
+        opened.console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
+        opened.console.write_json(one["request"])
+
+
+def _fate(standing: "Standing", params: Any) -> str:
+    """Say in a word what a run would do with an item."""
+    from cometrep.record import State
+
+    if standing.state is State.FAILED:
+        return "to_send_again" if params["retry_failed"] else "failed_before"
+    if standing.state is State.UNKNOWN:
+        return "to_send_again" if params["retry_unknown"] else "in_doubt"
+    return {State.NEW: "to_send", State.RUNNING: "to_wait_for", State.UNSAVED: "to_save"}.get(
+        standing.state, "done_before"
+    )
+
+
+def _show_status(opened: Session, record: "Record") -> None:
+    """Print what the records of a folder hold."""
+    import json
+
+    record.read()
+    console = opened.console
+    if not record.totals:
+        raise errors.UsageError(
+            f"no batch has run in {str(record.folder)!r}", hint="name its folder: cometrep batch --status --dir DIR"
+        )
+    counts: Counter[str] = Counter()
+
+    def rows() -> Any:
+        for key, standing in record.standings():
+            counts[str(standing.state)] += 1
+            files = json.loads(standing.files or "[]")
+            yield key, standing, [{**file, "path": str(record.folder / file["path"])} for file in files]
+
+    if opened.params["json"]:
+        from cometrep.events import item_json
+
+        for key, standing, files in rows():
+            console.write_json(item_json(key, standing.id, str(standing.state), standing.error, files))
+    else:
+        table: Sequence[Sequence[str]] = [
+            (key, str(standing.state), standing.id, standing.error or ", ".join(file["path"] for file in files))
+            for key, standing, files in rows()
+        ]
+        console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), table)
+    left = sum(record.totals.values()) - sum(counts.values())
+    words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
+    console.say(f"{record.folder}: {', '.join(words)}")

@@ -1,0 +1,386 @@
+"""Read a batch's items: JSON Lines, CSV or a sweep, each item with its key.
+
+A source can be read from its beginning again and again, and holds no item in memory: a batch of a million lines is
+checked in one pass and sent in another.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from cometrep import errors, inputs
+from cometrep.prediction import parse_model, shorten_data_uris
+
+KEY_LIMIT = 200  # characters
+SHOWN_PROBLEMS = 20
+_ITEM_FIELDS = frozenset({"key", "model", "input"})
+_RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
+
+
+class Item(NamedTuple):
+    """One item of a batch: where it stands, the key that names it across runs, and what it sends.
+
+    `digest` tells whether what it sends has changed; empty where the key is made of it already.
+    """
+
+    number: int
+    key: str
+    model: str
+    values: Mapping[str, Any]
+    digest: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people know it by: its own key, else its place and how its prompt begins."""
+        if self.digest:
+            return self.key
+        prompt = self.values.get("prompt")
+        began = f" ({prompt[:40]}{'…' if len(prompt) > 40 else ''})" if isinstance(prompt, str) else ""
+        return f"item {self.number}{began}"
+
+
+class Line(NamedTuple):
+    """One item as its source has it: an explicit key and a model may be missing (empty)."""
+
+    number: int
+    key: str
+    model: str
+    values: Mapping[str, Any]
+
+
+class Source(Protocol):
+    """Where items come from; `lines` begins anew at each call, and yields a text where a line is wrong."""
+
+    axes: Mapping[str, Sequence[Any]]
+
+    def lines(self) -> Iterator[Line | str]:
+        """Yield each line, or what is wrong with it."""
+
+
+class FileSource:
+    """JSON Lines or CSV, told apart by the name or the first character."""
+
+    axes: Mapping[str, Sequence[Any]] = {}
+
+    def __init__(self, file: BinaryIO, name: str, kind_of: Callable[[str, str], str], model: str) -> None:
+        self._file = file
+        self._name = name
+        self._kind_of = kind_of
+        self._model = model
+
+    def lines(self) -> Iterator[Line | str]:
+        """Yield each line, or what is wrong with it."""
+        self._file.seek(0)
+        head = self._file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        self._file.seek(0)
+        is_csv = self._name.lower().endswith(".csv") or not head.startswith((b"{", b"["))
+        yield from self._csv_lines() if is_csv and head else self._json_lines()
+
+    def _json_lines(self) -> Iterator[Line | str]:
+        for number, raw in enumerate(self._file, 1):
+            text = raw.strip()
+            if number == 1:
+                text = text.removeprefix(b"\xef\xbb\xbf")
+            if text:
+                yield _json_line(number, text)
+
+    def _csv_lines(self) -> Iterator[Line | str]:
+        undecoded: list[int] = []  # lines of the row that are no text
+        reader = csv.reader(_text_lines(self._file, undecoded), strict=True)
+        header: list[str] = []
+        start = 1
+        try:
+            for row in reader:
+                if undecoded:
+                    yield f"line {undecoded.pop()}: not UTF-8"
+                    undecoded.clear()
+                elif not header:
+                    header = row
+                    if problem := _header_problem(header):
+                        yield f"line 1: {problem}"
+                        return
+                elif any(row):
+                    yield self._csv_line(start, header, row)
+                start = reader.line_num + 1
+        except csv.Error as problem:
+            yield f"line {start}: {problem}"
+
+    def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | str:
+        if len(row) != len(header):
+            return f"line {number}: {len(row)} values under {len(header)} columns"
+        key, model, values = "", "", dict[str, Any]()
+        cells = dict(zip(header, row, strict=True))
+        if not self._model:
+            model = cells.pop("model", "")
+        key = cells.pop("key", "")
+        for name, cell in cells.items():
+            if not cell:
+                continue
+            column, is_json = name.removesuffix(":json"), name.endswith(":json")
+            try:
+                kind = self._kind_of(model or self._model, column)
+                values[column] = _json_value(cell) if is_json else inputs.coerce(cell, kind)
+            except ValueError as problem:
+                return f"line {number}: {name}: {problem}"
+        return Line(number, key, model, values)
+
+
+class SweepSource:
+    """Every combination of the values that INPUT items give; the last item varies fastest."""
+
+    def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
+        self.axes = axes
+
+    def __len__(self) -> int:
+        size = 1
+        for values in self.axes.values():
+            size *= len(values)
+        return size
+
+    def lines(self) -> Iterator[Line | str]:
+        """Yield each combination."""
+        for number, values in enumerate(itertools.product(*self.axes.values()), 1):
+            yield Line(number, "", "", dict(zip(self.axes, values, strict=True)))
+
+
+class Checked(NamedTuple):
+    """What one pass over a source found: how many items, and the short hashes that several keyless items share."""
+
+    total: int
+    repeated: frozenset[int]
+
+
+def items(source: Source, checked: Checked, *, model: str, common: Mapping[str, Any]) -> Iterator[Item]:
+    """Yield the items of a checked source, each with its key, over the values that all items have in common."""
+    make_key = _KeyMaker(model, common)
+    occurrences: dict[int, int] = {}
+    for line in source.lines():
+        assert isinstance(line, Line)
+        digest = make_key.digest(line)
+        key = line.key or digest.hex()[:20]
+        if not line.key and (short := _short(digest)) in checked.repeated:
+            occurrences[short] = occurrences.get(short, 0) + 1
+            key += f"-{occurrences[short]}" if occurrences[short] > 1 else ""
+        named = digest.hex()[:20] if line.key else ""
+        yield Item(line.number, key, line.model or model, {**common, **line.values}, named)
+
+
+def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
+    """Read a source once, wholly; raise one UsageError that names every bad line, up to a limit."""
+    make_key = _KeyMaker(model, common)
+    explicit, keyless = _Hashes(), _Hashes()
+    problems: list[str] = []
+    total = count = 0
+    for line in source.lines():
+        total += 1
+        if isinstance(line, Line):
+            problem = _problem(line, model)
+            if line.key:
+                explicit.add(_short(hashlib.sha256(line.key.encode()).digest()))
+            else:
+                keyless.add(_short(make_key.digest(line)))
+        else:
+            problem = line
+        if problem:
+            count += 1
+            if count <= SHOWN_PROBLEMS:
+                problems.append(problem)
+    problems += _repeated_keys(source, explicit.repeated())
+    if problems:
+        more = f"; and {count - SHOWN_PROBLEMS} more" if count > SHOWN_PROBLEMS else ""
+        raise errors.UsageError(
+            f"{max(count, len(problems))} bad lines, nothing was sent: {'; '.join(problems)}{more}",
+            hint="correct them, then run the same command again; cometrep help batch shows the forms",
+            code="bad_items",
+        )
+    if not total:
+        raise errors.UsageError("the batch has no items", hint="cometrep help batch", code="bad_items")
+    return Checked(total, keyless.repeated())
+
+
+class _KeyMaker:
+    """Hash what an item sends: its model and canonical input, files by their SHA-256."""
+
+    def __init__(self, model: str, common: Mapping[str, Any]) -> None:
+        self._model = model
+        self._common = shorten_data_uris(common)
+
+    def digest(self, line: Line) -> bytes:
+        """Give the SHA-256 of what a line sends, over the common values."""
+        values = {**self._common, **shorten_data_uris(line.values)}
+        return hashlib.sha256(_ENCODER.encode([line.model or self._model, values]).encode()).digest()
+
+
+class _Hashes:
+    """Collect 64-bit hashes, eight bytes each, and tell which of them came more than once."""
+
+    def __init__(self) -> None:
+        self._drawers = [array("Q") for _ in range(256)]  # sorted one at a time, to stay small
+
+    def add(self, short: int) -> None:
+        """Take up a hash."""
+        self._drawers[short >> 56].append(short)
+
+    def repeated(self) -> frozenset[int]:
+        """Give those that came more than once."""
+        found: set[int] = set()
+        for drawer in self._drawers:
+            found.update(one for one, other in itertools.pairwise(sorted(drawer)) if one == other)
+        return frozenset(found)
+
+
+def in_shard(key: str, number: int, count: int) -> bool:
+    """Say whether an item belongs to shard `number` (from 1) of `count`: by its key alone, the same everywhere."""
+    digest = hashlib.sha256(f"shard:{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count == number - 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `2/5`; raise UsageError for anything else."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise errors.UsageError(
+            f"--shard {text!r} is not one of a number of shards", hint="--shard 1/5, the first of five"
+        )
+    return number, count
+
+
+def sweep_axes(
+    texts: Sequence[str], kind_of: Callable[[str], str], read: Callable[[str, str], bytes]
+) -> dict[str, list[Any]]:
+    """Read the INPUT items of a sweep as axes: every value that each input takes.
+
+    `name=@file` gives one value a line, `a..b` or `a..b..step` a range of whole numbers, and a comma that no
+    space follows parts choices (`\\,` is a comma). Raises UsageError.
+    """
+    axes: dict[str, list[Any]] = {}
+    for text in texts:
+        item = inputs.split_item(text)
+        if item.key in axes:
+            raise errors.UsageError(f"input {item.key!r} is given twice in a sweep", hint=f"{item.key}=one,other")
+        values = list(_axis(item, kind_of(item.key), read, text))
+        if not values:
+            raise errors.UsageError(f"{text!r} gives no value", hint="write name=one,other or name=@file")
+        axes[item.key] = values
+    return axes
+
+
+def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text: str) -> Iterator[Any]:
+    def built(part: str) -> Any:
+        return inputs.build_input([part], kind_of=lambda _: kind, read_stdin=bytes).values[item.key]
+
+    if item.separator in ("=@", ":=@"):
+        content = read(item.value, text).decode("utf-8-sig", "strict")
+        lines = [line for line in content.split("\n") if line.strip()]
+        separator = item.separator.removesuffix("@")
+        for line in lines:
+            yield built(f"{_escaped(item.key)}{separator}{_escaped_value(line.rstrip(chr(13)), separator)}")
+        return
+    for part in _choices(item.value):
+        found = re.fullmatch(_RANGE, part)
+        if found and (item.separator == ":=" or kind == "integer"):
+            yield from _range(int(found[1]), int(found[2]), int(found[3] or 1), text)
+        else:
+            yield built(f"{_escaped(item.key)}{item.separator}{_escaped_value(part, item.separator)}")
+
+
+def _choices(text: str) -> list[str]:
+    if text.startswith(("[", "{", '"')):
+        return [text]
+    parts = re.split(r"(?<!\\),(?! )", text)
+    return [part.replace("\\,", ",") for part in parts if part]
+
+
+def _range(start: int, end: int, step: int, text: str) -> range:
+    if step < 1 or end < start or (end - start) // step >= 1_000_000:
+        raise errors.UsageError(f"{text!r} is no range from low to high", hint="seed:=1..8 or seed:=0..100..10")
+    return range(start, end + 1, step)
+
+
+def _escaped(key: str) -> str:
+    return re.sub(r"([\\=:@])", r"\\\1", key)
+
+
+def _escaped_value(value: str, separator: str) -> str:
+    return f"\\{value}" if separator == "=" and re.match(r"\\*@", value) else value
+
+
+def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
+    for number, raw in enumerate(file, 1):
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            undecoded.append(number)
+            yield raw.decode("utf-8", "replace")
+
+
+def _json_line(number: int, text: bytes) -> Line | str:
+    try:
+        value = _json_value(text.decode("utf-8"))
+    except (ValueError, RecursionError) as problem:
+        return f"line {number}: not JSON: {problem}"
+    if not isinstance(value, dict):
+        return f"line {number}: not an object"
+    if "input" not in value or not value.keys() <= _ITEM_FIELDS:
+        return Line(number, "", "", value)
+    key, model, values = value.get("key", ""), value.get("model", ""), value["input"]
+    if not isinstance(values, dict):
+        return f"line {number}: input is not an object"
+    if not isinstance(key, (str, int)) or isinstance(key, bool) or not isinstance(model, str):
+        return f"line {number}: key and model are texts"
+    return Line(number, str(key), model, values)
+
+
+def _json_value(text: str) -> Any:
+    return _DECODER.decode(text)
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _header_problem(header: Sequence[str]) -> str:
+    if not header or not all(name.strip() for name in header):
+        return "the header names no input in some column"
+    return "the header names an input twice" if len(set(header)) < len(header) else ""
+
+
+def _problem(line: Line, model: str) -> str:
+    if len(line.key) > KEY_LIMIT:
+        return f"line {line.number}: the key is longer than {KEY_LIMIT} characters"
+    if not (line.model or model):
+        return f"line {line.number}: no model; give --model"
+    if line.model:
+        try:
+            parse_model(line.model)
+        except errors.UsageError as problem:
+            return f"line {line.number}: {problem.message}"
+    return ""
+
+
+def _short(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")
+
+
+def _repeated_keys(source: Source, repeated: frozenset[int]) -> list[str]:
+    if not repeated:
+        return []
+    seen: dict[str, int] = {}
+    problems = []
+    for line in source.lines():
+        if isinstance(line, Line) and line.key and _short(hashlib.sha256(line.key.encode()).digest()) in repeated:
+            if line.key in seen:
+                problems.append(f"line {line.number}: the key {line.key!r} is that of line {seen[line.key]} too")
+            seen.setdefault(line.key, line.number)
+    return problems[:SHOWN_PROBLEMS]
+
+
+# Made once: json.loads and json.dumps make a new one for each call that has options.
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,167 @@
+"""Plan a batch: its items from what the user typed, checked wholly, before anything is sent."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from cometrep import catalog, errors, inputs
+from cometrep.items import (
+    Checked,
+    FileSource,
+    Item,
+    Source,
+    SweepSource,
+    check,
+    in_shard,
+    items,
+    parse_shard,
+    sweep_axes,
+)
+from cometrep.prediction import parse_model
+
+ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
+
+
+class Stdin(Protocol):
+    """What reads stdin where a `-` asks for it: whole, or into a file."""
+
+    def read_stdin(self) -> bytes:
+        """Read stdin to its end."""
+
+    def copy_stdin(self, target: BinaryIO) -> None:
+        """Copy stdin to a file."""
+
+
+class Plan(NamedTuple):
+    """A batch that was checked: where its items come from, and what they have in common."""
+
+    source: Source
+    checked: Checked
+    model: str
+    common: Mapping[str, Any]
+    shard: tuple[int, int] | None
+    total: int
+    doubts: tuple[str, ...]
+    is_sweep: bool
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]:
+        """The values that each input takes in a sweep; empty for a file."""
+        return self.source.axes
+
+    @property
+    def size(self) -> int:
+        """How many items there are in all shards together."""
+        return self.checked.total
+
+    def size_text(self) -> str:
+        """Show how a sweep comes to its size, as `2 prompt x 3 seed = 6 items`."""
+        factors = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
+        part = f", {self.total} of them in this shard" if self.shard else ""
+        return f"{factors} = {self.size} items{part}"
+
+    def items(self) -> Iterator[Item]:
+        """Yield the items of this shard, from the first on."""
+        every = items(self.source, self.checked, model=self.model, common=self.common)
+        if self.shard is None:
+            return every
+        return (item for item in every if in_shard(item.key, *self.shard))
+
+
+@contextlib.contextmanager
+def planned(
+    file: str,
+    texts: Sequence[str],
+    *,
+    model: str,
+    is_sweep: bool,
+    shard: str,
+    is_strict: bool,
+    console_stdin: Stdin,
+) -> Iterator[Plan]:
+    """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
+
+    Raises UsageError that names every bad line.
+    """
+    model = parse_model(model) if model else ""
+    kind_of = partial(catalog.kind_of, model)
+    with contextlib.ExitStack() as stack:
+        source: Source
+        common: dict[str, Any] = {}
+        warnings: tuple[str, ...] = ()
+        if is_sweep:
+            if not model:
+                raise errors.UsageError("a sweep needs --model", hint="cometrep batch --model OWNER/NAME --sweep …")
+            source = SweepSource(sweep_axes(texts, kind_of, _read_file))
+        else:
+            source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, catalog.kind_of, model)
+            built = inputs.build_input(texts, kind_of=kind_of, read_stdin=console_stdin.read_stdin)
+            common, warnings = built.values, built.warnings
+        checked = check(source, model=model, common=common)
+        plan = Plan(
+            source=source,
+            checked=checked,
+            model=model,
+            common=common,
+            shard=parse_shard(shard) if shard else None,
+            total=checked.total,
+            doubts=(),
+            is_sweep=is_sweep,
+        )
+        if plan.shard:
+            plan = plan._replace(total=sum(1 for _ in plan.items()))
+        yield plan._replace(doubts=(*warnings, *_doubts(plan, is_strict=is_strict)))
+
+
+def default_folder(file: str) -> str:
+    """Give the folder of a batch's results where none is named: the file's stem; without a file `sweep`."""
+    return Path(file).stem if file not in ("", "-") else "batch" if file else "sweep"
+
+
+def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
+    """Say what is doubtful about the first item, and with `is_strict` about any."""
+    for item in plan.items():
+        found = catalog.doubts(item.model, item.values)
+        if found and is_strict:
+            raise errors.UsageError(
+                f"line {item.number}: {'; '.join(found)}",
+                hint=f"cometrep models {item.model} shows its inputs; without --strict these are warnings",
+                code="bad_input",
+            )
+        if not is_strict:
+            return tuple(f"{one} (line {item.number}, and perhaps others)" for one in found)
+    return ()
+
+
+@contextlib.contextmanager
+def _opened(name: str, console_stdin: Stdin) -> Iterator[BinaryIO]:
+    """Open a source that can be read from its beginning again; stdin is copied to a temporary file."""
+    if name == "-":
+        with tempfile.TemporaryFile() as copy:
+            console_stdin.copy_stdin(copy)
+            yield copy
+        return
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115 - closed below, whatever happens to what uses it
+    except OSError as problem:
+        raise errors.UsageError(f"cannot read {name!r}: {problem.strerror}", hint="check the path") from problem
+    with file:
+        if file.seekable():
+            yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            while chunk := file.read(1 << 20):
+                copy.write(chunk)
+            yield copy
+
+
+def _read_file(name: str, text: str) -> bytes:
+    try:
+        return Path(name).expanduser().read_bytes()
+    except OSError as problem:
+        raise errors.UsageError(
+            f"{text!r}: cannot read {name!r}: {problem.strerror}", hint="check the path"
+        ) from problem

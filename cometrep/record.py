@@ -1,0 +1,264 @@
+"""The record of a batch: every step of every item, appended to one file in its folder; resume and lock.
+
+`batch.jsonl` holds one JSON object a line, each appended with a single write, so that several threads never tear
+each other's; a last line that a death tore is passed over. A shard writes a record of its own, and reads those of
+the others too: what any run in the folder has sent is known to all. What the steps come to is looked up in a
+temporary database on disk, so that memory does not grow with the number of items.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cometrep import errors
+
+_NAME = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"
+
+
+class State(StrEnum):
+    """What an item's steps come to."""
+
+    NEW = "new"
+    UNKNOWN = "unknown"  # its create left, and no answer came back
+    RUNNING = "running"
+    UNSAVED = "unsaved"  # it succeeded, and its files are not saved
+    DONE = "done"
+    FAILED = "failed"
+
+
+# What each step leaves an item in; `ended` depends on its status.
+_STATES = {
+    "sending": State.UNKNOWN,
+    "doubt": State.UNKNOWN,
+    "unsent": State.NEW,
+    "refused": State.FAILED,
+    "created": State.RUNNING,
+    "saved": State.DONE,
+    "lost": State.FAILED,
+}
+
+
+class Standing(NamedTuple):
+    """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known."""
+
+    state: State
+    id: str = ""
+    error: str = ""
+    exit_code: int = 0
+    digest: str = ""
+    files: str = ""  # as JSON
+
+
+NEW = Standing(State.NEW)
+
+
+class Record:
+    """The record in one folder, of the whole batch or of one shard of it."""
+
+    def __init__(
+        self, folder: Path, shard: tuple[int, int] | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        self.folder = folder
+        self.path = folder / (f"batch.{shard[0]}-{shard[1]}.jsonl" if shard else "batch.jsonl")
+        self._shard = shard
+        self._now = now
+        self._file = -1
+        self._is_torn = False  # the last line is not whole, as on a full disk
+        self._index: sqlite3.Connection | None = None
+        self.totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
+
+    def open(self) -> None:
+        """Make the folder, lock the record, and read what earlier runs left; a death lets go of the lock.
+
+        Raises LocalFileError where another run works on the same items or the folder cannot be written.
+        """
+        with self._translated():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            if not _lock(self._file) or any(_is_held(path) for path in self._overlapping()):
+                raise errors.LocalFileError(
+                    f"another batch is running in {self.folder}",
+                    hint="wait for it, or save into another folder: --dir",
+                    code="batch_running",
+                )
+            self._check_last_line()
+        self.read()
+
+    def read(self) -> None:
+        """Read what earlier runs left, without touching anything; raise LocalFileError where that fails."""
+        with self._translated("read"):
+            paths = records_in(self.folder)
+            self._index = _index(paths, self._note_header)
+
+    def close(self) -> None:
+        """Let go of the lock and the file."""
+        if self._index:
+            self._index.close()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def add(self, step: str, key: str, **facts: Any) -> None:
+        """Append one step of an item, with one write; safe from any thread."""
+        line = {"step": step, "time": round(self._now(), 3), "key": key, **facts}
+        content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        if self._is_torn:
+            content = b"\n" + content
+        with self._translated():
+            written = os.write(self._file, content)
+            self._is_torn = written < len(content)
+            if self._is_torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def add_header(self, **facts: Any) -> None:
+        """Append what is true of this run as a whole."""
+        self.add("batch", "", **facts)
+
+    def standing(self, key: str) -> Standing:
+        """Tell where an item stood when this run began."""
+        if self._index is None:
+            return NEW
+        row = self._index.execute(
+            "SELECT state, id, error, exit_code, digest, files FROM items WHERE key = ?", (key,)
+        ).fetchone()
+        return Standing(State(row[0]), *row[1:]) if row else NEW
+
+    def standings(self) -> Iterator[tuple[str, Standing]]:
+        """Yield every item of the folder with its standing, in the order in which they were sent."""
+        if self._index is not None:
+            for key, state, *facts in self._index.execute(
+                "SELECT key, state, id, error, exit_code, digest, files FROM items ORDER BY rowid"
+            ):
+                yield key, Standing(State(state), *facts)
+
+    def _note_header(self, path: Path, step: Mapping[str, Any]) -> None:
+        if isinstance(step.get("total"), int):
+            self.totals[path] = step["total"]
+
+    def _overlapping(self) -> Iterator[Path]:
+        """Yield the records of other runs that could hold this one's items: all but sister shards."""
+        for path in records_in(self.folder):
+            shard = _shard_of(path)
+            is_sister = self._shard is not None and shard is not None and shard[1] == self._shard[1]
+            if path != self.path and not is_sister:
+                yield path
+
+    def _check_last_line(self) -> None:
+        """See whether a death tore the last line, so that the next step does not run into it."""
+        size = os.fstat(self._file).st_size
+        self._is_torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+
+    @contextlib.contextmanager
+    def _translated(self, verb: str = "write") -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise errors.LocalFileError(
+                f"cannot {verb} {self.path}: {problem.strerror}", hint="save into another folder: --dir"
+            ) from problem
+
+
+def records_in(folder: Path) -> list[Path]:
+    """List the records in a folder: the batch's own, and those of its shards."""
+    found = folder.glob("batch*.jsonl") if folder.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(_NAME, path.name))
+
+
+def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Yield every whole step of a record from an offset on, each with the offset behind it.
+
+    Lines that are no steps are passed over.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # not whole yet
+            offset += len(line)
+            with contextlib.suppress(ValueError):
+                step = json.loads(line)
+                if isinstance(step, dict) and isinstance(step.get("step"), str):
+                    yield step, offset
+
+
+def _index(paths: list[Path], note_header: Callable[[Path, Mapping[str, Any]], None]) -> sqlite3.Connection | None:
+    """Look through records and give a table of where their items stand, None where there is nothing."""
+    if not any(path.stat().st_size for path in paths):
+        return None
+    index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
+    index.execute(
+        "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
+        " files TEXT, file INT, time REAL)"
+    )
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for number, path in enumerate(paths):
+            for step, _ in read_steps(path):
+                if step.get("key"):
+                    yield (*_row(step), number)
+                else:
+                    note_header(path, step)
+
+    # Within one file the order counts, between files the time.
+    index.executemany(
+        "INSERT INTO items (key, state, id, error, exit_code, digest, files, time, file)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
+        " id = CASE WHEN excluded.id = '' AND excluded.state NOT IN ('unknown', 'new') THEN id"
+        " ELSE excluded.id END,"
+        " error = excluded.error, exit_code = excluded.exit_code,"
+        " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
+        " time = excluded.time, file = excluded.file"
+        " WHERE excluded.file = file OR excluded.time >= time",
+        rows(),
+    )
+    return index
+
+
+def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Give what a step says of its item, in the order of the table's insert."""
+    name = step["step"]
+    state = _STATES.get(name, State.NEW)
+    if name == "ended":
+        state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
+    id, error, digest = (str(step.get(fact) or "") for fact in ("id", "error", "digest"))
+    code, time = (
+        step.get(fact) if isinstance(step.get(fact), (int, float)) else 0 for fact in ("exit_code", "time")
+    )
+    files = json.dumps(step["files"]) if step.get("files") else ""
+    return str(step["key"]), state, id, error, code, digest, files, time
+
+
+def _shard_of(path: Path) -> tuple[int, int] | None:
+    found = re.fullmatch(_NAME, path.name)
+    return (int(found[1]), int(found[2])) if found and found[1] else None
+
+
+def _lock(file: int, *, is_shared: bool = False) -> bool:
+    """Lock an open file for this process, until it ends or closes it; False where another one holds it."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_held(path: Path) -> bool:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        # Shared, so that runs which only look are not in each other's way.
+        return not _lock(file, is_shared=True)
+    finally:
+        os.close(file)

@@ -1,0 +1,603 @@
+"""`cometrep batch`: each item created once, whatever happens; resumed to the item; told plainly."""
+
+import json
+import os
+import pty
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli
+from tests.gateway import Gateway, json_lines
+from tests.servers import RESET, Answer, Received, Server, answer_json
+
+MODEL = "black-forest-labs/flux-schnell"
+BATCH = ("batch", "p.jsonl", "--model", MODEL)
+
+
+@pytest.fixture
+def gateway(server: Server) -> Gateway:
+    """An API that counts."""
+    return Gateway(server)
+
+
+@pytest.fixture
+def folder_of(folder: Path) -> Callable[..., Path]:
+    """Write the batch file `p.jsonl` with these prompts, and give the folder of its results."""
+
+    def write(*prompts: str) -> Path:
+        (folder / "p.jsonl").write_text(json_lines(prompts))
+        return folder / "p"
+
+    return write
+
+
+def steps(out: Path) -> list[dict[str, Any]]:
+    """Read the record."""
+    return [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
+
+
+def test_all_items_become_files_sidecars_and_a_record(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Paths go to stdout, the summary to stderr, everything into the folder of the file's stem."""
+    out = folder_of("cat", "dog", "owl")
+    ran = served(*BATCH)
+    assert ran.code == 0
+    assert sorted(ran.lines) == sorted(f"p/{path.name}" for path in out.glob("*.webp"))
+    assert len(ran.lines) == len(list(out.glob("*.cometrep.json"))) == 3
+    assert re.search(r"3 done, 0 failed, 0 skipped  .* s  .* items/", ran.stderr)
+    assert gateway.creates == {"cat": 1, "dog": 1, "owl": 1}
+    by_item: dict[str, list[str]] = {}
+    for step in steps(out):
+        by_item.setdefault(step["key"], []).append(step["step"])
+    assert by_item.pop("") == ["batch"]
+    assert list(by_item.values()) == [["sending", "created", "ended", "saved"]] * 3
+
+
+def test_the_same_command_again_sends_nothing_and_prints_the_same_paths(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A script that runs it twice gets the same."""
+    folder_of("cat", "dog")
+    first, second = served(*BATCH), served(*BATCH)
+    assert sorted(first.lines) == sorted(second.lines)
+    assert (second.code, gateway.total) == (0, 2)
+    assert "0 done, 0 failed, 2 skipped" in second.stderr
+
+
+def test_a_changed_file_sends_what_is_new(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """Lines may move, go and come."""
+    folder_of("cat", "dog")
+    served(*BATCH)
+    folder_of("new", "dog", "newer")
+    assert served(*BATCH).code == 0
+    assert gateway.creates == {"cat": 1, "dog": 1, "new": 1, "newer": 1}
+
+
+def test_json_tells_every_item(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """One object an item, with its files or its error; those of an earlier run too."""
+    out = folder_of("cat", "bad")
+    gateway.ends["bad"] = "failed"
+    for _ in range(2):
+        ran = served(*BATCH, "--json")
+        items = {item["outcome"]: item for item in map(json.loads, ran.lines)}
+        assert items.keys() == {"done", "failed"}
+        assert items["done"]["files"][0]["path"] == str(Path("p", next(out.glob("*.webp")).name))
+        assert "the model gave up" in items["failed"]["error"]
+        assert items["failed"]["schema_version"] == 1
+        error = json.loads(ran.stderr.splitlines()[-1])["error"]
+        assert (ran.code, error["exit_code"], error["code"]) == (9, 9, "partial")
+    assert gateway.total == 2
+
+
+def test_failed_items_are_sent_again_only_when_asked(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """And the summary says with which command."""
+    folder_of("cat", "bad")
+    gateway.ends["bad"] = "failed"
+    ran = served(*BATCH)
+    assert ran.code == 9
+    assert f"hint: cometrep batch p.jsonl --model {MODEL} --retry-failed" in ran.stderr
+    assert "item 2 (bad)" in ran.stderr
+    assert served(*BATCH).code == 9
+    assert gateway.creates["bad"] == 1
+    del gateway.ends["bad"]
+    assert served(*BATCH, "--retry-failed").code == 0
+    assert gateway.creates == {"cat": 1, "bad": 2}
+
+
+def test_all_items_failing_alike_give_their_exit_code(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """As for several predictions everywhere."""
+    folder_of("a", "b")
+    gateway.ends |= {"a": "failed", "b": "failed"}
+    assert served(*BATCH).code == 4
+
+
+def test_items_in_doubt_are_never_sent_again_unless_asked(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A create without an answer may have been paid for."""
+    folder_of("cat", "lost")
+    gateway.refusals["lost"] = [RESET]
+    ran = served(*BATCH)
+    assert (ran.code, gateway.creates) == (9, {"cat": 1})
+    assert "1 in doubt" in ran.stderr
+    assert "--retry-unknown   (this may pay twice" in ran.stderr
+    assert served(*BATCH, "--retry-failed").code == 9
+    assert gateway.creates["lost"] == 0
+    assert served(*BATCH, "--retry-unknown").code == 0
+    assert gateway.creates == {"cat": 1, "lost": 1}
+
+
+def test_a_refused_input_fails_its_item_alone(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """The others go on."""
+    folder_of("cat", "bad", "dog")
+    gateway.refusals["bad"] = [answer_json({"detail": "prompt: too bad"}, 422)]
+    ran = served(*BATCH)
+    assert ran.code == 9
+    assert "too bad" in ran.stderr
+    assert gateway.creates == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 3), (402, 8)])
+def test_a_refusal_that_all_would_meet_ends_the_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], status: int, code: int
+) -> None:
+    """A thousand items do not meet a refused key a thousand times; none counts as failed."""
+    prompts = [f"p{i}" for i in range(30)]
+    folder_of(*prompts)
+    refused = answer_json({"detail": "no"}, status)
+    gateway.refusals |= {prompt: [refused] * 9 for prompt in prompts}
+    ran = served(*BATCH, "-j", "2")
+    assert ran.code == code
+    assert served_creates(gateway) <= 4
+    assert "30 of 30 items are left" in ran.stderr
+    gateway.refusals.clear()
+    assert served(*BATCH, "-j", "30").code == 0
+    assert gateway.total == 30
+
+
+def served_creates(gateway: Gateway) -> int:
+    """Count all creates that came in, refused ones too."""
+    return gateway.server.creates
+
+
+def test_without_a_key_nothing_is_sent(cli: Cli, folder_of: Callable[..., Path], server: Server) -> None:
+    """As everywhere."""
+    folder_of("cat")
+    ran = cli(*BATCH, "--base-url", server.url)
+    assert (ran.code, server.received) == (3, [])
+    assert "no API key" in ran.stderr
+
+
+def test_throttled_creates_are_sent_once_accepted(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A 429 slows all down, Retry-After is waited for, and each item is accepted once."""
+    prompts = [f"p{i}" for i in range(8)]
+    folder_of(*prompts)
+    slow = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "1"})
+    gateway.refusals |= {"p2": [slow], "p7": [slow]}
+    moments: list[tuple[float, int]] = []
+    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
+
+    def timed(request: Received) -> Answer:
+        assert callable(create)
+        answer = create(request)
+        moments.append((time.monotonic(), answer.status))
+        return answer
+
+    gateway.server.on_create(timed)
+    ran = served(*BATCH, "-j", "1", "--progress", "json")
+    assert (ran.code, sum(gateway.creates.values()), len(gateway.creates)) == (0, 8, 8)
+    first = next(i for i, (_, status) in enumerate(moments) if status == 429)
+    assert moments[first + 1][0] - moments[first][0] >= 1.0
+    assert '"slow down"' in ran.stderr or "slow down" in ran.stderr
+
+
+def test_a_file_that_could_not_be_fetched_is_saved_by_the_next_run(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Without another create: the prediction is paid for, and its file is still there."""
+    out = folder_of("cat", "dog")
+    gateway.file_answers["dog"] = [Answer(503)] * 20
+    ran = served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"})
+    assert (ran.code, len(ran.lines)) == (9, 1)
+    gateway.file_answers.clear()
+    again = served(*BATCH)
+    assert (again.code, len(again.lines), len(list(out.glob("*.webp")))) == (0, 2, 2)
+    assert gateway.creates == {"cat": 1, "dog": 1}
+
+
+def test_a_file_that_is_gone_is_a_failure_that_only_another_create_mends(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A host that refuses a fresh URL as well has forgotten the file; the summary names the command."""
+    folder_of("cat", "dog")
+    gateway.file_answers["dog"] = [Answer(403)] * 2
+    ran = served(*BATCH)
+    assert ran.code == 9
+    assert "files live about an hour" in ran.stderr
+    assert "--retry-failed" in ran.stderr
+    assert (served(*BATCH).code, gateway.creates["dog"]) == (9, 1)
+    assert (served(*BATCH, "--retry-failed").code, gateway.creates) == (0, {"cat": 1, "dog": 2})
+
+
+def test_max_failures_stops_sending(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """And what is left can be resumed; failures of earlier runs do not count."""
+    prompts = [f"p{i}" for i in range(20)]
+    folder_of(*prompts)
+    gateway.ends |= dict.fromkeys(prompts, "failed")
+    ran = served(*BATCH, "-j", "1", "--max-failures", "3")
+    assert (ran.code, gateway.total) == (9, 3)
+    assert "3 failed, 17 left" in ran.stderr
+    gateway.ends.clear()
+    assert served(*BATCH, "-j", "4", "--max-failures", "1").code == 9
+    assert gateway.total == 20
+
+
+def test_no_more_than_jobs_run_at_once(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """`-j` is what the API sees."""
+    folder_of(*(f"p{i}" for i in range(12)))
+    gateway.looks = 2
+    assert served(*BATCH, "-j", "3").code == 0
+    assert 1 < gateway.most_running <= 3
+
+
+def test_rate_spaces_creates(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """`--rate` holds whatever -j allows."""
+    folder_of(*(f"p{i}" for i in range(5)))
+    began = time.monotonic()
+    assert served(*BATCH, "-j", "5", "--rate", "5/s").code == 0
+    assert time.monotonic() - began > 0.7
+
+
+@pytest.mark.parametrize("text", ["60", "0/s", "-1/m", "2/d", "x/s", "1/0"])
+def test_a_bad_rate_is_refused(served: Cli, server: Server, folder_of: Callable[..., Path], text: str) -> None:
+    """With the value and an example."""
+    folder_of("cat")
+    ran = served(*BATCH, f"--rate={text}")
+    assert (ran.code, server.received) == (2, [])
+    assert f"{text!r}" in ran.stderr
+    assert "--rate 60/m" in ran.stderr
+
+
+def test_bad_lines_send_nothing_and_make_nothing(
+    served: Cli, server: Server, folder: Path, folder_of: Callable[..., Path]
+) -> None:
+    """Every one is named."""
+    out = folder_of("cat")
+    with (folder / "p.jsonl").open("a") as file:
+        file.write('{"prompt"\n[]\n')
+    ran = served(*BATCH)
+    assert (ran.code, server.received, out.exists()) == (2, [], False)
+    assert "line 2: " in ran.stderr
+    assert "line 3: " in ran.stderr
+
+
+def test_stdin_is_a_batch_too(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Its folder is `batch`, unless one is named."""
+    ran = served("batch", "-", "--model", MODEL, "seed:=5", stdin=json_lines(["cat", "dog"]))
+    assert (ran.code, gateway.creates) == (0, {"cat": 1, "dog": 1})
+    assert len(list((folder / "batch").glob("*.webp"))) == 2
+    bodies = [r.json()["input"] for r in gateway.server.received if r.method == "POST"]
+    assert all(body["seed"] == 5 for body in bodies)
+
+
+def test_csv_is_typed_and_named_by_its_key(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """`{key}` in a template names files by it."""
+    (folder / "p.csv").write_text("key,prompt,seed\none,cat,7\ntwo,dog,\n")
+    ran = served("batch", "p.csv", "--model", MODEL, "-d", "out", "-o", "{key}.{ext}")
+    assert (ran.code, sorted(ran.lines)) == (0, ["out/one.webp", "out/two.webp"])
+    bodies = {r.json()["input"]["prompt"]: r.json()["input"] for r in gateway.server.received if r.method == "POST"}
+    assert bodies == {"cat": {"prompt": "cat", "seed": 7}, "dog": {"prompt": "dog"}}
+
+
+def test_a_template_that_names_all_items_alike_is_refused(
+    served: Cli, server: Server, folder_of: Callable[..., Path]
+) -> None:
+    """Before anything is sent."""
+    folder_of("cat", "dog")
+    for template in ("picture.{ext}", "{index}.{ext}", "-"):
+        ran = served(*BATCH, "-o", template)
+        assert (ran.code, server.received) == (2, [])
+
+
+def test_a_key_whose_inputs_changed_is_told_and_not_sent_again(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """A key is an item's identity."""
+    line = '{"key": "k", "input": {"prompt": "%s"}}\n'
+    (folder / "p.jsonl").write_text(line % "cat")
+    served(*BATCH)
+    (folder / "p.jsonl").write_text(line % "dog")
+    ran = served(*BATCH)
+    assert (ran.code, gateway.creates) == (0, {"cat": 1})
+    assert "the inputs of 'k' (line 1) changed since it was sent" in ran.stderr
+
+
+def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Every combination is one item, in the folder `sweep`."""
+    (folder / "prompts.txt").write_text("cat\ndog\n")
+    ran = served("batch", "--sweep", "--model", MODEL, "prompt=@prompts.txt", "seed:=1..3")
+    assert (ran.code, gateway.creates) == (0, {"cat": 3, "dog": 3})
+    assert "sweep: 2 prompt x 3 seed = 6 items" in ran.stderr
+    assert len(list((folder / "sweep").glob("*.webp"))) == 6
+
+
+def test_a_large_sweep_asks_and_yes_answers(served: Cli, gateway: Gateway) -> None:
+    """Without a terminal it is refused, with the command that would do it."""
+    sweep = ("batch", "--sweep", "--model", MODEL, "prompt=cat", "seed:=1..101")
+    ran = served(*sweep)
+    assert (ran.code, gateway.server.received) == (2, [])
+    assert "101 items" in ran.stderr
+    assert ran.stderr.rstrip().endswith("--yes")
+    assert served(*sweep, "--yes", "-j", "50", "-q").code == 0
+    assert gateway.total == 101
+
+
+def test_dry_run_shows_counts_requests_and_names(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """And sends and makes nothing; after a run it tells what is left."""
+    out = folder_of("cat", "bad", "dog", "owl")
+    ran = served(*BATCH, "--dry-run", "num_outputs:=2")
+    assert (ran.code, gateway.server.received, out.exists()) == (0, [], False)
+    assert "4 items: 4 to send" in ran.stdout
+    assert "p/ID-0.ext, p/ID-1.ext" in ran.stdout
+    assert ran.stdout.count('"method": "POST"') == 3
+    assert "sk-" not in ran.stdout
+    gateway.ends["bad"] = "failed"
+    served(*BATCH)
+    facts = json.loads(served(*BATCH, "--dry-run", "--json").stdout)
+    assert (facts["items"], facts["done_before"], facts["failed_before"]) == (4, 3, 1)
+    assert facts["first"][0]["request"]["body"]["input"]["prompt"] == "cat"
+    assert gateway.total == 4
+
+
+def test_status_shows_what_the_folder_holds(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """As a table or as JSON, without a request."""
+    folder_of("cat", "bad", "dog")
+    gateway.ends["bad"] = "failed"
+    served(*BATCH, "-j", "1", "--max-failures", "1")
+    before = len(gateway.server.received)
+    ran = served("batch", "p.jsonl", "--status")
+    rows = [line.split("\t") for line in ran.lines]
+    assert [row[1] for row in rows] == ["done", "failed"]
+    assert rows[0][3].startswith("p/item")
+    assert "1 done, 1 failed, 1 not sent" in ran.stderr
+    items = [json.loads(line) for line in served("batch", "--status", "--dir", "p", "--json").lines]
+    assert [item["outcome"] for item in items] == ["done", "failed"]
+    assert items[0]["files"][0]["path"].startswith("p/item")
+    assert len(gateway.server.received) == before
+
+
+def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
+    """Not an empty table."""
+    ran = cli("batch", "--status", "--dir", "none")
+    assert ran.code == 2
+    assert "no batch has run in 'none'" in ran.stderr
+
+
+def test_shards_send_every_item_once_between_them(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """In one folder, side by side, and the whole knows what they did."""
+    prompts = [f"p{i}" for i in range(20)]
+    folder_of(*prompts)
+    threads = [
+        threading.Thread(target=lambda shard=f"{i}/3": codes.append(served(*BATCH, "--shard", shard).code))
+        for i in (1, 2, 3)
+    ]
+    codes: list[int] = []
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0, 0]
+    assert gateway.creates == dict.fromkeys(prompts, 1)
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (0, 20)
+    assert len([line for line in served("batch", "p.jsonl", "--status").lines if "\tdone\t" in line]) == 20
+
+
+def test_two_runs_in_one_folder_refuse_each_other(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """And a killed one leaves no lock behind."""
+    folder_of("cat")
+    gateway.holds.clear()
+    first = served.start(*BATCH)
+    stopped(first)
+    wait_until(lambda: gateway.total == 1)
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (12, 1)
+    assert "another batch is running in p" in ran.stderr
+    first.kill()
+    first.wait()
+    gateway.holds.set()
+    assert served(*BATCH).code == 0
+    assert gateway.total == 1
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something another process does."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        threading.Event().wait(0.01)
+
+
+def test_ctrl_c_once_finishes_what_runs(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Nothing more is sent, what runs is saved, and the command to go on is told."""
+    out = folder_of(*(f"p{i}" for i in range(10)))
+    gateway.holds.clear()
+    process = served.start(*BATCH, "-j", "2")
+    stopped(process)
+    wait_until(lambda: gateway.total == 2)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    told = b""
+    while b"finishing what runs" not in told:
+        line = process.stderr.readline()
+        assert line, told
+        told += line
+    gateway.holds.set()
+    rest = process.stderr.read().decode()
+    assert process.wait() == 130
+    assert (gateway.total, len(list(out.glob("*.webp")))) == (2, 2)
+    assert "8 left" in rest
+    assert f"hint: cometrep batch p.jsonl --model {MODEL} -j 2" in rest
+    assert served(*BATCH, "-j", "10").code == 0
+    assert gateway.creates == {f"p{i}": 1 for i in range(10)}
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
+    served: Cli,
+    gateway: Gateway,
+    folder_of: Callable[..., Path],
+    stopped: Callable[[Popen[bytes]], None],
+    signals: list[signal.Signals],
+) -> None:
+    """What ran is taken up by the next run."""
+    folder_of(*(f"p{i}" for i in range(4)))
+    gateway.holds.clear()
+    process = served.start(*BATCH, "-j", "2")
+    stopped(process)
+    wait_until(lambda: gateway.server.count("GET", "/replicate") >= 2)
+    process.send_signal(signals[0])
+    if signals[1:]:
+        assert process.stderr is not None
+        while b"finishing what runs" not in process.stderr.readline():
+            pass
+        process.send_signal(signals[1])
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + signals[-1]
+    assert b"the same command goes on from here" in told
+    gateway.holds.set()
+    assert served(*BATCH).code == 0
+    assert gateway.creates == {f"p{i}": 1 for i in range(4)}
+
+
+def test_the_deadline_leaves_items_running_for_the_next_run(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Exit 6 where all are, and no second create."""
+    folder_of("cat")
+    gateway.holds.clear()
+    assert served(*BATCH, "--timeout", "0.3").code == 6
+    gateway.holds.set()
+    assert served(*BATCH).code == 0
+    assert gateway.total == 1
+
+
+def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """A 404 may be the wrong account's key: the item stays, and --retry-failed makes it anew."""
+    out = folder_of("cat")
+    gateway.holds.clear()
+    served(*BATCH, "--timeout", "0.3")
+    text = (out / "batch.jsonl").read_text()
+    (out / "batch.jsonl").write_text(text.replace("item0000000000000000000000", "gone"))
+    gateway.holds.set()
+    assert served(*BATCH).code == 8
+    assert served(*BATCH).code == 8
+    assert gateway.total == 1
+    assert served(*BATCH, "--retry-failed").code == 0
+    assert gateway.total == 2
+
+
+def test_github_gets_counts_and_a_table(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """In the step's outputs and summary."""
+    folder_of("cat", "bad")
+    gateway.ends["bad"] = "failed"
+    files = {"GITHUB_OUTPUT": str(folder / "o"), "GITHUB_STEP_SUMMARY": str(folder / "s")}
+    ran = served(*BATCH, "--github", env=files)
+    assert ran.code == 9
+    assert re.search(r"^failed<<(\S+)\n1\n\1$", (folder / "o").read_text(), re.MULTILINE)
+    assert "| 2 | 1 | 1 | 0 | 0 |" in (folder / "s").read_text()
+    assert "item 2 \\(bad\\)" in (folder / "s").read_text()
+
+
+def test_progress_json_tells_items_and_tallies(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Every line of stderr before the summary is one object."""
+    folder_of("cat", "dog")
+    ran = served(*BATCH, "--progress", "json", "-q")
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert {event["event"] for event in events} >= {"item", "tally"}
+    assert [event["outcome"] for event in events if event["event"] == "item"] == ["done", "done"]
+
+
+def test_a_reader_of_stdout_that_goes_away_ends_the_batch_quietly(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """`| head -1` gives 141, and the next run loses nothing."""
+    folder_of(*(f"p{i}" for i in range(6)))
+    ran = served.shell_line(f"cometrep {' '.join(BATCH)} -j 1 | head -1")
+    assert (ran.code, len(ran.lines)) == (141, 1)
+    assert served(*BATCH).code == 0
+    assert gateway.creates == {f"p{i}": 1 for i in range(6)}
+
+
+def test_a_terminal_sees_one_bar_over_all_items(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """With the last events beneath it, and nothing left of it at the end."""
+    folder_of(*(f"p{i}" for i in range(4)))
+    gateway.looks = 2
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(served.folder)
+        os.execve(served.command()[0], served.command(*BATCH, "-j", "2"), {**served.environment, "TERM": "xterm"})
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = shown.decode()
+    assert "0/4, 0 done" in text
+    assert "2 running" in text
+    assert re.search(r"done\s+item \d \(p\d\)", text)
+    assert "4 done, 0 failed, 0 skipped" in text.rstrip().splitlines()[-2]
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l")
+
+
+def test_a_configured_folder_holds_batches_in_folders_of_their_own(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """Two batches never share a record by accident."""
+    folder_of("cat")
+    served(*BATCH, env={"COMETREP_DIR": "pictures"})
+    assert (folder / "pictures" / "p" / "batch.jsonl").exists()
+
+
+def test_without_a_file_or_a_sweep_the_forms_are_named(cli: Cli) -> None:
+    """A batch needs one of the two."""
+    ran = cli("batch")
+    assert ran.code == 2
+    assert "FILE, or --sweep" in ran.stderr

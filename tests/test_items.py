@@ -1,0 +1,265 @@
+"""A batch's items: what is read from JSON Lines, CSV and sweeps, and the keys that name items across runs."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cometrep import catalog, errors, items
+from cometrep.items import FileSource, Item, Line, SweepSource, check, in_shard, parse_shard, sweep_axes
+
+MODEL = "black-forest-labs/flux-schnell"
+
+
+def source(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> FileSource:
+    """Make a source of a file's text."""
+    content = text.encode() if isinstance(text, str) else text
+    return FileSource(io.BytesIO(content), name, catalog.kind_of, model)
+
+
+def read(text: str | bytes, name: str = "a.jsonl", model: str = MODEL, **common: Any) -> list[Item]:
+    """Read a file wholly, as a batch does."""
+    one = source(text, name, model)
+    return list(items.items(one, check(one, model=model, common=common), model=model, common=common))
+
+
+def refusal(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> str:
+    """Read a bad file and give the message of its refusal."""
+    with pytest.raises(errors.UsageError) as refused:
+        read(text, name, model)
+    return refused.value.message
+
+
+def test_json_lines_are_inputs_or_items_with_key_and_model() -> None:
+    """Both forms stand in one file; blank lines, CRLF and a byte order mark do no harm."""
+    text = '\ufeff{"prompt": "cat"}\r\n\n{"key": "dog", "model": "a/b", "input": {"prompt": "dog"}}'
+    first, second = read(text)
+    assert (first.number, first.model, first.values) == (1, MODEL, {"prompt": "cat"})
+    assert (second.number, second.key, second.model, second.values) == (3, "dog", "a/b", {"prompt": "dog"})
+
+
+def test_an_object_with_other_fields_is_inputs_even_if_one_is_called_input() -> None:
+    """Only `key`, `model` and `input` together make an item; a model may have an input of that name."""
+    (item,) = read('{"input": "a.png", "prompt": "x"}')
+    assert item.values == {"input": "a.png", "prompt": "x"}
+
+
+def test_common_inputs_fill_what_lines_leave_out() -> None:
+    """A line's own value wins."""
+    one, other = read('{"prompt": "a"}\n{"prompt": "b", "seed": 2}', seed=1)
+    assert (one.values["seed"], other.values["seed"]) == (1, 2)
+
+
+def test_csv_columns_are_typed_by_the_catalog() -> None:
+    """Numbers and booleans where the catalog has them, JSON where the column asks, text else; empty is absent."""
+    text = 'prompt,seed,go_fast,extra:json,note\n"a, ""b""\nc",7,true,"{""x"": [1]}",007\ncat,,,,\n'
+    first, second = read(text, "a.csv")
+    assert first.values == {
+        "prompt": 'a, "b"\nc',
+        "seed": 7,
+        "go_fast": True,
+        "extra": {"x": [1]},
+        "note": "007",
+    }
+    assert second.values == {"prompt": "cat"}
+
+
+def test_csv_columns_key_and_model_name_the_item() -> None:
+    """With --model the column `model` is an input like any other."""
+    text = "key,model,prompt\nk1,a/b,cat\n"
+    (item,) = read(text, "a.csv", model="")
+    assert (item.key, item.model, item.values) == ("k1", "a/b", {"prompt": "cat"})
+
+
+@pytest.mark.parametrize("name", ["-", "data"])
+def test_the_first_character_tells_csv_from_json_lines(name: str) -> None:
+    """Where the name does not."""
+    assert read("prompt\ncat\n", name)[0].values == {"prompt": "cat"}
+    assert read('{"prompt": "cat"}\n', name)[0].values == {"prompt": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"prompt": }', "line 1: not JSON"),
+        ("[1]", "line 1: not an object"),
+        ('{"seed": NaN}', "NaN is not JSON"),
+        (b'{"prompt": "\xff"}', "line 1: not JSON"),
+        ('{"input": 3}', "line 1: input is not an object"),
+        ('{"key": true, "input": {}}', "line 1: key and model are texts"),
+        ('{"model": "x", "input": {}}', "line 1: 'x' is not a model"),
+        (f'{{"key": "{"k" * 201}", "input": {{}}}}', "longer than 200"),
+        ("[" * 100_000, "line 1: not JSON"),
+        ("\n \n", "no items"),
+        ("", "no items"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None:
+    """Nothing of the batch is sent."""
+    assert told in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prompt,seed\ncat\n", "line 2: 1 values under 2 columns"),
+        ("prompt,\ncat,1\n", "line 1: the header names no input in some column"),
+        ("prompt,prompt\na,b\n", "line 1: the header names an input twice"),
+        ("prompt,x:json\ncat,{\n", "line 2: x:json: "),
+        ("prompt,seed\ncat,seven\n", "line 2: seed: "),
+        ('prompt\n"cat\n', "line 2"),
+        (b"prompt\n\xff\n", "line 2: not UTF-8"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(text: str | bytes, told: str) -> None:
+    """CSV too."""
+    assert told in refusal(text, "a.csv")
+
+
+def test_every_bad_line_is_reported_up_to_a_limit() -> None:
+    """Twenty are named and the rest counted."""
+    told = refusal("\n".join(["{"] * 25))
+    assert told.startswith("25 bad lines, nothing was sent: line 1:")
+    assert "line 20:" in told
+    assert "line 21:" not in told
+    assert told.endswith("and 5 more")
+
+
+def test_duplicate_keys_are_an_error_that_names_both_lines() -> None:
+    """Numbers count as their text."""
+    line = '{{"key": {}, "input": {{"prompt": "{}"}}}}'
+    told = refusal("\n".join([line.format('"7"', "a"), line.format('"x"', "b"), line.format("7", "c")]))
+    assert "line 3: the key '7' is that of line 1 too" in told
+
+
+def test_equal_lines_get_keys_of_their_own() -> None:
+    """The second and later occurrences are numbered, so that each is one item."""
+    text = '{"prompt": "a", "seed": 1}\n{"seed": 1, "prompt": "a"}\n{"prompt": "b"}\n{"prompt": "a", "seed": 1}\n'
+    first, second, other, third = (item.key for item in read(text))
+    assert (second, third) == (f"{first}-2", f"{first}-3")
+    assert other not in (first, second, third)
+
+
+def test_a_changed_file_keeps_the_keys_of_what_is_the_same() -> None:
+    """Keys do not depend on place, on the order of inputs, nor on whether a value is common to all."""
+    before = {item.key for item in read('{"prompt": "a", "seed": 1}\n{"prompt": "b", "seed": 1}\n')}
+    after = {item.key for item in read('{"prompt": "new"}\n{"prompt": "b"}\n{"prompt": "a"}\n', seed=1)}
+    assert before < after
+
+
+def test_another_model_or_value_is_another_item() -> None:
+    """What would be a different picture has a different key."""
+    texts = ['{"prompt": "a"}', '{"prompt": "b"}', '{"prompt": "a", "seed": 1}', '{"prompt": "a", "seed": "1"}']
+    keys = {read(text)[0].key for text in texts} | {read(texts[0], model="a/b")[0].key}
+    assert len(keys) == 5
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["prompt", "seed", "x"]), st.integers() | st.text()), min_size=1))
+def test_keys_are_unique_and_stable(lines: list[dict[str, Any]]) -> None:
+    """For any lines: as many keys as lines, the same each time, and independent of the order of the lines."""
+    text = "\n".join(json.dumps(line) for line in lines)
+    keys = [item.key for item in read(text)]
+    assert len(set(keys)) == len(lines)
+    assert keys == [item.key for item in read(text)]
+    assert set(keys) == {item.key for item in read("\n".join(json.dumps(line) for line in reversed(lines)))}
+
+
+@given(st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=2, max_size=2)))
+def test_csv_reads_what_csv_writes(rows: list[list[str]]) -> None:
+    """Any text comes through a CSV file as it was, empty cells as absent inputs."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["prompt", "note"])
+    writer.writerows(rows)
+    expected = [
+        {name: cell for name, cell in zip(("prompt", "note"), row, strict=True) if cell} for row in rows if any(row)
+    ]
+    lines = list(source(buffer.getvalue(), "a.csv").lines())
+    assert [line.values for line in lines if isinstance(line, Line)] == expected
+    assert len(lines) == len(expected)
+
+
+@given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 7))
+def test_shards_are_disjoint_and_complete(keys: list[str], count: int) -> None:
+    """Every key belongs to exactly one of the shards."""
+    for key in keys:
+        assert sum(in_shard(key, number, count) for number in range(1, count + 1)) == 1
+
+
+def test_shards_are_of_similar_size() -> None:
+    """No shard of four has all of a thousand keys."""
+    sizes = [sum(in_shard(f"key {i}", number, 4) for i in range(1000)) for number in range(1, 5)]
+    assert all(200 < size < 300 for size in sizes), sizes
+
+
+@pytest.mark.parametrize("text", ["", "0/3", "4/3", "1", "1/0", "a/b", "1/3 ", "-1/3"])
+def test_a_bad_shard_is_refused(text: str) -> None:
+    """With the form it should have."""
+    with pytest.raises(errors.UsageError) as refused:
+        parse_shard(text)
+    assert repr(text) in refused.value.message
+
+
+def axes(*texts: str, files: dict[str, str] | None = None) -> dict[str, list[Any]]:
+    """Read a sweep's items."""
+    return sweep_axes(
+        texts, lambda name: catalog.kind_of(MODEL, name), lambda name, _: (files or {})[name].encode()
+    )
+
+
+def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
+    """Files give one value a line, ranges whole numbers, commas choices."""
+    found = axes(
+        "prompt=@p.txt", "seed:=1..2", "aspect_ratio=1:1,16:9", files={"p.txt": "a fox, red\r\n\n@home\nb=c\n"}
+    )
+    assert found == {"prompt": ["a fox, red", "@home", "b=c"], "seed": [1, 2], "aspect_ratio": ["1:1", "16:9"]}
+    swept = SweepSource(found)
+    values = [line.values for line in swept.lines() if isinstance(line, Line)]
+    assert len(swept) == len(values) == 12
+    assert values[0] == {"prompt": "a fox, red", "seed": 1, "aspect_ratio": "1:1"}
+    assert values[1] == {"prompt": "a fox, red", "seed": 1, "aspect_ratio": "16:9"}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seed=3..5", [3, 4, 5]),
+        ("seed:=0..10..5", [0, 5, 10]),
+        ("seed:=-2..1", [-2, -1, 0, 1]),
+        ("prompt=1..3", ["1..3"]),
+        ("prompt=red, green and blue", ["red, green and blue"]),
+        ("prompt=red\\,green,blue", ["red,green", "blue"]),
+        ("size:=[1,2]", [[1, 2]]),
+        ("guidance:=1.5,2", [1.5, 2]),
+        ("prompt=,a,,b,", ["a", "b"]),
+    ],
+)
+def test_an_axis_of_a_sweep(text: str, values: list[Any]) -> None:
+    """Ranges only where numbers are meant; a comma before a space is text."""
+    assert next(iter(axes(text).values())) == values
+
+
+@pytest.mark.parametrize("text", ["seed:=5..1", "seed:=1..5..0", "seed:=0..9999999", "prompt=", "seed:=,"])
+def test_a_bad_axis_is_refused(text: str) -> None:
+    """With the text as it was typed."""
+    with pytest.raises(errors.UsageError) as refused:
+        axes(text)
+    assert text in refused.value.message
+
+
+def test_an_input_given_twice_is_refused_in_a_sweep() -> None:
+    """Which of the two would vary?"""
+    with pytest.raises(errors.UsageError, match="twice"):
+        axes("seed:=1", "seed:=2")
+
+
+def test_people_know_an_item_by_its_key_or_its_place() -> None:
+    """The label of a keyless item shows how its prompt begins."""
+    named, long, bare = read(
+        f'{{"key": "k", "input": {{"prompt": "x"}}}}\n{{"prompt": "{"p" * 50}"}}\n{{"seed": 1}}'
+    )
+    assert (named.label, long.label, bare.label) == ("k", f"item 2 ({'p' * 40}…)", "item 3")

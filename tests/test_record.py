@@ -1,0 +1,203 @@
+"""A batch's record: what its steps come to, whatever a death left of it, and who may write it."""
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cometrep import errors
+from cometrep.record import NEW, Record, State, read_steps, records_in
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Any:
+    """An open record."""
+    opened = Record(tmp_path / "out")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def again(record: Record) -> Record:
+    """Close a record and open it as the next run does."""
+    record.close()
+    opened = Record(record.folder)
+    opened.read()
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        ([("sending", {})], State.UNKNOWN),
+        ([("sending", {}), ("unsent", {})], State.NEW),
+        ([("sending", {}), ("doubt", {"exit_code": 10})], State.UNKNOWN),
+        ([("sending", {}), ("refused", {"exit_code": 8})], State.FAILED),
+        ([("sending", {}), ("created", {"id": "abc"})], State.RUNNING),
+        ([("created", {"id": "abc"}), ("ended", {"status": "succeeded"})], State.UNSAVED),
+        ([("created", {"id": "abc"}), ("ended", {"status": "failed"})], State.FAILED),
+        ([("created", {"id": "abc"}), ("ended", {"status": "succeeded"}), ("saved", {"files": []})], State.DONE),
+        ([("created", {"id": "abc"}), ("lost", {"exit_code": 11})], State.FAILED),
+        ([("refused", {}), ("sending", {}), ("created", {"id": "abc"})], State.RUNNING),
+        ([("step of a later version", {})], State.NEW),
+    ],
+)
+def test_what_an_items_steps_come_to(record: Record, steps: list[tuple[str, Any]], state: State) -> None:
+    """The last step decides."""
+    for step, facts in steps:
+        record.add(step, "k", **facts)
+    assert again(record).standing("k").state is state
+
+
+def test_a_standing_has_the_facts_of_all_steps(record: Record) -> None:
+    """The id of the create, the files of the save, the digest of what was sent."""
+    file = {"path": "a.webp", "index": 0, "bytes": 3, "sha256": "00", "content_type": "", "url": ""}
+    record.add("sending", "k", digest="d1")
+    record.add("created", "k", id="abc")
+    record.add("ended", "k", status="succeeded")
+    record.add("saved", "k", files=[file])
+    found = again(record).standing("k")
+    assert (found.id, found.digest, json.loads(found.files)) == ("abc", "d1", [file])
+
+
+def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:
+    """An item in doubt is not shown with the id of the prediction that failed before."""
+    record.add("created", "k", id="abc")
+    record.add("ended", "k", status="failed", error="no", exit_code=4)
+    record.add("sending", "k")
+    assert again(record).standing("k") == NEW._replace(state=State.UNKNOWN)
+
+
+@given(cut=st.integers(1, 200), tail=st.binary(max_size=30))
+def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, tail: bytes
+) -> None:
+    """Whatever a death left at the end, what stands before it and what comes after it is read."""
+    folder = tmp_path_factory.mktemp("record")
+    one = Record(folder)
+    one.open()
+    one.add("created", "first", id="abc")
+    one.add("created", "second", id="x" * 200)
+    one.close()
+    content = one.path.read_bytes()
+    one.path.write_bytes(content[: -min(cut, 200)] + tail.replace(b"\n", b""))
+    two = Record(folder)
+    two.open()
+    two.add("created", "third", id="def")
+    two.close()
+    found = again(two)
+    assert (found.standing("first").id, found.standing("third").id) == ("abc", "def")
+
+
+def test_a_line_that_is_not_whole_yet_is_read_when_it_is(record: Record) -> None:
+    """A reader beside the writer goes on from its offset."""
+    record.add("created", "k", id="abc")
+    with record.path.open("ab") as file:
+        file.write(b'{"step": "created", "key": "later"')
+        file.flush()
+        steps = list(read_steps(record.path))
+        assert [step["key"] for step, _ in steps] == ["k"]
+        file.write(b"}\n")
+    assert [step["key"] for step, _ in read_steps(record.path, steps[-1][1])] == ["later"]
+
+
+def test_a_full_disk_is_an_error_and_the_next_step_stands_alone(record: Record, monkeypatch: Any) -> None:
+    """A step of which half was written is not mixed with the one after it."""
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, content: write(file, content[:10]))
+        with pytest.raises(errors.LocalFileError, match="No space"):
+            record.add("created", "k", id="abc")
+    record.add("created", "other", id="def")
+    found = again(record)
+    assert (found.standing("k"), found.standing("other").id) == (NEW, "def")
+
+
+def test_two_runs_in_one_folder_refuse_each_other(record: Record) -> None:
+    """The second is told what to do; when the first has gone, it may."""
+    other = Record(record.folder)
+    with pytest.raises(errors.LocalFileError, match="another batch is running") as refused:
+        other.open()
+    assert refused.value.code == "batch_running"
+    other.close()
+    record.close()
+    other.open()
+    other.close()
+
+
+def _hold(folder: Path, ready: Any) -> None:
+    Record(folder).open()
+    ready.set()
+    multiprocessing.Event().wait(60)
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    """The system lets go of it, however the run died."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready))
+    process.start()
+    assert ready.wait(30)
+    with pytest.raises(errors.LocalFileError):
+        Record(tmp_path).open()
+    process.kill()
+    process.join()
+    opened = Record(tmp_path)
+    opened.open()
+    opened.close()
+
+
+def test_sister_shards_run_side_by_side_and_others_do_not(tmp_path: Path) -> None:
+    """Shards of another number, or the whole, could send the same items."""
+    one = Record(tmp_path, (1, 3))
+    one.open()
+    two = Record(tmp_path, (2, 3))
+    two.open()
+    for shard in (None, (1, 2), (1, 3)):
+        with pytest.raises(errors.LocalFileError):
+            Record(tmp_path, shard).open()
+    one.close()
+    two.close()
+
+
+def test_a_shard_knows_what_other_runs_have_sent(tmp_path: Path) -> None:
+    """Splitting a batch that ran whole sends nothing again; between records the newest step counts."""
+    whole = Record(tmp_path, now=lambda: 100.0)
+    whole.open()
+    whole.add("saved", "a", id="1")
+    whole.add("refused", "b", error="no")
+    whole.close()
+    shard = Record(tmp_path, (1, 2), now=lambda: 200.0)
+    shard.open()
+    assert shard.standing("a").state is State.DONE
+    shard.add("saved", "b", id="2")
+    shard.close()
+    late = Record(tmp_path, now=lambda: 50.0)
+    late.open()
+    late.add("saved", "a", id="1")
+    late.close()
+    found = Record(tmp_path)
+    found.read()
+    standings = {key: (standing.state, standing.id) for key, standing in found.standings()}
+    assert standings == {"a": (State.DONE, "1"), "b": (State.DONE, "2")}
+    assert [path.name for path in records_in(tmp_path)] == ["batch.1-2.jsonl", "batch.jsonl"]
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    """A look at a folder that is not there leaves it so."""
+    looked = Record(tmp_path / "none")
+    looked.read()
+    assert looked.standing("k") == NEW
+    assert not looked.folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """As where a file has the folder's name."""
+    (tmp_path / "out").write_text("")
+    with pytest.raises(errors.LocalFileError, match="cannot write"):
+        Record(tmp_path / "out").open()
