@@ -40,6 +40,7 @@ CONTENTS = (
     Entry("login", "Store the API key.", "Set-up"),
     Entry("logout", "Remove the stored API key.", "Set-up"),
     Entry("config", "Show and change the settings.", "Set-up"),
+    Entry("doctor", "Check key, settings, network, files and terminal.", "Set-up"),
     Entry("sandbox", "Serve the local stand-in API in the foreground.", "Set-up"),
 )
 

@@ -72,7 +72,7 @@ def test_each_part_of_config_shows_an_example(command: str, cli: Cli) -> None:
     done = cli("config", command, "--help")
     assert (done.code, done.stderr) == (0, "")
     usage, _, examples = done.stdout.partition("\nExamples:\n")
-    assert usage.startswith(f"Usage: cometrep config {command} ")
+    assert f"\nUsage: cometrep config {command} " in usage
     assert f"  cometrep config {command}" in examples
 
 
@@ -185,7 +185,6 @@ def hints(served: Cli, server: Server) -> list[str]:
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="hints name `doctor`, a command that there is not")
 def test_a_hint_names_only_commands_that_exist(served: Cli, server: Server) -> None:
     """Every `cometrep …` that a hint tells the user to type is a command of this program."""
     known = contents(served("--help").stdout)

@@ -1,0 +1,113 @@
+"""Check what cometrep needs to work, and name the fix of each fault."""
+
+import contextlib
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cometrep import config, errors
+from cometrep.commands import CONNECTION, takes
+from cometrep.console import Console
+from cometrep.text import harmless
+
+if TYPE_CHECKING:
+    from cometrep.doctor import Check, Subject
+
+EXAMPLES = ("cometrep doctor", "cometrep doctor --json | jq -r '.checks[].fix // empty'")
+
+_NAME_WIDTH = 15
+_NARROW_COLUMNS = 60  # below it a message stands under its name
+_STYLES = {"ok": "succeeded", "warn": "warning", "fail": "error"}
+
+
+@takes(CONNECTION)
+def command(ctx: typer.Context) -> None:
+    """Check key, settings, network, files and terminal, and name a fix for each fault."""
+    from cometrep import doctor
+
+    console: Console = ctx.obj
+    with _subject(console, ctx.params) as subject:
+        checks = []
+        for check in doctor.examine(subject):
+            checks.append(check)
+            if not console.is_json and not (console.is_quiet and check.outcome == doctor.OK):
+                _write(console, check, subject)
+    failure = doctor.failure(checks)
+    if console.is_json:
+        told = [check.as_json() for check in checks]
+        console.write_json({"schema_version": 1, "ok": failure is None, "checks": told})
+    if failure:
+        raise failure
+
+
+def _write(console: Console, check: "Check", subject: "Subject") -> None:
+    """Write one check: for people with its fix on a line below, for programs four fields parted by tabs."""
+    name, outcome, message, fix = (harmless(part).replace("\t", " ") for part in check)
+    screen = subject.stdout
+    if not screen.is_terminal:
+        console.write_line(f"{outcome}\t{name}\t{message}\t{fix}")
+        return
+    is_narrow = subject.columns < _NARROW_COLUMNS
+    indent = 6 if is_narrow else 8 + _NAME_WIDTH
+    width = max(20, subject.columns - indent)
+    lines = textwrap.wrap(message, width, break_long_words=False, break_on_hyphens=False)
+    first = "" if is_narrow else "".join(lines[:1])
+    head = screen.styled(f"{outcome:4}", _STYLES[outcome])
+    console.write_line(f"{head}  {name:{_NAME_WIDTH}}  {first}".rstrip())
+    for line in lines if is_narrow else lines[1:]:
+        console.write_line(" " * indent + line)
+    if fix:
+        console.write_line(f"      fix: {fix}")  # not wrapped: it is there to be copied
+
+
+@contextlib.contextmanager
+def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]":
+    """Gather what is examined, with the sandbox started where it is what the settings name."""
+    from cometrep.doctor import Subject, known_base_url
+
+    flags = {"base_url": params["base_url"], "progress": params["progress"]}
+    settings, unresolved = config.load_leniently({**flags, "sandbox": "true" if params["sandbox"] else None})
+    problems: dict[str, errors.CometrepError] = {**unresolved}
+    base_url, api_key = known_base_url(settings, problems), settings.api_key
+    with contextlib.ExitStack() as stack:
+        if settings.uses_sandbox:
+            try:
+                base_url = stack.enter_context(_sandbox())
+            except errors.CometrepError as problem:
+                problems["base_url"], base_url = problem, ""
+            api_key = config.ApiKey(config.SANDBOX_KEY)
+        named = f"--base-url {params['base_url']}" if params["base_url"] else ""
+        kept = "--sandbox" if params["sandbox"] else named
+        console.configure(
+            is_json=params["json"],
+            is_quiet=params["quiet"],
+            is_verbose=params["verbose"],
+            shows_logs=False,
+            progress="auto",
+            secret=api_key.reveal() if api_key else "",
+            flags=kept,
+        )
+        stdout, stderr = console.screens()
+        yield Subject(
+            settings=settings,
+            problems=problems,
+            base_url=base_url,
+            api_key=api_key,
+            stdout=stdout,
+            stderr=stderr,
+            columns=shutil.get_terminal_size().columns,
+            flags=kept,
+        )
+
+
+@contextlib.contextmanager
+def _sandbox() -> Iterator[str]:
+    from cometrep.sandbox import Sandbox
+
+    folder = config.folders().sandbox
+    config.make_private_folder(folder)
+    with Sandbox(folder) as server:
+        yield server.url

@@ -1,0 +1,860 @@
+"""What each check finds, and the fix it names: over real sockets, real files and a real ledger."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import config, errors
+from cometrep.doctor import Check, Subject, examine, failure, known_base_url
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, SavedFile
+from cometrep.screen import Screen
+from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, prediction
+
+KEY = "sk-test-0123456789-SECRET-wxyz"
+NOW = 1_800_000_000.0
+HOUR = 3600.0
+NOT_FOUND = answer_json({"detail": "The requested resource could not be found.", "status": 404}, 404)
+NETWORK = ("proxy", "dns", "tls", "api", "clock", "netrc")
+REMOTE = "https://api.example.test"
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without settings, proxies, completion or pages, and a folder of the test's own."""
+    for name in list(os.environ):
+        if name.startswith(("COMET", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC", "CI", "SHELL", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("home", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("COMETAPI_KEY", KEY)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COMETREP_HOME", str(tmp_path / "comet"))
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "system"))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def examined(
+    base_url: str = "http://127.0.0.1:1",
+    *,
+    now: float | None = None,
+    limit: float = 5.0,
+    screen: Screen | None = None,
+    flags: str = "",
+) -> dict[str, Check]:
+    """Examine this machine as the command does, and give the checks by name."""
+    settings, problems = config.load_leniently({"base_url": base_url} if base_url else {})
+    shown = screen or Screen(None, lambda text: None)
+    subject = Subject(
+        settings=settings,
+        problems=problems,
+        base_url=known_base_url(settings, problems),
+        api_key=settings.api_key,
+        stdout=shown,
+        stderr=shown,
+        columns=80,
+        flags=flags,
+    )
+    clock = time.time if now is None else lambda: now
+    return {check.name: check for check in examine(subject, now=clock, limit_seconds=limit)}
+
+
+def assert_each_fault_has_a_fix(checks: dict[str, Check]) -> None:
+    """Check the form that all checks have."""
+    for check in checks.values():
+        assert check.outcome in ("ok", "warn", "fail")
+        assert check.message
+        assert bool(check.fix) == (check.outcome != "ok"), check
+
+
+# Settings
+
+
+def test_a_sound_machine_has_nothing_to_mend(server: Server) -> None:
+    """With a key and an API that answers no check fails, and each is made once."""
+    server.on_get(NOT_FOUND)
+    checks = examined(server.url)
+    assert {name: check for name, check in checks.items() if check.outcome == "fail"} == {}
+    assert checks["api_key"].message == "…wxyz from COMETAPI_KEY"
+    assert checks["base_url"].message == f"{server.url}, from --base-url"
+    assert failure(list(checks.values())) is None
+    assert_each_fault_has_a_fix(checks)
+
+
+def test_without_a_key_the_api_is_still_looked_at(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing key fails and names login; that the API asks for one shows that it is the API."""
+    server.on_get(answer_json({"error": {"message": "no token", "code": ""}}, 401))
+    monkeypatch.delenv("COMETAPI_KEY")
+    checks = examined(server.url)
+    assert checks["api_key"].outcome == "fail"
+    assert checks["api_key"].fix.startswith("cometrep login")
+    assert checks["api"].outcome == "ok"
+    assert "asks for a key" in checks["api"].message
+    assert "authorization" not in server.received[0].headers
+
+
+def test_keys_that_are_not_used_are_named(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where several keys are set, the one in use and those beside it are told, by their places alone."""
+    monkeypatch.setenv("COMETAPI_API_KEY", "sk-another-one-0123")
+    (tmp_path / "comet").mkdir()
+    config.store("api_key", "sk-stored-0123456789")
+    told = examined(server.url)["api_key"]
+    assert told.message == "…wxyz from COMETAPI_KEY (not used: COMETAPI_API_KEY, the stored key)"
+
+
+def test_an_odd_key_is_a_warning(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that does not begin as CometAPI's do may be another service's."""
+    monkeypatch.setenv("COMETAPI_KEY", "r8_0123456789abcd")
+    told = examined(server.url)["api_key"]
+    assert (told.outcome, "unset COMETAPI_KEY; cometrep login" in told.fix) == ("warn", True)
+
+
+def test_a_key_that_no_header_carries_is_told_without_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with a line break inside fails by its variable, and nothing of it is shown."""
+    monkeypatch.setenv("COMETAPI_KEY", f"{KEY}\nX: 1")
+    told = examined(server.url)["api_key"]
+    assert told.outcome == "fail"
+    assert "COMETAPI_KEY" in told.message
+    assert KEY[:10] not in str(told)
+
+
+def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+    """Write the config file."""
+    path = tmp_path / "comet" / "config.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "outcome", "message", "fix"),
+    [
+        ("", 0o600, "ok", "mode 0600", ""),
+        ('timeout = "5m"\n', 0o644, "ok", "mode 0644", ""),
+        ('api_key = "sk-0123456789"\n', 0o644, "warn", "others can read it (mode 0644)", "chmod 600 "),
+        ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config show"),
+        ("timeout = 5m\n", 0o600, "fail", "line 1", "correct it: "),
+    ],
+    ids=["empty", "no key in it", "open", "unknown", "broken"],
+)
+def test_the_config_file_is_read(
+    text: str, mode: int, outcome: str, message: str, fix: str, tmp_path: Path, server: Server
+) -> None:
+    """The file's mode, its place and what is wrong with it are told."""
+    path = write_config(tmp_path, text, mode)
+    told = examined(server.url)["config_file"]
+    assert told.outcome == outcome
+    assert str(path) in told.message
+    assert message in told.message
+    assert told.fix.startswith(fix)
+
+
+def test_no_config_file_is_well(server: Server) -> None:
+    """A machine without a config file needs none."""
+    assert examined(server.url)["config_file"].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "failing"),
+    [
+        ("COMETREP_BASE_URL", "http://api.example.com", "base_url"),
+        ("COMETREP_SANDBOX", "perhaps", "settings"),
+    ],
+)
+def test_nothing_is_asked_of_an_api_that_is_not_known(
+    name: str, value: str, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is not known which API is meant, the network is not tried, and the rest is."""
+    monkeypatch.setenv(name, value)
+    checks = examined("")
+    assert checks[failing].outcome == "fail"
+    assert value in checks[failing].message
+    assert {checks[one].message for one in NETWORK} == {"not tried: base_url comes first"}
+    assert checks["ledger"].outcome == "ok"
+    assert_each_fault_has_a_fix(checks)
+
+
+def test_a_broken_config_file_may_name_another_api(tmp_path: Path, server: Server) -> None:
+    """Behind a broken file the default is not asked, but a base URL from elsewhere is."""
+    write_config(tmp_path, "base_url =\n")
+    checks = examined("")
+    assert checks["config_file"].outcome == "fail"
+    assert checks["base_url"].message.startswith("not tried")
+    assert checks["api"].message.startswith("not tried")
+    server.on_get(NOT_FOUND)
+    assert examined(server.url)["api"].outcome == "ok"
+
+
+def test_a_bad_setting_fails_by_its_variable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that does not resolve is told, and those that are not the default are named."""
+    monkeypatch.setenv("COMETREP_DIR", "pictures")
+    assert examined(server.url)["settings"].message == "dir from COMETREP_DIR"
+    monkeypatch.setenv("COMETREP_TIMEOUT", "soon")
+    told = examined(server.url)["settings"]
+    assert (told.outcome, "'soon'" in told.message, "COMETREP_TIMEOUT" in told.fix) == ("fail", True, True)
+
+
+# The API
+
+ANSWERS: list[tuple[str, Answer, str, str, str]] = [
+    ("404 detail", NOT_FOUND, "ok", "HTTP 404", ""),
+    ("404 envelope", answer_json({"error": {"message": "x", "code": "y"}}, 404), "ok", "it answers", ""),
+    ("400 task", answer_json({"code": "task_not_exist", "message": "x", "data": None}, 400), "ok", "HTTP 400", ""),
+    ("500 task", answer_json({"code": "x", "message": "task not exist"}, 500), "ok", "HTTP 500", ""),
+    ("200 prediction", answer_json(prediction("doctor-check")), "ok", "HTTP 200", ""),
+    ("401", answer_json({"detail": "Invalid token"}, 401), "fail", "key is refused", "unset COMETAPI_KEY; "),
+    ("403", answer_json({"detail": "no"}, 403), "fail", "key is refused", "unset COMETAPI_KEY; "),
+    ("402", answer_json({"detail": "no"}, 402), "fail", "no credit", "top up"),
+    ("429", answer_json({"detail": "slow down"}, 429), "warn", "not now", "run it again"),
+    ("500", answer_json({"detail": "boom"}, 500), "warn", "boom", "run it again"),
+    ("524 page", answer_html(524, title="A timeout"), "warn", "A timeout", "run it again"),
+    ("200 page", answer_html(200), "fail", "a web page instead of JSON (Welcome)", "leave out --base-url"),
+    ("404 page", answer_html(404), "fail", "a web page", "leave out --base-url"),
+    ("403 page", answer_html(403, title="Blocked"), "fail", "Blocked", "leave out --base-url"),
+    ("302", Answer(302, headers={"Location": "https://x.test/login"}), "fail", "https://x.test/login", "leave out"),
+    ("404 text", Answer(404, b"404 page not found"), "fail", "none of the API's", "leave out --base-url"),
+    ("200 JSON", answer_json({"hello": "world"}), "fail", "none of the API's", "leave out --base-url"),
+    ("200 nothing", Answer(200), "fail", "none of the API's", "leave out --base-url"),
+    ("reset", RESET, "fail", "no answer: ", "run it again"),
+    ("not HTTP", Answer(raw=b"SSH-2.0-x\r\n", then="close"), "fail", "no answer: ", "run it again"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome", "message", "fix"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS]
+)
+def test_each_answer_of_the_api_is_judged(
+    script: Answer, outcome: str, message: str, fix: str, server: Server
+) -> None:
+    """One look at an id that cannot exist tells whether the API answers, refuses the key, or is not there."""
+    server.on_get(script)
+    checks = examined(server.url)
+    assert checks["api"].outcome == outcome
+    assert message in checks["api"].message
+    assert checks["api"].fix.startswith(fix)
+    assert [(one.method, one.path) for one in server.received] == [
+        ("GET", "/replicate/v1/predictions/doctor-check")
+    ]
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+    assert_each_fault_has_a_fix(checks)
+
+
+def test_an_api_that_hangs_is_not_waited_for(server: Server) -> None:
+    """An answer that does not come ends in time, and the clock cannot be compared."""
+    server.on_get(HANG)
+    checks = examined(server.url, limit=0.2)
+    assert checks["api"].message == "no answer: no answer in time"
+    assert checks["clock"].message == "not tried: api comes first"
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    """A port where nothing listens is no answer; what does not need it is checked all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    checks = examined(url)
+    assert checks["api"].message == "no answer: Connection refused"
+    assert checks["netrc"].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("origin", "fix"),
+    [("environment", "unset COMETREP_BASE_URL"), ("file", "cometrep config unset base_url")],
+)
+def test_a_wrong_base_url_is_mended_where_it_comes_from(
+    origin: str, fix: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fix of a wrong base URL names the variable or the file's setting."""
+    server.on_get(answer_html())
+    if origin == "file":
+        write_config(tmp_path, f'base_url = "{server.url}"\n')
+    else:
+        monkeypatch.setenv("COMETREP_BASE_URL", server.url)
+    assert examined("")["api"].fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("offset", "outcome", "message"),
+    [
+        (0.0, "ok", "agrees"),
+        (59.0, "ok", "59 s ahead of the server's"),
+        (-90.0, "warn", "1 min 30 s behind the server's"),
+        (7200.0, "warn", "2 h ahead of the server's"),
+    ],
+)
+def test_a_clock_that_is_wrong_is_a_warning(offset: float, outcome: str, message: str, server: Server) -> None:
+    """The clock is compared with the Date of the one answer; above a minute it is to be set."""
+    server.on_get(
+        answer_json({"detail": "not found"}, 404, headers={"Date": formatdate(NOW - offset, usegmt=True)})
+    )
+    told = examined(server.url, now=NOW)["clock"]
+    assert told.outcome == outcome
+    assert message in told.message
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}], ids=["none", "nonsense"])
+def test_a_date_that_is_not_there_is_not_compared(headers: dict[str, str], server: Server) -> None:
+    """Without a usable Date the clock is left alone."""
+    server.on_get(answer_json({"detail": "not found"}, 404, headers=headers))
+    assert examined(server.url)["clock"].message == "not compared: the answer has no Date"
+
+
+def test_a_netrc_entry_is_said_to_be_ignored(server: Server, tmp_path: Path) -> None:
+    """An entry for the host is a warning, and what it says is neither sent nor shown."""
+    server.on_get(NOT_FOUND)
+    netrc = tmp_path / "home" / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login me password from-netrc\n")
+    netrc.chmod(0o600)
+    checks = examined(server.url)
+    assert checks["netrc"].outcome == "warn"
+    assert "from-netrc" not in str(checks)
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_key_is_hidden_where_the_server_echoes_it(server: Server) -> None:
+    """Whatever a server sends back, no check has the key in it."""
+
+    def echo(received: Received) -> Answer:
+        return Answer(302, headers={"Location": f"https://x.test/?{received.headers['authorization']}"})
+
+    server.on_get(answer_json({"detail": f"bad token {KEY}"}, 401), echo)
+    for _ in range(2):
+        checks = examined(server.url)
+        assert checks["api"].outcome == "fail"
+        assert KEY not in str(checks)
+
+
+# Names, TLS and proxies
+
+
+def test_a_host_without_an_address_stops_the_network() -> None:
+    """A name that does not resolve fails, and what needs it is not tried."""
+    checks = examined(f"https://{'a' * 70}.example")
+    assert checks["dns"].outcome == "fail"
+    assert [checks[name].message for name in ("tls", "api", "clock")] == ["not tried: dns comes first"] * 3
+    assert checks["netrc"].outcome == "ok"
+    assert_each_fault_has_a_fix(checks)
+
+
+class TlsServer(Server):
+    """The scripted server, with a certificate."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__()
+        self.url = self.url.replace("http:", "https:")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            secure = self._context.wrap_socket(connection, server_side=True)
+        except OSError:
+            connection.close()
+        else:
+            super()._serve(secure)
+
+
+class TunnelingServer(TlsServer):
+    """A proxy that is the server behind its own tunnel."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__(certificate)
+        self.tunnels: list[str] = []
+
+    def _serve(self, connection: socket.socket) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n") and (came := connection.recv(1)):
+            request += came
+        self.tunnels.append(request.decode())
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        super()._serve(connection)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make certificates, each with its key in one file."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(days: int = 90, name: str = "IP:127.0.0.1") -> Path:
+        path = folder / f"{days}-{name.replace(':', '-')}.pem"
+        if not path.exists():
+            subject = f"-subj /O=Proxy-Corp/CN=test -addext subjectAltName={name}"
+            made = subprocess.run(
+                f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} {subject}"
+                f" -keyout {path}.key -out {path}.crt && cat {path}.key {path}.crt > {path}",
+                shell=True,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert made.returncode == 0, made.stderr
+        return path
+
+    return make
+
+
+Certificate = Callable[..., Path]
+
+
+def test_a_trusted_certificate_is_told_with_its_end(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good handshake tells version, issuer, last day and the bundle that was named for it."""
+    path = certificate()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server:
+        server.on_get(NOT_FOUND)
+        checks = examined(server.url)
+    assert checks["tls"].outcome == "ok"
+    day = time.strftime("%Y-%m-%d", time.gmtime(path.stat().st_mtime + 90 * 86400))
+    assert checks["tls"].message.startswith(f"TLSv1.3, certificate by Proxy-Corp, good until {day}; ")
+    assert checks["tls"].message.endswith(f"REQUESTS_CA_BUNDLE, {path}")
+    assert checks["api"].outcome == "ok"
+
+
+def test_a_certificate_near_its_end_is_a_warning(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that ends within days is told before everything stops."""
+    path = certificate(days=3)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server:
+        server.on_get(NOT_FOUND)
+        checks = examined(server.url)
+    assert (checks["tls"].outcome, checks["api"].outcome) == ("warn", "ok")
+
+
+def test_an_untrusted_certificate_names_its_issuer_and_no_key_leaves(certificate: Certificate) -> None:
+    """A certificate nobody vouches for fails with its issuer; nothing is sent over it."""
+    with TlsServer(certificate()) as server:
+        checks = examined(server.url)
+        assert server.received == []
+    assert checks["tls"].outcome == "fail"
+    assert "(issued by Proxy-Corp)" in checks["tls"].message
+    assert checks["tls"].fix.startswith("export REQUESTS_CA_BUNDLE=FILE")
+    assert checks["api"].message == "not tried: tls comes first"
+    assert_each_fault_has_a_fix(checks)
+
+
+def test_a_certificate_of_another_host_is_a_wrong_address(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trusted certificate for another name means that the base URL, or the way to it, is wrong."""
+    path = certificate(name="DNS:other.test")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server:
+        told = examined(server.url)["tls"]
+    assert told.outcome == "fail"
+    assert "mismatch" in told.message
+    assert told.fix.startswith("leave out --base-url")
+
+
+def test_a_bundle_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A REQUESTS_CA_BUNDLE that cannot be read fails by its name, before any connection."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    told = examined("https://127.0.0.1:1")["tls"]
+    assert told.outcome == "fail"
+    assert f"{tmp_path}/gone.pem: No such file" in told.message
+    assert told.fix == "correct or unset REQUESTS_CA_BUNDLE"
+
+
+def test_a_server_that_speaks_no_tls_is_told() -> None:
+    """Plain text under an https address is a failed handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.recv(10_000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        told = examined(f"https://127.0.0.1:{listener.getsockname()[1]}")["tls"]
+        thread.join()
+    assert told.outcome == "fail"
+    assert told.message.startswith("the handshake failed: ")
+
+
+def test_a_connection_that_is_refused_is_not_the_fault_of_tls() -> None:
+    """Where nothing listens, the port is named."""
+    told = examined("https://127.0.0.1:1")["tls"]
+    assert told.message == "no connection to port 1: Connection refused"
+
+
+def test_a_handshake_that_hangs_is_not_waited_for() -> None:
+    """A server that accepts and says nothing ends in time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        told = examined(f"https://127.0.0.1:{listener.getsockname()[1]}", limit=0.2)["tls"]
+    assert told.message.endswith("no answer in time")
+
+
+@pytest.mark.parametrize(
+    ("script", "message", "fix"),
+    [
+        (Answer(403, b"no"), "403", "correct or unset HTTPS_PROXY"),
+        (Answer(407, b"no"), "407", "export HTTPS_PROXY=http://USER:PASSWORD@127.0.0.1:"),
+        (Answer(raw=b"SSH-2.0-x\r\n", then="close"), "SSH-2.0-x", "correct or unset HTTPS_PROXY"),
+        (RESET, "reset", "correct or unset HTTPS_PROXY"),
+        (HANG, "no answer in time", "correct or unset HTTPS_PROXY"),
+    ],
+    ids=["403", "407", "not HTTP", "reset", "hang"],
+)
+def test_a_proxy_that_gives_no_way_fails(
+    script: Answer, message: str, fix: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that refuses is named with its variable, without its password, and learns no key."""
+    server.on("CONNECT", "", script)
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", "://me:pass%21word@"))
+    checks = examined(REMOTE, limit=5.0 if script is not HANG else 0.2)
+    assert checks["proxy"].outcome == "fail"
+    assert f"{server.url} (with a user name) from HTTPS_PROXY" in checks["proxy"].message
+    assert message in checks["proxy"].message
+    assert checks["proxy"].fix.startswith(fix)
+    assert checks["api"].message == "not tried: proxy comes first"
+    assert "word" not in str(checks)
+    assert {one.method for one in server.received} == {"CONNECT"}
+    assert server.received[0].headers["proxy-authorization"] == "Basic bWU6cGFzcyF3b3Jk"
+    assert KEY not in str(server.received)
+
+
+def test_a_proxy_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where no proxy listens is told, also where it is written without its scheme."""
+    monkeypatch.setenv("all_proxy", "127.0.0.1:1")
+    told = examined(REMOTE)["proxy"]
+    assert told.message.startswith("http://127.0.0.1:1 from all_proxy gives no way to api.example.test")
+    assert "refused" in told.message
+
+
+def test_the_way_through_a_proxy_is_followed(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a working proxy names are its own affair; TLS and the API are looked at through its tunnel."""
+    path = certificate(name="DNS:api.example.test")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    proxy = TunnelingServer(path)
+    with proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("https:", "http:"))
+        proxy.on_get(NOT_FOUND)
+        checks = examined(REMOTE)
+        assert all(tunnel.startswith("CONNECT api.example.test:443 ") for tunnel in proxy.tunnels)
+        assert KEY not in str(proxy.tunnels)
+        assert len(proxy.received) == 1
+    outcomes = [checks[name].outcome for name in ("proxy", "dns", "tls", "api")]
+    assert outcomes == ["ok"] * 4
+    assert checks["dns"].message == "api.example.test is left to the proxy"
+
+
+def test_a_proxy_that_opens_tls_is_named_as_the_issuer(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the proxy shows a certificate of its own, its owner is told."""
+    with TunnelingServer(certificate(name="DNS:api.example.test")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("https:", "http:"))
+        told = examined(REMOTE)["tls"]
+    assert "(issued by Proxy-Corp)" in told.message
+    assert "the certificate of Proxy-Corp" in told.fix
+
+
+def test_a_proxy_that_is_not_used_says_why(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment is no fault where the host is this machine or NO_PROXY names it."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server.on_get(NOT_FOUND)
+    checks = examined(server.url)
+    assert checks["proxy"].message == "HTTP_PROXY is not used: this machine needs none"
+    assert checks["api"].outcome == "ok"
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", ".example")
+    told = examined(f"https://{'a' * 70}.example")["proxy"]
+    assert told.message == "HTTPS_PROXY is not used: NO_PROXY names the host"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("socks5://127.0.0.1:1", "needs PySocks"),
+        ("http://127.0.0.1:99999", "is not an address"),
+        ("http://me:pass/word@127.0.0.1:1", "is not an address"),
+        ("http://me:12/word@127.0.0.1:1", "is not an address"),
+        ("http://", "is not an address"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told(proxy: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy without its library, and an address that is none, are faults of their own."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setitem(sys.modules, "socks", None)
+    told = examined(REMOTE)["proxy"]
+    assert told.outcome == "fail"
+    assert message in told.message
+    assert not re.search("me:|pass/|12/|word@", str(told))
+
+
+# Files and the ledger
+
+
+def test_folders_that_cannot_be_written_are_told(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger's folder is needed; the cache is for the sandbox alone; both name COMETREP_HOME."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COMETREP_HOME", str(tmp_path / "file" / "x"))
+    checks = examined(server.url)
+    assert [checks[name].outcome for name in ("state_folder", "cache_folder")] == ["fail", "warn"]
+    assert "COMETREP_HOME" in checks["state_folder"].fix
+    assert_each_fault_has_a_fix(checks)
+
+
+def test_looking_makes_nothing(server: Server, tmp_path: Path) -> None:
+    """Folders and the ledger are looked at and not made, and nothing is left behind."""
+    checks = examined(server.url)
+    assert checks["state_folder"].message.endswith("made when it is needed")
+    assert checks["ledger"].message.startswith("none yet")
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "here"}
+
+
+def test_a_broken_ledger_fails_and_what_needs_it_is_not_tried(server: Server, tmp_path: Path) -> None:
+    """A ledger that is none names the way out; the checks that read it say that they were not made."""
+    (tmp_path / "comet").mkdir()
+    (tmp_path / "comet" / "ledger.sqlite3").write_bytes(b"no ledger at all, but long enough to be one" * 40)
+    checks = examined(server.url)
+    assert checks["ledger"].outcome == "fail"
+    assert checks["ledger"].fix.startswith("mv ")
+    for name in ("unknown_creates", "unsaved_outputs"):
+        assert checks[name].message == "not tried: ledger comes first"
+    assert checks["part_files"].outcome == "ok"
+    assert_each_fault_has_a_fix(checks)
+
+
+@pytest.fixture
+def remember(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Put predictions into the ledger, as old as said."""
+    opened: list[Ledger] = []
+
+    def remember(
+        id: str,
+        status: str = "succeeded",
+        *,
+        age: float,
+        saved: str = "",
+        base_url: str = "http://127.0.0.1:1",
+        is_sandbox: bool = False,
+    ) -> None:
+        path = tmp_path / "comet" / "ledger.sqlite3"
+        ledger = Ledger(path, base_url=base_url, is_sandbox=is_sandbox, clock=lambda: NOW - age)
+        opened.append(ledger)
+        number = ledger.begin("owner/name", {"prompt": "cat"})
+        if not id:
+            if status == "doubt":
+                ledger.doubt(number, errors.CreateUnknown("no answer"))
+            return
+        seen = prediction(id, status, output=["https://x.test/a.webp"] if status == "succeeded" else None)
+        ledger.accept(number, Prediction.from_json(prediction(id, "starting")))
+        ledger.see(Prediction.from_json(seen))
+        if saved:
+            ledger.add_file(id, SavedFile(saved, 0, 10, "00"))
+
+    yield remember
+    for ledger in opened:
+        ledger.close()
+
+
+def test_creates_in_doubt_are_counted(remember: Callable[..., None]) -> None:
+    """Creates whose outcome is unknown are told with the age of the last; one under way is not in doubt yet."""
+    remember("", "doubt", age=2 * HOUR)
+    remember("", "killed", age=HOUR)
+    remember("", "under way", age=20)
+    remember("", "doubt", age=40 * 24 * HOUR)
+    told = examined(now=NOW, flags="--base-url http://127.0.0.1:1")["unknown_creates"]
+    assert told.outcome == "warn"
+    assert told.message == "2 may have been accepted and billed, the last 1 h ago"
+    assert told.fix.startswith("cometrep list --base-url http://127.0.0.1:1 --unknown")
+
+
+def test_unsaved_outputs_are_told_before_their_hour_is_over(remember: Callable[..., None]) -> None:
+    """What succeeded and was not saved is told with the time left, the most urgent first, and downloaded."""
+    remember("fresh1", age=60)
+    remember("near1", age=50 * 60)
+    remember("gone1", age=2 * HOUR)
+    remember("saved1", age=50 * 60, saved="/pics/a.webp")
+    remember("running1", "processing", age=50 * 60)
+    remember("elsewhere1", age=50 * 60, base_url="https://other.test")
+    remember("sandbox1", age=50 * 60, is_sandbox=True)
+    remember("old1", age=48 * HOUR)
+    told = examined(now=NOW)["unsaved_outputs"]
+    assert told.outcome == "warn"
+    assert told.message == "succeeded and not saved: gone1 (its hour is over), near1 (10 min left)"
+    assert told.fix == "cometrep download gone1 near1"
+
+
+def test_a_fresh_output_is_no_warning_yet(remember: Callable[..., None]) -> None:
+    """An output with most of its hour left may be on its way to the disk."""
+    remember("fresh1", age=600)
+    told = examined(now=NOW)["unsaved_outputs"]
+    assert (told.outcome, told.message) == ("ok", "1 not saved yet, the first with 50 min left")
+
+
+def leave_part(folder: Path, name: str, facts: dict[str, Any] | None, size: int = 1000, age: float = 60) -> Path:
+    """Leave a part file as a killed download does."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f".{name}.part"
+    path.write_bytes(b"x" * size)
+    paths = [path]
+    if facts is not None:
+        paths.append(folder / f".{name}.part.json")
+        paths[1].write_text(json.dumps(facts))
+    for one in paths:
+        os.utime(one, (NOW - age, NOW - age))
+    return path
+
+
+def test_part_files_are_taken_up_or_removed(remember: Callable[..., None], tmp_path: Path) -> None:
+    """Part files here and where files were saved are counted; the fix goes on from all that it can."""
+    here, pictures = tmp_path / "here", tmp_path / "my pictures"
+    resumable, complete = {"validator": '"e1"', "total": 5000}, {"is_complete": True, "total": 1000}
+    remember("saved1", age=HOUR, saved=str(pictures / "a.webp"))
+    remember("tried1", age=60, is_sandbox=True)
+    leave_part(here, "one1-0", resumable)
+    leave_part(here, "one1-1", resumable)
+    leave_part(here, "tried1-0", resumable)
+    leave_part(here, "late1-0", resumable, age=2 * HOUR)
+    leave_part(here, "bare1-0", None)
+    leave_part(here, "own1-0.4242", resumable)
+    leave_part(here, "side1.cometrep.json.4242", None, size=10)
+    leave_part(pictures, "whole1-0", complete, age=5 * HOUR)
+    (here / ".vimrc.part").touch()
+    (here / "movie.mp4.part").touch()
+    told = examined(now=NOW)["part_files"]
+    assert told.outcome == "warn"
+    assert told.message.startswith(f"8 in {here}, {pictures}, 7.")
+    fixes = told.fix.split("; ")
+    assert fixes[0] == "cometrep download one1"
+    assert fixes[1] == "cometrep download --sandbox tried1"
+    assert fixes[2] == f"cometrep download whole1 -d '{pictures}'"
+    removed = fixes[3].removeprefix("rm -- ").split()
+    names = ["bare1-0.part", "late1-0.part", "late1-0.part.json", "own1-0.4242.part", "own1-0.4242.part.json"]
+    assert removed == [f"{here}/.{name}" for name in (*names, "side1.cometrep.json.4242.part")]
+
+
+def test_a_part_file_of_the_folder_to_save_in_needs_no_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that the settings name is searched too, and a download goes there by itself."""
+    monkeypatch.setenv("COMETREP_DIR", str(tmp_path / "pics"))
+    leave_part(tmp_path / "pics", "one1-0", {"validator": '"e1"'})
+    assert examined(now=NOW)["part_files"].fix == "cometrep download one1"
+
+
+def test_a_part_file_that_a_command_holds_is_not_left_over(tmp_path: Path) -> None:
+    """What another command is writing at this moment is nobody's fault."""
+    path = leave_part(tmp_path / "here", "one1-0", {"validator": '"e1"'})
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert examined(now=NOW)["part_files"].outcome == "ok"
+    assert examined(now=NOW)["part_files"].outcome == "warn"
+
+
+# This machine
+
+TERMINAL = Screen(None, lambda text: None, is_terminal=True, has_colour=True)
+
+
+@pytest.mark.parametrize(
+    ("screen", "term", "outcome", "message", "fix"),
+    [
+        (TERMINAL, "xterm", "ok", "80 columns, TERM=xterm, colour, UTF-8", ""),
+        (
+            TERMINAL._replace(has_colour=False),
+            "dumb",
+            "warn",
+            "80 columns, TERM=dumb, no colour, UTF-8",
+            "export TERM",
+        ),
+        (TERMINAL._replace(speaks_unicode=False), "xterm", "warn", "no UTF-8", "export LC_ALL=C.UTF-8"),
+        (Screen(None, lambda text: None), "", "ok", "no terminal, no TERM, no colour, UTF-8", ""),
+    ],
+    ids=["able", "dumb", "no unicode", "a pipe"],
+)
+def test_what_the_terminal_can_do_is_told(
+    screen: Screen, term: str, outcome: str, message: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Width, TERM, colour and encoding are told; what keeps a terminal from showing progress is a warning."""
+    monkeypatch.setenv("TERM", term)
+    told = examined(screen=screen)["terminal"]
+    assert told.outcome == outcome
+    assert message in told.message
+    assert told.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("place", ["prefix/share", "home/.local/share", "system"])
+def test_completion_and_pages_are_found_where_they_are_installed(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wheel's own folder, the user's and the system's are searched for the shell's completion and the pages."""
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    checks = examined()
+    assert [checks[name].outcome for name in ("completion", "man_pages")] == ["warn", "warn"]
+    for name in ("fish/vendor_completions.d/cometrep.fish", "man/man1/cometrep.1"):
+        path = tmp_path / place / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    checks = examined()
+    assert checks["completion"].message == f"fish: {tmp_path}/{place}/fish/vendor_completions.d/cometrep.fish"
+    assert checks["man_pages"].message == f"{tmp_path}/{place}/man/man1/cometrep.1"
+    assert [checks[name].outcome for name in ("completion", "man_pages")] == ["ok", "ok"]
+
+
+def test_fishs_own_completions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder in which people put completions for fish counts too, for fish alone."""
+    path = tmp_path / "home" / ".config" / "fish" / "completions" / "cometrep.fish"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert examined()["completion"] == Check("completion", "ok", f"fish: {path}")
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert examined()["completion"].message == f"fish: {path}; none for zsh"
+
+
+@pytest.mark.parametrize(
+    ("shell", "fix"),
+    [
+        ("/bin/bash", "bash > {share}/bash-completion/completions/cometrep"),
+        ("/bin/zsh", "zsh > {share}/zsh/site-functions/_cometrep, and in .zshrc before compinit: fpath+="),
+        ("/bin/fish", "fish > {share}/fish/vendor_completions.d/cometrep.fish"),
+        ("", "bash > "),
+    ],
+)
+def test_the_completion_of_this_shell_is_what_is_missing(
+    shell: str, fix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fix writes the script of the user's own shell to where that shell looks."""
+    monkeypatch.setenv("SHELL", shell)
+    told = examined()["completion"]
+    assert told.outcome == "warn"
+    assert f"cometrep completion {fix.format(share=tmp_path / 'home/.local/share')}" in told.fix
+
+
+def test_a_missing_pillow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Pillow all but the sandbox works."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    told = examined()["pillow"]
+    assert (told.outcome, told.fix) == ("warn", "pip install 'cometrep[sandbox]'")
+
+
+def test_versions_are_one_line() -> None:
+    """What a report of a bug needs is told: cometrep, Python, the libraries and OpenSSL."""
+    told = examined()["versions"].message
+    for name in ("cometrep 0.", "Python 3.", "requests 2.", "urllib3 2.", "OpenSSL "):
+        assert name in told
