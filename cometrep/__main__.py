@@ -1,12 +1,20 @@
-"""Run the app; turn an error into a message and an exit code."""
+"""Run the app; turn an error into a message and an exit code.
 
+A press of TAB comes here too, and is answered before the app is loaded.
+"""
+
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from cometrep import cli, errors
-from cometrep.console import Console
+from cometrep import errors
+
+if TYPE_CHECKING:
+    from cometrep.console import Console
 
 _SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 
@@ -14,15 +22,29 @@ _SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 def main() -> int:
     """Run the command line of this process and give its exit code."""
     _open_missing_streams()
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["__complete"]:
+        return _complete(arguments[1:])
+    from cometrep import cli
+    from cometrep.console import Console
+
     console = Console.of_process()
     _catch_signals(console)
-    arguments = sys.argv[1:]
     console.is_json = "--json" in arguments  # an error in the command line itself is reported in its form too
     try:
         return cli.run(arguments, console)
     except errors.Failure as failure:
         console.report(failure)
         return failure.exit_code
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Answer a completion script on stdout, and say nothing of what goes wrong."""
+    from cometrep import completion
+
+    with contextlib.suppress(OSError):
+        os.write(1, completion.respond(arguments))
+    return 0
 
 
 def _open_missing_streams() -> None:
@@ -34,7 +56,7 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _catch_signals(console: Console) -> None:
+def _catch_signals(console: "Console") -> None:
     """Let signals end the command by an exception, so that everything is put in order on the way out.
 
     Ctrl-Z stops it with the cursor shown, and without half-drawn lines.
@@ -49,7 +71,7 @@ def _catch_signals(console: Console) -> None:
         signal.signal(signal.SIGTSTP, _stopper(console))
 
 
-def _stopper(console: Console) -> "signal._HANDLER":
+def _stopper(console: "Console") -> "signal._HANDLER":
     def stop(number: int, frame: FrameType | None) -> None:
         with console.stepped_aside():
             os.kill(os.getpid(), signal.SIGSTOP)

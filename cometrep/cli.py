@@ -3,8 +3,8 @@
 import importlib
 import re
 import shlex
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 import typer.core
@@ -12,7 +12,9 @@ import typer.main
 
 from cometrep import __version__, errors
 from cometrep.console import Console
-from cometrep.manual import Argument, Option, Page
+
+if TYPE_CHECKING:
+    from cometrep.manual import Page
 
 TAGLINE = (
     "Make pictures through CometAPI's Replicate-format endpoints: create predictions, watch them, save their files."
@@ -42,11 +44,13 @@ CONTENTS = (
     Entry("config", "Show and change the settings.", "Set-up"),
     Entry("doctor", "Check key, settings, network, files and terminal.", "Set-up"),
     Entry("sandbox", "Serve the local stand-in API in the foreground.", "Set-up"),
+    Entry("help", "Show a command or another topic in full.", "Set-up"),
+    Entry("completion", "Print the completion script of a shell.", "Set-up"),
 )
 
 EXAMPLES = (
-    "cometrep run --sandbox black-forest-labs/flux-schnell prompt='A paper boat on calm water'",
-    "cometrep run --help",
+    "cometrep run --sandbox black-forest-labs/flux-schnell prompt='A boat'",
+    "cometrep help run",
 )
 
 # Typer exports one of its usage errors; the others are named through it, so that no click is imported.
@@ -55,7 +59,7 @@ _Problem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class _Plain:
-    """Help as plain text: usage, one sentence, options under their panels, examples; at most 80 columns."""
+    """Help as plain text, at most 80 columns: one sentence, usage, options under their panels, examples."""
 
     examples: Sequence[str] = ()
     params: list[Any]
@@ -77,18 +81,24 @@ class _Plain:
             )
         return self._own_help
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the whole help, its sentence first."""
+        formatter.write_text(_sentence(self))
+        formatter.write_paragraph()
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)))
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options, grouped by panel."""
         panels: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):  # type: ignore[attr-defined]
-            if param.param_type_name == "argument":
-                panels.setdefault("Arguments", []).append((param.metavar, param.help or ""))
-            elif record := param.get_help_record(ctx):
-                panels.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(record)
-        for panel in ("Arguments", "Options", "Input", "Waiting", "Saving", "Output", "Connection"):
-            if panel in panels:
-                with formatter.section(panel):
-                    formatter.write_dl(panels[panel], col_max=26)
+        for param in _in_panels(self.get_params(ctx)):  # type: ignore[attr-defined]
+            names = ", ".join(sorted(param.opts, key=len)) if param.param_type_name == "option" else ""
+            term = " ".join(filter(None, (names, _metavar(param, ctx))))
+            panels.setdefault(_panel(param), []).append((term, param.help or ""))
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records, col_max=26)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples, each on a line of its own."""
@@ -96,6 +106,31 @@ class _Plain:
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+# In help order; "" is the place of a command's own panels.
+_PANELS = ("Arguments", "Input", "", "Pace", "Resuming", "Waiting", "Saving", "Output", "Connection", "Options")
+
+
+def _panel(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return getattr(param, "rich_help_panel", None) or "Options"
+
+
+def _in_panels(params: Iterable[Any]) -> list[Any]:
+    """Give what a command's help shows, panel after panel."""
+    shown = [param for param in params if not getattr(param, "hidden", False)]
+    return sorted(shown, key=lambda param: _PANELS.index(_panel(param) if _panel(param) in _PANELS else ""))
+
+
+def _metavar(param: Any, ctx: Any) -> str:
+    """Give the word for a parameter's value, empty for a switch."""
+    return "" if getattr(param, "is_flag", False) else str(param.metavar or param.make_metavar(ctx=ctx))
+
+
+def _sentence(command: Any) -> str:
+    return " ".join((command.help or "").split())
 
 
 def _show_help(ctx: Any, param: Any, is_asked: bool) -> None:
@@ -126,6 +161,10 @@ class Contents(Group):
     """The top level: its commands are named here and imported only when one of them runs."""
 
     examples = EXAMPLES
+
+    def page(self, ctx: Any) -> "Page":
+        """Describe the whole command tree as values, for `help` too."""
+        return _page(self, ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the commands in help order."""
@@ -170,7 +209,8 @@ app = typer.Typer(
     help=TAGLINE,
     add_completion=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    # The same text on every terminal: 80 columns, whatever its width.
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
 )
 
 
@@ -188,35 +228,40 @@ def top(
         raise errors.UsageError("no command was given", hint="cometrep --help")
 
 
-def pages() -> Page:
+def pages() -> "Page":
     """Describe the whole command tree as values, importing every command."""
-    command = typer.main.get_command(app)
-    return _page(command, typer.Context(command, info_name="cometrep"))
+    command: Any = typer.main.get_command(app)
+    page: Page = command.page(typer.Context(command, info_name="cometrep"))
+    return page
 
 
-def _page(command: Any, ctx: Any) -> Page:
-    words = tuple(ctx.command_path.split())
-    params = command.get_params(ctx)
+def _page(command: Any, ctx: Any) -> "Page":
+    from cometrep.manual import Argument, Option, Page
+
+    params = _in_panels(command.get_params(ctx))
     names = command.list_commands(ctx) if hasattr(command, "list_commands") else []
     parts = [command.get_command(ctx, name) for name in names]
     return Page(
-        words=words,
-        about=" ".join((command.help or "").split()),
+        words=tuple(ctx.command_path.split()),
+        about=_sentence(command),
+        in_short=next((entry.about for entry in CONTENTS if entry.name == ctx.info_name), _sentence(command)),
         usage=" ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
         arguments=tuple(
-            Argument(param.metavar, param.help or "", param.nargs != 1)
+            Argument(param.metavar, param.help or "", param.nargs != 1, _choices(param, ctx))
             for param in params
             if param.param_type_name == "argument"
         ),
         options=tuple(
             Option(
-                names=tuple(param.opts),
-                metavar="" if param.is_flag else param.make_metavar(ctx=ctx),
+                names=tuple(sorted(param.opts, key=len)),
+                metavar=_metavar(param, ctx),
                 about=param.help or "",
-                panel=getattr(param, "rich_help_panel", None) or "Options",
+                panel=_panel(param),
+                choices=_choices(param, ctx),
+                is_repeated=param.multiple,
             )
             for param in params
-            if param.param_type_name == "option" and not param.hidden
+            if param.param_type_name == "option"
         ),
         examples=tuple(command.examples),
         parts=tuple(
@@ -224,6 +269,11 @@ def _page(command: Any, ctx: Any) -> Page:
             for name, part in zip(names, parts, strict=True)
         ),
     )
+
+
+def _choices(param: Any, ctx: Any) -> tuple[str, ...]:
+    """Give the values that a command names as its parameter's `autocompletion`."""
+    return tuple(item.value for item in param.shell_complete(ctx, ""))
 
 
 def run(arguments: Sequence[str], console: Console) -> int:

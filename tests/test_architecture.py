@@ -133,8 +133,9 @@ HEAVY = {"requests", "urllib3", "rich", "sqlite3", "http.server", "PIL", "cometr
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
         (("batch", "--help"), HEAVY | {"csv", "cometrep.batch", "cometrep.gallery"}),
+        (("__complete", "ids", "--", ""), (HEAVY | {"typer"}) - {"sqlite3"}),
     ],
-    ids=["version", "help", "run help", "config get", "list", "batch help"],
+    ids=["version", "help", "run help", "config get", "list", "batch help", "complete"],
 )
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
     """Commands that talk to no server load neither requests nor rich nor the sandbox."""

@@ -1,0 +1,27 @@
+"""Print the completion script of a shell."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cometrep import completion, errors
+from cometrep.commands import local_session
+
+EXAMPLES = ("source <(cometrep completion bash)", "cometrep completion zsh > _cometrep")
+
+
+def command(
+    ctx: typer.Context,
+    shell: Annotated[
+        str,
+        typer.Argument(metavar="SHELL", help="bash, zsh or fish.", autocompletion=lambda: completion.SHELLS),
+    ],
+) -> None:
+    """Print the completion script of a shell."""
+    console = local_session(ctx)
+    if shell not in completion.SHELLS:
+        raise errors.UsageError(
+            f"{shell!r} is not one of {', '.join(completion.SHELLS)}", hint="source <(cometrep completion bash)"
+        )
+    root: Any = ctx.find_root()
+    console.write_bytes(completion.script(shell, root.command.page(root)).encode())

@@ -1,0 +1,254 @@
+"""The manual: every page is well formed, says what the program does, and the same on paper and on the screen."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cometrep import cli, config, errors, manual, names
+from cometrep.manual import Heading, Item, Literal, Page
+from cometrep.sandbox import KINDS
+from tests.conftest import needs
+
+PACKAGE = Path(cli.__file__).parent
+ROOT = cli.pages()
+DOCUMENTS = {f"{document.name}.{document.section}": document for document in manual.documents(ROOT)}
+COMMANDS = [page.words[-1] for page in ROOT.parts]
+EVERY_PAGE = [ROOT, *(one for page in ROOT.parts for one in (page, *page.parts))]
+
+
+def mandoc(text: str) -> str:
+    """Render man(7) text at 80 columns, as plain text without overstrikes."""
+    done = subprocess.run(
+        ["mandoc", "-T", "ascii", "-O", "width=80"], input=text, capture_output=True, text=True, check=True
+    )
+    return re.sub(".\b", "", done.stdout)
+
+
+def prose(name: str) -> str:
+    """Give the text of a topic with what it includes."""
+    text = (PACKAGE / "topics" / f"{name}.txt").read_text("utf-8")
+    return re.sub(r"(?m)^@include (\S+)$", lambda found: prose(found[1]), text)
+
+
+@needs("mandoc")
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_page_is_well_formed(name: str) -> None:
+    """mandoc has nothing to warn of, and the page is plain ASCII."""
+    text = manual.roff(DOCUMENTS[name])
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert text.isascii()
+
+
+@needs("mandoc")
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_man_and_help_say_the_same(name: str) -> None:
+    """A manual page and the plain text of `help` are the same words in the same order, within 80 columns."""
+    lines = mandoc(manual.roff(DOCUMENTS[name])).splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = manual.show(ROOT, DOCUMENTS[name].name)
+    assert " ".join(lines[1:-1]).split() == shown.split()
+
+
+@pytest.mark.parametrize("topic", manual.topics(ROOT))
+def test_plain_text_is_plain(topic: str) -> None:
+    """What `help` shows fits 80 columns and has neither markup nor trailing spaces."""
+    lines = manual.show(ROOT, topic).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line != line.rstrip() or re.search("`|\x1b|^@", line)]
+
+
+@needs("mandoc")
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
+def test_examples_can_be_copied_from_a_page(page: Page) -> None:
+    """Quotes, dashes and backslashes of an example come out of a page as they went in."""
+    shown = mandoc(manual.roff(manual.Document("x", 1, (Heading("EXAMPLES"), Literal(page.examples)))))
+    assert tuple(line.strip() for line in shown.splitlines()[3:-2]) == page.examples
+
+
+@needs("mandoc")
+@pytest.mark.parametrize("text", ["a\\b \\fB", ".x y", "'x' \"y\"", "--a-b ~/c ^d", ". z", "a\\&b", "{{ .. }}"])
+def test_any_text_comes_out_as_it_went_in(text: str) -> None:
+    """What roff would read as its own is shown as it is, in a paragraph, an item and a literal line."""
+    blocks = (Heading("A"), text, Item(f"`{text}`", text), Literal((text,)))
+    shown = mandoc(manual.roff(manual.Document("x", 1, blocks)))
+    assert " ".join(shown.split()).count(text) == 4
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
+def test_a_page_has_every_argument_option_and_example(page: Page) -> None:
+    """Nothing that `--help` tells is missing from the page."""
+    words = " ".join(manual.show(ROOT, " ".join(page.words)).split())
+    for argument in page.arguments:
+        assert f"{argument.metavar} {argument.about}" in words
+    for option in page.options:
+        assert f"{', '.join(option.names)} {option.metavar}".rstrip() + f" {option.about}" in words
+    for text in (page.about, page.usage, *page.examples):
+        assert " ".join(text.split()) in words
+
+
+def test_every_command_has_a_text_of_its_own() -> None:
+    """A command's page says more than its help: topics/NAME.txt."""
+    assert [name for name in COMMANDS if not (PACKAGE / "topics" / f"{name}.txt").exists()] == []
+
+
+def test_every_text_is_used() -> None:
+    """No text lies about that no page shows."""
+    texts = {path.stem: path.read_text("utf-8") for path in (PACKAGE / "topics").iterdir()}
+    included = {name for text in texts.values() for name in re.findall(r"(?m)^@include (\S+)$", text)}
+    assert included <= set(texts)
+    assert set(texts) - included <= {*COMMANDS, "cometrep", *manual.OWN_PAGES}
+
+
+def test_pages_name_only_pages_that_exist() -> None:
+    """What a page sends its reader to is there."""
+    for document in DOCUMENTS.values():
+        named = re.findall(r"(cometrep[a-z-]*)\((\d)\)", manual.plain(document.blocks))
+        assert named
+        assert {f"{name}.{section}" for name, section in named} <= set(DOCUMENTS)
+
+
+def options(words: str) -> set[str]:
+    """Give the long options of a command or of one of its parts."""
+    return {name for page in EVERY_PAGE if " ".join(page.words) == words for o in page.options for name in o.names}
+
+
+@pytest.mark.parametrize("command", ["cometrep", *COMMANDS])
+def test_a_text_names_only_options_of_its_command(command: str) -> None:
+    """An option that a page speaks of is one of its command; after `cometrep NAME` one of that command."""
+    spans = re.findall(r"`([^`]+)`", prose(command))
+    own = options(f"cometrep {command}".removesuffix(" cometrep")) | {"--sandbox"}
+    for span in spans:
+        words = span.split()
+        named = next((n for n in (3, 2) if words[0] == "cometrep" and options(" ".join(words[:n]))), 0)
+        allowed = options(" ".join(words[:named])) if named else {*own, "--help"}
+        assert {word for word in words if word.startswith("--")} <= allowed, span
+
+
+def test_a_text_names_only_commands_that_exist() -> None:
+    """Every `cometrep NAME` in a text can be typed."""
+    for path in (PACKAGE / "topics").iterdir():
+        if path.stem in {*COMMANDS, *manual.OWN_PAGES, "cometrep"}:
+            named = re.findall(r"`cometrep ([a-z]+)", prose(path.stem))
+            assert set(named) <= set(COMMANDS), path
+
+
+def codes_used() -> Iterator[tuple[str, str]]:
+    """Yield each error code that a module of the package gives, with the class of its error where that shows."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                for part in node.body:
+                    if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "code":
+                        yield str(ast.literal_eval(part.value)), node.name
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                kind = ast.unparse(node.args[0]) if called.endswith("._error") else called
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+                given += node.args[2:3] if called.endswith("._error") else []
+                for inner in (inner for value in given for inner in ast.walk(value)):
+                    if isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value:
+                        yield inner.value, kind.rpartition(".")[2]
+
+
+def documented() -> dict[str, set[int]]:
+    """Read the error codes and their exit codes from the page."""
+    found = re.findall(r"(?m)^`([a-z_]+)` \(([\d, ]+)\)$", prose("exit-codes"))
+    return {word: {int(code) for code in codes.split(", ")} for word, codes in found}
+
+
+def test_every_error_code_is_documented() -> None:
+    """The words of the JSON error form are in cometrep-exit-codes(7), each with its exit codes, and no others."""
+    used = {(word, kind) for word, kind in codes_used() if word not in ("bug", "stdout_closed")}  # never shown
+    words = documented()
+    assert {word for word, _ in used} == set(words)
+    for word, kind in used:
+        code = getattr(getattr(errors, kind, None), "exit_code", None)
+        if code is not None and kind not in ("Stopped", "Failure"):
+            assert code in words[word], f"{word} comes with exit code {code}"
+
+
+def test_every_exit_code_is_explained() -> None:
+    """The page has each exit code with its meaning, in order."""
+    blocks = DOCUMENTS["cometrep-exit-codes.7"].blocks
+    items = {block.term.strip("`"): block.text for block in blocks if isinstance(block, Item)}
+    shown = {term: text for term, text in items.items() if term.isdecimal()}
+    assert list(shown) == [str(code) for code in errors.EXIT_CODES]
+    for code, meaning in errors.EXIT_CODES.items():
+        assert shown[str(code)].lower().startswith(f"{meaning.lower()}.")
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """What the package reads from the environment is in cometrep-environment(7)."""
+    texts = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
+    read = {name for text in texts for name in re.findall(r"environ(?:ment|\.get)\(\"([A-Z_]+)\"", text)}
+    read |= {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"}
+    read |= {variable for known in config.SETTINGS.values() for variable in known.variables}
+    assert {"NO_COLOR", "TERM", "CI", "COMETREP_HOME"} <= read
+    shown = manual.show(ROOT, "environment")
+    assert [name for name in sorted(read) if not re.search(rf"\b{name}\b", shown)] == []
+    for name, known in config.SETTINGS.items():
+        assert f"setting {name}" in " ".join(shown.split())
+        assert known.default in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pages name the paths of Linux")
+def test_the_files_are_where_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths under FILES are those that the program uses where nothing is set."""
+    for variable in ("COMETREP_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    shown = manual.show(ROOT, "environment")
+    for path in config.folders():
+        assert f"    ~/{path.relative_to(Path.home())}\n" in shown
+
+
+def test_fields_faults_and_prompts_are_all_told() -> None:
+    """Every template field, every kind of fault and every prompt word of the sandbox has its line."""
+    assert re.findall(r"(?m)^`\{(\w+)\}`$", prose("templates")) == list(names.FIELDS)
+    assert re.findall(r"(?m)^`([a-z0-9]+)`$", prose("sandbox")) == list(KINDS)
+    ends = re.findall(r"(?m)^    (sandbox:\w+) ", (PACKAGE / "sandbox" / "__init__.py").read_text("utf-8"))
+    assert ends
+    assert re.findall(r"(?m)^`(sandbox:\w+)`$", prose("sandbox")) == ends
+
+
+def test_every_event_of_progress_json_is_named() -> None:
+    """A program that reads `--progress json` finds each event's name in the page."""
+    events = set(re.findall(r"yield \"(\w+)\", ", (PACKAGE / "display.py").read_text("utf-8")))
+    assert len(events) > 8
+    assert events <= set(re.findall(r"`(\w+)`", prose("progress")))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["run", "cometrep run", "cometrep-run", "cometrep-run(1)", "config set", "cometrep config", "exit-codes"],
+)
+def test_a_topic_may_be_named_as_it_is_seen(topic: str) -> None:
+    """A command line, a page's name and a topic of the list all find their text."""
+    name = topic.removesuffix("(1)").replace("cometrep-", "").replace("cometrep ", "").replace(" ", "[- ]")
+    assert re.match(rf"NAME\n    cometrep[- ]{name} - ", manual.show(ROOT, topic))
+
+
+@pytest.mark.parametrize(
+    ("topic", "near"),
+    [("rnu", "run"), ("exitcodes", "exit-codes"), ("config sett", "config set"), ("template", "templates")],
+)
+def test_a_wrong_topic_names_the_nearest(topic: str, near: str) -> None:
+    """A topic that is not there is a usage error with the nearest one to type."""
+    with pytest.raises(errors.UsageError) as caught:
+        manual.show(ROOT, topic)
+    assert caught.value.hint == f"cometrep help {near}"
+    assert f"did you mean {near}?" in caught.value.message
+
+
+def test_a_topic_like_no_other_gets_the_list() -> None:
+    """Where nothing is near, the hint is the list of topics."""
+    with pytest.raises(errors.UsageError) as caught:
+        manual.show(ROOT, "zzzz")
+    assert caught.value.hint == "cometrep help lists the topics"
