@@ -29,7 +29,7 @@ from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
 from cometrep.runner import Waiting
-from cometrep.schedule import Pace, PollSchedule, SharedSchedule, backoff_seconds
+from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
@@ -39,6 +39,7 @@ LOOKS_A_SECOND = 200.0  # at all predictions together, however many are in fligh
 ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0
+RUNS_KEPT = 50  # of a model, to foresee the next one's end
 CHANGES_TOLD = FAILURES_KEPT = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
@@ -96,9 +97,7 @@ class Batch:
         self._waiting = waiting
         self._pace = pace
         self._look_pace = Pace(LOOKS_A_SECOND)
-        self._schedule = SharedSchedule(
-            PollSchedule(waiting.interval_seconds), self._look_pace, lambda: len(self._watch)
-        )
+        self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
         self._publish = publish
         self._clock = clock
         self._random = random
@@ -390,7 +389,19 @@ class Batch:
             yield from self._note_failure(item, "running", text, id)
             return
         self._item_of[id] = item
-        self._watch.add(Target(id, is_fresh=is_fresh), self._clock(), self._schedule)
+        target = Target(id, is_fresh=is_fresh, is_just_seen=is_fresh)
+        # How old an item of an earlier run is, is not known; it is looked at as if nothing were.
+        schedule = SharedSchedule(
+            self._schedule(item.model if is_fresh else ""), self._look_pace, lambda: len(self._watch)
+        )
+        self._watch.add(target, self._clock(), schedule)
+
+    def _schedule(self, model: str) -> Schedule:
+        """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
+        if model and model not in self._runs:
+            known = self._ledger.lenient(partial(self._ledger.run_seconds, limit=RUNS_KEPT), model) or []
+            self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
+        return schedule_for(self._runs.get(model, ()), fixed_interval_seconds=self._waiting.interval_seconds)
 
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""
@@ -408,6 +419,8 @@ class Batch:
         prediction = result.prediction
         failure = result.failure or (prediction.failure() if prediction else None)
         if failure is None and prediction is not None:
+            if prediction.run_seconds is not None and item.model in self._runs:
+                self._runs[item.model].append(prediction.run_seconds)
             yield from self._note(
                 "ended",
                 item,

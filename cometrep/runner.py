@@ -15,7 +15,7 @@ from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
-from cometrep.schedule import PollSchedule, backoff_seconds
+from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
 
@@ -120,7 +120,8 @@ class Runner:
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None
-        for event in self._watch([Target(created.id, is_fresh=True)], models={created.id: request.model}):
+        target = Target(created.id, is_fresh=True, is_just_seen=not created.is_terminal)
+        for event in self._watch([target], models={created.id: request.model}):
             if isinstance(event, Result):
                 result = yield from self._kept(event)
                 failure = _paid(result.failure)
@@ -234,23 +235,33 @@ class Runner:
 
     def _target(self, id: str) -> Target:
         entry = self._ledger.lenient(self._ledger.entry, id)
-        return Target(id, is_fresh=entry is not None and self._now() - entry.created < FRESH_SECONDS)
+        age = max(0.0, self._now() - entry.created) if entry else 0.0
+        return Target(id, is_fresh=entry is not None and age < FRESH_SECONDS, age_seconds=age)
 
     def _watch(
         self, targets: Sequence[Target], *, until_answered: bool = False, models: Mapping[str, str] | None = None
     ) -> Events:
         """Watch predictions, writing each change into the ledger and giving each its model's asked-for name."""
-        if not until_answered:
-            yield from self._expected(targets, models or {})
+        runs = {} if until_answered else self._earlier_runs(targets, models or {})
+        for id, seconds in runs.items():
+            if seconds:
+                yield Expected(id, sorted(seconds)[len(seconds) // 2])
         budget = self._waiting.retry_budget_seconds
-        schedule = PollSchedule(self._waiting.interval_seconds)
+        schedules = {
+            target.id: schedule_for(
+                runs.get(target.id, ()),
+                age_seconds=target.age_seconds,
+                fixed_interval_seconds=self._waiting.interval_seconds,
+            )
+            for target in targets
+        }
         names = dict(models or {})
         for event in watch(
             self._api.get,
             targets,
             deadline_seconds=None if until_answered else self._waiting.deadline_seconds,
             retry_budget_seconds=min(budget, CONNECT_BUDGET_SECONDS) if until_answered else budget,
-            schedule_of=lambda _: schedule,
+            schedule_of=schedules.__getitem__,
             until_answered=until_answered,
             resume=self._resume,
             clock=self._clock,
@@ -266,19 +277,19 @@ class Runner:
                 event = event._replace(prediction=prediction.with_model(names[event.id]))
             yield event
 
-    def _expected(self, targets: Sequence[Target], models: Mapping[str, str]) -> Events:
-        """Say how long each prediction is likely to run, where the ledger knows earlier ones of its model."""
-        usual: dict[str, float | None] = {}
+    def _earlier_runs(self, targets: Sequence[Target], models: Mapping[str, str]) -> dict[str, list[float]]:
+        """Give by prediction how long earlier ones of its model ran, in seconds, as far as the ledger knows."""
+        by_model: dict[str, list[float]] = {"": []}
+        runs = {}
         for target in targets:
             model = models.get(target.id, "")
             if not model:
                 entry = self._ledger.lenient(self._ledger.entry, target.id)
                 model = entry.model if entry else ""
-            if model not in usual:
-                known = self._ledger.lenient(self._ledger.run_seconds, model) or [] if model else []
-                usual[model] = sorted(known)[len(known) // 2] if known else None
-            if (seconds := usual[model]) is not None:
-                yield Expected(target.id, seconds)
+            if model not in by_model:
+                by_model[model] = self._ledger.lenient(self._ledger.run_seconds, model) or []
+            runs[target.id] = by_model[model]
+        return runs
 
     def _in_order(self, ids: Sequence[str], *, until_answered: bool = False) -> Events:
         """Watch predictions; their results come in the order of `ids`, each as soon as those before it are out."""

@@ -1,8 +1,9 @@
 """When to look again: retry backoff and the polling schedule, as pure functions of time and history."""
 
+import math
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from cometrep import errors
@@ -11,9 +12,21 @@ SHORTEST_INTERVAL_SECONDS = 0.2  # at most 5 looks a second
 LONGEST_INTERVAL_SECONDS = 10.0
 
 _DENSE_UNTIL_SECONDS = 1.4
-_STEADY_UNTIL_SECONDS = 60.0
+_STEADY_UNTIL_SECONDS = 75.0
 _STEADY_INTERVAL_SECONDS = 0.5
-_GROWTH = 1 / 120  # of the elapsed time, from the steady part on: 0.5 s at 1 min, 5 s at 10 min
+_LONG_FROM_SECONDS = 120.0
+_LONG_INTERVAL_SECONDS = 1.75
+_GROWING_FROM_SECONDS = 600.0  # from here on the interval is the same part of the wait: 10 s after an hour
+
+FEWEST_RUNS = 3  # of a model, before its history is followed
+_SURE_RUNS = 5  # fewer are looked at now and then during what they say is the wait
+_COLD_FACTOR = 4.0  # a run that took so many times the median began cold, and says nothing of the next
+_PRIOR_SPREAD = 0.25  # what few runs are thought to vary by (standard deviation of the logarithm); worth one run
+_LEAST_SPREAD, _MOST_SPREAD = 0.03, 0.4  # beyond the latter a history tells too little
+_FIRST_SCORE, _LAST_SCORE = -1.65, 2.5  # standard scores between which the end is likely: from the 5 % on
+_LIKELY_INTERVAL_SECONDS = 0.23  # in the middle of them
+_EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
+_TAIL_GROWTH = 0.02  # of the time since the end was likely
 
 _RATE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _PACE_FLOOR = 1 / 30  # creates a second, however often it was throttled
@@ -64,10 +77,17 @@ def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> fl
     return None
 
 
+class Pause(NamedTuple):
+    """How long to wait until the next look: from the last one's answer, or from its start where time counts."""
+
+    seconds: float
+    is_from_start: bool = False
+
+
 class Schedule(Protocol):
     """When to look at a prediction again."""
 
-    def interval_seconds(self, elapsed_seconds: float) -> float:
+    def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look, after a wait of so long."""
 
 
@@ -79,20 +99,85 @@ class PollSchedule(NamedTuple):
 
     fixed_interval_seconds: float | None = None
 
-    def interval_seconds(self, elapsed_seconds: float) -> float:
+    def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look: dense at first, steady, then growing with the wait."""
         if self.fixed_interval_seconds is not None:
-            return self.fixed_interval_seconds
+            return Pause(self.fixed_interval_seconds)
         if elapsed_seconds < _DENSE_UNTIL_SECONDS:
-            return SHORTEST_INTERVAL_SECONDS
-        if elapsed_seconds < _STEADY_UNTIL_SECONDS:
-            return _STEADY_INTERVAL_SECONDS
-        return min(LONGEST_INTERVAL_SECONDS, max(_STEADY_INTERVAL_SECONDS, elapsed_seconds * _GROWTH))
+            return Pause(SHORTEST_INTERVAL_SECONDS, is_from_start=True)
+        if elapsed_seconds < _LONG_FROM_SECONDS:
+            part = (elapsed_seconds - _STEADY_UNTIL_SECONDS) / (_LONG_FROM_SECONDS - _STEADY_UNTIL_SECONDS)
+            growth = max(0.0, part) * (_LONG_INTERVAL_SECONDS - _STEADY_INTERVAL_SECONDS)
+            return Pause(_STEADY_INTERVAL_SECONDS + growth)
+        growth = max(1.0, elapsed_seconds / _GROWING_FROM_SECONDS)
+        return Pause(min(LONGEST_INTERVAL_SECONDS, _LONG_INTERVAL_SECONDS * growth))
+
+
+class HistorySchedule(NamedTuple):
+    """How long to wait before the next look, where runs of the same model are known to have ended alike.
+
+    Durations are taken to be lognormal, with a mean and a spread (standard deviation) of their logarithms. The wait
+    goes by until the end becomes likely; then the pauses are in inverse proportion to the square root of the
+    hazard, which is what the least delay for a number of looks asks for; in the tail they grow again.
+    """
+
+    mean: float
+    spread: float
+    is_sure: bool
+    age_seconds: float
+
+    def pause(self, elapsed_seconds: float) -> Pause:
+        """Give the pause before the next look."""
+        at = elapsed_seconds + self.age_seconds
+        likely_from = math.exp(self.mean + _FIRST_SCORE * self.spread)
+        if at < likely_from:
+            seconds = likely_from - at
+            if not self.is_sure:
+                seconds = min(seconds, max(at, likely_from / 4))
+            if at < _EARLY_LOOK_SECONDS < likely_from / 2:
+                seconds = _EARLY_LOOK_SECONDS - at
+            return Pause(_bounded(seconds))
+        score = (math.log(at) - self.mean) / self.spread
+        if score < _LAST_SCORE:
+            return Pause(_bounded(_LIKELY_INTERVAL_SECONDS * math.sqrt(_hazard(0.0) / _hazard(score))), True)
+        since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
+        return Pause(
+            _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _DENSE_UNTIL_SECONDS)).seconds))
+        )
+
+
+def schedule_for(
+    run_seconds: Sequence[float], *, age_seconds: float = 0.0, fixed_interval_seconds: float | None = None
+) -> Schedule:
+    """Choose the schedule of a prediction from how long finished ones of its model ran.
+
+    `age_seconds` is how long ago it was created when the wait begins.
+    """
+    logs = sorted(math.log(max(seconds, SHORTEST_INTERVAL_SECONDS)) for seconds in run_seconds)
+    if fixed_interval_seconds is None and len(logs) >= FEWEST_RUNS:
+        warm = [one for one in logs if one < logs[len(logs) // 2] + math.log(_COLD_FACTOR)]
+        mean = math.fsum(warm) / len(warm)
+        squares = math.fsum((one - mean) ** 2 for one in warm) + _PRIOR_SPREAD**2
+        spread = math.sqrt(squares / len(warm) * (1 + 1 / len(warm)))
+        # Short runs have ended before a history could spare many looks.
+        if spread <= _MOST_SPREAD and mean >= math.log(_DENSE_UNTIL_SECONDS):
+            return HistorySchedule(mean, max(_LEAST_SPREAD, spread), len(warm) >= _SURE_RUNS, age_seconds)
+    return PollSchedule(fixed_interval_seconds)
+
+
+def _hazard(score: float) -> float:
+    """Give the hazard of the standard normal distribution: its density over what is left of it."""
+    density = math.exp(-score * score / 2) / math.sqrt(2 * math.pi)
+    return density / (math.erfc(score / math.sqrt(2)) / 2)
+
+
+def _bounded(seconds: float) -> float:
+    return max(SHORTEST_INTERVAL_SECONDS, min(LONGEST_INTERVAL_SECONDS, seconds))
 
 
 def parse_rate(text: str) -> float:
     """Read `60/m`, `2/s` or `100/h` as so many a second; raise UsageError for anything else."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)/(s|m|h)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/(s|m|h)", text.strip())
     rate = float(found.group(1)) / _RATE_UNITS[found.group(2)] if found else 0.0
     if rate <= 0:
         raise errors.UsageError(f"--rate {text!r} is not a number of creates over s, m or h", hint="--rate 60/m")
@@ -102,14 +187,15 @@ def parse_rate(text: str) -> float:
 class SharedSchedule(NamedTuple):
     """One schedule for all predictions that a command watches: their looks together keep within a pace."""
 
-    own: PollSchedule
+    own: Schedule
     pace: "Pace"
     watched: Callable[[], int]
 
-    def interval_seconds(self, elapsed_seconds: float) -> float:
+    def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look at one of them, longer the more there are."""
         turn = self.watched() / (self.pace.rate_per_second or 1.0)
-        return max(self.own.interval_seconds(elapsed_seconds), min(LONGEST_INTERVAL_SECONDS, turn))
+        own = self.own.pause(elapsed_seconds)
+        return own if own.seconds >= turn else Pause(min(LONGEST_INTERVAL_SECONDS, turn), own.is_from_start)
 
 
 class Pace:

@@ -42,11 +42,16 @@ Outcome = Prediction | errors.CometrepError
 
 
 class Target(NamedTuple):
-    """One prediction to watch: `is_fresh` where it was created moments ago, which forgives an early 404."""
+    """One prediction to watch.
+
+    `is_fresh` where it was created moments ago, which forgives an early 404; `is_just_seen` where the answer to its
+    create counts as the first look; `age_seconds` since its create.
+    """
 
     id: str
     is_fresh: bool = False
-    first_look_in_seconds: float = 0.0
+    is_just_seen: bool = False
+    age_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -109,7 +114,7 @@ class Watch:
 
     def add(self, target: "Target", now: float, schedule: Schedule) -> None:
         """Begin to watch a prediction."""
-        first_look = now + target.first_look_in_seconds
+        first_look = now + (schedule.pause(0.0).seconds if target.is_just_seen else 0.0)
         watched = _Watched(target.id, target.is_fresh, schedule, now, look_due=first_look, last_said=now)
         self._watched[target.id] = watched
         self._plan(watched)
@@ -183,7 +188,8 @@ class Watch:
         elif is_ended:
             events.append(self._end(watched, now, None))
         else:
-            watched.look_due = now + watched.schedule.interval_seconds(now - watched.started)
+            seconds, is_from_start = watched.schedule.pause(now - watched.started)
+            watched.look_due = max(now, look_started + seconds) if is_from_start else now + seconds
         return events
 
     def _take_failure(self, watched: _Watched, failure: errors.CometrepError, now: float) -> list[Event]:

@@ -7,13 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cometrep import errors
 from cometrep.schedule import (
     LONGEST_INTERVAL_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
+    HistorySchedule,
+    Pace,
     PollSchedule,
+    SharedSchedule,
     backoff_seconds,
+    parse_rate,
     retry_after_seconds,
+    schedule_for,
 )
+from tests import polling, readme
 
 quick = settings(max_examples=200, deadline=None)
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
@@ -26,7 +33,7 @@ _elapsed = st.floats(0, 1e7)
 def test_the_interval_grows_within_its_bounds(one: float, other: float) -> None:
     """Never above five looks a second nor below one in ten, and never shorter as the wait gets longer."""
     earlier, later = sorted((one, other))
-    intervals = [PollSchedule().interval_seconds(at) for at in (earlier, later)]
+    intervals = [PollSchedule().pause(at).seconds for at in (earlier, later)]
     assert SHORTEST_INTERVAL_SECONDS == 0.2
     assert LONGEST_INTERVAL_SECONDS == 10.0
     assert 0.2 <= intervals[0] <= intervals[1] <= 10.0
@@ -34,18 +41,215 @@ def test_the_interval_grows_within_its_bounds(one: float, other: float) -> None:
 
 @pytest.mark.parametrize(
     ("elapsed", "interval"),
-    [(0, 0.2), (1.3, 0.2), (1.4, 0.5), (59, 0.5), (60, 0.5), (120, 1.0), (600, 5.0), (1200, 10.0), (90_000, 10.0)],
+    [
+        (0, 0.2),
+        (1.3, 0.2),
+        (1.4, 0.5),
+        (75, 0.5),
+        (120, 1.75),
+        (600, 1.75),
+        (1200, 3.5),
+        (3600, 10.0),
+        (90_000, 10.0),
+    ],
     ids=str,
 )
 def test_the_adaptive_schedule(elapsed: float, interval: float) -> None:
-    """Dense at first, then steady, then a fixed part of the time waited."""
-    assert PollSchedule().interval_seconds(elapsed) == pytest.approx(interval)
+    """Dense at first, then steady, at last a fixed part of the time waited."""
+    assert PollSchedule().pause(elapsed).seconds == pytest.approx(interval)
 
 
 def test_a_fixed_interval_stays() -> None:
     """The interval that the user gave is kept, however long the wait."""
     schedule = PollSchedule(60.0)
-    assert [schedule.interval_seconds(at) for at in (0, 1, 1e6)] == [60.0, 60.0, 60.0]
+    assert [schedule.pause(at).seconds for at in (0, 1, 1e6)] == [60.0, 60.0, 60.0]
+
+
+_runs = st.lists(st.floats(0, 1e6), max_size=30)
+
+
+@quick
+@given(_runs, _elapsed, st.floats(0, 1e6))
+def test_no_history_leads_out_of_the_bounds(runs: list[float], elapsed: float, age: float) -> None:
+    """Whatever earlier runs took, a look is never less than 0.2 s nor more than 10 s after the one before it."""
+    assert 0.2 <= schedule_for(runs, age_seconds=age).pause(elapsed).seconds <= 10.0
+
+
+ALIKE = (19.0, 20.0, 21.0, 20.5, 19.5)
+
+
+@pytest.mark.parametrize(
+    ("runs", "is_followed"),
+    [
+        ((), False),
+        (ALIKE[:2], False),
+        (ALIKE[:3], True),
+        (ALIKE, True),
+        ((*ALIKE, 400.0), True),
+        ((1, 9, 80), False),
+        ((0.5, 0.6, 0.5), False),
+        ((2.0, 40.0, 3.0, 90.0, 9.0), False),
+    ],
+    ids=str,
+)
+def test_a_history_is_followed_where_it_tells_something(runs: tuple[float, ...], is_followed: bool) -> None:
+    """At least three runs, alike but for cold starts, and long enough for looks to be spared."""
+    assert isinstance(schedule_for(runs), HistorySchedule) == is_followed
+
+
+def test_a_fixed_interval_beats_a_history() -> None:
+    """What the user gave is kept."""
+    assert schedule_for(ALIKE, fixed_interval_seconds=7.0).pause(0).seconds == 7.0
+
+
+def test_a_history_waits_looks_densely_and_backs_off() -> None:
+    """The wait goes by in steps of ten seconds at most, the end is watched, and a cold start is survived."""
+    schedule = schedule_for(ALIKE)
+    assert schedule.pause(0.0).seconds == 2.0  # for what fails at once
+    assert schedule.pause(2.0).seconds == 10.0
+    assert 12.0 + schedule.pause(12.0).seconds == pytest.approx(16.2, abs=0.1)
+    assert schedule.pause(20.0).seconds < 0.3
+    assert schedule.pause(20.0).is_from_start
+    assert 0.5 <= schedule.pause(40.0).seconds < 1.5
+    assert 3.0 < schedule.pause(400.0).seconds <= 10.0
+
+
+def test_few_runs_are_trusted_less() -> None:
+    """With three of them there are looks during what they say is the wait."""
+    pauses = [schedule_for(ALIKE[:count]).pause(5.0).seconds for count in (3, 5)]
+    assert pauses[0] < pauses[1]
+
+
+def test_the_age_of_a_prediction_counts() -> None:
+    """A wait that begins late looks as if it had been there all along."""
+    assert schedule_for(ALIKE, age_seconds=15.0).pause(5.0) == schedule_for(ALIKE).pause(20.0)
+
+
+@pytest.fixture(scope="module")
+def simulation() -> dict[tuple[str, float], polling.Row]:
+    """The README's table, as the schedule of today makes it."""
+    return {(row.case.about, row.round_trip): row for row in polling.rows()}
+
+
+def test_the_readme_shows_the_simulation(simulation: dict[tuple[str, float], polling.Row]) -> None:
+    """Every row of the table is there; a stale one is made anew by `python -m tests.polling`."""
+    text = (readme.ROOT / "README.md").read_text("utf-8")
+    missing = [line for line in polling.table(list(simulation.values())).splitlines() if line not in text]
+    assert missing == []
+
+
+def test_without_a_history_cometrep_knows_as_soon_as_its_peers(
+    simulation: dict[tuple[str, float], polling.Row],
+) -> None:
+    """At a round trip of 50 ms: sooner in short runs, as soon in longer ones, with far fewer looks in long ones."""
+
+    def costs(about: str) -> tuple[polling.Cost, polling.Cost]:
+        row = simulation[about, 0.05]
+        return row.plain, row.peers[0.5]
+
+    own, peer = costs("0.2 to 1.5 s")
+    assert own.delay_seconds <= 0.6 * peer.delay_seconds
+    for about in ("1.5 to 5 s", "5 to 60 s, alike", "5 to 60 s, varying"):
+        own, peer = costs(about)
+        assert own.delay_seconds <= 1.05 * peer.delay_seconds
+        assert own.looks <= peer.looks + 5
+    own, _ = costs("10 min")
+    assert own.looks <= 460
+    assert own.delay_seconds <= 1.0
+
+
+def test_with_a_history_cometrep_knows_sooner_with_fewer_looks(
+    simulation: dict[tuple[str, float], polling.Row],
+) -> None:
+    """Half the looks and 0.6 of the delay where runs are alike; never more of either than without a history."""
+    row = simulation["5 to 60 s, alike", 0.05]
+    assert row.with_history.delay_seconds <= 0.6 * row.peers[0.5].delay_seconds
+    assert row.with_history.looks <= 0.5 * row.peers[0.5].looks
+    for (about, _), row in simulation.items():
+        if "cold" not in about:
+            assert row.with_history.delay_seconds <= 1.05 * row.plain.delay_seconds
+            assert row.with_history.looks <= row.plain.looks
+
+
+@pytest.mark.parametrize(("text", "rate"), [("60/m", 1.0), ("2/s", 2.0), ("100/h", 1 / 36), (" 0.5/s ", 0.5)])
+def test_a_rate(text: str, rate: float) -> None:
+    """So many over seconds, minutes or hours."""
+    assert parse_rate(text) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["", "60", "60/d", "-1/s", "0/s", "nan/s", "1e3/s", "1/s/s", "٣/s"])
+def test_a_bad_rate(text: str) -> None:
+    """Is refused with the form that is right."""
+    with pytest.raises(errors.UsageError, match="--rate"):
+        parse_rate(text)
+
+
+def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
+    """Then it is half of what was sent before, after the pause that the API asks for, and comes back by steps."""
+    pace = Pace()
+    for moment in range(20):
+        assert pace.ready_in(moment / 10) == 0.0
+        pace.sent(moment / 10)
+    pace.throttled(2.0, pause_seconds=3.0)
+    assert pace.ready_in(2.0) == 3.0
+    assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
+    pace.throttled(2.1, pause_seconds=3.0)  # of the same burst
+    assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
+    moment, before = 5.1, pace.rate_per_second
+    for _ in range(50):
+        moment += pace.ready_in(moment)
+        pace.sent(moment)
+        pace.accepted(moment)
+        assert pace.rate_per_second is None or pace.rate_per_second > before
+    for _ in range(400):
+        moment += pace.ready_in(moment) + 0.01
+        pace.sent(moment)
+        pace.accepted(moment)
+    assert pace.rate_per_second is None or pace.rate_per_second > 2 * before
+
+
+def test_a_cap_is_never_exceeded() -> None:
+    """Neither at first nor after a throttle, and a late create does not let a burst follow."""
+    pace = Pace(2.0)
+    moments, now = [], 0.0
+    for number in range(40):
+        now += pace.ready_in(now) + (5.0 if number == 20 else 0.0)
+        moments.append(now)
+        pace.sent(now)
+        pace.accepted(now)
+        if number == 10:
+            pace.throttled(now, 0.0)
+    for begin in moments:
+        assert sum(begin <= moment < begin + 10.0 for moment in moments) <= 21
+
+
+@quick
+@given(
+    st.lists(st.sampled_from(["sent", "throttled", "accepted"]), max_size=200), st.sampled_from([None, 0.1, 50.0])
+)
+def test_a_pace_never_stops_for_good(steps: list[str], cap: float | None) -> None:
+    """However often it is throttled, a next create may be sent within half a minute."""
+    pace, now = Pace(cap), 0.0
+    for step in steps:
+        now += 0.3
+        if step == "sent":
+            now += pace.ready_in(now)
+            pace.sent(now)
+        elif step == "throttled":
+            pace.throttled(now, 1.0)
+        else:
+            pace.accepted(now)
+        assert pace.ready_in(now) <= 31.0
+        assert pace.rate_per_second is None or pace.rate_per_second <= (cap or 1e9)
+
+
+def test_many_predictions_share_their_looks() -> None:
+    """A thousand in flight are looked at in turn, and none less than once in ten seconds."""
+    pace = Pace(200.0)
+    few, many, crowd = (SharedSchedule(PollSchedule(), pace, lambda n=n: n) for n in (3, 400, 9000))  # type: ignore[misc]
+    assert few.pause(0.0).seconds == 0.2
+    assert many.pause(0.0).seconds == 2.0
+    assert crowd.pause(0.0).seconds == 10.0
 
 
 @quick
