@@ -15,8 +15,10 @@ import ipaddress
 import json
 import logging
 import os
+import queue
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from http.client import HTTPException
@@ -39,6 +41,10 @@ from cometrep.transport import NoAuth, Session, reason_of
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
 CHUNK_BYTES = 256 * 1024
+_READS_A_LOOK = 16  # between two looks at how fast bytes come
+_FAST_BYTES_A_SECOND = 20_000_000
+_HASHED_HERE_BYTES = 4_000_000
+_CHUNKS_AHEAD = 16  # of the hash
 REDIRECT_LIMIT = 5
 
 _EXTENSION = r"\.([A-Za-z0-9]{1,8})$"
@@ -314,8 +320,7 @@ class Downloads:
             if is_encoded:
                 yield from response.raw.stream(CHUNK_BYTES, decode_content=True)
             else:
-                while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
-                    yield chunk
+                yield from _bytes_as_they_come(response.raw)
         except (TransportError, HTTPException, OSError) as problem:
             raise errors.Temporary(
                 f"the transfer from {_host(response.url)} broke off: {reason_of(problem)}", code="cut_short"
@@ -331,6 +336,61 @@ class Downloads:
         )
 
 
+def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
+    """Yield what arrives at once, and where much arrives, larger pieces: one pass a record of TLS costs a core."""
+    while True:
+        began, received = time.monotonic(), 0
+        for _ in range(_READS_A_LOOK):
+            if not (chunk := raw.read1(CHUNK_BYTES, decode_content=False)):
+                return
+            received += len(chunk)
+            yield chunk
+        while received >= (time.monotonic() - began) * _FAST_BYTES_A_SECOND:
+            began = time.monotonic()
+            # A break loses what was read of this piece: a hundredth of a second's worth.
+            if not (chunk := raw.read(CHUNK_BYTES, decode_content=False)):
+                return
+            received = len(chunk)
+            yield chunk
+
+
+class _Digest:
+    """The SHA-256 of bytes as they come, in a thread of its own once there are many: it need not delay them."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._chunks: queue.Queue[bytes] | None = None
+
+    def update(self, chunk: bytes) -> None:
+        """Take up more bytes."""
+        self._size += len(chunk)
+        if self._chunks is None:
+            if self._size <= _HASHED_HERE_BYTES:
+                self._hash.update(chunk)
+                return
+            self._chunks = queue.Queue(_CHUNKS_AHEAD)
+            threading.Thread(target=self._work, args=(self._chunks,), daemon=True).start()
+        self._chunks.put(chunk)
+
+    def hexdigest(self) -> str:
+        """Give the digest of all bytes so far."""
+        if self._chunks:
+            self._chunks.join()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        if self._chunks:
+            self._chunks.put(b"")
+            self._chunks = None
+
+    def _work(self, chunks: "queue.Queue[bytes]") -> None:
+        while chunk := chunks.get():
+            self._hash.update(chunk)
+            chunks.task_done()
+
+
 class _Part:
     """A part file, locked, and what is known of the bytes it holds.
 
@@ -344,7 +404,7 @@ class _Part:
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
         self._facts: dict[str, Any] = {}
-        self._hash = hashlib.sha256()
+        self._hash = _Digest()
         self.size = 0
         self._is_committed = False
 
@@ -433,7 +493,8 @@ class _Part:
             self._file.seek(0)
             self._file.truncate()
         self.size = 0
-        self._hash = hashlib.sha256()
+        self._hash.close()
+        self._hash = _Digest()
         self._note(facts)
 
     def append(self, chunk: bytes) -> None:
@@ -520,6 +581,7 @@ class _Part:
                 self._facts_path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
+        self._hash.close()
         is_useful = (self._facts.get("validator") and self.size) or self.is_complete
         with contextlib.suppress(OSError):
             if self._is_committed or self._is_own or not is_useful:

@@ -119,9 +119,11 @@ class Keeper:
         names.check(len(files))
         saved: list[SavedFile] = []
         outcomes: list[errors.CometrepError | None] = []
+        known = self._ledger.lenient(self._ledger.files, prediction.id) or ()
         for file in files:
             try:
-                if kept := (yield from self._save_one(prediction, file, names, fresh)):
+                copies = [one for one in known if one.index == file.index]
+                if kept := (yield from self._save_one(prediction, file, copies, names, fresh)):
                     saved.append(kept)
                 outcomes.append(None)
             except errors.CometrepError as failure:
@@ -131,10 +133,15 @@ class Keeper:
         return saved, outcomes
 
     def _save_one(
-        self, prediction: Prediction, file: OutputFile, names: Names, fresh: "_Fresh"
+        self,
+        prediction: Prediction,
+        file: OutputFile,
+        copies: Sequence[SavedFile],
+        names: Names,
+        fresh: "_Fresh",
     ) -> Generator[Event, None, SavedFile | None]:
-        """Save one file, or give None where an existing path was to be left alone."""
-        known = self._known_file(prediction.id, file, names)
+        """Save one file, of which the ledger knows copies, or give None where a path was to be left alone."""
+        known = self._known_file(copies, names)
         if known is not None:
             yield Saved(prediction.id, known, "kept")
             return known
@@ -172,14 +179,12 @@ class Keeper:
         except UrlExpired as expired:
             raise _expired(prediction.id, again, expired.reason) from expired
 
-    def _known_file(self, id: str, file: OutputFile, names: Names) -> SavedFile | None:
-        """Find the file where the ledger knows it as this very one and disk and ledger still agree."""
+    def _known_file(self, copies: Sequence[SavedFile], names: Names) -> SavedFile | None:
+        """Find the copy that stands where this file is to go, where disk and ledger still agree."""
         if self._downloads.rules.overwrites:
             return None
-        for known in self._ledger.lenient(self._ledger.files, id) or ():
-            if known.index != file.index:
-                continue
-            target = names.path(file.index, Path(known.path).suffix)
+        for known in copies:
+            target = names.path(known.index, Path(known.path).suffix)
             with contextlib.suppress(OSError):
                 if (
                     target.absolute() == Path(known.path)

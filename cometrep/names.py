@@ -4,6 +4,7 @@ A name may be made of what a server sent, so every field's value is brought to o
 the user's own template makes folders.
 """
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -101,6 +102,7 @@ def check_template(template: str) -> None:
         )
 
 
+@functools.lru_cache(maxsize=64)  # the same few for every file of a prediction
 def portable(text: str) -> str:
     """Bring any text to a file name that every system takes: one component, never hidden, never reserved.
 

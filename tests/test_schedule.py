@@ -187,15 +187,15 @@ def test_a_bad_rate(text: str) -> None:
 def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
     """Then it is half of what was sent before, after the pause that the API asks for, and comes back by steps."""
     pace = Pace()
-    for moment in range(20):
-        assert pace.ready_in(moment / 10) == 0.0
-        pace.sent(moment / 10)
+    for tenth in range(20):
+        assert pace.ready_in(tenth / 10) == 0.0
+        pace.sent(tenth / 10)
     pace.throttled(2.0, pause_seconds=3.0)
     assert pace.ready_in(2.0) == 3.0
     assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
     pace.throttled(2.1, pause_seconds=3.0)  # of the same burst
     assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
-    moment, before = 5.1, pace.rate_per_second
+    moment, before = 5.1, pace.rate_per_second or 0.0
     for _ in range(50):
         moment += pace.ready_in(moment)
         pace.sent(moment)
