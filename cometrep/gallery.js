@@ -2,21 +2,30 @@
 const links = [...document.querySelectorAll("figure > a")];
 const dialog = document.querySelector("dialog");
 const image = dialog.querySelector("img");
+const back = dialog.querySelector(".back"), on = dialog.querySelector(".on");
 let shown = -1;
 
 function show(index) {
-  if (index < 0 || index >= links.length) return;
-  shown = index;
   const link = links[index];
+  if (!link) return;
+  shown = index;
   image.src = image.parentElement.href = link.href;
   image.alt = link.firstElementChild.alt;
   const caption = link.parentElement.querySelector("figcaption").cloneNode(true);
-  for (const details of caption.querySelectorAll("details")) details.open = true;
-  dialog.querySelector(".about").replaceChildren(...caption.childNodes);
-  if (!dialog.open) dialog.showModal();
+  const details = caption.querySelector("details");
+  details.remove();
+  caption.append(details.querySelector("dl"));
+  dialog.querySelector(".caption").replaceChildren(...caption.childNodes);
+  dialog.querySelector(".place").textContent = `${index + 1} of ${links.length}`;
+  dialog.querySelector(".about").scrollTop = 0;
+  back.disabled = index === 0;
+  on.disabled = index === links.length - 1;
+  const isOpening = !dialog.open;
+  if (isOpening) dialog.showModal();
+  if (isOpening || !dialog.contains(document.activeElement)) dialog.querySelector(".close").focus();
 }
 
-// The picture straight above or below: the nearest by its middle, in the next row that there is.
+// The picture above or below: the nearest by its middle, in the next row that there is.
 function beside(index, step) {
   const box = links[index].getBoundingClientRect();
   const middle = box.left + box.width / 2;
@@ -34,34 +43,44 @@ function beside(index, step) {
 
 document.querySelector("main").addEventListener("click", (event) => {
   const link = event.target.closest("figure > a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;
   event.preventDefault();
   show(links.indexOf(link));
 });
+
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
-  const side = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (dialog.open) {
-    if (side) show(shown + side);
-    return;
-  }
-  const index = links.indexOf(document.activeElement);
-  let next;
-  if (event.key === "Home" && index >= 0) next = 0;
-  else if (event.key === "End" && index >= 0) next = links.length - 1;
-  else if (side) next = index < 0 ? 0 : index + side;
-  else if (index >= 0 && event.key === "ArrowDown") next = beside(index, 1);
-  else if (index >= 0 && event.key === "ArrowUp") next = beside(index, -1);
-  if (links[next] === undefined) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const index = dialog.open ? shown : links.indexOf(document.activeElement);
+  const next = {
+    ArrowLeft: () => index - 1,
+    ArrowRight: () => index + 1,
+    Home: () => 0,
+    End: () => links.length - 1,
+    ArrowUp: () => beside(index, -1),
+    ArrowDown: () => beside(index, 1),
+  }[event.key];
+  const isUpright = event.key === "ArrowUp" || event.key === "ArrowDown";
+  if (!next || (dialog.open ? isUpright : index < 0 && event.key !== "ArrowRight")) return;
+  const place = next();
+  if (!links[place]) return;
   event.preventDefault();
-  links[next].focus();
+  if (dialog.open) show(place);
+  else links[place].focus();
 });
-dialog.querySelector(".back").addEventListener("click", () => show(shown - 1));
-dialog.querySelector(".on").addEventListener("click", () => show(shown + 1));
+
+back.addEventListener("click", () => show(shown - 1));
+on.addEventListener("click", () => show(shown + 1));
 dialog.addEventListener("close", () => links[shown]?.focus());
-let from = null;
-dialog.addEventListener("touchstart", (event) => { from = event.touches.length === 1 ? event.touches[0].clientX : null; });
+
+let start = null;  // of a finger's way; not of two, which enlarge
+dialog.addEventListener("touchstart", (event) => {
+  start = event.touches.length === 1 && (window.visualViewport?.scale ?? 1) < 1.05 ? event.touches[0] : null;
+}, { passive: true });
+dialog.addEventListener("touchcancel", () => { start = null; });
 dialog.addEventListener("touchend", (event) => {
-  const moved = from === null ? 0 : event.changedTouches[0].clientX - from;
-  if (Math.abs(moved) > 60) show(shown + (moved < 0 ? 1 : -1));
+  if (!start) return;
+  const end = event.changedTouches[0];
+  const across = end.clientX - start.clientX, down = end.clientY - start.clientY;
+  start = null;
+  if (Math.abs(across) > 50 && Math.abs(across) > 2 * Math.abs(down)) show(shown + (across < 0 ? 1 : -1));
 });
