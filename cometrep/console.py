@@ -390,9 +390,11 @@ class Console:
             self._saved_paths.add(event.file.path)
             with self._aside():
                 self.write_line(event.file.path)
-        elif isinstance(event, ItemEnded) and what == "json":
-            with self._aside():
-                self.write_json(event.as_json())
+        elif isinstance(event, ItemEnded):
+            self._saved_paths.clear()  # memory does not grow with the items
+            if what == "json":
+                with self._aside():
+                    self.write_json(event.as_json())
         elif isinstance(event, Result) and event.prediction:
             with self._aside():
                 if what == "json":

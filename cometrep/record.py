@@ -168,8 +168,11 @@ class Record:
 
 def records_in(folder: Path) -> list[Path]:
     """List the records in a folder: the batch's own, and those of its shards."""
-    found = folder.glob("batch*.jsonl") if folder.is_dir() else ()
-    return sorted(path for path in found if re.fullmatch(_NAME, path.name))
+    try:
+        with os.scandir(folder) as entries:  # one by one: there may be a picture for each of very many items
+            return sorted(folder / entry.name for entry in entries if re.fullmatch(_NAME, entry.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:

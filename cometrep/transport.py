@@ -40,16 +40,23 @@ class Session(requests.Session):
         if connections > requests.adapters.DEFAULT_POOLSIZE:
             for scheme in ("https://", "http://"):
                 self.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
+        self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
         self.auth = auth  # netrc is read only where a session has none
         self.headers["User-Agent"] = f"cometrep/{__version__}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Take proxies and CA bundles from the environment; this machine's own servers need no proxy."""
-        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        if is_local_url(url):
-            settings["proxies"] = {}
-        return settings
+        # The environment of a process does not change, and reading it is a fifth of what a request costs.
+        asked = (url.split("/", 3)[:3], stream, verify, cert)
+        known, settings = self._environment
+        if proxies or asked != known:
+            settings = dict(super().merge_environment_settings(url, proxies, stream, verify, cert))
+            if is_local_url(url):
+                settings["proxies"] = {}
+            if not proxies:
+                self._environment = (asked, settings)
+        return dict(settings)
 
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
         """Send as requests does; raise ConfigError, before anything leaves, where there are no certificates."""
