@@ -194,6 +194,16 @@ def test_odd_metrics_do_no_harm(ledger: Ledger, seconds: object) -> None:
     assert found(ledger, "p1").output == "x"
 
 
+def test_a_success_whose_output_is_unknown_counts_as_unsaved(ledger: Ledger) -> None:
+    """It was paid for; once a file of it was saved it is told no more."""
+    ledger.accept(ledger.begin(MODEL, {}), Prediction("p1", "starting"))
+    ledger.see(Prediction("p1", "succeeded"))
+    assert found(ledger, "p1").unsaved_outputs == 1
+    assert [entry.id for entry in ledger.entries(unsaved_only=True)] == ["p1"]
+    ledger.add_file("p1", SavedFile("a.webp", 0, 1, "0" * 64))
+    assert list(ledger.entries(unsaved_only=True)) == []
+
+
 def test_a_huge_output_is_not_kept(ledger: Ledger) -> None:
     """An output of more than a megabyte of JSON is left out; the status is written all the same."""
     made(ledger, "p1")

@@ -257,6 +257,22 @@ def test_no_more_than_jobs_run_at_once(served: Cli, gateway: Gateway, folder_of:
     assert 1 < gateway.most_running <= 3
 
 
+def test_a_thousand_in_flight_need_few_threads(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """`-j 1000` on one machine: their looks share one schedule and a few threads."""
+    folder_of(*(f"p{i}" for i in range(1000)))
+    gateway.holds.clear()
+    process = served.start(*BATCH, "-j", "1000")
+    stopped(process)
+    wait_until(lambda: gateway.total == 1000)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    threads, peak_kb = (int(re.findall(rf"{name}:\s+(\d+)", status)[0]) for name in ("Threads", "VmHWM"))
+    assert gateway.most_running == 1000
+    assert threads < 40
+    assert peak_kb < 100_000
+
+
 def test_rate_spaces_creates(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
     """`--rate` holds whatever -j allows."""
     folder_of(*(f"p{i}" for i in range(5)))

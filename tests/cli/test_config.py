@@ -215,3 +215,22 @@ def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server
     assert "nothing was created" in done.stderr
     assert [(request.method, request.path) for request in server.received] == [("CONNECT", "api.example.test:443")]
     assert KEY not in str(server.received)
+
+
+def test_a_bundle_of_certificates_that_is_missing_is_named(cli: Cli) -> None:
+    """Before anything is sent, whatever the command."""
+    env = {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem", "COMETAPI_KEY": KEY}
+    for command in (("status", "abc"), ("run", "black-forest-labs/flux-schnell", "prompt=x")):
+        ran = cli(*command, env=env)
+        assert (ran.code, ran.stdout) == (3, "")
+        assert "no file of trusted certificates at /nowhere/ca.pem" in ran.stderr
+        assert "REQUESTS_CA_BUNDLE" in ran.stderr
+    assert "refused" in cli("list").stdout  # the create is known not to have been sent
+
+
+@pytest.mark.parametrize("command", [("list",), ("config", "path"), ("doctor",), ("status", "abc")], ids=str)
+def test_a_home_that_cannot_be_is_named(command: tuple[str, ...], cli: Cli) -> None:
+    """A user that there is not is the user's mistake, and no bug."""
+    ran = cli(*command, env={"COMETREP_HOME": "~no-such-user/x"})
+    assert (ran.code, ran.stdout) == (3, "")
+    assert "COMETREP_HOME '~no-such-user/x' names no folder" in ran.stderr
