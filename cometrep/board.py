@@ -1,12 +1,11 @@
 """Draw a batch on stderr: one bar over all of it, a line now and then in logs, or its events for programs."""
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from cometrep.display import REDRAWS_A_SECOND, JsonLines, Silent
+from cometrep.display import Animated, JsonLines, Silent
 from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.screen import Screen
 from cometrep.text import format_elapsed, harmless
@@ -93,12 +92,11 @@ class JsonBoard(JsonLines):
             yield from super()._facts(event)
 
 
-class LiveBoard(Silent):
+class LiveBoard(Animated):
     """A bar over the whole batch, with the last few events beneath it, drawn by rich."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
-        self._live: Any = None
         self._tally: Tally | None = None
         self._last: deque[tuple[str, str]] = deque(maxlen=LAST_EVENTS)
 
@@ -116,58 +114,25 @@ class LiveBoard(Silent):
             with self.aside():
                 super().take(event)
 
-    def resume(self) -> None:
-        """Draw the bar, once there is something to draw."""
-        if self._tally is not None and self._live is None:
-            self._live = self._new_live()
-            self._live.start()
+    def _has_something(self) -> bool:
+        return self._tally is not None
 
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar off the screen while something else is written."""
-        self.close()
-        yield
-        self.resume()
-
-    def close(self) -> None:
-        """Take the bar off the screen and show the cursor."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-    def _new_live(self) -> Any:
-        from rich.console import Console
-        from rich.live import Live
+    def _table(self, width: int, height: int) -> Any:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        plain = not self._screen.has_colour
-        console = Console(file=self._screen.stream, no_color=plain, highlight=False, markup=False, emoji=False)
+        tally = self._tally
+        assert tally is not None
+        ended = tally.total - tally.left
         colours = {"succeeded": "green", "failed": "red", "warning": "magenta"}
-
-        def board() -> Table:
-            tally = self._tally
-            assert tally is not None
-            width, height = console.size
-            ended = tally.total - tally.left
-            bar = ProgressBar(total=max(1, tally.total), completed=ended, width=max(8, min(width - 1, 76)))
-            grid = Table.grid()
-            grid.add_column(no_wrap=True, overflow="ellipsis")
-            grid.add_row(bar)
-            grid.add_row(Text(tally_text(tally)))
-            for style, text in list(self._last)[-max(0, height - 4) :]:
-                grid.add_row(Text(f"  {text}", style=colours[style]))
-            return grid
-
-        return Live(
-            get_renderable=board,
-            console=console,
-            refresh_per_second=REDRAWS_A_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        grid = Table.grid()
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row(ProgressBar(total=max(1, tally.total), completed=ended, width=max(8, min(width - 1, 76))))
+        grid.add_row(Text(tally_text(tally)))
+        for style, text in list(self._last)[-max(0, height - 4) :]:
+            grid.add_row(Text(f"  {text}", style=colours[style]))
+        return grid
 
 
 def new_board(mode: str, screen: Screen) -> Silent:

@@ -6,7 +6,7 @@ and the server works.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -67,6 +67,55 @@ class Silent:
         lines = logs[known:end].replace("\r\n", "\n").split("\n")
         shown = [line.rstrip("\r").rpartition("\r")[2][:_LOG_LINE_LIMIT] for line in lines]
         return [line for line in shown if line.strip()]
+
+
+class Animated(Silent):
+    """Lines that are drawn anew while the command runs, and leave the screen for everything that is to stay."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(screen)
+        self._live: Any = None
+
+    def resume(self) -> None:
+        """Draw, once there is something to draw."""
+        if self._live is None and self._has_something():
+            self._live = self._new_live()
+            self._live.start()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the screen while something else is written."""
+        self.close()
+        yield
+        self.resume()
+
+    def close(self) -> None:
+        """Leave the screen, with the cursor shown."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _has_something(self) -> bool:
+        raise NotImplementedError
+
+    def _table(self, width: int, height: int) -> Any:
+        """Give rich's table of what is to be seen on a screen of that size."""
+        raise NotImplementedError
+
+    def _new_live(self) -> Any:
+        from rich.console import Console
+        from rich.live import Live
+
+        plain = not self._screen.has_colour
+        console = Console(file=self._screen.stream, no_color=plain, highlight=False, markup=False, emoji=False)
+        return Live(
+            get_renderable=lambda: self._table(*console.size),
+            console=console,
+            refresh_per_second=REDRAWS_A_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
 
 class Lines(Silent):
@@ -199,12 +248,12 @@ class _Row:
     total_bytes: int | None = None
 
 
-class Bars(Silent):
+class Bars(Animated):
     """A live display: a line a prediction, a bar a file, and lines that stay for what is finished."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
-        self._live: Any = None
+        self._spinner: Any = None
         self._rows: dict[tuple[str, int | None], _Row] = {}
         self._began: dict[str, float] = {}
 
@@ -275,45 +324,18 @@ class Bars(Silent):
             return [row for _, row in rows]
         return [replace(row, label=id or row.label) if index is None else row for (id, index), row in rows]
 
-    def resume(self) -> None:
-        """Draw the live lines, if there are any."""
-        if self._rows and self._live is None:
-            self._live = _live(self._screen, self._shown_rows)
-            self._live.start()
+    def _has_something(self) -> bool:
+        return bool(self._rows)
 
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the live lines off the screen while something else is written."""
-        self.close()
-        yield
-        self.resume()
+    def _table(self, width: int, height: int) -> Any:
+        """Give the live lines as a table that never outgrows the screen."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
 
-    def close(self) -> None:
-        """Take the live lines off the screen and show the cursor."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-
-def _live(screen: Screen, rows: Callable[[], list[_Row]]) -> Any:
-    """Make rich's live display of rows, which redraws itself; a table that never outgrows the screen."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.progress_bar import ProgressBar
-    from rich.spinner import Spinner
-    from rich.table import Table
-    from rich.text import Text
-
-    spinner = Spinner("dots" if screen.speaks_unicode else "line")
-    console = Console(
-        file=screen.stream, no_color=not screen.has_colour, highlight=False, markup=False, emoji=False
-    )
-
-    def table() -> Table:
-        width, height = console.size
         # Narrower than most screens: what is longer than a screen made narrower is left there in halves.
         width, room = min(width, WIDEST_LINE), max(1, height - 2)
-        shown = rows()
+        shown = self._shown_rows()
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=1)
         for _ in range(6):
@@ -326,7 +348,7 @@ def _live(screen: Screen, rows: Callable[[], list[_Row]]) -> Any:
             used = 1 + len(cells.label) + len(cells.word) + len(cells.amount) + len(cells.elapsed) + 6
             rest = width - used - (min(24, width // 4) if width >= 60 else 0)
             grid.add_row(
-                spinner,
+                self._spinner,
                 Text(cells.label),
                 Text(cells.word, style="cyan"),
                 bar if width >= 60 else "",
@@ -338,14 +360,11 @@ def _live(screen: Screen, rows: Callable[[], list[_Row]]) -> Any:
             grid.add_row("", Text(f"and {len(shown) - room} more"))
         return grid
 
-    return Live(
-        get_renderable=table,
-        console=console,
-        refresh_per_second=REDRAWS_A_SECOND,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+    def _new_live(self) -> Any:
+        from rich.spinner import Spinner
+
+        self._spinner = Spinner("dots" if self._screen.speaks_unicode else "line")
+        return super()._new_live()
 
 
 class _Cells(NamedTuple):
