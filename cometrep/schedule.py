@@ -15,7 +15,7 @@ _DENSE_UNTIL_SECONDS = 1.4
 _STEADY_UNTIL_SECONDS = 75.0
 _STEADY_INTERVAL_SECONDS = 0.5
 _LONG_FROM_SECONDS = 120.0
-_LONG_INTERVAL_SECONDS = 1.75
+_LONG_INTERVAL_SECONDS = 1.72
 _GROWING_FROM_SECONDS = 600.0  # from here on the interval is the same part of the wait: 10 s after an hour
 
 FEWEST_RUNS = 3  # of a model, before its history is followed

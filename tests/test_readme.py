@@ -90,7 +90,7 @@ def test_the_shard_recipes_split_one_file(cli: Cli, folder: Path) -> None:
         "matrix": [matrix_line.replace("${{ matrix.shard }}", str(i)) for i in range(1, 5)],
     }
     for name, parts in ways.items():
-        together = "\n".join(f"({part} -q -d {name})" for part in (part.rstrip() for part in parts))
+        together = "".join(f"({part} -q -d {name}) &\n" for part in (part.rstrip() for part in parts)) + "wait"
         done = shell(cli, together, folder)
         shutil.rmtree(folder / ".bin")
         assert done.returncode == 0, done.stderr
