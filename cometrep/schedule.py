@@ -23,6 +23,8 @@ _SURE_RUNS = 5  # fewer are looked at now and then during what they say is the w
 _COLD_FACTOR = 4.0  # a run that took so many times the median began cold, and says nothing of the next
 _PRIOR_SPREAD = 0.25  # what few runs are thought to vary by (standard deviation of the logarithm); worth one run
 _LEAST_SPREAD, _MOST_SPREAD = 0.03, 0.4  # beyond the latter a history tells too little
+_MANY_RUNS, _MOST_SPREAD_OF_MANY = 20, 0.65  # where the spread itself is known well, and looks are few anyway:
+_SHORT_SECONDS = 5.0
 _FIRST_SCORE, _LAST_SCORE = -1.65, 2.5  # standard scores between which the end is likely: from the 5 % on
 _LIKELY_INTERVAL_SECONDS = 0.23  # in the middle of them
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
@@ -159,8 +161,10 @@ def schedule_for(
         mean = math.fsum(warm) / len(warm)
         squares = math.fsum((one - mean) ** 2 for one in warm) + _PRIOR_SPREAD**2
         spread = math.sqrt(squares / len(warm) * (1 + 1 / len(warm)))
+        is_well_known = len(warm) >= _MANY_RUNS and mean < math.log(_SHORT_SECONDS)
+        most_spread = _MOST_SPREAD_OF_MANY if is_well_known else _MOST_SPREAD
         # Short runs have ended before a history could spare many looks.
-        if spread <= _MOST_SPREAD and mean >= math.log(_DENSE_UNTIL_SECONDS):
+        if spread <= most_spread and mean >= math.log(_DENSE_UNTIL_SECONDS):
             return HistorySchedule(mean, max(_LEAST_SPREAD, spread), len(warm) >= _SURE_RUNS, age_seconds)
     return PollSchedule(fixed_interval_seconds)
 
