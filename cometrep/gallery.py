@@ -24,6 +24,7 @@ from cometrep.record import read_steps, records_in
 from cometrep.text import format_elapsed, harmless
 
 MOST_PICTURES = 5000
+_COMPARED_BYTES = 65_536
 LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
@@ -105,7 +106,12 @@ class Gallery:
                 start = file.read(2000)
                 if start and _MARK not in start:
                     raise self._refusal()
-                return os.fstat(file.fileno()).st_size == len(content) and start + file.read() == content
+                file.seek(0)
+                is_as_long = os.fstat(file.fileno()).st_size == len(content)
+                return is_as_long and all(
+                    file.read(_COMPARED_BYTES) == content[at : at + _COMPARED_BYTES]
+                    for at in range(0, len(content), _COMPARED_BYTES)
+                )
         except FileNotFoundError:
             return False
         except OSError as problem:
@@ -181,7 +187,7 @@ class Gallery:
         elif not self._shown.pop(key, None):
             return
         self._is_stale = True
-        if len(self._shown) > 2 * MOST_PICTURES:
+        if len(self._shown) > MOST_PICTURES * 6 // 5:
             self._leave_out()
 
     def _leave_out(self) -> None:
