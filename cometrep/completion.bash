@@ -48,7 +48,11 @@ _cometrep_read() {
             for ((rest = 1; rest < ${#word}; rest++)); do
                 told+=("-${word:rest:1}")
                 if _cometrep_find "-${word:rest:1}" && [[ $kind ]]; then
-                    ((rest + 1 < ${#word})) || wanted=-${word:rest:1}
+                    if ((rest + 1 < ${#word})); then
+                        told[${#told[@]} - 1]+="=${word:rest+1}"
+                    else
+                        wanted=-${word:rest:1}
+                    fi
                     break
                 fi
             done

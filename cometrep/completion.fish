@@ -61,7 +61,11 @@ function __cometrep_complete
                 set -l name -$letters[$place]
                 set -a told $name
                 if test -n (__cometrep_kind $name $page)""
-                    test $place -lt (count $letters); or set wanted $name
+                    if test $place -lt (count $letters)
+                        set told[-1] $name=(string join '' $letters[(math $place + 1)..-1])
+                    else
+                        set wanted $name
+                    end
                     break
                 end
             end

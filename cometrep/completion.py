@@ -32,8 +32,13 @@ _KINDS: Mapping[str, str] = {
     "VALUE": "values",
     "FILE": "files",
     "DIR": "folders",
+    "KIND:N": "faults",
 }
 _ITEM = r"([^=:@\\]+)(:?=)[^@]*"
+# The sandbox's own lists: it is not loaded for a press of TAB.
+_FAULTS = ("429", "500", "524", "hang", "html", "reset")
+_FILE_FAULTS = ("truncate", "slow", "expire")
+_ENOUGH = 50  # ids that are offered
 _FEW = 10  # whole numbers that are worth listing one by one
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -52,7 +57,9 @@ def answers(words: Sequence[str], current: str, *, now: float | None = None) -> 
     if kind == "inputs":
         return _inputs(_model(options, given), given, current)
     if kind == "ids":
-        return _beginning(current, _ids(options, given, time.time() if now is None else now))
+        return _beginning(current, _ids(options, given, current, time.time() if now is None else now))
+    if kind == "faults":
+        return _beginning(current, _faults(current))
     if kind in ("settings", "changeable"):
         return _beginning(current, _settings(can_be_set=kind == "changeable"))
     return _beginning(current, _setting_values(given[0])) if kind == "values" and given else []
@@ -90,15 +97,15 @@ def _models(current: str) -> Answers:
 
 def _model(options: Sequence[str], given: Sequence[str]) -> str:
     """Find the model whose inputs are asked for: named by an option, the first argument, or a prediction's."""
-    named = next((word.partition("=")[2] for word in options if word.startswith("--model=")), "")
+    named = next((word.partition("=")[2] for word in options if word.startswith(("--model=", "-m="))), "")
     model = named or next(iter(given), "")
     if "/" in model or not model:
         return model
-    recent = _recent(options)
     back = 1 if model == "@last" else int(model[1:]) if re.fullmatch(r"@[1-9]\d{0,5}", model) else 0
     if back:
+        recent = _recent(options, limit=back)
         return recent[back - 1].model if back <= len(recent) else ""
-    return next((entry.model for entry in recent if entry.id == model), "")
+    return next((entry.model for entry in _recent(options, model) if entry.id == model), "")
 
 
 def _inputs(model: str, given: Sequence[str], current: str) -> Answers:
@@ -148,26 +155,28 @@ def _input_values(known: "KnownInput", *, is_json: bool) -> Iterator[tuple[str, 
         yield value if isinstance(value, str) else json.dumps(value), told.get(value, "")
 
 
-def _ids(options: Sequence[str], given: Sequence[str], now: float) -> Iterator[tuple[str, str]]:
-    """Yield `@last` and the ids of the newest predictions, with model, status and age."""
+def _ids(options: Sequence[str], given: Sequence[str], current: str, now: float) -> Iterator[tuple[str, str]]:
+    """Yield `@last` and the newest ids that begin as `current` does, with model, status and age."""
     from cometrep.prediction import ID_PATTERN
 
-    recent = _recent(options)
-    for number, entry in enumerate(recent):
+    is_newest = current == "" or current.startswith("@")
+    for number, entry in enumerate(_recent(options, "" if is_newest else current)):
         about = f"{entry.model.rpartition('/')[2]}, {entry.status}, {_age(now - entry.created)} ago"
-        if number == 0 and entry.id and "@last" not in given:
+        if number == 0 and is_newest and entry.id and "@last" not in given:
             yield "@last", about
         if re.fullmatch(ID_PATTERN, entry.id) and entry.id not in given:
             yield entry.id, about
 
 
-def _recent(options: Sequence[str]) -> "list[Recent]":
-    """List the newest predictions of the server that the line and the settings name."""
+def _recent(options: Sequence[str], prefix: str = "", limit: int = _ENOUGH) -> "list[Recent]":
+    """List the newest predictions, with ids of this prefix, of the server that the line and the settings name."""
     from cometrep import config, ledger
 
     base_url = next((word.partition("=")[2] for word in options if word.startswith("--base-url=")), None)
     flags = {"sandbox": "true" if "--sandbox" in options else None, "base_url": base_url}
-    return ledger.recent(config.folders().ledger_file, is_sandbox=config.load(flags).is_sandboxed)
+    return ledger.recent(
+        config.folders().ledger_file, is_sandbox=config.load(flags).is_sandboxed, prefix=prefix, limit=limit
+    )
 
 
 def _age(seconds: float) -> str:
@@ -181,6 +190,19 @@ def _settings(*, can_be_set: bool) -> Iterator[tuple[str, str]]:
     for name, known in config.SETTINGS.items():
         if not (can_be_set and name == "api_key"):  # the key is never an argument
             yield name, known.about
+
+
+def _faults(current: str) -> Iterator[tuple[str, str]]:
+    """Yield the sandbox's faults: at first the kinds alone, then what may stand before and behind one."""
+    for kind in (*_FAULTS, *_FILE_FAULTS):
+        yield kind, ""
+        if current.startswith(f"{kind}:"):
+            yield from (
+                (f"{kind}:{count}", told) for count, told in ((1, "once"), (2, "twice"), (3, "three times"))
+            )
+    for on in ("create", "get", "file") if current else ():
+        for kind in (*_FAULTS, *(_FILE_FAULTS if on == "file" else ())):
+            yield f"{on}:{kind}", ""
 
 
 def _setting_values(name: str) -> Iterator[tuple[str, str]]:
@@ -201,7 +223,7 @@ def script(shell: str, page: "Page") -> str:
     write = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
     head = f"{shell} completion for cometrep, written by `cometrep completion {shell}` from the command tree"
     skeleton = Path(__file__).with_suffix(f".{shell}").read_text("utf-8")
-    written = "".join(write(one) for one in _every(_with_topics(page)))
+    written = "".join(write(one) for one in _every(_with_topics(page)) if not _is_bare(one))
     return skeleton.replace("@HEAD@", head).replace("@PAGES@\n", written)
 
 
@@ -212,17 +234,31 @@ def _every(page: "Page") -> "Iterator[Page]":
 
 
 def _with_topics(root: "Page") -> "Page":
-    """Give `help`, where there is one, the topics of the manual as choices."""
+    """Give `help`, where there is one, the topics of the manual as parts, which have parts of their own."""
     from cometrep.manual import topics
 
-    names = tuple(name for name in topics(root) if " " not in name)
-    parts = [
-        page._replace(arguments=tuple(one._replace(choices=names, is_repeated=False) for one in page.arguments))
-        if page.words[1:] == ("help",)
-        else page
+    found = topics(root)
+
+    def topic(*words: str) -> "Page":
+        below = tuple(topic(*name.split()) for name in found if name.split()[:-1] == list(words))
+        return root._replace(
+            words=(*root.words, "help", *words),
+            in_short=found.get(" ".join(words), ""),
+            arguments=(),
+            options=(),
+            parts=below,
+        )
+
+    parts = (
+        page._replace(arguments=(), parts=topic().parts) if page.words[1:] == ("help",) else page
         for page in root.parts
-    ]
+    )
     return root._replace(parts=tuple(parts))
+
+
+def _is_bare(page: "Page") -> bool:
+    """Say whether nothing can follow a command's words, so that the scripts need not know it."""
+    return not (page.parts or page.arguments or page.options)
 
 
 class _Place(NamedTuple):
@@ -253,7 +289,8 @@ def _places(page: "Page") -> list[_Place]:
 
 def _kind(word: str, choices: Sequence[str]) -> str:
     """Name what completes a value: a kind of `answers`, `files`, `folders`, `(a b)`, `text`; "" for a switch."""
-    return f"({' '.join(choices)})" if choices else _KINDS.get(word, "text") if word else ""
+    known = _KINDS.get(word, "")
+    return f"({' '.join(choices)})" if choices and not known else known or ("text" if word else "")
 
 
 def _plain(metavar: str) -> str:
@@ -320,14 +357,17 @@ def _zsh(page: "Page") -> str:
         lines += ["'1:command: _cometrep_parts'", "'*::argument:->argument'"]
     for number, place in enumerate(_places(page), 1):
         where = "*" if place.is_repeated else number
-        lines.append(_quoted(f"{where}:{_zsh_message(place.word)}:{_zsh_action(place.kind)}"))
+        action = " _cometrep_source" if place.kind == "files" else _zsh_action(place.kind)
+        lines.append(_quoted(f"{where}:{_zsh_message(place.word)}:{action}"))
     flags = "-C -s -S" if page.parts else "-s -S"
     call = f"    _arguments {flags} \\\n" + " \\\n".join(f"        {line}" for line in lines)
     if not page.parts:
         return f"{name}() {{\n{call}\n}}\n\n"
     shown = [_quoted(f"{part.words[-1]}:{_unstopped(part.in_short)}") for part in page.parts]
     parts = "".join(f"        {one}\n" for one in shown)
-    cases = "".join(f"        ({part.words[-1]}) {name}_{part.words[-1]} ;;\n" for part in page.parts)
+    cases = "".join(
+        f"        ({part.words[-1]}) {name}_{part.words[-1]} ;;\n" for part in page.parts if not _is_bare(part)
+    )
     return (
         f"{name}() {{\n{_ZSH_PROGRAM if page.words[1:] == () else ''}    local -a parts=(\n{parts}    )\n"
         f"{_ZSH_LOCALS}{call} && ret=0\n"

@@ -30,6 +30,7 @@ _cometrep_ask() {
                 return
             fi
             ;;
+        (ids|faults) start=${(Q)PREFIX} ;; # there are more than are shown at first
         (models) [[ $PREFIX == */* ]] || start=${(Q)PREFIX} ;;
     esac
     for option in "${(@k)opt_args}"; do
@@ -57,6 +58,15 @@ _cometrep_ask() {
         flags+=(-l -d shown)
     fi
     _wanted -V $tag expl ${tag%s} compadd "$flags[@]" -a values
+}
+
+# Complete the file that an argument names; with --sweep there is none, and the inputs begin at once.
+_cometrep_source() {
+    if (( $+opt_args[--sweep] )); then
+        _cometrep_ask inputs
+    else
+        _files
+    fi
 }
 
 if [[ $funcstack[1] == _cometrep ]]; then

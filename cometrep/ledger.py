@@ -91,12 +91,10 @@ class Entry(NamedTuple):
     def unsaved_outputs(self) -> int:
         """How many output files of a success were not saved from this machine.
 
-        An output that the ledger did not keep, or never saw, counts as one file until a file of it was saved.
+        0 where the ledger has no output: it was empty, or too large to keep.
         """
         if self.status != "succeeded":
             return 0
-        if self.output is None:
-            return 0 if self.files else 1
         outputs = Prediction(self.id, self.status, output=self.output).output_files()
         return len({file.index for file in outputs} - {file.index for file in self.files})
 
@@ -130,10 +128,10 @@ class Recent(NamedTuple):
     created: float
 
 
-def recent(path: Path, *, is_sandbox: bool, limit: int = 50) -> list[Recent]:
+def recent(path: Path, *, is_sandbox: bool, prefix: str = "", limit: int = 50) -> list[Recent]:
     """List the newest predictions without waiting for a lock or changing the file, as a press of TAB needs it.
 
-    Raises LocalFileError.
+    With a `prefix` they are the newest of those whose ids begin with it, in any case. Raises LocalFileError.
     """
     try:
         if not path.is_file():
@@ -143,8 +141,8 @@ def recent(path: Path, *, is_sandbox: bool, limit: int = 50) -> list[Recent]:
         ) as db:
             rows = db.execute(
                 "SELECT coalesce(id, ''), model, status, created FROM entries WHERE is_sandbox = ? AND status != ?"
-                " ORDER BY number DESC LIMIT ?",
-                (is_sandbox, REFUSED, limit),
+                " AND lower(substr(coalesce(id, ''), 1, length(?))) = lower(?) ORDER BY number DESC LIMIT ?",
+                (is_sandbox, REFUSED, prefix, prefix, limit),
             )
             return [Recent(str(id), str(model), str(status), float(created)) for id, model, status, created in rows]
     except (sqlite3.Error, OSError, ValueError, TypeError) as problem:

@@ -3,7 +3,8 @@
 The prose stands in `topics/`, a text file a command or topic, in a small markup: blocks between blank lines, which
 are paragraphs, items (a line, and the text below it indented), literal lines (all indented) and `## HEADINGS`;
 backticks mark what is typed. `@include NAME`, `@exit CODE...`, `@advise CODE TEXT`, `@settings`, `@variables`,
-`@files` and `@see NAME...` stand for what is written elsewhere once.
+`@files` and `@see NAME...` stand for what is written elsewhere once. `@exit` adds the codes that any command
+may end with; `@exit all` is the whole table.
 """
 
 import re
@@ -22,6 +23,9 @@ OWN_PAGES = ("exit-codes", "environment")
 
 SECTIONS_ALONE = ("inputs", "templates")
 """The topics that are sections of several commands' pages."""
+
+ANY_EXIT = (1, 12, 129, 130, 141, 143)
+"""The exit codes of every command: a bug, stdout on a full disk, the signals, and stdout that nobody reads."""
 
 WIDTH = 80
 _TERM_COLUMNS = 28  # an item whose term is wider has its text below it
@@ -180,6 +184,9 @@ def _command(page: Page, root: Page) -> Document:
     opening = next((at for at, block in enumerate(prose) if isinstance(block, Heading)), len(prose))
     parts = page.parts if page is not root else ()
     see = _see_also(page.name, prose, root)
+    opening_prose, sections = (
+        [block for block in part if not _is_see(block)] for part in (prose[:opening], prose[opening:])
+    )
     blocks: list[Block] = [
         Heading("NAME"),
         _name_line(page, page.name),
@@ -187,7 +194,7 @@ def _command(page: Page, root: Page) -> Document:
         Literal(tuple(_usage(one) for one in (page, *parts))),
         Heading("DESCRIPTION"),
         page.about,
-        *prose[:opening],
+        *opening_prose,
     ]
     if page.parts:
         blocks.append(Heading("COMMANDS"))
@@ -196,7 +203,7 @@ def _command(page: Page, root: Page) -> Document:
     for part in parts:
         blocks += [Heading(" ".join(part.words), is_part=True), part.about, *_parameters(part)]
     blocks += _panels(page)
-    blocks += [block for block in prose[opening:] if not _is_see(block)]
+    blocks += sections
     examples = tuple(example for one in (page, *parts) for example in one.examples)
     blocks += [Heading("EXAMPLES"), Literal(tuple(dict.fromkeys(examples))), Heading("SEE ALSO"), see]
     return Document(page.name, 1, tuple(blocks))
@@ -255,7 +262,7 @@ def _panels(page: Page) -> Iterator[Block]:
     panels = dict.fromkeys(option.panel for option in page.options)
     for panel in panels:
         if len(panels) > 1:
-            yield Heading(panel, is_part=True)
+            yield Heading(panel if panel != "Options" else "Other", is_part=True)
         yield from (_option(option) for option in page.options if option.panel == panel)
 
 
@@ -320,7 +327,7 @@ def _directive(word: str, value: str, root: Page) -> Iterator[Block]:
         case "@include":
             yield from _prose(value, root)
         case "@exit":
-            codes = [int(code) for code in value.split()] or list(errors.EXIT_CODES)
+            codes = sorted({*ANY_EXIT, *map(int, value.split())}) if value != "all" else list(errors.EXIT_CODES)
             yield from (Item(f"`{code}`", errors.EXIT_CODES[code]) for code in codes)
         case "@advise":
             code, _, advice = value.partition(" ")

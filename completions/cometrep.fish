@@ -237,12 +237,39 @@ function __cometrep_page
                 'option' '--port' 'text' 'Port on 127.0.0.1 (8787); 0 for a free one' \
                 'option' '--seconds' 'text' 'Length of a prediction (2)' \
                 'option' '--wrapped' '' 'Answer in the gateway\'s task record' \
-                'option' '--fault' '(429 500 524 hang html reset truncate slow expire)+' 'Misbehave, N times or always: 429, 500, 524, hang, html, reset, truncate, slow, expire; get:500 meets looks alone' \
+                'option' '--fault' 'faults+' 'Misbehave, N times or always: 429, 500, 524, hang, html, reset, truncate, slow, expire; get:500 meets looks alone' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'help'
             printf '%s\t%s\t%s\t%s\n' \
-                'argument' '' '(cometrep run create wait status download batch rerun list models login logout config doctor sandbox help completion exit-codes environment inputs templates)' '' \
+                'part' 'cometrep' '' 'All of it, in short' \
+                'part' 'run' '' 'Create a prediction, wait for it and save its output files' \
+                'part' 'create' '' 'Create one prediction and print its id' \
+                'part' 'wait' '' 'Wait until predictions have ended' \
+                'part' 'status' '' 'Look at predictions once' \
+                'part' 'download' '' 'Save the output files of finished predictions' \
+                'part' 'batch' '' 'Run many inputs; resume where a run stopped' \
+                'part' 'rerun' '' 'Create a prediction again, with inputs changed' \
+                'part' 'list' '' 'List the predictions made from this machine' \
+                'part' 'models' '' 'Show the known models, or one model\'s inputs' \
+                'part' 'login' '' 'Store the API key' \
+                'part' 'logout' '' 'Remove the stored API key' \
+                'part' 'config' '' 'Show and change the settings' \
+                'part' 'doctor' '' 'Check key, settings, network, files and terminal' \
+                'part' 'sandbox' '' 'Serve the local stand-in API in the foreground' \
+                'part' 'help' '' 'Show a command or another topic in full' \
+                'part' 'completion' '' 'Print the completion script of a shell' \
+                'part' 'exit-codes' '' 'Exit codes and error codes, and what to do for each' \
+                'part' 'environment' '' 'Environment variables, settings and files' \
+                'part' 'inputs' '' 'How INPUT items are written' \
+                'part' 'templates' '' 'How output files are named and saved' \
                 'option' '-h --help' '' 'Show this message and exit'
+        case 'help config'
+            printf '%s\t%s\t%s\t%s\n' \
+                'part' 'show' '' 'Show every setting, its value and where it comes from' \
+                'part' 'get' '' 'Print one setting; of the API key its last four characters' \
+                'part' 'set' '' 'Set one setting in the config file' \
+                'part' 'unset' '' 'Remove one setting from the config file' \
+                'part' 'path' '' 'Print where the config file is'
         case 'completion'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' '(bash zsh fish)' '' \
@@ -303,7 +330,11 @@ function __cometrep_complete
                 set -l name -$letters[$place]
                 set -a told $name
                 if test -n (__cometrep_kind $name $page)""
-                    test $place -lt (count $letters); or set wanted $name
+                    if test $place -lt (count $letters)
+                        set told[-1] $name=(string join '' $letters[(math $place + 1)..-1])
+                    else
+                        set wanted $name
+                    end
                     break
                 end
             end

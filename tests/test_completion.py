@@ -1,5 +1,6 @@
 """Completion: the values that the program knows, what a press of TAB loads, and that every script is sound."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import catalog, cli, completion
+from cometrep import catalog, cli, completion, sandbox
 from cometrep.ledger import Ledger
 from cometrep.manual import Argument, Option, Page
 from cometrep.prediction import Prediction
@@ -74,7 +75,9 @@ def test_inputs_are_those_of_the_model_and_not_given_yet() -> None:
     assert "prompt=" not in values(f"inputs -- {DEV} prompt=x seed:=1 image@a.png")
     assert values(f"inputs -- {DEV} prompt=x seed:=1 image@a.png", "s") == []
     assert values("inputs -- black-forest-labs/flux-2-pro input_images@a.png", "input") == ["input_images@"]
-    assert values(f"inputs --model={DEV} -- items.csv", "asp") == ["aspect_ratio="]
+    for option in ("--model", "-m"):
+        assert values(f"inputs --json {option}={DEV} -- items.csv", "asp") == ["aspect_ratio="]
+        assert values(f"inputs --sweep {option}={DEV} -- seed:=1..3", "s") == []
 
 
 @pytest.mark.parametrize(
@@ -133,6 +136,35 @@ def test_at_most_fifty_ids_are_offered(fill: Fill) -> None:
     fill(*((DEV, f"id{number}", "succeeded", 1000.0 - number) for number in range(55)))
     assert values("ids --")[:2] == ["@last", "id54"]
     assert values("ids --")[-1] == "id5"
+
+
+def test_an_id_that_is_begun_is_looked_for_among_all(fill: Fill) -> None:
+    """However old an entry is, its first letters find it, and its model's inputs; `@last` stays the newest."""
+    fill(
+        (DEV, "Older1", "succeeded", 5000), (DEV, "old%r2", "succeeded", 4000), (DEV, "old_er3", "succeeded", 3000)
+    )
+    fill(*((SCHNELL, f"id{number}", "succeeded", 1000.0 - number) for number in range(55)))
+    assert values("ids --", "old") == ["old_er3", "Older1"]
+    assert values("ids --", "OLDER") == ["Older1"]
+    assert values("ids --", "old_") == ["old_er3"]
+    assert values("ids -- Older1", "older") == []
+    assert values("ids --", "id") == [f"id{number}" for number in range(54, 4, -1)]
+    assert values("ids --", "@") == ["@last"]
+    assert values("inputs -- Older1", "gui") == ["guidance="]
+    assert values("inputs -- @58", "gui") == ["guidance="]
+    assert values("inputs -- @59", "gui") == []
+
+
+def test_faults_are_the_sandboxs() -> None:
+    """Each fault that is offered is one that the sandbox knows, and none of its kinds is missing."""
+    assert values("faults --") == list(sandbox.KINDS)
+    assert values("faults --", "get:") == [f"get:{kind}" for kind in ("429", "500", "524", "hang", "html", "reset")]
+    assert values("faults --", "file:") == [f"file:{kind}" for kind in sandbox.KINDS]
+    assert values("faults --", "429:") == ["429:1", "429:2", "429:3"]
+    assert values("faults --", "create:5") == ["create:500", "create:524"]
+    for start in ("", "c", "g", "f", "429:", "slow:"):
+        for text in values("faults --", start):
+            assert sandbox.Fault.parse(text).kind in text
 
 
 def test_ids_are_those_of_the_server_that_is_asked(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +268,10 @@ LIGHT = {"typer", "platformdirs", "tomllib", "cometrep.cli", "cometrep.console",
         (("models", "--", ""), HEAVY | LIGHT | {"cometrep.config", "cometrep.ledger"}),
         (("inputs", "--", DEV, ""), HEAVY | LIGHT | {"cometrep.config", "cometrep.ledger"}),
         (("settings", "--", ""), HEAVY | LIGHT | {"cometrep.ledger"}),
+        (("faults", "--", "get:"), HEAVY | LIGHT | {"cometrep.config", "cometrep.ledger"}),
         (("ids", "--", ""), (HEAVY | LIGHT) - {"sqlite3"}),
     ],
-    ids=["models", "inputs", "settings", "ids"],
+    ids=["models", "inputs", "settings", "faults", "ids"],
 )
 def test_a_press_of_tab_loads_only_what_it_needs(
     arguments: tuple[str, ...], absent: set[str], tmp_path: Path
@@ -280,6 +313,17 @@ def test_a_script_holds_the_whole_tree(shell: str) -> None:
         assert page.words[-1] in text
         for option in page.options:
             assert all(name in text for name in option.names)
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_script_names_only_functions_and_pages_it_has(shell: str) -> None:
+    """What can take nothing more is left out, and nothing goes on to it."""
+    text = completion.script(shell, ROOT)
+    assert "help_run" not in text
+    assert "'help run'" not in text
+    called = set(re.findall(r"(?m)^        \(\S+\) (_cometrep_\w+) ;;$", text))
+    assert called <= set(re.findall(r"(?m)^(_cometrep\w+)\(\) \{$", text))
+    assert bool(called) == (shell == "zsh")
 
 
 HOSTILE = 'it\'s `touch owned` $(touch owned) "$HOME" [x]:(y) \\ %d {a,b} *; touch owned'

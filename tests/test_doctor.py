@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cometrep import config, errors
+from cometrep import config, doctor, errors
 from cometrep.doctor import Check, Subject, examine, failure, known_base_url
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
@@ -38,7 +38,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("COMET", "XDG_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC", "CI", "SHELL", "NO_COLOR"):
+    alone = ("SHELL", "ZDOTDIR", "BASH_COMPLETION_USER_DIR", "NETRC", "CI", "NO_COLOR")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *alone):
         monkeypatch.delenv(name, raising=False)
     for name in ("home", "here"):
         (tmp_path / name).mkdir()
@@ -48,6 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "system"))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr(doctor, "_SYSTEM_SHARES", (str(tmp_path / "system"), str(tmp_path / "other")))
     monkeypatch.chdir(tmp_path / "here")
 
 
@@ -799,21 +801,138 @@ def test_what_the_terminal_can_do_is_told(
 
 
 @pytest.mark.parametrize("place", ["prefix/share", "home/.local/share", "system"])
-def test_completion_and_pages_are_found_where_they_are_installed(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pages_are_found_where_they_are_installed(place: str, tmp_path: Path) -> None:
+    """The wheel's own folder, the user's and the system's are searched for the pages."""
+    assert examined()["man_pages"].outcome == "warn"
+    write(tmp_path / place / "man/man1/cometrep.1")
+    assert examined()["man_pages"] == Check("man_pages", "ok", f"{tmp_path}/{place}/man/man1/cometrep.1")
+
+
+def write(path: Path, text: str = "") -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def bash_completion(version: str, share: Path) -> None:
+    """Install bash-completion, as far as anything looks at it."""
+    write(share / "bash-completion/bash_completion", f"# programmable completion\n{version}\n")
+
+
+OLD, NEW = "    BASH_COMPLETION_VERSINFO=(2 11)", "BASH_COMPLETION_VERSINFO=(2 12 0)"
+BASH, ZSH, FISH = (
+    "bash-completion/completions/cometrep",
+    "zsh/site-functions/_cometrep",
+    "fish/vendor_completions.d/cometrep.fish",
+)
+
+
+@pytest.mark.parametrize(
+    ("shell", "path", "version"),
+    [
+        ("bash", f"home/.local/share/{BASH}", OLD),
+        ("bash", f"system/{BASH}", OLD),
+        ("bash", f"venv/share/{BASH}", NEW),
+        ("zsh", f"system/{ZSH}", ""),
+        ("zsh", "other/zsh/vendor-completions/_cometrep", ""),
+        ("fish", f"home/.local/share/{FISH}", ""),
+        ("fish", f"system/{FISH}", ""),
+        ("fish", "home/.config/fish/completions/cometrep.fish", ""),
+    ],
+)
+def test_a_completion_is_found_where_its_shell_looks(
+    shell: str, path: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wheel's own folder, the user's and the system's are searched for the shell's completion and the pages."""
-    monkeypatch.setenv("SHELL", "/usr/bin/fish")
-    checks = examined()
-    assert [checks[name].outcome for name in ("completion", "man_pages")] == ["warn", "warn"]
-    for name in ("fish/vendor_completions.d/cometrep.fish", "man/man1/cometrep.1"):
-        path = tmp_path / place / name
-        path.parent.mkdir(parents=True)
-        path.touch()
-    checks = examined()
-    assert checks["completion"].message == f"fish: {tmp_path}/{place}/fish/vendor_completions.d/cometrep.fish"
-    assert checks["man_pages"].message == f"{tmp_path}/{place}/man/man1/cometrep.1"
-    assert [checks[name].outcome for name in ("completion", "man_pages")] == ["ok", "ok"]
+    """Each folder that the shell itself searches counts; those beside commands only for a new bash-completion."""
+    monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
+    monkeypatch.setenv("PATH", f"{tmp_path}/none:{tmp_path}/venv/bin")
+    if version:
+        bash_completion(version, tmp_path / "other")
+    assert examined()["completion"].outcome == "warn"
+    script = write(tmp_path / path)
+    assert examined()["completion"] == Check("completion", "ok", f"{shell}: {script}")
+
+
+@pytest.mark.parametrize(
+    ("shell", "path", "version", "who"),
+    [
+        ("bash", f"prefix/share/{BASH}", OLD, "bash-completion 2.11"),
+        ("bash", f"prefix/share/{BASH}", "VERSION=three", "bash"),
+        ("bash", f"home/.local/share/{BASH}", "", "bash without bash-completion"),
+        ("bash", f"system/{BASH}", "", "bash without bash-completion"),
+        ("zsh", f"prefix/share/{ZSH}", "", "zsh"),
+        ("zsh", f"home/.local/share/{ZSH}", "", "zsh"),
+        ("fish", f"prefix/share/{FISH}", "", "fish"),
+    ],
+)
+def test_a_completion_where_no_shell_looks_does_not_count(
+    shell: str, path: str, version: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script in a virtual environment is named, with the line that puts one where the shell finds it."""
+    monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
+    monkeypatch.setenv("PATH", str(tmp_path / "prefix/bin"))
+    if version:
+        bash_completion(version, tmp_path / "other")
+    script = write(tmp_path / path)
+    told = examined()["completion"]
+    assert told.outcome == "warn"
+    assert told.message == f"no shell finds one; {script} stands where {who} does not look"
+    assert f"cometrep completion {shell}" in told.fix
+
+
+def test_the_real_place_of_a_linked_command_counts_for_a_new_bash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pipx links into ~/.local/bin has its script beside the file that the link leads to."""
+    bash_completion(NEW, tmp_path / "system")
+    script = write(tmp_path / "venvs/cometrep/share" / BASH)
+    command = write(tmp_path / "venvs/cometrep/bin/cometrep")
+    (tmp_path / "home/bin").mkdir()
+    (tmp_path / "home/bin/cometrep").symlink_to(command)
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    monkeypatch.setenv("PATH", str(tmp_path / "home/bin"))
+    assert examined()["completion"] == Check("completion", "ok", f"bash: {script}")
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "line", "is_found"),
+    [
+        ("bash", ".bashrc", "source <(cometrep completion bash)", True),
+        ("bash", ".bash_profile", 'eval "$(cometrep completion bash)"', True),
+        ("bash", ".bashrc", "# source <(cometrep completion bash)", False),
+        ("bash", ".bashrc", "source <(cometrep completion zsh)", False),
+        ("zsh", ".zshrc", "source <(cometrep completion zsh)", True),
+    ],
+)
+def test_a_script_that_is_sourced_counts(
+    shell: str, file: str, line: str, is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of the start-up file that sources the script is as good as a file."""
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    write(tmp_path / "home" / file, f"alias l=ls\n{line}\n")
+    assert examined()["completion"].outcome == ("ok" if is_found else "warn")
+
+
+def test_a_folder_of_zshrc_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the fix for zsh says is enough once it is done."""
+    monkeypatch.setenv("SHELL", "/bin/zsh")
+    monkeypatch.setenv("ZDOTDIR", str(tmp_path / "dots"))
+    script = write(tmp_path / "home/.local/share" / ZSH)
+    assert examined()["completion"].outcome == "warn"
+    write(tmp_path / "dots/.zshrc", "fpath+=(~/.local/share/zsh/site-functions)\n")
+    assert examined()["completion"] == Check("completion", "ok", f"zsh: {script}")
+
+
+def test_the_fix_for_bash_is_one_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without bash-completion a file would lie unread; with it, its own folder may be set."""
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    assert examined()["completion"].fix == "echo 'source <(cometrep completion bash)' >> ~/.bashrc"
+    bash_completion(OLD, tmp_path / "system")
+    monkeypatch.setenv("BASH_COMPLETION_USER_DIR", str(tmp_path / "mine"))
+    assert f"cometrep completion bash > {tmp_path}/mine/completions/cometrep" in examined()["completion"].fix
+    write(tmp_path / "mine/completions/cometrep")
+    assert examined()["completion"].outcome == "ok"
 
 
 def test_fishs_own_completions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -841,6 +960,7 @@ def test_the_completion_of_this_shell_is_what_is_missing(
 ) -> None:
     """The fix writes the script of the user's own shell to where that shell looks."""
     monkeypatch.setenv("SHELL", shell)
+    bash_completion(OLD, tmp_path / "system")
     told = examined()["completion"]
     assert told.outcome == "warn"
     assert f"cometrep completion {fix.format(share=tmp_path / 'home/.local/share')}" in told.fix

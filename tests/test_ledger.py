@@ -194,13 +194,11 @@ def test_odd_metrics_do_no_harm(ledger: Ledger, seconds: object) -> None:
     assert found(ledger, "p1").output == "x"
 
 
-def test_a_success_whose_output_is_unknown_counts_as_unsaved(ledger: Ledger) -> None:
-    """It was paid for; once a file of it was saved it is told no more."""
+def test_a_success_without_output_is_not_unsaved(ledger: Ledger) -> None:
+    """There is nothing that could be saved."""
     ledger.accept(ledger.begin(MODEL, {}), Prediction("p1", "starting"))
     ledger.see(Prediction("p1", "succeeded"))
-    assert found(ledger, "p1").unsaved_outputs == 1
-    assert [entry.id for entry in ledger.entries(unsaved_only=True)] == ["p1"]
-    ledger.add_file("p1", SavedFile("a.webp", 0, 1, "0" * 64))
+    assert found(ledger, "p1").unsaved_outputs == 0
     assert list(ledger.entries(unsaved_only=True)) == []
 
 

@@ -35,6 +35,33 @@ def prose(name: str) -> str:
     return re.sub(r"(?m)^@include (\S+)$", lambda found: prose(found[1]), text)
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_directive_is_left_in_a_page(name: str) -> None:
+    """What stands for another text is replaced wherever it stands, in the page and in what `help` shows."""
+    assert not re.findall(r"(?m)^(?:\\&)?@.*", manual.roff(DOCUMENTS[name]))
+    shown = manual.plain(DOCUMENTS[name].blocks)
+    assert not re.findall(r"@(?:include|exit|advise|settings|variables|files|see)\b", shown)
+
+
+def exit_status(name: str) -> list[str]:
+    """Give the exit codes that a page lists."""
+    blocks = DOCUMENTS[name].blocks
+    begin = blocks.index(Heading("EXIT STATUS"))
+    end = next(at for at in range(begin + 1, len(blocks)) if isinstance(blocks[at], Heading))
+    return [block.term.strip("`") for block in blocks[begin:end] if isinstance(block, Item)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_lists_its_exit_codes(command: str) -> None:
+    """Each page has its codes in order, with those of every command: a bug, a full disk, signals, a closed pipe."""
+    codes = exit_status(f"cometrep-{command}.1")
+    assert codes == sorted(codes, key=int)
+    assert set(map(str, manual.ANY_EXIT)) | {"2"} <= set(codes)
+    assert set(codes) <= set(map(str, errors.EXIT_CODES))
+    if command in ("run", "rerun", "batch"):
+        assert codes == [str(code) for code in errors.EXIT_CODES]
+
+
 @needs("mandoc")
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_page_is_well_formed(name: str) -> None:

@@ -256,12 +256,43 @@ COMPLETED = {
     "word of an option": ("cometrep run --print st", "cometrep run --print status "),
     "word behind its option": ("cometrep run --progress=li", "cometrep run --progress=lines "),
     "status": ("cometrep list --status suc", "cometrep list --status succeeded "),
+    "fault of looks": ("cometrep sandbox --fault get:5", "cometrep sandbox --fault get:5"),
+    "fault of files": ("cometrep sandbox --fault file:tr", "cometrep sandbox --fault file:truncate "),
+    "fault behind its option": ("cometrep sandbox --fault=create:ht", "cometrep sandbox --fault=create:html "),
+    "input of a batch": (
+        f"cometrep batch fox.png -m {SCHNELL} asp",
+        f"cometrep batch fox.png -m {SCHNELL} aspect_ratio=",
+    ),
+    "input of a batch behind its options": (
+        f"cometrep batch --model={SCHNELL} -j 3 ids.txt asp",
+        f"cometrep batch --model={SCHNELL} -j 3 ids.txt aspect_ratio=",
+    ),
+    "input of a batch, letters in one word": (
+        f"cometrep batch -qm {SCHNELL} ids.txt asp",
+        f"cometrep batch -qm {SCHNELL} ids.txt aspect_ratio=",
+    ),
+    "input of a batch, model in the letter's word": (
+        f"cometrep batch -m{SCHNELL} ids.txt asp",
+        f"cometrep batch -m{SCHNELL} ids.txt aspect_ratio=",
+    ),
+    "input of a sweep": (
+        f"cometrep batch --sweep -m {SCHNELL} asp",
+        f"cometrep batch --sweep -m {SCHNELL} aspect_ratio=",
+    ),
+    "second input of a sweep": (
+        f"cometrep batch --sweep -m {SCHNELL} seed:=1..3 aspect_ratio=16",
+        f"cometrep batch --sweep -m {SCHNELL} seed:=1..3 aspect_ratio=16:9 ",
+    ),
+    "file of a batch": (f"cometrep batch -m {SCHNELL} f", f"cometrep batch -m {SCHNELL} fox.png "),
     "fault": ("cometrep sandbox --fault tr", "cometrep sandbox --fault truncate "),
     "setting": ("cometrep config get time", "cometrep config get timeout "),
     "key is not set": ("cometrep config set api", "cometrep config set api"),
     "value of a setting": ("cometrep config set progress li", "cometrep config set progress lines "),
     "folder of a setting": ("cometrep config set dir z", "cometrep config set dir zoo/"),
     "shell": ("cometrep completion zs", "cometrep completion zsh "),
+    "topic with topics below it": ("cometrep help conf", "cometrep help config "),
+    "topic below a topic": ("cometrep help config un", "cometrep help config unset "),
+    "nothing below a topic": ("cometrep help run ", "cometrep help run "),
     "topic": ("cometrep help exit", "cometrep help exit-codes "),
     "nothing after a duration": ("cometrep run --timeout ", "cometrep run --timeout "),
 }
@@ -306,6 +337,22 @@ LISTED: dict[str, tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]] = {
         ("newest4",),
     ),
     "settings": ("cometrep config set ", (("timeout", "deadline"), ("dir", "folder to save in")), ("api_key",)),
+    "topics": (
+        "cometrep help ",
+        (("run", "Create a prediction"), ("exit-codes", "what to do for each"), ("inputs", "How INPUT")),
+        ("--help", "fox.png"),
+    ),
+    "topics below a topic": (
+        "cometrep help config ",
+        (
+            ("show", "Show every"),
+            ("get", "Print one"),
+            ("set", "Set one"),
+            ("unset", "Remove"),
+            ("path", "Print where"),
+        ),
+        ("--help", "exit-codes"),
+    ),
     "options where nothing else can stand": (
         "cometrep logout -",
         (("--help", "Show this"), ("-h", "Show this")),
@@ -338,10 +385,11 @@ def test_tab_lists(
     world: World,
 ) -> None:
     """Where there are several ways to go on they are listed, each with its description, in their order."""
-    text = shells(shell).list_for(line, *(about for _, about in listed))
+    # fish writes … for what all begin with
+    wanted = [(value.rpartition("/")[2], about) for value, about in listed]
+    text = shells(shell).list_for(line, *(word for pair in wanted for word in pair))
     below = "\n".join(one for one in text.split("\n") if not one.startswith("$ "))
-    for value, about in listed:
-        shown = value.rpartition("/")[2]  # fish writes … for what all begin with
+    for shown, about in wanted:
         assert any(shown in one and about in one for one in below.split("\n")), below
     for one in absent:
         assert one not in below
@@ -419,8 +467,9 @@ def test_bash_lists_at_the_second_press(world: World) -> None:
         terminal.type(b"bind 'set show-all-if-ambiguous off'\r\x0c")
         shell = Shell(terminal)
         assert shell.press_tab("cometrep run stability-ai/stab") == "cometrep run stability-ai/stable-diffusion-3"
-        text = shell.list_for("cometrep run stability-ai/stable-diffusion-3\t", "medium size")
-        assert "\nstability-ai/stable-diffusion-3 " in text
+        shell.list_for(
+            "cometrep run stability-ai/stable-diffusion-3\t", "medium size", "\nstability-ai/stable-diffusion-3 "
+        )
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -438,6 +487,23 @@ def test_what_is_damaged_completes_nothing_and_says_nothing(
         assert typed.press_tab("cometrep status ") == "cometrep status "
         assert typed.press_tab(f"cometrep run {DEV} asp") == f"cometrep run {DEV} aspect_ratio="
         assert b"cannot" not in terminal.raw
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_old_id_is_found_by_its_first_letters(shell: str, world: World, tmp_path: Path) -> None:
+    """An entry behind more than are listed is completed once it is begun."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    ledger = Ledger(tmp_path / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False)
+    for id in ("wanted1", *(f"id{number}" for number in range(60))):
+        ledger.accept(ledger.begin(DEV, {"prompt": "x"}), Prediction(id=id, status="succeeded"))
+    ledger.close()
+    own = World(world.home, world.folder, {**world.environment, "COMETREP_HOME": str(tmp_path)})
+    with own.start(shell) as terminal:
+        typed = Shell(terminal)
+        assert typed.press_tab("cometrep status wan") == "cometrep status wanted1 "
+        assert typed.press_tab("cometrep wait @") == "cometrep wait @last "
+        assert typed.press_tab("cometrep rerun wanted1 gui") == "cometrep rerun wanted1 guidance="
 
 
 @pytest.mark.parametrize("shell", SHELLS)
