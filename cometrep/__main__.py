@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cometrep.console import Console
 
 _SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
+ECHO_SECONDS = 0.3
 
 
 def main() -> int:
@@ -36,16 +38,22 @@ def _main() -> int:
     arguments = sys.argv[1:]
     if arguments[:1] == ["__complete"]:
         return _complete(arguments[1:])
-    from cometrep import cli
-    from cometrep.console import Console
-
+    _catch_signals()
+    try:
+        from cometrep import cli
+        from cometrep.console import Console
+    except errors.Stopped as stop:  # before there was anything to put in order
+        os.write(2, f"cometrep: {stop.message}\n".encode())
+        return stop.exit_code
     console = Console.of_process()
-    _catch_signals(console)
+    _stop_with_the_cursor_shown(console)
     console.is_json = "--json" in arguments  # an error in the command line itself is reported in its form too
     try:
         return cli.run(arguments, console)
     except errors.Failure as failure:
         console.report(failure)
+        if isinstance(failure, errors.Stopped):
+            _ignore_echoes()
         return failure.exit_code
 
 
@@ -67,19 +75,28 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _catch_signals(console: "Console") -> None:
-    """Let signals end the command by an exception, so that everything is put in order on the way out.
-
-    Ctrl-Z stops it with the cursor shown, and without half-drawn lines.
-    """
+def _catch_signals() -> None:
+    """Let signals end the command by an exception, so that everything is put in order on the way out."""
     for name, shown in _SIGNALS.items():
         number = getattr(signal, name, None)
         # One that the parent ignores (as nohup does) stays ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raiser(shown, 128 + number))
 
-    if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTSTP, _stopper(console))
+
+def _ignore_echoes() -> None:
+    """Let no further signal change the exit code in the last moments of the interpreter."""
+    for name in _SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _stop_with_the_cursor_shown(console: "Console") -> None:
+    """Let Ctrl-Z stop the command, and Ctrl-\\ kill it, without half-drawn lines."""
+    for name, handler in (("SIGTSTP", _stopper(console)), ("SIGQUIT", _quitter(console))):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _stopper(console: "Console") -> "signal._HANDLER":
@@ -90,10 +107,29 @@ def _stopper(console: "Console") -> "signal._HANDLER":
     return stop
 
 
-def _raiser(shown: str, exit_code: int) -> "signal._HANDLER":
+def _quitter(console: "Console") -> "signal._HANDLER":
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-        raise errors.Stopped(shown, exit_code)
+        signal.signal(number, signal.SIG_DFL)  # a second one needs no terminal in order
+        with console.stepped_aside():
+            os.kill(os.getpid(), number)
+
+    return stop
+
+
+def _raiser(shown: str, exit_code: int) -> "signal._HANDLER":
+    first = 0.0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if not first:
+            first = now
+            raise errors.Stopped(shown, exit_code)
+        # A second one ends the process at once, unless it is the first one's echo: `timeout` sends to the command
+        # and to its group, and a terminal's Ctrl-C may come along.
+        if now > first + ECHO_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     return stop
 

@@ -4,6 +4,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,3 +229,18 @@ def test_a_reader_that_leaves_ends_the_run_silently(world: World) -> None:
     assert done.returncode in (0, 141)
     assert done.stderr == b""
     assert "made1-0.webp" in world.named_files()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.003, 0.05])
+def test_the_echo_of_a_signal_takes_no_word_away(world: World, pause: float) -> None:
+    """`timeout -s INT` sends to the command and to its group: the code and the command that resumes stay."""
+    world.server.on_get(lambda request: answer_json(prediction(request.path.rpartition("/")[2], "processing")))
+    process = world.cli.start(*RUN)
+    while not world.server.count("GET", "/replicate"):
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    threading.Event().wait(pause)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 130
+    assert b"hint: cometrep download --wait made1" in stderr
