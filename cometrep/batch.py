@@ -22,7 +22,19 @@ from typing import Any, NamedTuple
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.calls import Calls
-from cometrep.events import BatchEnded, Event, Events, ItemEnded, Noted, Result, Retrying, Saved, Seen, Tally
+from cometrep.events import (
+    BatchEnded,
+    Created,
+    Event,
+    Events,
+    ItemEnded,
+    Noted,
+    Result,
+    Retrying,
+    Saved,
+    Seen,
+    Tally,
+)
 from cometrep.items import Item
 from cometrep.keeping import Keeper, relative
 from cometrep.ledger import Ledger
@@ -30,6 +42,7 @@ from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
 from cometrep.runner import Waiting
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
+from cometrep.text import format_count
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
@@ -65,7 +78,8 @@ class _Flying(NamedTuple):
 
 
 Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
-Answer = Prediction | tuple[list[SavedFile], errors.CometrepError | None]
+# A prediction, or the files that were saved, what failed, and the paths that were left as they are.
+Answer = Prediction | tuple[list[SavedFile], errors.CometrepError | None, list[str]]
 
 
 class Batch:
@@ -164,8 +178,7 @@ class Batch:
             answered = self._creates.next(self._patience(said))
             if answered is not None:
                 yield from self._take(*answered)
-        for _, entry in self._again:
-            self._ledger.lenient(self._ledger.refuse, entry, errors.Temporary("throttled, then stopped"))
+        self._forget_throttled()
         yield from self._published()
         tally = self._tally(total, began)
         yield tally
@@ -173,6 +186,7 @@ class Batch:
 
     def _rescue(self) -> None:
         """Keep the ids of creates that were under way when a signal ended the batch, if they come in a moment."""
+        self._forget_throttled()
         deadline = self._clock() + STOP_GRACE_SECONDS
         while any(not flying.id for flying in self._flying.values()) and self._clock() < deadline:
             answered = self._creates.next(max(0.0, deadline - self._clock()))
@@ -181,6 +195,12 @@ class Batch:
                 self._ledger.lenient(self._ledger.accept, flying.entry, answered[1])
                 with contextlib.suppress(errors.LocalFileError):  # the ledger has it
                     self._record.add("created", flying.item.key, id=answered[1].id)
+
+    def _forget_throttled(self) -> None:
+        """Mark in the ledger what was sent, was not accepted, and is not sent again by this run."""
+        for _, entry in self._again:
+            self._ledger.lenient(self._ledger.refuse, entry, errors.Temporary("not accepted, then stopped"))
+        self._again.clear()
 
     def _published(self) -> Events:
         try:
@@ -254,7 +274,15 @@ class Batch:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
         folder = self._record.folder
         files = [SavedFile.from_json(facts) for facts in json.loads(standing.files or "[]")]
-        files = [file.at(str(folder / file.path)) for file in files if (folder / file.path).exists()]
+        files = [file.at(str(folder / file.path)) for file in files]
+        changed = [file.path for file in files if not _is_there(file)]
+        if changed:
+            self._counts["vanished"] += 1
+            if self._counts["vanished"] <= CHANGES_TOLD:
+                told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
+                fix = f"; while its hour lasts: cometrep download {standing.id} -d {folder} --overwrite"
+                yield Noted("", told + fix, is_warning=True)
+        files = [file for file in files if file.path not in changed]
         for file in files:
             yield Saved(standing.id, file, "kept")
         yield ItemEnded(standing.id, item.key, item.label, "done", "", tuple(files))
@@ -307,6 +335,7 @@ class Batch:
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)
+            yield Created(answer.with_model(item.model))
             self._ledger.lenient(self._ledger.accept, entry, answer)
             self._flying[item.key] = flying._replace(id=answer.id)
             yield from self._follow(answer.id, item, is_fresh=True)
@@ -467,23 +496,29 @@ class Batch:
         """Save the outputs of one prediction; runs in a thread of its own."""
         keeper = self._keeper_for_thread(key)
         saving = keeper.save(prediction, self._look_again)
+        skipped: list[str] = []
         while True:
             try:
-                next(saving)
+                event = next(saving)
             except StopIteration as end:
-                answer: Answer = end.value
-                return answer
+                return (*end.value, skipped)
+            if isinstance(event, Saved) and event.how == "skipped":
+                skipped.append(event.file.path)
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         yield Noted(id, "asking for fresh URLs")
         return self._api.get(id)
 
-    def _saved(self, id: str, files: list[SavedFile], failure: errors.CometrepError | None) -> Events:
+    def _saved(
+        self, id: str, files: list[SavedFile], failure: errors.CometrepError | None, skipped: list[str]
+    ) -> Events:
         item = self._item_of.pop(id)
         key = item.key
         self._saving -= 1
         for file in files:
             yield Saved(id, file)
+        for path in skipped:
+            yield Noted("", f"{item.label}: {path} exists and stays as it is; {id} is not saved")
         if failure is None:
             folder = self._record.folder
             shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
@@ -498,7 +533,8 @@ class Batch:
             self._counts["failed"] += 1
             yield from self._note_failure(item, "failed", failure.message, id)
         else:  # the record has it as unsaved: the next run saves it
-            yield from self._note_failure(item, "unsaved", failure.message, id)
+            fix = "; the same command with --overwrite replaces it" if failure.code == "file_exists" else ""
+            yield from self._note_failure(item, "unsaved", failure.message + fix, id)
         if failure.code == "disk_full":
             self._give_up(failure)
 
@@ -549,6 +585,14 @@ class Batch:
         )
 
 
+def _is_there(file: SavedFile) -> bool:
+    """Say whether a file that was saved still stands there, as far as its size tells."""
+    try:
+        return Path(file.path).stat().st_size == file.size_bytes
+    except OSError:
+        return False
+
+
 def next_commands(tally: Tally, command: str) -> list[str]:
     """Give what to type for the items that are not done, from the command that ran them."""
     lines = []
@@ -567,14 +611,14 @@ def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     """Give the error that a run of a batch comes to, None where all is done; `command` is what resumes it."""
     tally = ended.tally
     if ended.fatal:
-        ended.fatal.message += f"; {tally.left} of {tally.total} items are left"
+        ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         return ended.fatal
     counts = ((tally.failed, "failed"), (tally.unknown, "in doubt"), (tally.left, "left"))
     words = [f"{count} {what}" for count, what in counts if count]
     if not words:
         return None
     failure = errors.CometrepError(
-        f"of {tally.total} items: {', '.join(words)}",
+        f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
         hint=next_commands(tally, command)[0].partition(": ")[2],
         code=errors.Partial.code,
     )

@@ -5,14 +5,16 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from cometrep.display import Animated, JsonLines, Silent
-from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
+from cometrep.display import Animated, JsonLines, Silent, shortened
+from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.screen import Screen
 from cometrep.text import format_elapsed, harmless
 
+RETRY_LINE_SECONDS = 5.0  # between two lines of what is tried again, in logs
 LINE_SECONDS = 30.0  # between two lines in logs
 FAILURES_SHOWN = 20  # in logs; the record has them all
 LAST_EVENTS = 4  # beneath the bar
+WIDEST_BAR = 76  # columns
 JSON_TALLY_SECONDS = 1.0
 
 
@@ -56,6 +58,7 @@ class LogBoard(Silent):
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._said = time.monotonic()
+        self._retried = 0.0
         self._failures = 0
 
     def take(self, event: Event) -> None:
@@ -65,6 +68,9 @@ class LogBoard(Silent):
             self._failures += 1
             if self._failures <= FAILURES_SHOWN:
                 self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(event.text)}")
+        elif isinstance(event, Retrying) and time.monotonic() >= self._retried + RETRY_LINE_SECONDS:
+            self._retried = time.monotonic()
+            self._screen.line(f"{harmless(event.reason)}; again in {format_elapsed(event.pause_seconds)}")
         elif isinstance(event, Noted) and not event.is_warning and not event.id:  # of the batch as a whole
             self._screen.line(harmless(event.text))
         elif isinstance(event, Tally) and time.monotonic() >= self._said + LINE_SECONDS:
@@ -80,7 +86,9 @@ class JsonBoard(JsonLines):
         self._tallied = 0.0
 
     def _facts(self, event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
-        if isinstance(event, ItemEnded):
+        if isinstance(event, Created):
+            yield "created", {"model": event.prediction.model, "status": event.prediction.status}
+        elif isinstance(event, ItemEnded):
             yield "item", {"key": event.key, "outcome": event.outcome, "text": event.text or None}
         elif isinstance(event, Tally):
             if time.monotonic() >= self._tallied + JSON_TALLY_SECONDS:
@@ -126,12 +134,16 @@ class LiveBoard(Animated):
         assert tally is not None
         ended = tally.total - tally.left
         colours = {"succeeded": "green", "failed": "red", "warning": "magenta"}
+        texts = [Text(shortened(tally_text(tally), width - 1, self._screen))]
+        for style, text in list(self._last)[-max(0, height - 4) :] if height > 4 else ():
+            shown = shortened(f"  {text}".replace("\t", " "), width - 1, self._screen)
+            texts.append(Text(shown, style=colours[style]))
+        bar = ProgressBar(total=max(1, tally.total), completed=ended, width=max(1, min(width - 1, WIDEST_BAR)))
         grid = Table.grid()
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        grid.add_row(ProgressBar(total=max(1, tally.total), completed=ended, width=max(8, min(width - 1, 76))))
-        grid.add_row(Text(tally_text(tally)))
-        for style, text in list(self._last)[-max(0, height - 4) :]:
-            grid.add_row(Text(f"  {text}", style=colours[style]))
+        grid.add_column(width=max(1, width - 1), no_wrap=True, overflow="crop")
+        grid.add_row(bar)
+        for line in texts:
+            grid.add_row(line)
         return grid
 
 

@@ -30,6 +30,10 @@ PRINTED = ("id", "status", "path", "url", "output")
 _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list)\b"
 
 
+_BARE_LOCALES = ("C", "POSIX")
+_COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
+
+
 class Results(NamedTuple):
     """What a command puts on stdout: a word of PRINTED, `line` for ID and status, or `json`.
 
@@ -229,8 +233,8 @@ class Console:
             self._screen().warning(self._with_flags(text))
 
     def say(self, text: str) -> None:
-        """Write a line of progress, unless quiet."""
-        if not self.is_quiet:
+        """Write a line of progress, unless quiet or among events for programs."""
+        if not self.is_quiet and self._progress != "json":
             self._line(harmless(text))
 
     def trace(self, text: str) -> None:
@@ -305,11 +309,12 @@ class Console:
     def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
         """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
         from cometrep.display import new_display
-        from cometrep.events import BatchEnded, Created, Result
+        from cometrep.events import BatchEnded, Created, ItemEnded, Result, Saved
 
         unfinished = dict.fromkeys(results.ids)
         returned: Returned | None = None
         ended: list[Result] = []
+        items: list[ItemEnded] = []  # kept for GitHub alone
         self._saved_paths = set()
         self._display = new_display(self._mode(), self._screen())
         if results.is_batch:
@@ -323,13 +328,20 @@ class Console:
                 except StopIteration as end:
                     returned = end.value
                     return end.value  # type: ignore[no-any-return]
-                if isinstance(event, Created):
+                if isinstance(event, Created) and not results.is_batch:  # a batch's own record knows them
                     unfinished[event.id] = None
                 self._display.take(event)
-                self._write_result(event, results.what)
+                try:
+                    self._write_result(event, results.what)
+                except errors.StdoutClosed:
+                    if isinstance(event, Saved) and not results.is_batch:
+                        self._save_the_rest(events, event.id)
+                    raise
                 if isinstance(event, Result):
                     unfinished.pop(event.id, None)
                     ended.append(event)
+                elif self._tells_github and isinstance(event, ItemEnded):
+                    items.append(event)
         except errors.Stopped as stop:
             # The signal may have come while something was drawn: the use case has to put its things in order too.
             self._stop(events, stop)
@@ -349,9 +361,20 @@ class Console:
                 from cometrep import github
 
                 if isinstance(returned, BatchEnded):
-                    self._tell_github(*github.of_batch(returned))
+                    self._tell_github(*github.of_batch(returned, items))
                 elif not results.is_batch:
                     self._tell_github(github.outputs(ended), github.summary(ended))
+
+    def _save_the_rest(self, events: "Generator[Event, None, Any]", id: str) -> None:
+        """Let a prediction's other files be saved where the reader of stdout has gone: they are paid for."""
+        from cometrep.events import Result
+
+        with contextlib.suppress(errors.CometrepError, StopIteration):
+            event = next(events)
+            while not (isinstance(event, Result) and event.id == id):
+                if self._display:
+                    self._display.take(event)
+                event = next(events)
 
     @staticmethod
     def _stop(events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
@@ -428,15 +451,22 @@ class Console:
         return self._screen_of(self._stderr, self._write_stderr)
 
     def _screen_of(self, stream: TextIO | None, write: Callable[[str], None]) -> Screen:
-        encoding = (getattr(stream, "encoding", "") or "").lower()
         return Screen(
             stream=stream,
             write=write,
             is_terminal=_is_terminal(stream),
             has_colour=self._has_colour(stream),
-            speaks_unicode=encoding.startswith("utf"),
+            speaks_unicode=self._speaks_unicode(stream),
             shows_logs=self._shows_logs,
         )
+
+    def _speaks_unicode(self, stream: TextIO | None) -> bool:
+        """Tell whether people see UTF-8: the terminal's locale counts too, as Python writes UTF-8 even in C."""
+        encoding = (getattr(stream, "encoding", "") or "").lower()
+        every, kinds, language = (self._environment(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+        if language in _BARE_LOCALES and kinds in _COERCED_LOCALES:
+            kinds = ""  # Python's own doing, before it gave us the environment (PEP 538)
+        return encoding.startswith("utf") and (every or kinds or language) not in _BARE_LOCALES
 
     def _has_colour(self, stream: TextIO | None) -> bool:
         if self._environment("NO_COLOR"):

@@ -5,8 +5,10 @@ and the server works.
 """
 
 import contextlib
+import io
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -30,9 +32,14 @@ from cometrep.text import ascii_json, format_bytes, format_duration, format_elap
 
 REDRAWS_A_SECOND = 8
 SAYING_SECONDS = 0.1  # between two events about the bytes of a file
-WIDEST_LINE = 76  # columns
-LONGEST_LABEL = 28  # characters; a prediction's id has 26
+LONGEST_LABEL = 28  # columns, where something else wants the room; a prediction's id has 26
+SHORTEST_LABEL = 6  # columns, before times and amounts are left out
+WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
+SHORTEST_REASON = 12  # columns, of why something is tried again
 _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
+
+
+NARROWEST_COLUMN = 9  # of a table, before a column is left out
 
 
 class Silent:
@@ -69,17 +76,87 @@ class Silent:
         return [line for line in shown if line.strip()]
 
 
+class Live:
+    """Lines that a thread draws anew a few times a second.
+
+    The cursor is left where they begin. A terminal that is made narrower breaks what was drawn into more lines, or
+    cuts it, and takes the cursor along with its place: all that was drawn still begins there, and is erased there.
+    """
+
+    def __init__(self, screen: Screen, table: Callable[[int, int], Any]) -> None:
+        from rich.console import Console
+
+        self._screen = screen
+        self._table = table
+        self._paper = io.StringIO() if screen.speaks_unicode else _AsciiPaper()
+        self._console = Console(
+            file=self._paper,
+            force_terminal=True,
+            no_color=not screen.has_colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        self._lock = threading.RLock()
+        self._ended: threading.Event | None = None  # of the thread that draws
+        self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+        self._drawn_size: tuple[int, int] | None = None  # of the screen that shows the lines
+
+    def start(self) -> None:
+        """Hide the cursor, and draw from now on."""
+        if self._ended is None:
+            self._ended = ended = threading.Event()
+            self._screen.write("\x1b[?25l")
+            threading.Thread(target=self._run, args=(ended,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Erase what was drawn and show the cursor; where a signal cuts in, stopping again does the rest."""
+        with self._lock:
+            while (ended := self._ended) is not None:
+                ended.set()
+                self._screen.write(("\r\x1b[J" if self._drawn_size else "") + "\x1b[?25h")
+                if self._ended is ended:  # and Ctrl-Z has not begun anew in between
+                    self._ended = self._drawn_size = None
+
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(max(0.0, self._due - time.monotonic())):
+            with self._lock:
+                if not ended.is_set():
+                    self._draw()
+            self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+
+    def _draw(self) -> None:
+        size = self._console.size
+        self._console.print(self._table(*size), width=size.width)
+        lines = self._paper.getvalue().rstrip("\n").split("\n")
+        self._paper.seek(0)
+        self._paper.truncate()
+        # Over the old lines, as to erase them first would flicker; but not where the terminal may have broken them.
+        begin = "\r" if self._drawn_size in (None, size) else "\r\x1b[J"
+        back = f"\r\x1b[{len(lines) - 1}A" if len(lines) > 1 else "\r"
+        self._drawn_size = size
+        # Without wrapping: the window may be made narrower right now, and terminals disagree about some widths.
+        self._screen.write(f"\x1b[?7l{begin}" + "\x1b[K\n".join(lines) + f"\x1b[J{back}\x1b[?7h")
+
+
+class _AsciiPaper(io.StringIO):
+    """What rich writes on for a terminal without UTF-8: it draws by the encoding."""
+
+    encoding = "ascii"
+
+
 class Animated(Silent):
     """Lines that are drawn anew while the command runs, and leave the screen for everything that is to stay."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
-        self._live: Any = None
+        self._live: Live | None = None
 
     def resume(self) -> None:
         """Draw, once there is something to draw."""
-        if self._live is None and self._has_something():
-            self._live = self._new_live()
+        if self._has_something():
+            if self._live is None:
+                self._live = Live(self._screen, self._table)
             self._live.start()
 
     @contextlib.contextmanager
@@ -91,31 +168,25 @@ class Animated(Silent):
 
     def close(self) -> None:
         """Leave the screen, with the cursor shown."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def _has_something(self) -> bool:
         raise NotImplementedError
 
     def _table(self, width: int, height: int) -> Any:
-        """Give rich's table of what is to be seen on a screen of that size."""
+        """Give what rich draws on a screen of that size: fewer lines, and each a column shorter."""
         raise NotImplementedError
 
-    def _new_live(self) -> Any:
-        from rich.console import Console
-        from rich.live import Live
 
-        plain = not self._screen.has_colour
-        console = Console(file=self._screen.stream, no_color=plain, highlight=False, markup=False, emoji=False)
-        return Live(
-            get_renderable=lambda: self._table(*console.size),
-            console=console,
-            refresh_per_second=REDRAWS_A_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+def shortened(text: str, width: int, screen: Screen) -> str:
+    """Cut a text to a width, with a sign that something is missing."""
+    from rich.cells import cell_len, set_cell_size
+
+    sign = "…" if screen.speaks_unicode else "..."
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - len(sign)) + sign if width > len(sign) else set_cell_size(text, width)
 
 
 class Lines(Silent):
@@ -244,6 +315,7 @@ class _Row:
     progress: float | None = None
     note: str = ""
     usual_seconds: float | None = None
+    took_seconds: float | None = None  # where it has ended, and its result waits for its turn
     done_bytes: int | None = None
     total_bytes: int | None = None
 
@@ -270,8 +342,10 @@ class Bars(Animated):
                 super().take(event)
                 for line in lines:
                     self._screen.line(line)
-        elif self._live is None:
+        elif self._has_something():
             self.resume()
+        else:
+            self.close()
 
     def _line(self, event: Event) -> str:
         """Give the line of an event that stays on the screen, empty for none."""
@@ -282,9 +356,11 @@ class Bars(Animated):
             return f"{_lasting_line(event, self._screen)}  {elapsed}"
         if isinstance(event, Result):
             prediction = event.prediction
-            is_live = (event.id, None) in self._rows
-            if event.files or not is_live or prediction is None or not prediction.is_terminal:
+            row = self._rows.get((event.id, None))
+            if event.files or row is None or prediction is None or not prediction.is_terminal:
                 return ""
+            if row.took_seconds is not None:  # its line may have waited for its turn
+                elapsed = format_elapsed(row.took_seconds)
             mark = self._screen.mark(is_good=prediction.status == "succeeded")
             return f"{mark}{event.id}  {self._screen.status(prediction.status)}  {elapsed}"
         return _lasting_line(event, self._screen)
@@ -299,6 +375,8 @@ class Bars(Animated):
                 row = self._row(event.id)
                 row.label = event.prediction.model.rpartition("/")[2] or event.id
                 row.status, row.progress, row.note = event.prediction.status, event.prediction.progress, ""
+                if event.prediction.is_terminal and row.took_seconds is None:
+                    row.took_seconds = time.monotonic() - row.began
             case Expected():
                 self._row(event.id).usual_seconds = event.usual_seconds
             case Slow():
@@ -318,53 +396,62 @@ class Bars(Animated):
         return self._rows.setdefault((id, index), _Row(time.monotonic(), label=id or "create"))
 
     def _shown_rows(self) -> list[_Row]:
-        """Give the rows to draw; where several predictions are waited for, their ids tell them apart."""
+        """Give the rows to draw; several predictions are told apart by their ids, and those that ended go last."""
         rows = list(self._rows.items())
         if sum(index is None for (_, index), _ in rows) < 2:
             return [row for _, row in rows]
-        return [replace(row, label=id or row.label) if index is None else row for (id, index), row in rows]
+        shown = [replace(row, label=id or row.label) if index is None else row for (id, index), row in rows]
+        return sorted(shown, key=lambda row: row.took_seconds is not None)
 
     def _has_something(self) -> bool:
         return bool(self._rows)
 
     def _table(self, width: int, height: int) -> Any:
-        """Give the live lines as a table that never outgrows the screen."""
+        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
-        # Narrower than most screens: what is longer than a screen made narrower is left there in halves.
-        width, room = min(width, WIDEST_LINE), max(1, height - 2)
-        shown = self._shown_rows()
+        room = max(1, height - 2)
+        all_rows = self._shown_rows()
+        if not all_rows:
+            return ""  # what was shown ended a moment ago
+        rows = all_rows[:room]
+        cells = [_cells(row) for row in rows]
+        widths = _widths(cells, width - 1)
+        if self._spinner is None:
+            self._spinner = Spinner("dots" if self._screen.speaks_unicode else "line")
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=1)
-        for _ in range(6):
-            grid.add_column(no_wrap=True, overflow="ellipsis")
-        for row in shown[:room]:
-            cells = _cells(row)
-            bar = ProgressBar(
-                total=None if cells.share is None else 1.0, completed=cells.share or 0.0, width=min(24, width // 4)
-            )
-            used = 1 + len(cells.label) + len(cells.word) + len(cells.amount) + len(cells.elapsed) + 6
-            rest = width - used - (min(24, width // 4) if width >= 60 else 0)
+        for column_width in filter(None, widths):
+            grid.add_column(width=column_width, no_wrap=True, overflow="crop")
+        for row, cell in zip(rows, cells, strict=True):
+            has_ended = row.took_seconds is not None and len(all_rows) > 1
+            bar = ProgressBar(total=cell.total, completed=cell.share or 0.0, width=widths.bar)
+            whole = [
+                Text(shortened(cell.label, widths.label, self._screen)),
+                Text(shortened(cell.word, widths.word, self._screen), style="cyan"),
+                "" if has_ended else bar,
+                Text(cell.amount),
+                Text(cell.elapsed),
+                Text(_fitting_note(cell, widths.note, self._screen), style="magenta" if cell.is_reason else ""),
+            ]
             grid.add_row(
-                self._spinner,
-                Text(cells.label),
-                Text(cells.word, style="cyan"),
-                bar if width >= 60 else "",
-                Text(cells.amount),
-                Text(cells.elapsed),
-                Text(cells.note[: max(0, rest)], style="magenta" if row.note else ""),
+                self._sign(row.status) if has_ended else self._spinner,
+                *(one for one, column_width in zip(whole, widths, strict=True) if column_width),
             )
-        if len(shown) > room:
-            grid.add_row("", Text(f"and {len(shown) - room} more"))
+        if len(all_rows) > room and height > 2:
+            more = shortened(f"  and {len(all_rows) - room} more", width - 1, self._screen)
+            return Group(grid, Text(more, no_wrap=True))
         return grid
 
-    def _new_live(self) -> Any:
-        from rich.spinner import Spinner
+    def _sign(self, status: str) -> Any:
+        from rich.text import Text
 
-        self._spinner = Spinner("dots" if self._screen.speaks_unicode else "line")
-        return super()._new_live()
+        if not self._screen.speaks_unicode:
+            return ""
+        return Text("✓", style="green") if status == "succeeded" else Text("✗", style="red")
 
 
 class _Cells(NamedTuple):
@@ -376,37 +463,109 @@ class _Cells(NamedTuple):
     amount: str
     elapsed: str
     note: str
+    is_reason: bool = False  # the note says why something is tried again, and is worth a part of it
+
+    @property
+    def total(self) -> float | None:
+        """What the bar goes to."""
+        return None if self.share is None else 1.0
+
+
+class _Widths(NamedTuple):
+    """The columns of the live lines from left to right, without the sign before them; 0 leaves one out."""
+
+    label: int
+    word: int
+    bar: int
+    amount: int
+    elapsed: int
+    note: int
 
 
 def _cells(row: _Row) -> _Cells:
-    elapsed = max(0.001, time.monotonic() - row.began)
-    label = harmless(row.label)
-    label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+    elapsed = max(0.001, time.monotonic() - row.began) if row.took_seconds is None else row.took_seconds
+    label, shown = _one_line(row.label), format_duration(int(elapsed))
     if row.done_bytes is not None:
         share = row.done_bytes / row.total_bytes if row.total_bytes else None
         rate = f"{format_bytes(row.done_bytes / elapsed)}/s"
-        return _Cells(label, "saving", share, format_bytes(row.done_bytes), format_duration(int(elapsed)), rate)
-    usual = "" if row.usual_seconds is None else f"usually {format_elapsed(row.usual_seconds)}"
+        return _Cells(label, "saving", share, format_bytes(row.done_bytes), shown, rate)
+    is_usual = row.usual_seconds is not None and row.took_seconds is None
+    usual = f"usually {format_elapsed(row.usual_seconds or 0.0)}" if is_usual else ""
     amount = "" if row.progress is None else f"{row.progress:.0%}"
-    shown = format_duration(int(elapsed))
+    note = _one_line(row.note)
     return _Cells(
-        label, harmless(row.status or "sending"), row.progress, amount, shown, harmless(row.note) or usual
+        label, _one_line(row.status or "sending"), row.progress, amount, shown, note or usual, is_reason=bool(note)
     )
 
 
+def _one_line(text: str) -> str:
+    return harmless(text).replace("\t", " ")
+
+
+def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
+    """Share the columns of a line out among its parts: what changes stays whole, and the label is shortened first.
+
+    What is left goes to a small bar, then to a note that fits, to a wider bar, and to the rest of a long label.
+    """
+    from rich.cells import cell_len
+
+    label, word, amount, elapsed = (
+        max(cell_len(text) for text in texts)
+        for texts in zip(*((row.label, row.word, row.amount, row.elapsed) for row in rows), strict=True)
+    )
+    room -= 1  # for the sign
+
+    def left() -> int:
+        return room - sum(width + 1 for width in (word, amount, elapsed) if width)
+
+    shortest = 1 + min(label, SHORTEST_LABEL)
+    elapsed = elapsed if left() >= shortest else 0
+    amount = amount if left() >= shortest else 0
+    word = max(1, min(word, room - 1 - shortest))
+    shown_label = max(1, min(label, LONGEST_LABEL, left() - 1))
+    rest = left() - shown_label - 1
+    bar = NARROWEST_BAR if rest > NARROWEST_BAR else 0
+    rest -= bar + 1 if bar else 0
+    fitting = (min(cell_len(row.note), rest - 1) for row in rows if row.note and _may_show(row, rest - 1))
+    note = max(fitting, default=0)
+    rest -= note + 1 if note else 0
+    # Lines a bit shorter than the screen survive that it is made a bit narrower.
+    wider = max(0, min(WIDEST_BAR - bar, rest - room // 5)) if bar else 0
+    longer = max(0, min(label - shown_label, rest - wider))
+    return _Widths(shown_label + longer, word, bar + wider, amount, elapsed, note)
+
+
+def _may_show(cells: _Cells, width: int) -> bool:
+    from rich.cells import cell_len
+
+    return cell_len(cells.note) <= width or (cells.is_reason and width >= SHORTEST_REASON)
+
+
+def _fitting_note(cells: _Cells, width: int, screen: Screen) -> str:
+    return shortened(cells.note, width, screen) if _may_show(cells, width) else ""
+
+
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Align a table's cells under its header, the widest columns shortened until a line fits a width."""
+    """Align a table's cells under its header so that a line fits a width.
+
+    The first column names the row and stays whole; the widest others are shortened, then the last are left out.
+    """
     from rich.cells import cell_len, set_cell_size
 
     table = [list(header), *rows]
     widths = [max(cell_len(row[i]) for row in table) for i in range(len(header))]
-    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > 4:
-        widths[widths.index(max(widths))] -= 1
+    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(range(1, len(widths)), key=lambda i: widths[i])
+        if widths[widest] > NARROWEST_COLUMN:
+            widths[widest] -= 1
+        else:
+            widths.pop()
+    widths[0] = min(widths[0], width)
     lines = []
     for row in table:
         cells = [
             set_cell_size(cell if cell_len(cell) <= size else set_cell_size(cell, size - 1) + "…", size)
-            for cell, size in zip(row, widths, strict=True)
+            for cell, size in zip(row, widths, strict=False)
         ]
         lines.append("  ".join(cells).rstrip())
     return lines

@@ -518,6 +518,10 @@ class _Part:
                 raise errors.LocalFileError(
                     f"{target} is a folder", hint=f"cometrep download {id} --dir {target}", code="file_exists"
                 )
+            if target.exists() and not target.is_file():
+                raise errors.LocalFileError(
+                    f"{target} is no regular file", hint=f"cometrep download {id} -o -", code="file_exists"
+                )
             if os.name == "nt":
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, rules):

@@ -10,20 +10,17 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from cometrep.events import BatchEnded, Result
+from cometrep.events import BatchEnded, ItemEnded, Result
 from cometrep.text import format_bytes, format_elapsed, harmless
 
 
 def outputs(results: Sequence[Result]) -> str:
     """Write the step's outputs `id`, `status`, `path` and `paths`; of several predictions a line each."""
-    paths = [file.path for result in results for file in result.files]
-    values = {
-        "id": [result.id for result in results],
-        "status": [_status(result) for result in results],
-        "path": paths[:1],
-        "paths": paths,
-    }
-    return "".join(_output(name, [_one_line(line) for line in lines]) for name, lines in values.items())
+    return _outputs(
+        [result.id for result in results],
+        [_status(result) for result in results],
+        [file.path for result in results for file in result.files],
+    )
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -37,8 +34,17 @@ def summary(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def of_batch(ended: BatchEnded) -> tuple[str, str]:
-    """Write a batch's outputs `total`, `done`, `failed`, `unknown` and `left`, and its summary."""
+def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
+    """Write a batch's outputs and its summary.
+
+    `id` and `status` (done, failed, unknown) have a line an item that ended, `path` and `paths` are their files;
+    `total`, `done`, `failed`, `unknown` and `left` count items.
+    """
+    shown = _outputs(
+        [item.id for item in items],
+        [item.outcome for item in items],
+        [file.path for item in items for file in item.files],
+    )
     tally = ended.tally
     counts = {
         "total": tally.total,
@@ -52,13 +58,19 @@ def of_batch(ended: BatchEnded) -> tuple[str, str]:
         f"| {' | '.join(str(count) for count in counts.values())} | {format_elapsed(tally.elapsed_seconds)} |"
     )
     lines += ["", *(f"- {_markdown(failure)}" for failure in ended.first_failures)] if ended.first_failures else []
-    return "".join(_output(name, [str(count)]) for name, count in counts.items()), "\n".join(lines) + "\n\n"
+    counted = "".join(_output(name, [str(count)]) for name, count in counts.items())
+    return shown + counted, "\n".join(lines) + "\n\n"
 
 
 def error(message: str) -> str:
     """Write the workflow command that marks a failure in the log."""
     escaped = _one_line(message).replace("%", "%25")
     return f"::error title=cometrep::{escaped}"
+
+
+def _outputs(ids: Sequence[str], statuses: Sequence[str], paths: Sequence[str]) -> str:
+    values = {"id": ids, "status": statuses, "path": paths[:1], "paths": paths}
+    return "".join(_output(name, [_one_line(line) for line in lines]) for name, lines in values.items())
 
 
 def _output(name: str, lines: Sequence[str]) -> str:

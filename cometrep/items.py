@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import errors, inputs
 from cometrep.prediction import parse_model, shorten_data_uris
+from cometrep.text import format_count
 
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
@@ -194,7 +195,7 @@ def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
     if problems:
         more = f"; and {count - SHOWN_PROBLEMS} more" if count > SHOWN_PROBLEMS else ""
         raise errors.UsageError(
-            f"{max(count, len(problems))} bad lines, nothing was sent: {'; '.join(problems)}{more}",
+            f"{format_count(max(count, len(problems)), 'bad line')}, nothing was sent: {'; '.join(problems)}{more}",
             hint="correct them, then run the same command again; cometrep help batch shows the forms",
             code="bad_items",
         )
@@ -276,7 +277,13 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
         return inputs.build_input([part], kind_of=lambda _: kind, read_stdin=bytes).values[item.key]
 
     if item.separator in ("=@", ":=@"):
-        content = read(item.value, text).decode("utf-8-sig", "strict")
+        try:
+            content = read(item.value, text).decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            number = problem.object.count(b"\n", 0, problem.start) + 1
+            raise errors.UsageError(
+                f"{text!r}: {item.value} is not UTF-8 text (at line {number})", hint="write it as UTF-8"
+            ) from problem
         lines = [line for line in content.split("\n") if line.strip()]
         separator = item.separator.removesuffix("@")
         for line in lines:
@@ -298,7 +305,9 @@ def _choices(text: str) -> list[str]:
 
 
 def _range(start: int, end: int, step: int, text: str) -> range:
-    if step < 1 or end < start or (end - start) // step >= 1_000_000:
+    if step >= 1 and (end - start) // step >= 1_000_000:
+        raise errors.UsageError(f"{text!r} has more than a million values", hint="seed:=0..1000000..100")
+    if step < 1 or end < start:
         raise errors.UsageError(f"{text!r} is no range from low to high", hint="seed:=1..8 or seed:=0..100..10")
     return range(start, end + 1, step)
 
@@ -327,18 +336,30 @@ def _json_line(number: int, text: bytes) -> Line | str:
         return f"line {number}: not JSON: {problem}"
     if not isinstance(value, dict):
         return f"line {number}: not an object"
-    if "input" not in value or not value.keys() <= _ITEM_FIELDS:
+    if "input" not in value or not (value.keys() <= _ITEM_FIELDS or isinstance(value["input"], dict)):
         return Line(number, "", "", value)
+    if others := sorted(value.keys() - _ITEM_FIELDS):
+        return f"line {number}: {others[0]!r} beside input, where only key and model can be"
     key, model, values = value.get("key", ""), value.get("model", ""), value["input"]
     if not isinstance(values, dict):
         return f"line {number}: input is not an object"
     if not isinstance(key, (str, int)) or isinstance(key, bool) or not isinstance(model, str):
         return f"line {number}: key and model are texts"
+    if key == "" and "key" in value:
+        return f"line {number}: the key is empty"
     return Line(number, str(key), model, values)
 
 
 def _json_value(text: str) -> Any:
     return _DECODER.decode(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+    return values
 
 
 def _refuse(word: str) -> Any:
@@ -382,5 +403,5 @@ def _repeated_keys(source: Source, repeated: frozenset[int]) -> list[str]:
 
 
 # Made once: json.loads and json.dumps make a new one for each call that has options.
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_object)
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

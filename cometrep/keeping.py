@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,13 @@ class Keeper:
     def check(self, request: Request) -> None:
         """Raise UsageError where the outputs asked for cannot all be kept, before anything is paid for."""
         template, count = self._keeping.template, request.asked_outputs
+        target = (
+            self._names("ID", request.model, template, "").path(0, "ext") if template not in ("", "-") else None
+        )
+        if target and "{" not in template and target.exists() and not target.is_file() and not target.is_dir():
+            raise errors.UsageError(
+                f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
+            )
         if template == "-" and count > 1:
             raise errors.UsageError(
                 f"-o - writes one file, and num_outputs asks for {count}",
@@ -61,15 +68,31 @@ class Keeper:
                 code="name_clash",
             )
 
-    def check_batch(self) -> None:
-        """Raise UsageError where the outputs of a batch's items would get one name, before anything is sent."""
+    def check_batch(self, items: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
+        """Raise UsageError where outputs of a batch would get one name, before anything is sent.
+
+        An item is its label, its key, its model and its input.
+        """
         template = self._keeping.template
-        names = [Names("", template, key, "model", "", key).path(0, "ext") for key in ("one", "other")]
-        if template == "-" or (template and names[0] == names[1]):
+        if template == "-":
             raise errors.UsageError(
-                f"the template {template!r} gives all items of the batch one name",
-                hint="add {key} or {id} to it: -o '{key}-{index}.{ext}'",
-                code="name_clash",
+                "-o - writes one file, and a batch has many", hint="leave out -o", code="name_clash"
+            )
+        if not template:
+            return
+        taken: set[int] = set()  # hashes of names: the items may be very many
+        for label, key, model, values in items:
+            names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
+            count = Request(model, values).asked_outputs
+            if not names.are_distinct(count):
+                told = f"the template {template!r} gives the {count} outputs of {label} one name"
+            elif "{id}" not in template and hash(names.comparable(0)) in taken:
+                told = f"the template {template!r} gives {label} a name that an item before it has"
+            else:
+                taken.add(hash(names.comparable(0)))
+                continue
+            raise errors.UsageError(
+                told, hint="add {id}, {key} or {index} to it: -o '{key}-{id}-{index}.{ext}'", code="name_clash"
             )
 
     def check_ids(self, ids: Sequence[str]) -> None:
@@ -146,11 +169,10 @@ class Keeper:
             yield Saved(prediction.id, known, "kept")
             return known
         saved, how = yield from self._fetch(prediction, file, names, fresh)
+        if how != "skipped":  # before it is told: nobody may be there to hear it
+            self._ledger.lenient(self._ledger.add_file, prediction.id, saved)
         yield Saved(prediction.id, saved, how)
-        if how == "skipped":
-            return None
-        self._ledger.lenient(self._ledger.add_file, prediction.id, saved)
-        return saved
+        return None if how == "skipped" else saved
 
     def _save_to_stdout(
         self, prediction: Prediction, files: Sequence[OutputFile], fresh: "_Fresh"

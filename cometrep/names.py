@@ -52,6 +52,10 @@ class Names(NamedTuple):
         """Say whether `count` files get as many names, whatever their extensions turn out to be."""
         return len({_comparable(self.path(index, "ext")) for index in range(count)}) == count
 
+    def comparable(self, index: int) -> str:
+        """Give a name as file systems compare it that tell neither case nor composed accents apart."""
+        return _comparable(self.path(index, "ext"))
+
     def check(self, count: int) -> None:
         """Raise UsageError where the template gives two of `count` files one name."""
         if not self.are_distinct(count):

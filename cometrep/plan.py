@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -21,7 +22,10 @@ from cometrep.items import (
     sweep_axes,
 )
 from cometrep.prediction import parse_model
+from cometrep.text import format_count
 
+SHOWN_DOUBTS = 5
+DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
 ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 
 
@@ -61,7 +65,7 @@ class Plan(NamedTuple):
         """Show how a sweep comes to its size, as `2 prompt x 3 seed = 6 items`."""
         factors = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         part = f", {self.total} of them in this shard" if self.shard else ""
-        return f"{factors} = {self.size} items{part}"
+        return f"{factors} = {format_count(self.size, 'item')}{part}"
 
     def items(self) -> Iterator[Item]:
         """Yield the items of this shard, from the first on."""
@@ -95,6 +99,11 @@ def planned(
         if is_sweep:
             if not model:
                 raise errors.UsageError("a sweep needs --model", hint="cometrep batch --model OWNER/NAME --sweep …")
+            if not texts:
+                raise errors.UsageError(
+                    "a sweep needs inputs to vary",
+                    hint=f"cometrep batch --sweep -m {model} prompt=cat,dog seed:=1..3",
+                )
             source = SweepSource(sweep_axes(texts, kind_of, _read_file))
         else:
             source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, catalog.kind_of, model)
@@ -122,18 +131,32 @@ def default_folder(file: str) -> str:
 
 
 def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
-    """Say what is doubtful about the first item, and with `is_strict` about any."""
-    for item in plan.items():
-        found = catalog.doubts(item.model, item.values)
-        if found and is_strict:
-            raise errors.UsageError(
-                f"line {item.number}: {'; '.join(found)}",
-                hint=f"cometrep models {item.model} shows its inputs; without --strict these are warnings",
-                code="bad_input",
-            )
-        if not is_strict:
-            return tuple(f"{one} (line {item.number}, and perhaps others)" for one in found)
-    return ()
+    """Say what is doubtful about the first many items; with `is_strict` raise UsageError for all of it."""
+    lines: dict[str, list[int]] = {}  # by what is doubtful
+    model = ""
+    for item in plan.items() if is_strict else islice(plan.items(), DOUBTED_ITEMS):
+        for doubt in catalog.doubts(item.model, item.values):
+            model = model or item.model
+            lines.setdefault(doubt, []).append(item.number)
+        if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
+            break
+    told = [f"{doubt} ({_numbers(numbers)})" for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)]
+    if len(lines) > SHOWN_DOUBTS:
+        told.append(f"and {len(lines) - SHOWN_DOUBTS} doubts more")
+    if told and is_strict:
+        raise errors.UsageError(
+            "; ".join(told),
+            hint=f"cometrep models {model} shows its inputs; without --strict these are warnings",
+            code="bad_input",
+        )
+    return tuple(told)
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Name lines, the first few of many."""
+    shown = ", ".join(map(str, numbers[:SHOWN_DOUBTS]))
+    more = f" and {len(numbers) - SHOWN_DOUBTS} more" if len(numbers) > SHOWN_DOUBTS else ""
+    return f"line{'s' if len(numbers) > 1 else ''} {shown}{more}"
 
 
 @contextlib.contextmanager

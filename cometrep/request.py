@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -53,7 +54,7 @@ def prepare_again(
         if lost := _lost_file(value):
             raise errors.UsageError(
                 f"input {name} was a file ({lost}), and the ledger keeps no files",
-                hint=f"cometrep rerun {id} {name}@FILE",
+                hint=f"cometrep rerun {shlex.join((id, *items))} {name}@FILE",
                 code="bad_input",
             )
     return request, doubts

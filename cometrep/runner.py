@@ -113,10 +113,14 @@ class Runner:
                 yield event
         _raise([outcomes[id] for id in dict.fromkeys(ids)])
 
-    def run(self, request: Request) -> Events:
-        """Create a prediction, wait for it and save its outputs."""
+    def check(self, request: Request) -> None:
+        """Raise UsageError where the outputs of a request cannot all be kept, before anything is paid for."""
         if self._keeper:
             self._keeper.check(request)
+
+    def run(self, request: Request) -> Events:
+        """Create a prediction, wait for it and save its outputs."""
+        self.check(request)
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None

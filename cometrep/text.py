@@ -52,9 +52,14 @@ def format_bytes(size: float) -> str:
     return f"{size / 1000:.1f} TB"
 
 
+def format_count(count: int, word: str) -> str:
+    """Write `1 item`, `2 items`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def format_times(attempts: int) -> str:
     """Write a number of attempts."""
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return format_count(attempts, "attempt")
 
 
 def format_elapsed(seconds: float) -> str:

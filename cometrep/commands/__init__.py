@@ -259,6 +259,7 @@ class Session(NamedTuple):
     def run_or_describe(self, request: "Request") -> None:
         """Run a request to files on disk, or with `--dry-run` show it."""
         if self.params["dry_run"]:
+            self.runner.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
         else:
             self.console.show(self.runner.run(request), self.results("path"))
@@ -395,7 +396,7 @@ def _configure(console: Console, params: Mapping[str, Any], settings: Settings, 
         is_verbose=params["verbose"],
         shows_logs=params.get("logs", False),
         progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
-        secret=api_key.reveal() if api_key else "",
+        secret=api_key.secret if api_key else "",
         flags=flags,
         tells_github=params.get("github", False),
     )

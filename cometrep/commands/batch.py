@@ -10,6 +10,7 @@ import typer
 
 from cometrep import errors
 from cometrep.commands import BATCH_SAVING, CONNECTION, REPORTING, WAITING, Session, option, session, takes
+from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.events import BatchEnded
@@ -95,7 +96,9 @@ def command(
             console_stdin=opened.console,
         ) as plan:
             record = Record(folder, plan.shard)
-            opened.keepers(str(folder))("").check_batch()
+            opened.keepers(str(folder))("").check_batch(
+                (item.label, item.key, item.model, item.values) for item in plan.items()
+            )
             for doubt in plan.doubts:
                 opened.console.warn(doubt)
             if dry_run:
@@ -162,7 +165,7 @@ def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
         return
     if not opened.console.confirm(f"Send {plan.total} items?"):
         raise errors.UsageError(
-            f"a sweep of {plan.size} items was not confirmed; nothing was sent",
+            f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
             hint=f"{opened.console.command_line} --yes",
             code="not_confirmed",
         )
@@ -176,7 +179,8 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
     params = opened.params
     counts = Counter(_fate(record.standing(item.key), params) for item in plan.items())
     shown = []
-    for item in islice(plan.items(), SHOWN_ITEMS):
+    sent = (item for item in plan.items() if _fate(record.standing(item.key), params).startswith("to_send"))
+    for item in islice(sent, SHOWN_ITEMS):
         names = preview(str(record.folder), opened.settings.template, item.key, item.model, item.values)
         shown.append(
             {"key": item.key, "request": opened.api.describe_create(item.model, item.values), "files": names}
@@ -186,7 +190,9 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
         opened.console.write_json({"schema_version": 1, **facts})
         return
     fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items())
-    opened.console.write_line(f"{plan.total} items{f' ({plan.size_text()})' if plan.is_sweep else ''}: {fates}")
+    opened.console.write_line(
+        f"{format_count(plan.total, 'item')}{f' ({plan.size_text()})' if plan.is_sweep else ''}: {fates}"
+    )
     opened.console.write_line(f"folder: {record.folder}")
     for one in shown:
         opened.console.write_line(f"item {one['key']}: {', '.join(one['files'])}")

@@ -164,7 +164,7 @@ def test_a_refusal_that_all_would_meet_ends_the_batch(
     ran = served(*BATCH, "-j", "2")
     assert ran.code == code
     assert served_creates(gateway) <= 4
-    assert "30 of 30 items are left" in ran.stderr
+    assert "30 of 30 items left" in ran.stderr
     gateway.refusals.clear()
     assert served(*BATCH, "-j", "30").code == 0
     assert gateway.total == 30
@@ -378,8 +378,111 @@ def test_dry_run_shows_counts_requests_and_names(
     served(*BATCH)
     facts = json.loads(served(*BATCH, "--dry-run", "--json").stdout)
     assert (facts["items"], facts["done_before"], facts["failed_before"]) == (4, 3, 1)
-    assert facts["first"][0]["request"]["body"]["input"]["prompt"] == "cat"
+    assert facts["first"] == []  # nothing would be sent
+    facts = json.loads(served(*BATCH, "--dry-run", "--json", "--retry-failed").stdout)
+    assert [one["request"]["body"]["input"]["prompt"] for one in facts["first"]] == ["bad"]
     assert gateway.total == 4
+
+
+CLASHES = {
+    "two keys alike": (
+        ['{"key": "a/b", "input": {"prompt": "x"}}', '{"key": "a:b", "input": {"prompt": "y"}}'],
+        "{key}.{ext}",
+    ),
+    "two keys alike but for case": (['{"key": "B", "input": {}}', '{"key": "b", "input": {}}'], "{key}.{ext}"),
+    "two outputs of one item": (['{"prompt": "x", "num_outputs": 2}'], "{key}.{ext}"),
+    "one name for all": (['{"prompt": "x"}', '{"prompt": "y"}'], "picture.{ext}"),
+    "stdout": (['{"prompt": "x"}'], "-"),
+}
+
+
+@pytest.mark.parametrize(("lines", "template"), CLASHES.values(), ids=CLASHES)
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=str)
+def test_names_that_clash_are_refused_before_anything_is_paid_for(
+    served: Cli, gateway: Gateway, folder: Path, lines: list[str], template: str, options: tuple[str, ...]
+) -> None:
+    """Whatever an output would be called, it never stands in another one's way."""
+    (folder / "p.jsonl").write_text("\n".join(lines))
+    ran = served(*BATCH, "-o", template, *options)
+    assert (ran.code, gateway.total) == (2, 0)
+    assert "hint: " in ran.stderr
+
+
+def test_a_file_in_the_way_names_the_option_that_replaces_it(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """And with that option the next run saves it without another create."""
+    out = folder_of("cat")
+    (folder_of("cat").parent / "p.jsonl").write_text('{"key": "cat", "input": {"prompt": "cat"}}')
+    out.mkdir()
+    (out / "cat.webp").write_bytes(b"mine")
+    ran = served(*BATCH, "-o", "{key}.{ext}")
+    assert ran.code == 12
+    assert "--overwrite replaces it" in ran.stderr
+    assert served(*BATCH, "-o", "{key}.{ext}", "--overwrite").code == 0
+    assert (out / "cat.webp").read_bytes() != b"mine"
+    assert gateway.creates == {"cat": 1}
+
+
+def test_a_file_that_is_skipped_is_told(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """With `--skip-existing` an existing path stays, and stderr says that this output was not saved."""
+    (folder / "p.jsonl").write_text('{"key": "cat", "input": {"prompt": "cat"}}')
+    (folder / "p").mkdir()
+    (folder / "p" / "cat.webp").write_bytes(b"mine")
+    ran = served(*BATCH, "-o", "{key}.{ext}", "--skip-existing")
+    assert "cat.webp exists and stays as it is" in ran.stderr
+    assert (folder / "p" / "cat.webp").read_bytes() == b"mine"
+
+
+def test_a_saved_file_that_changed_or_went_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Its path is not printed as if it were there; nothing is sent again."""
+    out = folder_of("cat", "dog", "owl")
+    first = sorted(served(*BATCH).lines)
+    (out.parent / first[0]).unlink()
+    (out.parent / first[1]).write_bytes(b"other")
+    ran = served(*BATCH)
+    assert (ran.lines, gateway.total) == ([first[2]], 3)
+    assert ran.stderr.count("is not what was saved any more") == 2
+
+
+def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """And with `--strict` they are all errors, before anything is sent."""
+    lines = ['{"prompt": "x"}', '{"promt": "x"}', '{"prompt": "x", "num_outputs": 9}', '{"promt": "y"}']
+    (folder / "p.jsonl").write_text("\n".join(lines))
+    ran = served(*BATCH, "--strict")
+    assert (ran.code, gateway.total) == (2, 0)
+    assert "promt" in ran.stderr
+    assert "lines 2, 4" in ran.stderr
+    assert "(line 3)" in ran.stderr
+    told = served(*BATCH, "--dry-run").stderr
+    assert "lines 2, 4" in told
+    assert "(line 3)" in told
+
+
+def test_a_sweep_over_a_file_that_is_no_text_is_refused(cli: Cli, folder: Path) -> None:
+    """With the line, as `run` does."""
+    (folder / "words.txt").write_bytes(b"fox\ncaf\xe9\n")
+    ran = cli("batch", "--sweep", "-m", MODEL, "prompt=@words.txt", "--sandbox")
+    assert ran.code == 2
+    assert "words.txt is not UTF-8 text (at line 2)" in ran.stderr
+
+
+def test_a_sweep_without_inputs_is_refused(cli: Cli) -> None:
+    """It would be one create with nothing in it, and paid for."""
+    ran = cli("batch", "--sweep", "-m", MODEL, "--sandbox")
+    assert ran.code == 2
+    assert "a sweep needs inputs to vary" in ran.stderr
+
+
+def test_retries_are_told_in_logs(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """Nobody waits in front of a log that says nothing."""
+    folder_of("cat")
+    gateway.refusals["cat"] = [answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "0"})]
+    ran = served(*BATCH)
+    assert ran.code == 0
+    assert re.search(r"slow down.*; again in ", ran.stderr)
 
 
 def test_status_shows_what_the_folder_holds(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
@@ -547,7 +650,13 @@ def test_github_gets_counts_and_a_table(
     files = {"GITHUB_OUTPUT": str(folder / "o"), "GITHUB_STEP_SUMMARY": str(folder / "s")}
     ran = served(*BATCH, "--github", env=files)
     assert ran.code == 9
-    assert re.search(r"^failed<<(\S+)\n1\n\1$", (folder / "o").read_text(), re.MULTILINE)
+    told = (folder / "o").read_text()
+    assert re.search(r"^failed<<(\S+)\n1\n\1$", told, re.MULTILINE)
+    saved = re.search(r"^paths<<(\S+)\n(.*)\n\1$", told, re.MULTILINE)
+    assert saved
+    assert saved[2] == ran.lines[0]
+    assert {gateway.id_of("cat"), gateway.id_of("bad")} <= set(told.split())
+    assert {"done", "failed"} <= set(told.split())
     assert "| 2 | 1 | 1 | 0 | 0 |" in (folder / "s").read_text()
     assert "item 2 \\(bad\\)" in (folder / "s").read_text()
 
@@ -557,9 +666,11 @@ def test_progress_json_tells_items_and_tallies(
 ) -> None:
     """Every line of stderr before the summary is one object."""
     folder_of("cat", "dog")
-    ran = served(*BATCH, "--progress", "json", "-q")
+    ran = served(*BATCH, "--progress", "json")
     events = [json.loads(line) for line in ran.stderr.splitlines()]
-    assert {event["event"] for event in events} >= {"item", "tally"}
+    assert {event["event"] for event in events} >= {"created", "item", "tally"}
+    created = [event["id"] for event in events if event["event"] == "created"]
+    assert sorted(created) == sorted(gateway.id_of(prompt) for prompt in ("cat", "dog"))
     assert [event["outcome"] for event in events if event["event"] == "item"] == ["done", "done"]
 
 

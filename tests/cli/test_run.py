@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -302,3 +304,16 @@ def test_events_tell_the_whole_way(sandboxed: Cli) -> None:
     assert any(event["event"] == "log" and "Using seed: 7" in event["line"] for event in events)
     last_saving = [event for event in events if event["event"] == "saving"][-1]
     assert last_saving["bytes"] == last_saving["total_bytes"] == (sandboxed.folder / done.lines[1]).stat().st_size
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=str)
+def test_outputs_that_cannot_all_be_kept_are_refused_before_the_create(
+    served: Cli, server: Server, options: tuple[str, ...]
+) -> None:
+    """Two outputs under one name; a name that is a pipe, a device or the like."""
+    os.mkfifo(served.folder / "pipe")
+    for arguments in (("num_outputs=2", "-o", "x.webp"), ("-o", "pipe"), ("-o", "/dev/null")):
+        ran = served("run", SCHNELL, "prompt=x", *arguments, *options)
+        assert (ran.code, ran.stdout) == (2, "")
+    assert server.received == []
+    assert stat.S_ISFIFO((served.folder / "pipe").stat().st_mode)

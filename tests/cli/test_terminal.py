@@ -26,6 +26,7 @@ from tests.servers import Answer, Server, answer_json, picture, prediction
 SCHNELL = "black-forest-labs/flux-schnell"
 WEBP = {"Content-Type": "image/webp"}
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
+FRAME = b"\x1b[?7l"  # how one begins
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 HOSTILE = (
     "\x1b[31mred\x1b]0;owned\x07 [bold]b[/bold]\r::error::x\n::set-output name=a::b \u202eabc \x9b2J\x00 \ud800 end"
@@ -33,6 +34,25 @@ HOSTILE = (
 
 # The program gets the terminal as its own, so that Ctrl-C, a hang-up and a password prompt are the real ones.
 _LAUNCH = "import fcntl,os,sys,termios;fcntl.ioctl(0,termios.TIOCSCTTY,0);os.execv(sys.argv[1],sys.argv[1:])"
+
+
+class ReflowingScreen(pyte.Screen):
+    """A screen that breaks its lines anew when it is made narrower, as most terminals do, and moves the cursor."""
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Change the size, and break what is on the screen at the new width."""
+        old = [line.rstrip() for line in self.display]
+        before, y = self.cursor.x, self.cursor.y
+        width = columns or self.columns
+        super().resize(lines, columns)
+        broken = [[line[at : at + width] for at in range(0, max(1, len(line)), width)] for line in old]
+        row = sum(len(pieces) for pieces in broken[:y]) + before // width
+        self.reset()
+        for number, piece in enumerate(piece for pieces in broken for piece in pieces):
+            if number < self.lines:
+                self.cursor_position(number + 1, 1)
+                self.draw(piece)
+        self.cursor_position(row + 1, before % width + 1)
 
 
 class Terminal:
@@ -46,8 +66,9 @@ class Terminal:
         columns: int = 80,
         lines: int = 24,
         stdout: int | None = None,
+        screen: type[pyte.Screen] = pyte.Screen,
     ) -> None:
-        self.screen = pyte.Screen(columns, lines)
+        self.screen = screen(columns, lines)
         self.raw = b""
         self._stream = pyte.ByteStream(self.screen)
         self._master, slave = os.openpty()
@@ -307,9 +328,9 @@ def test_colour_and_animation_follow_the_environment(
         saved.set()
         assert terminal.finish() == 0
         assert bool(COLOUR.search(terminal.raw)) == has_colour
-        assert (HIDE in terminal.raw, b"\x1b[2K" in terminal.raw) == (is_animated, is_animated)
+        assert (HIDE in terminal.raw, FRAME in terminal.raw) == (is_animated, is_animated)
         assert terminal.raw.rfind(SHOW) >= terminal.raw.rfind(HIDE)
-        other = re.sub(rb"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[\d*[AK]", b"", terminal.raw)
+        other = re.sub(rb"\x1b\[[0-9;]*m|\x1b\[\?(25|7)[lh]|\x1b\[\d*[AJK]", b"", terminal.raw)
         assert b"\x1b" not in other
         assert terminal.lines[-1] == "abc123.webp"
 
@@ -336,41 +357,152 @@ def test_a_narrow_terminal_keeps_the_live_line_on_one_line(served: Cli, server: 
     """On 40 columns the live line is shortened, never wrapped, and nothing of it stays."""
     seen, saved = held(server)
     with Terminal(served, "run", SCHNELL, "prompt=cat", columns=40) as terminal:
-        terminal.until(lambda: terminal.raw.count(b"\x1b[2K") >= 3)
+        terminal.until(lambda: terminal.raw.count(FRAME) >= 3, "25%")
         head = ["abc123  created  black-forest-labs/flux-", "schnell"]
         assert terminal.lines[:2] == head
         assert len(terminal.lines) == 3
+        assert re.fullmatch(r"\S flux-schnell processing ━\S━+ 25% \d+s", terminal.lines[2])
         seen.set()
         saved.set()
         assert terminal.finish() == 0
         assert terminal.timeless == [*head, "✓ saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
 
 
-def test_a_resized_terminal_is_drawn_in_its_new_size(served: Cli, server: Server) -> None:
-    """After the window has changed the live line fits it, and there is still only one."""
+@pytest.mark.parametrize("screen", [pyte.Screen, ReflowingScreen], ids=["cuts", "breaks"])
+@pytest.mark.parametrize("is_batch", [False, True], ids=["run", "batch"])
+def test_a_resized_terminal_is_drawn_in_its_new_size(
+    is_batch: bool, screen: type[pyte.Screen], served: Cli, server: Server
+) -> None:
+    """After the window has changed, what is drawn fits it, and nothing of the old lines is left."""
+    (served.folder / "items.jsonl").write_text(json.dumps({"prompt": "cat"}) + "\n")
+    batch = ("batch", "items.jsonl", "--model", SCHNELL)
     seen, saved = held(server)
-    with Terminal(served, "run", SCHNELL, "prompt=cat", columns=100) as terminal:
-        terminal.until("━")
-        terminal.resize(50, 20)
-        terminal.until(lambda: "━" not in terminal.text and "25%" in terminal.text)
-        assert sum("processing" in line for line in terminal.lines) == 1
+    command = batch if is_batch else ("run", SCHNELL, "prompt=cat", "-q", "--progress", "bar")
+    what, above, height = ("1 running", "", 2) if is_batch else ("25%", f"abc123  created  {SCHNELL}", 1)
+    with Terminal(served, *command, columns=100, screen=screen) as terminal:
+        terminal.until("━" * 10, what)
+        for columns in (50, 38, 100):
+            frames = terminal.raw.count(FRAME)
+            terminal.resize(columns, 24)
+            terminal.until(lambda frames=frames: terminal.raw.count(FRAME) >= frames + 3)  # type: ignore[misc]
+            assert what in terminal.lines[-1]
+            left = "".join(terminal.lines[:-height])  # which a screen that cuts has cut
+            assert above.startswith(left)
+            assert bool(left) == bool(above)
         seen.set()
         saved.set()
         assert terminal.finish() == 0
-        assert "processing" not in terminal.text
+        assert not any(left in terminal.text for left in ("processing", "running", "━"))
 
 
-def test_a_terminal_without_unicode_gets_ascii(served: Cli, server: Server) -> None:
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_what_changes_is_whole_at_every_width(columns: int, served: Cli, server: Server) -> None:
+    """Status, percentage and time are whole at any width; the label is what is cut, and no note just ends."""
+    last = threading.Event()
+    ids = ["15vn707jchrg60d21v0fbjw4ab", "25vn707jchrg60d21v0fbjw4ab", "third"]
+    for id, status in zip(ids, ("processing", "processing", "starting"), strict=True):
+        live = prediction(id, status, logs=bar_at(25) if status == "processing" else "")
+        ended = answer_json(prediction(id, output="done"), wait_for=last)
+        busy = [Answer(503, b"busy")] if id == "third" else []
+        server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(live), *busy, ended)
+    with Terminal(served, "wait", *ids, "-q", "--progress", "bar", columns=columns) as terminal:
+        terminal.until(lambda: terminal.text.count("25%") == 2, "starting", "retry 1" if columns > 60 else "third")
+        for line, id in zip(sorted(terminal.lines, key=lambda line: line[2:]), ids, strict=True):
+            shown = line[2:].split()
+            assert line[0] != " "
+            assert shown[0] == id or (columns == 40 and re.fullmatch(r"25vn7\S+…|15vn7\S+…", shown[0]))
+            assert re.search(r" processing .*25%  ?\d+s$| starting .*\d+s( retry 1: HTTP 503\S*.*)?$", line)
+            assert len(line) < columns
+        assert ("━" in terminal.text) == (columns > 40)
+        last.set()
+        assert terminal.finish() == 0
+
+
+@pytest.mark.parametrize(("columns", "is_whole"), [(40, False), (80, False), (200, True)])
+def test_a_long_file_name_is_cut_where_there_is_no_room(
+    columns: int, is_whole: bool, served: Cli, server: Server
+) -> None:
+    """While a file is saved its amount and time stay whole; its name is shortened only where it has to be."""
+    rest = threading.Event()
+    name = "a-rather-long-name-for-a-picture-of-a-boat-on-a-lake-in-the-evening.webp"
+    server.on_get(answer_json(prediction(output=f"{server.url}/f/0.webp")))
+    server.on("GET", "/f/", Answer(200, picture(400_000), WEBP, pieces=200_000, hold_after=(1, rest)))
+    with Terminal(served, "download", "abc123", "-o", name, columns=columns) as terminal:
+        terminal.until("saving", "200.0 kB")
+        (line,) = [line for line in terminal.lines if "saving" in line]
+        assert re.fullmatch(r"\S a-rather-lo\S* saving( [━╸╺]+)? 200\.0 kB \d+s( [\d.]+ [kM]?B/s)?", line.rstrip())
+        assert (name in line, "…" in line) == (is_whole, not is_whole)
+        rest.set()
+        assert terminal.finish() == 0
+
+
+def test_what_has_ended_does_not_hide_what_runs(served: Cli, server: Server) -> None:
+    """What ended and waits for its turn in the results goes below what runs, with a sign."""
+    last = threading.Event()
+    ids = [f"id{number:02d}" for number in range(8)]
+    for number, id in enumerate(ids):
+        ended = answer_json(prediction(id, output="done"), wait_for=None if 0 < number < 5 else last)
+        server.on(
+            "GET",
+            f"/replicate/v1/predictions/{id}",
+            answer_json(prediction(id, "processing", logs=bar_at(25))),
+            ended,
+        )
+    with Terminal(served, "wait", *ids, "-q", "--progress", "bar", lines=8) as terminal:
+        terminal.until("and 2 more", lambda: terminal.text.count("✓") == 2)
+        shown = [re.sub(r"\s+", " ", line).split(" ")[:3] for line in terminal.lines]
+        assert {words[1] for words in shown[:4]} == {"id00", "id05", "id06", "id07"}
+        assert {words[2] for words in shown[:4]} == {"processing"}
+        assert [(words[0], words[2]) for words in shown[4:6]] == [("✓", "succeeded")] * 2
+        last.set()
+        assert terminal.finish() == 0
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "C"},
+        {"LC_ALL": "POSIX", "LANG": "en_US.UTF-8"},
+        {"LANG": "C"},
+    ],
+    ids=["bare", "LC_ALL", "POSIX", "LANG"],
+)
+def test_a_terminal_without_unicode_gets_ascii(plain: Mapping[str, str], served: Cli, server: Server) -> None:
     """In a locale that is not UTF-8 the display is drawn in ASCII and nothing fails."""
     seen, saved = held(server)
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     with Terminal(served, "run", SCHNELL, "prompt=cat", env=plain) as terminal:
-        terminal.until("processing")
+        terminal.until("processing", "25%", "--")
         seen.set()
         saved.set()
         assert terminal.finish() == 0
         assert terminal.raw.isascii()
         assert terminal.timeless[-2:] == ["saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [{"LC_ALL": "C.UTF-8", "LANG": "C"}, {"LC_ALL": "", "LANG": ""}, {"LC_ALL": "", "LANG": "C.utf8"}],
+    ids=["LC_ALL", "nothing", "LANG"],
+)
+def test_a_terminal_with_unicode_gets_it(locale: Mapping[str, str], served: Cli, server: Server) -> None:
+    """A locale of UTF-8, or none, shows signs and bars."""
+    for event in held(server):
+        event.set()
+    with Terminal(served, "run", SCHNELL, "prompt=cat", env=locale) as terminal:
+        assert terminal.finish() == 0
+        assert "✓ saved abc123.webp" in terminal.text
+
+
+def test_ctrl_backslash_leaves_the_terminal_in_order(served: Cli, server: Server) -> None:
+    """Ctrl-\\ ends the program as ever, with the cursor shown and no line left half-drawn."""
+    held(server)
+    with Terminal(served, "run", SCHNELL, "prompt=cat") as terminal:
+        terminal.until("25%")
+        terminal.type(b"\x1c")
+        assert terminal.finish() == -signal.SIGQUIT
+        assert "processing" not in terminal.text
+        assert not terminal.screen.cursor.hidden
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["paths", "json"])
@@ -439,13 +571,14 @@ def test_a_table_is_aligned_under_its_header(columns: int, cli: Cli) -> None:
 
 
 def test_a_table_fits_a_narrow_terminal(cli: Cli) -> None:
-    """On 40 columns the cells are shortened and no line is wrapped; the newest entry is first all the same."""
+    """On 40 columns the ids stay whole, for they are typed again, and what finds no room is left out."""
     entries(cli, "a cat " * 40, "two words")
     with Terminal(cli, "list", columns=40) as terminal:
         assert terminal.finish() == 0
         assert len(terminal.lines) == 3
         assert terminal.lines[0].startswith("ID ")
-        assert "two" in terminal.lines[1]
+        assert [len(line.split()[0]) for line in terminal.lines[1:]] == [26, 26]
+        assert "starting" in terminal.lines[1]
 
 
 def test_logs_stay_above_the_live_line(served: Cli, server: Server) -> None:
