@@ -82,6 +82,10 @@ class Api:
         self._lock = threading.Lock()
         self._opened: Session | None = None
 
+    @property
+    def _secret(self) -> str:
+        return self._api_key.secret if self._api_key else ""
+
     def close(self) -> None:
         """Close the connections."""
         if self._opened:
@@ -372,10 +376,10 @@ class Api:
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""
-        return text.replace(self._api_key.reveal(), "[API key]") if self._api_key else text
+        return text.replace(self._secret, "[API key]") if self._secret else text
 
     def _clean_bytes(self, content: bytes) -> bytes:
-        key = self._api_key.reveal().encode() if self._api_key else b""
+        key = self._secret.encode()
         return content.replace(key, b"[API key]") if key else content
 
 

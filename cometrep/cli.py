@@ -290,25 +290,28 @@ def run(arguments: Sequence[str], console: Console) -> int:
         raise errors.Stopped("Ctrl-C", 130) from problem
 
 
-def _nearest(word: str) -> str:
+def _nearest(word: str, words: Sequence[str]) -> str:
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, [entry.name for entry in CONTENTS], n=1)), "")
+    return next(iter(get_close_matches(word, words, n=1)), "")
 
 
 def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
+    message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
+    message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
     ctx = problem.ctx
-    typed = next((word for word in arguments if not word.startswith("-")), "")
-    if message.startswith("no such command") and (near := _nearest(typed)):
+    unknown = re.fullmatch(r"no such command '(.*)'", message)
+    if unknown and ctx is not None and (near := _nearest(unknown[1], ctx.command.list_commands(ctx))):
         message += f"; did you mean {near}?"
-    if ctx is None:
-        return errors.UsageError(message, hint="cometrep --help")
-    usage = ctx.get_usage().removeprefix("Usage: ")
     # An API key that was typed in a wrong place is not written into a log a second time.
-    told = re.sub(r"sk-[A-Za-z0-9_-]{8,}", "[API key]", f"{message}, in: cometrep {shlex.join(arguments)}")
+    told = re.sub(r"sk-[A-Za-z0-9_-]{8,}", "[API key]", f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
+    if ctx is None:
+        command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
+        return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
+    usage = ctx.get_usage().removeprefix("Usage: ")
     return errors.UsageError(
-        told[:500],
+        told,
         hint=f"{' '.join(usage.split())}   ({ctx.command_path} --help)",
     )

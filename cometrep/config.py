@@ -36,6 +36,11 @@ class ApiKey:
         """Give the key itself, for the Authorization header and for storing it."""
         return self._text
 
+    @property
+    def secret(self) -> str:
+        """What is to be hidden where a server repeats it; a key of a few letters stands in half of all words."""
+        return self._text if len(self._text) >= 8 else ""
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ApiKey) and other._text == self._text
 
@@ -369,7 +374,9 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
         fix = "cometrep login" if name == "api_key" else f"correct {origin}, or: cometrep config unset {name}"
         if error is errors.UsageError or origin in SETTINGS[name].variables:
             fix = f"correct {origin}" if name != "api_key" else f"set {origin} again, or unset it: cometrep login"
-        raise error(f"{origin}: {shown}: {problem}", hint=fix, code="bad_setting") from problem
+        # Where the origin is a file, it does not tell which setting it is.
+        named = "" if error is errors.UsageError or origin in SETTINGS[name].variables else f"{name} "
+        raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
 
@@ -412,8 +419,9 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as problem:
         # tomllib's message names the line and column, never the text that stands there.
+        told = str(problem).replace("(at end of document)", f"(at the end, line {text.count(chr(10)) + 1})")
         raise errors.ConfigError(
-            f"{path} does not parse: {problem}", hint=f"correct it: {_editor()} {path}", code="config_broken"
+            f"{path} does not parse: {told}", hint=f"correct it: {_editor()} {path}", code="config_broken"
         ) from problem
 
 
@@ -478,9 +486,13 @@ def store_setting(name: str, value: str) -> Path:
 
 def unknown_setting(name: str) -> errors.UsageError:
     """Give the error for a name that is no setting."""
+    from difflib import get_close_matches
+
+    near = next(iter(get_close_matches(name, list(SETTINGS), n=1)), "")
+    asked = f"; did you mean {near}?" if near else f"; the settings are {', '.join(SETTINGS)}"
     return errors.UsageError(
-        f"{name!r} is not a setting; the settings are {', '.join(SETTINGS)}",
-        hint="cometrep config show",
+        f"{name!r} is not a setting{asked}",
+        hint=f"cometrep config get {near}" if near else "cometrep config show",
         code="bad_setting",
     )
 

@@ -29,6 +29,8 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from."""
     console = local_session(ctx)
     settings = config.load()
+    if settings.file_warning:
+        console.warn(settings.file_warning)
     shown = [settings.shown(name) for name in config.SETTINGS]
     if json:
         console.write_json({one.name: {"value": one.value, "origin": one.origin} for one in shown})
@@ -47,6 +49,10 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
+    if name == "output" and value != "-":
+        from cometrep.names import check_template
+
+        check_template(value)
     path = config.store_setting(name, value)
     console.say(f"{name} is set in {path}")
     if variable := config.variable_for(name):

@@ -1,5 +1,6 @@
 """Show the known models, or one model's inputs."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -52,8 +53,10 @@ def _known(name: str) -> catalog.KnownModel:
     known = catalog.find(name)
     if known is None:
         near = catalog.closest_few(name)
+        whole = re.fullmatch(r"[^/\s]+/[^/\s]+", name)
+        why = "it may exist all the same, and create sends it" if whole else "a model is named OWNER/NAME"
         raise errors.UsageError(
-            f"the catalog does not know {name!r}; it may exist all the same, and create sends it",
+            f"the catalog does not know {name!r}; {why}",
             hint=" or ".join(f"cometrep models {one}" for one in near) if near else "cometrep models",
             code="bad_model",
         )
