@@ -25,6 +25,7 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
 
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Give two workers a core: half of the time they wait for a program that they started."""
     return 2 * (os.cpu_count() or 1)
