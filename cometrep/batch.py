@@ -131,7 +131,8 @@ class Batch:
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = 0.0
-        self._failed_now = 0
+        self._failed_now = 0  # items that this run could not bring to their ends, for whatever reason
+        self._ended_now = 0
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
         self._failures: list[str] = []
@@ -185,16 +186,13 @@ class Batch:
         return BatchEnded(tally, dict(self._codes), tuple(self._failures), self._fatal)
 
     def _rescue(self) -> None:
-        """Keep the ids of creates that were under way when a signal ended the batch, if they come in a moment."""
-        self._forget_throttled()
+        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
         deadline = self._clock() + STOP_GRACE_SECONDS
         while any(not flying.id for flying in self._flying.values()) and self._clock() < deadline:
             answered = self._creates.next(max(0.0, deadline - self._clock()))
-            if answered and answered[0][0] == "create" and isinstance(answered[1], Prediction):
-                flying = self._flying.pop(answered[0][1])
-                self._ledger.lenient(self._ledger.accept, flying.entry, answered[1])
-                with contextlib.suppress(errors.LocalFileError):  # the ledger has it
-                    self._record.add("created", flying.item.key, id=answered[1].id)
+            if answered and answered[0][0] == "create":
+                deque(self._take(*answered), maxlen=0)  # nobody hears of it
+        self._forget_throttled()
 
     def _forget_throttled(self) -> None:
         """Mark in the ledger what was sent, was not accepted, and is not sent again by this run."""
@@ -266,7 +264,8 @@ class Batch:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
         is_unknown = standing.state is State.UNKNOWN
         self._counts["unknown" if is_unknown else "failed"] += 1
-        self._codes[10 if is_unknown else standing.exit_code or 4] += 1
+        unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
+        self._codes[unknown if is_unknown else failed] += 1
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
         yield from self._tell_failure(item, str(standing.state), f"{text} (in an earlier run)")
 
@@ -319,7 +318,8 @@ class Batch:
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
             if isinstance(answer, errors.Temporary) and answer.code == "rate_limited":
-                self._slow_down(answer.retry_after_seconds or 0.0)
+                asked = answer.retry_after_seconds or 0.0
+                self._slow_down(asked, asked)
             else:
                 self._look_pace.accepted(self._clock())
             for event in self._watch.answer(name, began, answer, self._clock()):
@@ -334,10 +334,11 @@ class Batch:
             self._attempts = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
-            yield from self._note("created", item, id=answer.id)
-            yield Created(answer.with_model(item.model))
-            self._ledger.lenient(self._ledger.accept, entry, answer)
+            # Told of last, as a signal may end the batch where it tells; the record first, as the next run reads it.
             self._flying[item.key] = flying._replace(id=answer.id)
+            yield from self._note("created", item, id=answer.id)
+            self._ledger.lenient(self._ledger.accept, entry, answer)
+            yield Created(answer.with_model(item.model))
             yield from self._follow(answer.id, item, is_fresh=True)
             return
         del self._flying[item.key]
@@ -370,8 +371,9 @@ class Batch:
         if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
             self._again.append((item, entry))
             attempt = max(1, self._attempts)
-            pause = max(backoff_seconds(attempt, self._random()), failure.retry_after_seconds or 0.0)
-            self._slow_down(pause)
+            asked = failure.retry_after_seconds or 0.0
+            pause = max(backoff_seconds(attempt, self._random()), asked)
+            self._slow_down(pause, asked)
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
             return
         self._ledger.lenient(self._ledger.refuse, entry, failure)
@@ -381,10 +383,10 @@ class Batch:
         else:
             self._give_up(failure)
 
-    def _slow_down(self, pause: float) -> None:
+    def _slow_down(self, pause: float, asked: float) -> None:
         """Let creates and looks come slower: the API's limit is one for both."""
-        self._pace.throttled(self._clock(), pause)
-        self._look_pace.throttled(self._clock(), pause)
+        for pace in (self._pace, self._look_pace):
+            pace.throttled(self._clock(), pause, asked_seconds=asked)
 
     def _gives_up(self, failure: errors.Temporary) -> bool:
         """Say whether creates that were not accepted have failed for longer than the retry budget."""
@@ -524,6 +526,7 @@ class Batch:
             shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
             yield from self._note("saved", item, id=id, files=shown)
             self._counts["done"] += 1
+            self._ended_now += 1
             self._codes[0] += 1
             yield ItemEnded(id, key, item.label, "done", "", tuple(files))
             return
@@ -552,6 +555,7 @@ class Batch:
     def _note_failure(self, item: Item, outcome: str, text: str, id: str = "") -> Events:
         """Tell a failure of this run, and stop sending where there are too many."""
         self._failed_now += 1
+        self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
         limit = self._asked.max_failures
         if limit is not None and self._failed_now >= limit:
             self._is_stopping = True
@@ -579,7 +583,7 @@ class Batch:
             skipped=self._counts["skipped"],
             running=len(self._flying),
             saving=self._saving,
-            ended=self._counts["done"] + self._failed_now,
+            ended=self._ended_now,
             elapsed_seconds=self._clock() - began,
             is_stopping=self._is_stopping,
         )

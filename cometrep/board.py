@@ -118,9 +118,11 @@ class LiveBoard(Animated):
             self._last.append((style, harmless(f"{event.outcome}  {event.label}  {event.text}".rstrip())))
         elif isinstance(event, Retrying):
             self._last.append(("warning", harmless(event.reason)))
-        elif isinstance(event, Noted):
+        elif isinstance(event, Noted) and event.is_warning:
             with self.aside():
                 super().take(event)
+        elif isinstance(event, Noted):
+            self._last.append(("warning", harmless(event.text)))
 
     def _has_something(self) -> bool:
         return self._tally is not None

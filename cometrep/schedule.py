@@ -231,14 +231,21 @@ class Pace:
         if self._rate is not None:
             self._next = max(self._next, now - _PACE_SLACK_SECONDS) + 1 / self._rate
 
-    def throttled(self, now: float, pause_seconds: float) -> None:
-        """Slow all down after a 429; those that come in one burst count as one."""
+    def throttled(self, now: float, pause_seconds: float, *, asked_seconds: float = 0.0) -> None:
+        """Slow all down after a 429; those that come in one burst count as one.
+
+        An API that asked for a pause of so many seconds is believed: after it, tries may follow each other at twice
+        that distance, where one that says nothing meets fewer and fewer.
+        """
         self._next = max(self._next, now + pause_seconds)
         if now < self._slowed:
             return
         self._slowed = now + max(1.0, pause_seconds)
         rate = self._rate if self._rate is not None else self._measured(now)
-        self._rate = max(_PACE_FLOOR, rate / 2)
+        floor = min(1.0, 0.5 / asked_seconds) if asked_seconds else 0.0
+        self._rate = max(_PACE_FLOOR, floor, rate / 2)
+        if self._cap is not None:
+            self._rate = min(self._rate, self._cap)
 
     def accepted(self, now: float) -> None:
         """Give speed back, step by step, up to the cap; without a cap until nothing holds it back."""

@@ -208,6 +208,19 @@ def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
     assert pace.rate_per_second is None or pace.rate_per_second > 2 * before
 
 
+def test_an_api_that_names_its_pause_is_tried_again_soon() -> None:
+    """Ten refusals that each ask for a second cost some twenty seconds, and no minutes."""
+    pace, now = Pace(), 0.0
+    for _ in range(10):
+        now += pace.ready_in(now)
+        pace.sent(now)
+        pace.throttled(now, 1.0, asked_seconds=1.0)
+    assert now + pace.ready_in(now) < 25.0
+    capped = Pace(0.1)
+    capped.throttled(0.0, 1.0, asked_seconds=1.0)
+    assert capped.rate_per_second == 0.1
+
+
 def test_a_cap_is_never_exceeded() -> None:
     """Neither at first nor after a throttle, and a late create does not let a burst follow."""
     pace = Pace(2.0)

@@ -612,6 +612,35 @@ def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
     assert gateway.creates == {f"p{i}": 1 for i in range(4)}
 
 
+def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """A create that is accepted, and one that is refused, in the last moment: neither is in doubt."""
+    folder_of("cat", "bad")
+    asked, may_answer = threading.Semaphore(0), threading.Event()
+    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
+    assert callable(create)
+    gateway.refusals["bad"] = [answer_json({"detail": "no such input"}, 422)]
+
+    def slow(request: Received) -> Answer:
+        asked.release()
+        assert may_answer.wait(30)
+        return create(request)
+
+    gateway.server.on_create(slow)
+    process = served.start(*BATCH)
+    stopped(process)
+    for _ in range(2):
+        assert asked.acquire(timeout=30)
+    process.send_signal(signal.SIGTERM)
+    may_answer.set()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 143, told
+    outcomes = [line.split("\t")[1] for line in served(*BATCH, "--status").lines]
+    assert sorted(outcomes) == ["failed", "running"]
+    assert served("list", "--status", "unknown").lines == []
+
+
 def test_the_deadline_leaves_items_running_for_the_next_run(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
