@@ -10,10 +10,10 @@ untouched, and one after it leaves it in doubt, which no run resends by itself.
 """
 
 import contextlib
-import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from random import random as real_random
@@ -36,7 +36,7 @@ from cometrep.events import (
     Tally,
 )
 from cometrep.items import Item
-from cometrep.keeping import Keeper, relative
+from cometrep.keeping import Keeper, read_sidecar, relative
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
@@ -67,6 +67,52 @@ class Asked(NamedTuple):
     max_failures: int | None = None
     retries_failed: bool = False
     retries_unknown: bool = False
+    reads_sidecars: bool = False  # of items that earlier runs finished, to tell of their predictions
+
+    def fate(self, standing: Standing) -> "Fate":
+        """Decide what a run does with an item that stands there."""
+        match standing.state:
+            case State.DONE:
+                return Fate.DONE_BEFORE
+            case State.RUNNING:
+                return Fate.TO_WAIT_FOR
+            case State.UNSAVED:
+                return Fate.TO_SAVE
+            case State.FAILED:
+                return Fate.TO_SEND_AGAIN if self.retries_failed else Fate.FAILED_BEFORE
+            case State.UNKNOWN:
+                return Fate.TO_SEND_AGAIN if self.retries_unknown else Fate.IN_DOUBT
+            case _:
+                return Fate.TO_SEND
+
+
+class Fate(StrEnum):
+    """What a run does with an item."""
+
+    TO_SEND = "to_send"
+    TO_SEND_AGAIN = "to_send_again"
+    TO_WAIT_FOR = "to_wait_for"
+    TO_SAVE = "to_save"
+    DONE_BEFORE = "done_before"
+    FAILED_BEFORE = "failed_before"
+    IN_DOUBT = "in_doubt"
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a create is sent for it."""
+        return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
+
+
+def forecast(items: Iterable[Item], record: Record, asked: Asked, most: int) -> tuple[Counter[Fate], list[Item]]:
+    """Count what a run would do with items, and give the first ones that it would send."""
+    counts: Counter[Fate] = Counter()
+    sent: list[Item] = []
+    for item in items:
+        fate = asked.fate(record.standing(item.key))
+        counts[fate] += 1
+        if fate.is_sending and len(sent) < most:
+            sent.append(item)
+    return counts, sent
 
 
 class _Flying(NamedTuple):
@@ -78,8 +124,18 @@ class _Flying(NamedTuple):
 
 
 Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
-# A prediction, or the files that were saved, what failed, and the paths that were left as they are.
-Answer = Prediction | tuple[list[SavedFile], errors.CometrepError | None, list[str]]
+
+
+class _Kept(NamedTuple):
+    """What came of saving a prediction: the files saved, what failed, and the paths left as they are."""
+
+    prediction: Prediction
+    files: list[SavedFile]
+    failure: errors.CometrepError | None
+    skipped: list[str]
+
+
+Answer = Prediction | _Kept
 
 
 class Batch:
@@ -232,48 +288,41 @@ class Batch:
         standing = self._record.standing(item.key)
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
-        if standing.state is State.DONE:
+        fate = self._asked.fate(standing)
+        if fate.is_sending:
+            self._begin(item)
+        elif fate is Fate.DONE_BEFORE:
             self._counts["skipped"] += 1
             yield from self._kept(item, standing)
-        elif standing.state in (State.RUNNING, State.UNSAVED):
+        elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
             self._flying[item.key] = _Flying(item, 0, standing.id)
             yield from self._follow(standing.id, item, is_fresh=False)
-        elif self._is_passed_over(standing):
-            yield from self._pass_over(item, standing)
         else:
-            self._begin(item)
+            yield from self._pass_over(item, standing)
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""
         self._counts["changed"] += 1
-        if self._counts["changed"] <= CHANGES_TOLD and not self._is_sent_again(standing):
+        if self._counts["changed"] <= CHANGES_TOLD and not self._asked.fate(standing).is_sending:
             told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
             yield Noted("", f"{told} again; give it another key", is_warning=True)
-
-    def _is_sent_again(self, standing: Standing) -> bool:
-        return standing.state is State.NEW or (
-            standing.state in (State.FAILED, State.UNKNOWN) and not self._is_passed_over(standing)
-        )
-
-    def _is_passed_over(self, standing: Standing) -> bool:
-        if standing.state is State.FAILED:
-            return not self._asked.retries_failed
-        return standing.state is State.UNKNOWN and not self._asked.retries_unknown
 
     def _pass_over(self, item: Item, standing: Standing) -> Events:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
         is_unknown = standing.state is State.UNKNOWN
-        self._counts["unknown" if is_unknown else "failed"] += 1
+        self._counts[standing.state] += 1
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         self._codes[unknown if is_unknown else failed] += 1
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        yield from self._tell_failure(item, str(standing.state), f"{text} (in an earlier run)")
+        yield from self._tell_failure(
+            item, standing.state, f"{text} (in an earlier run)", _unseen(item, standing.id)
+        )
 
     def _kept(self, item: Item, standing: Standing) -> Events:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
         folder = self._record.folder
-        files = [SavedFile.from_json(facts) for facts in json.loads(standing.files or "[]")]
-        files = [file.at(str(folder / file.path)) for file in files]
+        files = standing.saved_files(folder)
+        prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
         changed = [file.path for file in files if not _is_there(file)]
         if changed:
             self._counts["vanished"] += 1
@@ -284,7 +333,7 @@ class Batch:
         files = [file for file in files if file.path not in changed]
         for file in files:
             yield Saved(standing.id, file, "kept")
-        yield ItemEnded(standing.id, item.key, item.label, "done", "", tuple(files))
+        yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
     def _begin(self, item: Item) -> None:
         try:
@@ -325,8 +374,8 @@ class Batch:
             for event in self._watch.answer(name, began, answer, self._clock()):
                 yield from self._followed(event)
         else:
-            assert isinstance(answer, tuple)
-            yield from self._saved(name, *answer)
+            assert isinstance(answer, _Kept)
+            yield from self._saved(answer)
 
     def _created(self, flying: _Flying, answer: Answer | errors.CometrepError) -> Events:
         item, entry = flying.item, flying.entry
@@ -334,7 +383,7 @@ class Batch:
             self._attempts = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
-            # Told of last, as a signal may end the batch where it tells; the record first, as the next run reads it.
+            # Told of last, as a signal may end the batch there; the record first, as the next run reads it.
             self._flying[item.key] = flying._replace(id=answer.id)
             yield from self._note("created", item, id=answer.id)
             self._ledger.lenient(self._ledger.accept, entry, answer)
@@ -347,9 +396,7 @@ class Batch:
             self._ledger.lenient(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
-            self._counts["unknown"] += 1
-            self._codes[answer.exit_code] += 1
-            yield from self._note_failure(item, "unknown", answer.message, id)
+            yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             return
         if isinstance(answer, errors.Temporary) or answer.code in FATAL_CODES:
             if answer.http_status is not None:
@@ -361,9 +408,7 @@ class Batch:
             self._give_up(answer)
             return
         yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
-        self._counts["failed"] += 1
-        self._codes[answer.exit_code] += 1
-        yield from self._note_failure(item, "failed", answer.message)
+        yield from self._fail(item, State.FAILED, answer, _unseen(item))
 
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
@@ -378,8 +423,7 @@ class Batch:
             return
         self._ledger.lenient(self._ledger.refuse, entry, failure)
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
-            self._codes[failure.exit_code] += 1
-            yield from self._note_failure(item, "new", failure.message)
+            yield from self._fail(item, State.NEW, failure, _unseen(item))
         else:
             self._give_up(failure)
 
@@ -415,9 +459,8 @@ class Batch:
         if id in self._item_of:
             # Whose it is cannot be known; the record keeps both items as running.
             del self._flying[item.key]
-            self._codes[errors.CreateUnknown.exit_code] += 1
-            text = f"the API gave it the id of {self._item_of[id].label}, {id}"
-            yield from self._note_failure(item, "running", text, id)
+            failure = errors.CreateUnknown(f"the API gave it the id of {self._item_of[id].label}, {id}")
+            yield from self._fail(item, State.RUNNING, failure, _unseen(item, id))
             return
         self._item_of[id] = item
         target = Target(id, is_fresh=is_fresh, is_just_seen=is_fresh)
@@ -445,56 +488,40 @@ class Batch:
 
     def _ended(self, result: Result) -> Events:
         item = self._item_of[result.id]
-        key = item.key
-        flying = self._flying.pop(key)
-        prediction = result.prediction
-        failure = result.failure or (prediction.failure() if prediction else None)
-        if failure is None and prediction is not None:
-            if prediction.run_seconds is not None and item.model in self._runs:
-                self._runs[item.model].append(prediction.run_seconds)
-            yield from self._note(
-                "ended",
-                item,
-                id=result.id,
-                status=prediction.status,
-                seconds=prediction.run_seconds,
-                seed=prediction.logged_seed,
-            )
-            self._saving += 1
-            model = flying.item.model
-            self._saves.submit(
-                ("save", result.id, self._clock()), partial(self._save, key, prediction.with_model(model))
-            )
+        flying = self._flying.pop(item.key)
+        seen = result.prediction.with_model(item.model) if result.prediction else _unseen(item, result.id)
+        failure = result.failure or seen.failure()
+        if failure is None:
+            yield from self._succeeded(item, seen)
             return
         del self._item_of[result.id]
-        assert failure is not None
-        if prediction is not None and prediction.is_terminal:
-            yield from self._note(
-                "ended",
-                item,
-                id=result.id,
-                status=prediction.status,
-                error=failure.message,
-                exit_code=failure.exit_code,
-            )
-            self._counts["failed"] += 1
-            yield from self._note_failure(item, "failed", failure.message, result.id)
+        if seen.is_terminal:
+            facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
+            yield from self._note("ended", item, id=result.id, **facts)
+            yield from self._fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found":
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
                 self._begin(item)
-                return
-            self._counts["failed"] += 1
-            yield from self._note_failure(item, "failed", failure.message, result.id)
+            else:
+                yield from self._fail(item, State.FAILED, failure, seen)
         else:
-            yield from self._tell_failure(item, "running", failure.message, result.id)
+            self._codes[failure.exit_code] += 1
+            yield from self._tell_failure(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._give_up(failure)
-        self._codes[failure.exit_code] += 1
+
+    def _succeeded(self, item: Item, prediction: Prediction) -> Events:
+        if prediction.run_seconds is not None and item.model in self._runs:
+            self._runs[item.model].append(prediction.run_seconds)
+        facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
+        yield from self._note("ended", item, id=prediction.id, **facts)
+        self._saving += 1
+        self._saves.submit(("save", prediction.id, self._clock()), partial(self._save, item.key, prediction))
 
     # Saving
 
-    def _save(self, key: str, prediction: Prediction) -> Answer:
+    def _save(self, key: str, prediction: Prediction) -> _Kept:
         """Save the outputs of one prediction; runs in a thread of its own."""
         keeper = self._keeper_for_thread(key)
         saving = keeper.save(prediction, self._look_again)
@@ -503,7 +530,8 @@ class Batch:
             try:
                 event = next(saving)
             except StopIteration as end:
-                return (*end.value, skipped)
+                files, failure = end.value
+                return _Kept(prediction, files, failure, skipped)
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
 
@@ -511,35 +539,33 @@ class Batch:
         yield Noted(id, "asking for fresh URLs")
         return self._api.get(id)
 
-    def _saved(
-        self, id: str, files: list[SavedFile], failure: errors.CometrepError | None, skipped: list[str]
-    ) -> Events:
+    def _saved(self, kept: _Kept) -> Events:
+        prediction, files, failure, skipped = kept
+        id = prediction.id
         item = self._item_of.pop(id)
-        key = item.key
         self._saving -= 1
+        if failure is None:
+            folder = self._record.folder
+            shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
+            yield from self._note("saved", item, id=id, files=shown)
         for file in files:
             yield Saved(id, file)
         for path in skipped:
             yield Noted("", f"{item.label}: {path} exists and stays as it is; {id} is not saved")
         if failure is None:
-            folder = self._record.folder
-            shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
-            yield from self._note("saved", item, id=id, files=shown)
             self._counts["done"] += 1
             self._ended_now += 1
             self._codes[0] += 1
-            yield ItemEnded(id, key, item.label, "done", "", tuple(files))
-            return
-        self._codes[failure.exit_code] += 1
-        if isinstance(failure, errors.OutputMissing):
+            yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
+        elif isinstance(failure, errors.OutputMissing):
             yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
-            self._counts["failed"] += 1
-            yield from self._note_failure(item, "failed", failure.message, id)
+            yield from self._fail(item, State.FAILED, failure, prediction)
         else:  # the record has it as unsaved: the next run saves it
-            fix = "; the same command with --overwrite replaces it" if failure.code == "file_exists" else ""
-            yield from self._note_failure(item, "unsaved", failure.message + fix, id)
-        if failure.code == "disk_full":
-            self._give_up(failure)
+            if failure.code == "file_exists":
+                failure.message += "; the same command with --overwrite replaces it"
+            yield from self._fail(item, State.UNSAVED, failure, prediction)
+            if failure.code == "disk_full":
+                self._give_up(failure)
 
     # Telling
 
@@ -552,19 +578,21 @@ class Batch:
             yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
             self._give_up(failure)
 
-    def _note_failure(self, item: Item, outcome: str, text: str, id: str = "") -> Events:
-        """Tell a failure of this run, and stop sending where there are too many."""
+    def _fail(self, item: Item, outcome: State, failure: errors.CometrepError, prediction: Prediction) -> Events:
+        """Count and tell an item that this run could not finish; stop sending where there are too many."""
+        self._counts[outcome] += 1
+        self._codes[failure.exit_code] += 1
         self._failed_now += 1
         self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
         limit = self._asked.max_failures
         if limit is not None and self._failed_now >= limit:
             self._is_stopping = True
-        yield from self._tell_failure(item, outcome, text, id)
+        yield from self._tell_failure(item, outcome, failure.message, prediction)
 
-    def _tell_failure(self, item: Item, outcome: str, text: str, id: str = "") -> Events:
+    def _tell_failure(self, item: Item, outcome: State, text: str, prediction: Prediction) -> Events:
         if len(self._failures) < FAILURES_KEPT:
             self._failures.append(f"{item.label}: {text}")
-        yield ItemEnded(id, item.key, item.label, outcome, text)
+        yield ItemEnded(prediction.id, item.key, item.label, outcome, text, prediction=prediction)
 
     def _patience(self, said: float) -> float:
         now = self._clock()
@@ -587,6 +615,11 @@ class Batch:
             elapsed_seconds=self._clock() - began,
             is_stopping=self._is_stopping,
         )
+
+
+def _unseen(item: Item, id: str = "") -> Prediction:
+    """Give what is known of an item's prediction before any reply showed it."""
+    return Prediction(id, "", item.model, shorten_data_uris(item.values))
 
 
 def _is_there(file: SavedFile) -> bool:

@@ -1,6 +1,6 @@
 """What happens to a prediction, as values: the use cases yield them, the console draws them."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
 from cometrep.errors import CometrepError
@@ -116,22 +116,14 @@ class ItemEnded(NamedTuple):
     outcome: str
     text: str
     files: tuple[SavedFile, ...] = ()
+    prediction: Prediction | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give the object of `batch --json`."""
-        return item_json(self.key, self.id, self.outcome, self.text, [file.as_json() for file in self.files])
-
-
-def item_json(key: str, id: str, outcome: str, error: str, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Give one item's object, as `batch --json` and `batch --status --json` print it."""
-    return {
-        "schema_version": 1,
-        "key": key,
-        "id": id or None,
-        "outcome": outcome,
-        "error": error or None,
-        "files": list(files),
-    }
+        """Give the object of `batch --json`: its prediction's, as far as it is known, with key and outcome."""
+        shown = (self.prediction or Prediction(self.id, "")).as_json()
+        unknown = {name: shown[name] or None for name in ("id", "model", "status")}
+        own = {"key": self.key, "outcome": self.outcome, "error": shown["error"] or self.text or None}
+        return {**shown, **unknown, **own, "files": [file.as_json() for file in self.files]}
 
 
 class Tally(NamedTuple):

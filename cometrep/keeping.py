@@ -253,7 +253,7 @@ class Keeper:
             yield Noted(prediction.id, "no sidecar is written: not every file was saved", is_warning=True)
             return
         folder = names.path(0, "ext").parent
-        path = folder / f"{prediction.id}.cometrep.json"
+        path = _sidecar_path(folder, prediction.id)
         shown: dict[str, Any] = prediction.as_json()
         for name in ("input", "output"):
             shown[name] = shorten_data_uris(shown[name])
@@ -273,6 +273,21 @@ class Keeper:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
         date = found.group() if found else time.strftime("%Y-%m-%d", time.gmtime(self._now()))
         return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
+
+
+def _sidecar_path(folder: Path, id: str) -> Path:
+    return folder / f"{id}.cometrep.json"
+
+
+def read_sidecar(id: str, files: Sequence[SavedFile]) -> Prediction | None:
+    """Read the prediction from the sidecar beside its files; None where there is none that can be read."""
+    if not files:
+        return None
+    try:
+        content = json.loads(_sidecar_path(Path(files[0].path).parent, id).read_bytes())
+        return Prediction.from_json(content["prediction"], id=id)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors
+from cometrep.prediction import SavedFile
 
 _NAME = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"
 
@@ -55,6 +56,11 @@ class Standing(NamedTuple):
     exit_code: int = 0
     digest: str = ""
     files: str = ""  # as JSON
+
+    def saved_files(self, folder: Path) -> list[SavedFile]:
+        """Give the files that were saved in a record's folder, where they were put."""
+        files = (SavedFile.from_json(facts) for facts in json.loads(self.files or "[]"))
+        return [file.at(str(folder / file.path)) for file in files]
 
 
 NEW = Standing(State.NEW)

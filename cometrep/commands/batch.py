@@ -1,8 +1,7 @@
 """Run many inputs; resume where a previous run stopped."""
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,10 @@ from cometrep.commands import BATCH_SAVING, CONNECTION, REPORTING, WAITING, Sess
 from cometrep.text import format_count
 
 if TYPE_CHECKING:
+    from cometrep.batch import Asked
     from cometrep.events import BatchEnded
     from cometrep.plan import Plan
-    from cometrep.record import Record, Standing
+    from cometrep.record import Record
 
 EXAMPLES = (
     "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
@@ -111,7 +111,7 @@ def command(
 
 def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep import board
-    from cometrep.batch import Asked, Batch, next_commands, outcome
+    from cometrep.batch import Batch, next_commands, outcome
     from cometrep.console import Results
     from cometrep.gallery import Gallery
     from cometrep.runner import Waiting
@@ -127,7 +127,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
             opened.ledger,
             record,
             opened.keepers(str(record.folder)),
-            asked=Asked(params["jobs"], params["max_failures"], params["retry_failed"], params["retry_unknown"]),
+            asked=_asked(params),
             waiting=Waiting(settings.deadline_seconds, settings.retry_budget_seconds),
             pace=pace,
             publish=gallery.write,
@@ -173,48 +173,49 @@ def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
 
 def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
+    from cometrep.batch import forecast
     from cometrep.keeping import preview
 
     record.read()
-    params = opened.params
-    counts = Counter(_fate(record.standing(item.key), params) for item in plan.items())
-    shown = []
-    sent = (item for item in plan.items() if _fate(record.standing(item.key), params).startswith("to_send"))
-    for item in islice(sent, SHOWN_ITEMS):
-        names = preview(str(record.folder), opened.settings.template, item.key, item.model, item.values)
-        shown.append(
-            {"key": item.key, "request": opened.api.describe_create(item.model, item.values), "files": names}
-        )
-    if params["json"]:
-        facts = {"items": plan.total, **counts, "folder": str(record.folder), "first": shown}
-        opened.console.write_json({"schema_version": 1, **facts})
+    console, template = opened.console, opened.settings.template
+    counts, sent = forecast(plan.items(), record, _asked(opened.params), SHOWN_ITEMS)
+    shown = [
+        {
+            "key": item.key,
+            "request": opened.api.describe_create(item.model, item.values),
+            "files": preview(str(record.folder), template, item.key, item.model, item.values),
+        }
+        for item in sent
+    ]
+    if opened.params["json"]:
+        facts: dict[str, Any] = {"items": plan.total, "folder": str(record.folder), "first": shown}
+        console.write_json({"schema_version": 1, **facts, **counts})
         return
     fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items())
-    opened.console.write_line(
-        f"{format_count(plan.total, 'item')}{f' ({plan.size_text()})' if plan.is_sweep else ''}: {fates}"
-    )
-    opened.console.write_line(f"folder: {record.folder}")
+    size = f" ({plan.size_text()})" if plan.is_sweep else ""
+    console.write_line(f"{format_count(plan.total, 'item')}{size}: {fates}")
+    console.write_line(f"folder: {record.folder}")
     for one in shown:
-        opened.console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
-        opened.console.write_json(one["request"])
+        console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
+        console.write_json(one["request"])
 
 
-def _fate(standing: "Standing", params: Any) -> str:
-    """Say in a word what a run would do with an item."""
-    from cometrep.record import State
+def _asked(params: Mapping[str, Any]) -> "Asked":
+    from cometrep.batch import Asked
 
-    if standing.state is State.FAILED:
-        return "to_send_again" if params["retry_failed"] else "failed_before"
-    if standing.state is State.UNKNOWN:
-        return "to_send_again" if params["retry_unknown"] else "in_doubt"
-    return {State.NEW: "to_send", State.RUNNING: "to_wait_for", State.UNSAVED: "to_save"}.get(
-        standing.state, "done_before"
+    return Asked(
+        jobs=params["jobs"],
+        max_failures=params["max_failures"],
+        retries_failed=params["retry_failed"],
+        retries_unknown=params["retry_unknown"],
+        reads_sidecars=params["json"],
     )
 
 
 def _show_status(opened: Session, record: "Record") -> None:
     """Print what the records of a folder hold."""
-    import json
+    from cometrep.events import ItemEnded
+    from cometrep.keeping import read_sidecar
 
     record.read()
     console = opened.console
@@ -223,24 +224,19 @@ def _show_status(opened: Session, record: "Record") -> None:
             f"no batch has run in {str(record.folder)!r}", hint="name its folder: cometrep batch --status --dir DIR"
         )
     counts: Counter[str] = Counter()
-
-    def rows() -> Any:
-        for key, standing in record.standings():
-            counts[str(standing.state)] += 1
-            files = json.loads(standing.files or "[]")
-            yield key, standing, [{**file, "path": str(record.folder / file["path"])} for file in files]
-
-    if opened.params["json"]:
-        from cometrep.events import item_json
-
-        for key, standing, files in rows():
-            console.write_json(item_json(key, standing.id, str(standing.state), standing.error, files))
-    else:
-        table: Sequence[Sequence[str]] = [
-            (key, str(standing.state), standing.id, standing.error or ", ".join(file["path"] for file in files))
-            for key, standing, files in rows()
-        ]
-        console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), table)
+    rows = []
+    for key, standing in record.standings():
+        counts[standing.state] += 1
+        files = standing.saved_files(record.folder)
+        if opened.params["json"]:
+            seen = read_sidecar(standing.id, files)
+            ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
+            console.write_json(ended.as_json())
+        else:
+            told = standing.error or ", ".join(file.path for file in files)
+            rows.append((key, standing.state, standing.id, told))
+    if not opened.params["json"]:
+        console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), rows)
     left = sum(record.totals.values()) - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
     console.say(f"{record.folder}: {', '.join(words)}")

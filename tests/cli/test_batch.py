@@ -98,6 +98,25 @@ def test_json_tells_every_item(served: Cli, gateway: Gateway, folder_of: Callabl
     assert gateway.total == 2
 
 
+def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """As `run --json` prints them: of this run, of an earlier one from their sidecars, and with `--status`."""
+    folder_of("cat", "bad", "no")
+    gateway.ends["bad"] = "failed"
+    gateway.refusals["no"] = [answer_json({"detail": "no such input"}, 422)]
+    alone = json.loads(served("run", MODEL, "prompt=alone", "--json").stdout)
+    for arguments in ((*BATCH, "--json"), (*BATCH, "--json"), ("batch", "p.jsonl", "--status", "--json")):
+        items = [json.loads(line) for line in served(*arguments).lines]
+        assert all(alone.keys() | {"key", "outcome"} == item.keys() for item in items)
+        [done] = [item for item in items if item["outcome"] == "done"]
+        assert (done["id"], done["model"], done["status"]) == (gateway.id_of("cat"), MODEL, "succeeded")
+        assert done["output"]
+        assert {item["outcome"] for item in items} == {"done", "failed"}
+        assert all(item["error"] for item in items if item["outcome"] == "failed")
+        [refused] = [item for item in items if item["id"] is None]
+        assert refused["status"] is None
+        assert "no such input" in refused["error"]
+
+
 def test_failed_items_are_sent_again_only_when_asked(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
