@@ -36,10 +36,8 @@ LONGEST_LABEL = 28  # columns, where something else wants the room; a prediction
 SHORTEST_LABEL = 6  # columns, before times and amounts are left out
 WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
 SHORTEST_REASON = 12  # columns, of why something is tried again
-_LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
-
-
 NARROWEST_COLUMN = 9  # of a table, before a column is left out
+_LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 
 
 class Silent:

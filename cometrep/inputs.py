@@ -112,7 +112,7 @@ def build_input(
                 code="bad_input",
             )
     merged = {**(base or {}), **values}
-    return BuiltInput(merged, (*warnings, *_size_warnings(merged)))
+    return BuiltInput(merged, (*warnings, *size_warnings(merged)))
 
 
 def read_base(name: str, read_stdin: Callable[[], bytes]) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _file_value(item: Item, shown: str, reader: _Reader) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _size_warnings(values: Mapping[str, Any]) -> list[str]:
+def size_warnings(values: Mapping[str, Any]) -> list[str]:
     """Say which inputs hold data URIs that may be too large; raise UsageError where they are too large together."""
     warnings = []
     total = 0

@@ -377,11 +377,12 @@ def _problem(line: Line, model: str) -> str:
         return f"line {line.number}: the key is longer than {KEY_LIMIT} characters"
     if not (line.model or model):
         return f"line {line.number}: no model; give --model"
-    if line.model:
-        try:
+    try:
+        if line.model:
             parse_model(line.model)
-        except errors.UsageError as problem:
-            return f"line {line.number}: {problem.message}"
+        inputs.size_warnings(line.values)
+    except errors.UsageError as problem:
+        return f"line {line.number}: {problem.message}"
     return ""
 
 

@@ -48,20 +48,21 @@ class Keeper:
     def check(self, request: Request) -> None:
         """Raise UsageError where the outputs asked for cannot all be kept, before anything is paid for."""
         template, count = self._keeping.template, request.asked_outputs
-        target = (
-            self._names("ID", request.model, template, "").path(0, "ext") if template not in ("", "-") else None
-        )
-        if target and "{" not in template and target.exists() and not target.is_file() and not target.is_dir():
-            raise errors.UsageError(
-                f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
-            )
         if template == "-" and count > 1:
             raise errors.UsageError(
                 f"-o - writes one file, and num_outputs asks for {count}",
                 hint="leave out -o, or ask for one output",
                 code="name_clash",
             )
-        if template and template != "-" and not self._names("ID", request.model, template, "").are_distinct(count):
+        if template in ("", "-"):
+            return
+        names = self._names("ID", request.model, template, "")
+        target = names.path(0, "ext")
+        if target.exists() and not target.is_file() and not target.is_dir():
+            raise errors.UsageError(
+                f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
+            )
+        if not names.are_distinct(count):
             raise errors.UsageError(
                 f"the template {template!r} gives all {count} outputs that num_outputs asks for one name",
                 hint="add {index} to it: -o 'picture-{index}.{ext}'",

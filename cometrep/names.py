@@ -50,11 +50,11 @@ class Names(NamedTuple):
 
     def are_distinct(self, count: int) -> bool:
         """Say whether `count` files get as many names, whatever their extensions turn out to be."""
-        return len({_comparable(self.path(index, "ext")) for index in range(count)}) == count
+        return len({self.comparable(index) for index in range(count)}) == count
 
     def comparable(self, index: int) -> str:
-        """Give a name as file systems compare it that tell neither case nor composed accents apart."""
-        return _comparable(self.path(index, "ext"))
+        """Give a name as many file systems compare it: they tell neither case nor composed accents apart."""
+        return unicodedata.normalize("NFC", str(self.path(index, "ext"))).casefold()
 
     def check(self, count: int) -> None:
         """Raise UsageError where the template gives two of `count` files one name."""
@@ -98,6 +98,9 @@ def check_template(template: str) -> None:
         problem = "it ends without a file name"
     if not problem and "\0" in template:
         problem = "it has a NUL character inside"
+    fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)
+    if not problem and any(len(part.encode("utf-8", "surrogateescape")) > LIMIT_BYTES for part in fixed):
+        problem = f"a part of it has more than {LIMIT_BYTES} bytes"
     if problem:
         raise errors.UsageError(
             f"the output template {template!r}: {problem}",
@@ -140,8 +143,3 @@ def _shortened(name: str) -> str:
     end = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}{dot}{extension}"
     room = LIMIT_BYTES - len(end.encode())
     return stem.encode()[:room].decode("utf-8", "ignore") + end
-
-
-def _comparable(path: Path) -> str:
-    # Many file systems take names that differ in case, or in how accents are composed, for one name.
-    return unicodedata.normalize("NFC", str(path)).casefold()

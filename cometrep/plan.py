@@ -135,7 +135,7 @@ def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
     lines: dict[str, list[int]] = {}  # by what is doubtful
     model = ""
     for item in plan.items() if is_strict else islice(plan.items(), DOUBTED_ITEMS):
-        for doubt in catalog.doubts(item.model, item.values):
+        for doubt in (*catalog.doubts(item.model, item.values), *inputs.size_warnings(item.values)):
             model = model or item.model
             lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,22 @@ from tests.servers import Server
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip a test where a program of the system is missing; CI installs them all, and there nothing is skipped."""
     return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
+
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+
+
+def mode_of(path: Path) -> int:
+    """Give a path's permissions."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The widest umask there is, for the length of a test."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 # A shell starts its background jobs, and nohup all of them, with signals ignored, and programs inherit that.

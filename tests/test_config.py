@@ -1,10 +1,9 @@
 """Settings, each with its origin, and the file that keeps them and the API key."""
 
 import os
-import stat
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from hypothesis import strategies as st
 
 from cometrep import config, errors
 from cometrep.config import ApiKey
+from tests.conftest import mode_of, on_posix
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
 OTHER_KEY = "sk-other-987654321-abcd"
 VARIABLES = [variable for known in config.SETTINGS.values() for variable in known.variables]
-
-
-on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 
 
 @pytest.fixture(autouse=True)
@@ -531,19 +528,6 @@ def test_xdg_variables_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 # The file
-
-
-def mode_of(path: Path) -> int:
-    """Give a path's permissions."""
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    """The widest umask there is, for the length of a test."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 @on_posix

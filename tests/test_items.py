@@ -96,6 +96,7 @@ def test_the_first_character_tells_csv_from_json_lines(name: str) -> None:
         ('{"key": "k", "extra": 1, "input": {"prompt": "x"}}', "line 1: 'extra' beside input"),
         ('{"prompt": "x"}\n{"prompt": "x", "prompt": "y"}', "line 2: not JSON: 'prompt' stands in it twice"),
         ('{"key": "", "input": {"prompt": "x"}}', "line 1: the key is empty"),
+        (f'{{"prompt": "x"}}\n{{"image": "data:;base64,{"A" * 14_000_000}"}}', "line 2: the files of this input"),
         ("[" * 100_000, "line 1: not JSON"),
         ("\n \n", "no items"),
         ("", "no items"),

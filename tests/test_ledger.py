@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import sqlite3
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,14 +17,13 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import Prediction, Reference, SavedFile
+from tests.conftest import mode_of, on_posix
 
 MODEL = "black-forest-labs/flux-schnell"
 OTHER_MODEL = "stability-ai/sdxl"
 BASE_URL = "https://api.cometapi.com"
 NASTY = "caf\udce9 \0 \x1b[31m 狐 'quoted'; --"
 ESCAPED = "caf\\udce9 \0 \x1b[31m 狐 'quoted'; --"
-
-on_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 
 
 @dataclass
@@ -472,19 +469,6 @@ def test_any_input_comes_back(ledger: Ledger, values: dict[str, Any]) -> None:
 
 
 # The file
-
-
-def mode_of(path: Path) -> int:
-    """Give a path's permissions."""
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    """The widest umask there is, for the length of a test."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 @on_posix

@@ -85,6 +85,15 @@ def test_portable(text: str, name: str) -> None:
     assert portable(text) == name
 
 
+@pytest.mark.parametrize("template", ["é" * 128, "a/" + "b" * 256, "b" * 256 + "/{id}"])
+def test_a_fixed_part_that_no_disk_takes_is_refused(template: str) -> None:
+    """Before anything is paid for; what fields make too long is shortened."""
+    with pytest.raises(errors.UsageError, match="more than 255 bytes"):
+        check_template(template)
+    check_template("é" * 127 + "/\udcff{id}")
+    check_template("b" * 256 + "{id}")
+
+
 @quick
 @given(_texts)
 def test_any_text_becomes_a_portable_name(text: str) -> None:

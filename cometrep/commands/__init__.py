@@ -7,7 +7,7 @@ context; the values of the shared options reach it there and nowhere else.
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -228,30 +228,23 @@ class Session(NamedTuple):
         """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
         from cometrep.request import prepare
 
-        request, doubts = prepare(
-            model,
-            items,
-            input_file=self.params["input_file"],
-            is_strict=self.params["strict"],
-            read_stdin=self.console.read_stdin,
-        )
-        for doubt in doubts:
-            self.console.warn(doubt)
-        return request
+        return self._warned(*prepare(model, items, **self._input_options()))
 
     def request_again(self, id: str, items: list[str]) -> "Request":
         """Build a create's request from an entry of the ledger and the INPUT items that change it."""
         from cometrep.request import prepare_again
 
         found = self.ledger.entry(self.ids([id])[0])
-        request, doubts = prepare_again(
-            found,
-            id,
-            items,
-            input_file=self.params["input_file"],
-            is_strict=self.params["strict"],
-            read_stdin=self.console.read_stdin,
-        )
+        return self._warned(*prepare_again(found, id, items, **self._input_options()))
+
+    def _input_options(self) -> dict[str, Any]:
+        return {
+            "input_file": self.params["input_file"],
+            "is_strict": self.params["strict"],
+            "read_stdin": self.console.read_stdin,
+        }
+
+    def _warned(self, request: "Request", doubts: Sequence[str]) -> "Request":
         for doubt in doubts:
             self.console.warn(doubt)
         return request
@@ -275,7 +268,7 @@ class Session(NamedTuple):
         own = threading.local()
         rules = _rules(self.params, self.settings, self.base_url)
         template = _template(self.params, self.settings)
-        ledger_file, is_sandbox = folders().ledger_file, is_sandboxed(self.settings)
+        ledger_file, is_sandbox = folders().ledger_file, self.settings.is_sandboxed
 
         def keeper(key: str) -> Keeper:
             if not hasattr(own, "downloads"):
@@ -309,7 +302,7 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
         _configure(console, params, settings, api_key)
         api = Api(base_url=base_url, api_key=api_key, connections=connections)
         stack.callback(api.close)
-        ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=is_sandboxed(settings))
+        ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=settings.is_sandboxed)
         stack.callback(ledger.close)
         runner = Runner(
             api,
@@ -323,11 +316,6 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
         yield Session(console, settings, api, ledger, runner, params, base_url)
         if ledger.problem:
             console.warn(f"{ledger.problem.message}; nothing of this is recorded")
-
-
-def is_sandboxed(settings: Settings) -> bool:
-    """Say whether a command's predictions are the sandbox's: its own, or one that `cometrep sandbox` serves."""
-    return settings.is_sandboxed
 
 
 def _resume(params: Mapping[str, Any]) -> errors.Resume:

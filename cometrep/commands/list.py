@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, is_sandboxed, local_session, session, takes
+from cometrep.commands import CONNECTION, local_session, session, takes
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import STATUSES
 from cometrep.text import format_duration
@@ -48,7 +48,7 @@ def command(
     console = local_session(ctx)
     flags = {"sandbox": "true" if ctx.params["sandbox"] else None, "base_url": ctx.params["base_url"]}
     settings = config.load(flags)
-    ledger = Ledger(config.folders().ledger_file, base_url=settings.base_url, is_sandbox=is_sandboxed(settings))
+    ledger = Ledger(config.folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     if prune:
         console.say(f"{ledger.prune(time.time() - _age_seconds('--prune', prune))} entries forgotten")
         return

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.cli.test_terminal import Terminal
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, needs
 from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
 
 NAMES = (
@@ -206,7 +205,7 @@ def test_without_a_home_it_still_ends_in_order(served: Cli, server: Server) -> N
     assert len(json.loads(done.stdout)["checks"]) == len(NAMES)
 
 
-@pytest.mark.skipif(not shutil.which("jq"), reason="the example needs jq")
+@needs("jq")
 def test_the_example_with_jq_lists_the_fixes(served: Cli, server: Server) -> None:
     """The second example of the help prints the fixes alone."""
     server.on_get(answer_json({"detail": "no"}, 401))
