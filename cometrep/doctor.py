@@ -29,8 +29,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from cometrep import __version__, config, errors, transport
 from cometrep.answers import Answer
 from cometrep.calls import Calls
-from cometrep.download import PartFile, part_files
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
+from cometrep.partfile import LeftOver, left_over_in
 from cometrep.prediction import Prediction
 from cometrep.screen import Screen
 from cometrep.text import format_bytes, format_elapsed
@@ -524,7 +524,7 @@ class _Examination:
             fixes.append(_typed("rm --", *(shlex.quote(str(path)) for path in useless[: 2 * _SHOWN])))
         return Check("part_files", WARN, told, "; ".join(fixes))
 
-    def _going_on(self, folder: Path, parts: Sequence[PartFile], own: Path) -> Iterator[str]:
+    def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
         """Give the downloads that take up the part files of a folder; the sandbox's predictions are its own."""
         ids = dict.fromkeys(part.id for part in parts if self._may_go_on(part))
         sandboxed: set[str] = set()
@@ -539,7 +539,7 @@ class _Examination:
             if some:
                 yield _typed("cometrep download", flags, *some[:_SHOWN], where)
 
-    def _may_go_on(self, part: PartFile) -> bool:
+    def _may_go_on(self, part: LeftOver) -> bool:
         """Say whether a download takes a part file up: all is there, or the rest can still be fetched."""
         return part.is_complete or (part.is_resumable and self._now() - part.changed < RETENTION_SECONDS)
 
@@ -705,12 +705,12 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(words[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _left_over(folders: Iterable[Path]) -> dict[Path, list[PartFile]]:
+def _left_over(folders: Iterable[Path]) -> dict[Path, list[LeftOver]]:
     """Give the part files of each folder that holds any; a folder that cannot be read holds none."""
     found = {}
     for folder in folders:
         with contextlib.suppress(OSError):
-            found[folder] = part_files(folder)
+            found[folder] = left_over_in(folder)
     return {folder: parts for folder, parts in found.items() if parts}
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cometrep import errors
-from cometrep.download import write_whole
+from cometrep.partfile import write_whole
 from cometrep.record import read_steps, records_in
 from cometrep.text import format_elapsed, harmless
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import __version__, errors
-from cometrep.download import Downloads, UrlExpired, file_sha256, write_whole
+from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
 from cometrep.names import Names, default_template
+from cometrep.partfile import file_sha256, write_whole
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile, shorten_data_uris
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]

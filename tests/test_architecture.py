@@ -21,7 +21,7 @@ ROWS = (
     ("runner",),
     ("keeping", "request", "record", "items"),
     ("ledger", "api", "download", "watch", "display", "github"),
-    ("transport",),
+    ("transport", "partfile"),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
     ("prediction",),

@@ -27,12 +27,12 @@ NAMED = (
     "batch._created:call",
     "ledger.accept:call",
     "batch._ended:call",
-    "download.append:return",
-    "download.commit:call",
+    "partfile.append:return",
+    "partfile.commit:call",
     "ledger.add_file:return",
     "batch._saved:call",
     "gallery.write:call",
-    "download.write_whole:return",
+    "partfile.write_whole:return",
 )
 
 
@@ -138,7 +138,7 @@ def test_a_batch_killed_at_a_tender_moment_is_finished_by_the_same_command(kille
 
 def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None:
     """Each run does a little more; nothing is created twice on the way."""
-    for moment in ("ledger.accept:return", "batch._ended:call", "download.append:return", "batch._saved:return"):
+    for moment in ("ledger.accept:return", "batch._ended:call", "partfile.append:return", "batch._saved:return"):
         assert killed.kill(moment) == -signal.SIGKILL
         assert all(count == 1 for count in killed.gateway.creates.values())
     check_after_death(killed)

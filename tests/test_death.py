@@ -28,14 +28,14 @@ NAMED = (
     "ledger.accept:return",
     "watch.watch:call",
     "download.save:call",
-    "download._note:return",
-    "download.append:call",
-    "download.append:return",
-    "download.complete:return",
-    "download.commit:call",
-    "download._placed:call",
-    "download._placed:return",
-    "download._leave:call",
+    "partfile._note:return",
+    "partfile.append:call",
+    "partfile.append:return",
+    "partfile.complete:return",
+    "partfile.commit:call",
+    "partfile._placed:call",
+    "partfile._placed:return",
+    "partfile._leave:call",
     "ledger.add_file:call",
     "ledger.add_file:return",
 )
@@ -175,7 +175,7 @@ def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: 
     check_after_death(world, code=done.code)
 
 
-@pytest.mark.parametrize("moment", ["download.append:return", "download.complete:return", "download.commit:call"])
+@pytest.mark.parametrize("moment", ["partfile.append:return", "partfile.complete:return", "partfile.commit:call"])
 def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment: str) -> None:
     """What a killed download had fetched is not fetched again."""
     world.cli("create", MODEL, "prompt=cat")
@@ -191,7 +191,7 @@ def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 @pytest.mark.parametrize(
-    "moment", ["ledger.accept:return", "watch.turn:return", "download.append:return", "download._placed:call"]
+    "moment", ["ledger.accept:return", "watch.turn:return", "partfile.append:return", "partfile._placed:call"]
 )
 def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment: str) -> None:
     """Signals that can be caught end the run with their code, two lines at most, and a command that resumes."""

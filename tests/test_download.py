@@ -1,6 +1,5 @@
 """One file on disk, whole or not at all, whatever the server or the disk does."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from cometrep import download, errors
-from cometrep.download import Downloads, Rules, UrlExpired, write_whole
+from cometrep.download import Downloads, Rules, UrlExpired
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
@@ -690,27 +689,3 @@ def test_memory_does_not_grow_with_the_file(folder: Path, server: Server) -> Non
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) * 1024 < 120 * 2**20
     assert (folder / f"{ID}.webp").stat().st_size == size
-
-
-def test_a_small_file_beside_is_written_whole(folder: Path) -> None:
-    """`write_whole` replaces a file by rename and leaves nothing else."""
-    (folder / "x.json").write_text("old")
-    download.write_whole(folder / "x.json", b"new")
-    assert (folder / "x.json").read_bytes() == b"new"
-    assert [path.name for path in folder.iterdir()] == ["x.json"]
-
-
-def test_a_part_file_of_a_small_file_is_taken_for_the_next_one(tmp_path: Path) -> None:
-    """What a death left beside a sidecar is gone when the sidecar is written again."""
-    (tmp_path / ".a.cometrep.json.part").write_bytes(b"half of something much longer than the new content")
-    write_whole(tmp_path / "a.cometrep.json", b"{}")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.cometrep.json", b"{}")]
-
-
-def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
-    """While one holds the part file the other has one of its own; the last to finish stays."""
-    with (tmp_path / ".a.json.part").open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        write_whole(tmp_path / "a.json", b"second")
-    assert (tmp_path / "a.json").read_bytes() == b"second"
-    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == [".a.json.part"]

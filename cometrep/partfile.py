@@ -1,0 +1,445 @@
+"""Hold an incomplete file under a hidden, locked name until it is whole; take it up again after a death.
+
+The part file stands beside its target, with what is known of it in a JSON file of its own. The final name is given
+by one rename, after the bytes are on the disk. A part file that an earlier command left is taken up again where
+the server has shown a validator (ETag, else Last-Modified) and confirms it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from cometrep import errors, formats
+from cometrep.names import portable
+from cometrep.prediction import ID_PATTERN
+
+CHUNK_BYTES = 256 * 1024  # of what is read at once
+_HASHED_HERE_BYTES = 4_000_000
+_CHUNKS_AHEAD = 16  # of the hash
+
+# The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
+_PART_NAME = (
+    rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.(?P<own>\d+))?\.part(?:\.json)?"
+    r"|\.cometrep\.json(?:\.\d+)?\.part)"
+)
+_CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
+
+
+class _Digest:
+    """The SHA-256 of bytes as they come, in a thread of its own once there are many: it need not delay them."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._chunks: queue.Queue[bytes] | None = None
+
+    def update(self, chunk: bytes) -> None:
+        """Take up more bytes."""
+        self._size += len(chunk)
+        if self._chunks is None:
+            if self._size <= _HASHED_HERE_BYTES:
+                self._hash.update(chunk)
+                return
+            self._chunks = queue.Queue(_CHUNKS_AHEAD)
+            threading.Thread(target=self._work, args=(self._chunks,), daemon=True).start()
+        self._chunks.put(chunk)
+
+    def hexdigest(self) -> str:
+        """Give the digest of all bytes so far."""
+        if self._chunks:
+            self._chunks.join()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        if self._chunks:
+            self._chunks.put(b"")
+            self._chunks = None
+
+    def _work(self, chunks: "queue.Queue[bytes]") -> None:
+        while chunk := chunks.get():
+            self._hash.update(chunk)
+            chunks.task_done()
+
+
+class PartFile:
+    """A part file, locked, and what is known of the bytes it holds.
+
+    The facts (validator, total, type) stand in a small file beside it, written before the first byte they speak
+    of; a part file without facts, or with torn ones, is started over.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], *, is_own: bool) -> None:
+        self._path = path
+        self._facts_path = path.with_name(path.name + ".json")
+        self._file = file
+        self._is_own = is_own  # made for this command alone, since another one holds the usual name
+        self._facts: dict[str, Any] = {}
+        self._hash = _Digest()
+        self.size = 0
+        self._is_committed = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, folder: Path, stem: str) -> Iterator["PartFile"]:
+        """Open, lock and take up the part file of one output file; keep or clear it away on leaving."""
+        with _writing(folder):
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            name = portable(stem)[:200]
+            path = folder / f".{name}.part"
+            file = _locked(path)
+            is_own = file is None
+            if file is None:
+                path, file = _own(path)
+        part = cls(path, file, is_own=is_own)
+        try:
+            part._take_up()
+            yield part
+        finally:
+            part._leave()
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How long the file will be, where the server said."""
+        total = self._facts.get("total")
+        return total if isinstance(total, int) else None
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type the server gave."""
+        return str(self._facts.get("content_type", ""))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes are there and were checked."""
+        return self._facts.get("is_complete") is True
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest of the bytes so far."""
+        return self._hash.hexdigest()
+
+    def head(self) -> bytes:
+        """Read the first bytes, as many as a format shows itself in."""
+        with _writing(self._path):
+            self._file.seek(0)
+            head = self._file.read(formats.SNIFF_BYTES)
+            self._file.seek(0, os.SEEK_END)
+            return head
+
+    def resume_headers(self) -> dict[str, str]:
+        """Give the request headers that ask for the rest, none where there is nothing to go on from."""
+        validator = self._facts.get("validator")
+        if not self.size or not isinstance(validator, str):
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": validator}
+
+    def fits(self, headers: Mapping[str, str]) -> bool:
+        """Say whether a 206 goes on exactly where this part file ends, in the same file."""
+        found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
+        if not found or int(found.group(1)) != self.size or not self.size:
+            return False
+        total = None if found.group(3) == "*" else int(found.group(3))
+        if total is not None and self.total_bytes not in (None, total):
+            return False
+        if total is not None and int(found.group(2)) != total - 1:
+            return False
+        validator = _validator(headers)
+        if validator and self._facts.get("validator") not in (None, validator):
+            return False
+        self._facts["total"] = total if total is not None else self.total_bytes
+        return True
+
+    def restart(self, facts: Mapping[str, Any]) -> None:
+        """Empty the part file and note what is known of what will come."""
+        with _writing(self._path):
+            self._file.seek(0)
+            self._file.truncate()
+        self.size = 0
+        self._hash.close()
+        self._hash = _Digest()
+        self._note(facts)
+
+    def append(self, chunk: bytes) -> None:
+        """Write bytes at the end."""
+        with _writing(self._path):
+            self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+    def complete(self) -> None:
+        """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
+        self._note({**self._facts, "is_complete": True, "total": self.size})
+
+    def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
+        """Give the part file its final name, by the rules for a path that exists; tell how it ended."""
+        with _writing(target):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir() and not target.is_symlink():
+                raise errors.LocalFileError(
+                    f"{target} is a folder", hint=f"cometrep download {id} --dir {target}", code="file_exists"
+                )
+            if target.exists() and not target.is_file():
+                raise errors.LocalFileError(
+                    f"{target} is no regular file", hint=f"cometrep download {id} -o -", code="file_exists"
+                )
+            if os.name == "nt":
+                self._file.close()  # Windows renames no open file
+            while not self._placed(target, overwrites=overwrites):
+                if skips_existing:
+                    self._is_committed = True
+                    return "skipped"
+                if _has_content(target, self.size, self.sha256):
+                    self._is_committed = True
+                    return "kept"
+                if os.path.lexists(target):
+                    raise errors.LocalFileError(
+                        f"{target} exists and differs from output file {index} of {id}",
+                        hint=f"cometrep download {id} --overwrite replaces it; -o NAME saves beside it",
+                        code="file_exists",
+                        prediction_id=id,
+                    )
+            _sync_folder(target.parent)
+        self._is_committed = True
+        return "saved"
+
+    def _placed(self, target: Path, *, overwrites: bool) -> bool:
+        """Rename onto the target, or, without `overwrites`, only where nothing stands there."""
+        if overwrites:
+            self._path.replace(target)
+            return True
+        if os.path.lexists(target):
+            return False
+        try:
+            os.link(self._path, target, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except (OSError, NotImplementedError):
+            self._path.rename(target)  # a file system without hard links
+            return True
+        self._path.unlink()
+        return True
+
+    def _take_up(self) -> None:
+        """Read the facts an earlier command left, and hash the bytes they speak of."""
+        facts: Any = None
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(self._facts_path.read_bytes())
+        if not isinstance(facts, dict) or not (facts.get("validator") or facts.get("is_complete")):
+            return
+        with _writing(self._path):
+            self._file.seek(0)
+            while chunk := self._file.read(CHUNK_BYTES):
+                self._hash.update(chunk)
+                self.size += len(chunk)
+        self._facts = facts
+        total = self.total_bytes
+        if (total is not None and self.size > total) or (self.is_complete and self.size != total):
+            self.restart({})
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        self._facts = dict(facts)
+        with _writing(self._facts_path):
+            if self._facts.get("validator") or self._facts.get("is_complete"):
+                self._facts_path.write_text(json.dumps(self._facts))
+            else:
+                self._facts_path.unlink(missing_ok=True)
+
+    def _leave(self) -> None:
+        self._hash.close()
+        is_useful = (self._facts.get("validator") and self.size) or self.is_complete
+        with contextlib.suppress(OSError):
+            if self._is_committed or self._is_own or not is_useful:
+                self._path.unlink(missing_ok=True)
+                self._facts_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+class LeftOver(NamedTuple):
+    """What a command that ended early left of an output file: `paths` on disk, its bytes and the facts of them.
+
+    A download of the prediction goes on from it where it `is_resumable`, with no byte to fetch if it `is_complete`.
+    """
+
+    id: str
+    paths: tuple[Path, ...]
+    size_bytes: int
+    changed: float
+    is_resumable: bool
+    is_complete: bool
+
+
+def left_over_in(folder: Path) -> list[LeftOver]:
+    """List the part files in a folder that no running command holds; raise OSError where it cannot be read."""
+    found: dict[Path, re.Match[str]] = {}
+    for path in folder.iterdir():
+        if named := re.fullmatch(_PART_NAME, path.name):
+            found[folder / path.name.removesuffix(".json")] = named
+    return [_left_over_of(path, named) for path, named in sorted(found.items()) if not _is_held(path)]
+
+
+def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
+    facts_path = path.with_name(path.name + ".json")
+    paths = tuple(one for one in (path, facts_path) if one.exists())
+    facts: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads(facts_path.read_bytes())
+    is_usual = named["index"] is not None and named["own"] is None and path in paths
+    facts = facts if isinstance(facts, dict) and is_usual else {}
+    return LeftOver(
+        named["id"],
+        paths,
+        sum(size_of(one) for one in paths),
+        max((one.stat().st_mtime for one in paths), default=0.0),
+        is_resumable=bool(facts.get("validator") or facts.get("is_complete")),
+        is_complete=facts.get("is_complete") is True,
+    )
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        import fcntl
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file by part file, fsync and rename, replacing one that exists.
+
+    A part file that a death left is taken for the next one, so that none stay behind.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name[:200]}.part")
+        file = _locked(part)
+        if file is None:  # another process writes the same; the last one stays
+            part, file = _own(part)
+        try:
+            with file:
+                file.truncate(0)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def file_sha256(path: Path) -> str:
+    """Give the hex SHA-256 of a file, empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Translate what the file system refuses."""
+    try:
+        yield
+    except OSError as problem:
+        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise errors.LocalFileError(
+            f"cannot write {path}: {problem.strerror or problem}",
+            hint="free some space, then run it again" if is_full else "save elsewhere: --dir",
+            code="disk_full" if is_full else "not_writable",
+        ) from problem
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """Open a file for this process alone, made if missing; None where another process holds it."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(path, flags, 0o666), "r+b")
+        try:
+            import fcntl
+        except ImportError:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        mine = os.fstat(file.fileno())
+        try:
+            is_same = os.path.samestat(mine, path.stat())
+        except FileNotFoundError:
+            is_same = False
+        if is_same and mine.st_nlink == 1:
+            return file
+        # The name went on to another file between open and lock, or a commit that was killed left this one as
+        # a second name of a finished file, which must not be written to.
+        if is_same:
+            path.unlink(missing_ok=True)
+        file.close()
+
+
+def _own(path: Path) -> tuple[Path, IO[bytes]]:
+    """Make a part file that nobody else has, beside one that another process holds."""
+    # Not by process id: in containers that share a folder each may be number 1.
+    own = path.with_suffix(f".{time.time_ns()}.part")
+    return own, own.open("x+b")
+
+
+def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
+    length = headers.get("Content-Length", "").strip()
+    is_encoded = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+    facts: dict[str, Any] = {"content_type": headers.get("Content-Type", "")[:200]}
+    if re.fullmatch(r"\d{1,18}", length) and not is_encoded:
+        facts["total"] = int(length)
+    if (validator := _validator(headers)) and not is_encoded:
+        facts["validator"] = validator
+    return facts
+
+
+def _validator(headers: Mapping[str, str]) -> str:
+    """Give the validator fit for If-Range: a strong ETag, else Last-Modified (RFC 9110, 13.1.5)."""
+    etag = headers.get("ETag", "").strip()
+    if etag.startswith('"') and len(etag) < 500:
+        return etag
+    return "" if etag else headers.get("Last-Modified", "").strip()[:100]
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _has_content(path: Path, size: int, sha256: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):  # some file systems cannot; the file itself is safe
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
