@@ -47,7 +47,8 @@ def _main() -> int:
         return stop.exit_code
     console = Console.of_process()
     _stop_with_the_cursor_shown(console)
-    console.is_json = "--json" in arguments  # an error in the command line itself is reported in its form too
+    # An error in the command line itself is reported in the form that it asks for, too.
+    console.is_json, console.tells_github = "--json" in arguments, "--github" in arguments
     try:
         return cli.run(arguments, console)
     except errors.Failure as failure:

@@ -66,10 +66,10 @@ class Console:
         self._shows_logs = False
         self._is_verbose = False
         self._stdin_is_read = False
-        self._tells_github = False
         self._display: Silent | None = None
         self._saved_paths: set[str] = set()
         self.is_json = False
+        self.tells_github = False
         self.is_quiet = False
         self.command_line = "cometrep"
 
@@ -98,7 +98,7 @@ class Console:
         self._progress = progress
         self._secret = secret
         self._flags = flags
-        self._tells_github = tells_github
+        self.tells_github = tells_github
         if is_verbose:
             self._show_log_records()
 
@@ -184,7 +184,11 @@ class Console:
             return False
         self._write_stderr(f"{harmless(question)} [y/N] ")
         assert self._stdin is not None
-        return self._stdin.readline().strip().lower() in ("y", "yes")
+        try:
+            return self._stdin.readline().strip().lower() in ("y", "yes")
+        except errors.Stopped:
+            self._write_stderr("\n")  # what follows has a line of its own
+            raise
 
     def expand_ids(self, ids: Sequence[str]) -> list[str]:
         """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`."""
@@ -251,7 +255,7 @@ class Console:
             if failure.exit_code != errors.Partial.exit_code:
                 return  # all failed alike, and each has said it
         hint = self._with_flags(failure.hint)
-        if self._tells_github:
+        if self.tells_github:
             from cometrep import github
 
             self._line(github.error(failure.message))
@@ -313,6 +317,7 @@ class Console:
 
         unfinished = dict.fromkeys(results.ids)
         returned: Returned | None = None
+        reason = ""
         ended: list[Result] = []
         items: list[ItemEnded] = []  # kept for GitHub alone
         self._saved_paths = set()
@@ -340,7 +345,7 @@ class Console:
                 if isinstance(event, Result):
                     unfinished.pop(event.id, None)
                     ended.append(event)
-                elif self._tells_github and isinstance(event, ItemEnded):
+                elif self.tells_github and isinstance(event, ItemEnded):
                     items.append(event)
         except errors.Stopped as stop:
             # The signal may have come while something was drawn: the use case has to put its things in order too.
@@ -354,16 +359,19 @@ class Console:
         except errors.StdoutClosed as gone:
             self._stop(events, gone)
             raise
+        except errors.CometrepError as failure:
+            reason = failure.message
+            raise
         finally:
             shown, self._display = self._display, None
             shown.close()
-            if self._tells_github:
+            if self.tells_github:
                 from cometrep import github
 
                 if isinstance(returned, BatchEnded):
                     self._tell_github(*github.of_batch(returned, items))
                 elif not results.is_batch:
-                    self._tell_github(github.outputs(ended), github.summary(ended))
+                    self._tell_github(github.outputs(ended), github.summary(ended, reason))
 
     def _save_the_rest(self, events: "Generator[Event, None, Any]", id: str) -> None:
         """Let a prediction's other files be saved where the reader of stdout has gone: they are paid for."""

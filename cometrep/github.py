@@ -23,8 +23,10 @@ def outputs(results: Sequence[Result]) -> str:
     )
 
 
-def summary(results: Sequence[Result]) -> str:
-    """Write a Markdown table of predictions for the step's summary."""
+def summary(results: Sequence[Result], reason: str = "") -> str:
+    """Write a Markdown table of predictions for the step's summary, or the reason why there is none."""
+    if not results and reason:
+        return f"{_markdown(reason)}\n\n"
     lines = ["| Prediction | Model | Status | Files |", "|---|---|---|---|"]
     for result in results:
         files = ", ".join(f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files)
@@ -79,7 +81,7 @@ def _output(name: str, lines: Sequence[str]) -> str:
 
 
 def _status(result: Result) -> str:
-    return harmless(result.prediction.status) if result.prediction else "unknown"
+    return harmless(result.prediction.status) if result.prediction else "not seen"
 
 
 def _one_line(text: str) -> str:

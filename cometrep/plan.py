@@ -104,6 +104,11 @@ def planned(
                     "a sweep needs inputs to vary",
                     hint=f"cometrep batch --sweep -m {model} prompt=cat,dog seed:=1..3",
                 )
+            if Path(texts[0]).is_file():
+                raise errors.UsageError(
+                    f"--sweep takes no FILE, and {texts[0]!r} is one",
+                    hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
+                )
             source = SweepSource(sweep_axes(texts, kind_of, _read_file))
         else:
             source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, catalog.kind_of, model)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-import requests.adapters
-import requests.utils
 import urllib3.exceptions
 from requests.auth import AuthBase
 from urllib3.util.ssl_ import create_urllib3_context

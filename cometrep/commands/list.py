@@ -1,8 +1,9 @@
 """List the predictions made from this machine."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +43,7 @@ def command(
     prune: Annotated[str, _keep("--prune", metavar="AGE", help="Forget older ones instead of listing: 90d.")] = "",
 ) -> None:
     """List the predictions made from this machine, newest first."""
+    _refuse_contradictions(ctx.params)
     if refresh:
         with session(ctx) as opened:
             opened.console.show(opened.runner.refresh(opened.ledger.unfinished()), opened.results(""))
@@ -69,6 +71,14 @@ def command(
         [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries],
         empty="the ledger holds no such prediction" if is_filtered else "the ledger is empty",
     )
+
+
+def _refuse_contradictions(params: Mapping[str, Any]) -> None:
+    """Raise UsageError where options ask for two different things."""
+    selecting = ("model", "status", "since", "limit", "unsaved", "unknown")
+    for one, others in (("prune", (*selecting, "refresh")), ("unknown", ("status", "unsaved"))):
+        if params[one] and (other := next((name for name in others if params[name]), None)):
+            raise errors.UsageError(f"--{one} and --{other} contradict each other", hint=f"leave out --{other}")
 
 
 def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:

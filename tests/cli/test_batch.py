@@ -488,6 +488,14 @@ def test_a_sweep_over_a_file_that_is_no_text_is_refused(cli: Cli, folder: Path) 
     assert "words.txt is not UTF-8 text (at line 2)" in ran.stderr
 
 
+def test_a_sweep_takes_no_file(cli: Cli, folder: Path) -> None:
+    """A file's lines and every combination are two things."""
+    (folder / "p.jsonl").write_text('{"prompt": "x"}')
+    ran = cli("batch", "p.jsonl", "--sweep", "-m", MODEL, "--sandbox")
+    assert ran.code == 2
+    assert "--sweep takes no FILE" in ran.stderr
+
+
 def test_a_sweep_without_inputs_is_refused(cli: Cli) -> None:
     """It would be one create with nothing in it, and paid for."""
     ran = cli("batch", "--sweep", "-m", MODEL, "--sandbox")

@@ -73,3 +73,15 @@ def test_a_refused_create_is_an_error_of_the_step(step: Cli, server: Server) -> 
     assert "::error title=cometrep::HTTP 400" in done.stderr
     outputs = read_outputs((step.folder / "GITHUB_OUTPUT").read_text().removeprefix("earlier=1\n"))
     assert outputs == {"id": "", "status": "", "path": "", "paths": ""}
+
+
+def test_a_refused_create_is_in_the_summary(step: Cli, server: Server) -> None:
+    """A table without a row would say nothing; an error in the command line is the step's too."""
+    server.on_create(answer_json({"detail": "prompt: too <b>long</b>"}, 422))
+    step("run", SCHNELL, "prompt=cat", "--github")
+    summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text()
+    assert "too" in summary
+    assert "<b>" not in summary
+    assert "Prediction" not in summary
+    assert step("run", SCHNELL, "--github", "--timeout", "x").stderr.startswith("::error title=cometrep::")
+    assert step("run", "--github", "--no-such-option").stderr.startswith("::error title=cometrep::")

@@ -260,3 +260,15 @@ def test_prune_forgets_what_is_old(cli: Cli) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "", "2 entries forgotten\n")
     assert [line.split("\t")[0] for line in cli("list").lines] == ["new1"]
     assert [line.split("\t")[0] for line in cli("list", "--sandbox").lines] == ["other1"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--prune", "90d", "--unsaved"), ("--prune", "90d", "--refresh"), ("--unknown", "--status", "succeeded")],
+    ids=str,
+)
+def test_options_that_contradict_each_other_are_refused(arguments: tuple[str, ...], cli: Cli) -> None:
+    """Rather than one of them ignored: what is pruned is gone."""
+    ran = cli("list", *arguments)
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "contradict each other" in ran.stderr
