@@ -296,7 +296,7 @@ class Batch:
             yield from self._kept(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
             self._flying[item.key] = _Flying(item, 0, standing.id)
-            yield from self._follow(standing.id, item, is_fresh=False)
+            yield from self._follow(standing.id, item)
         else:
             yield from self._pass_over(item, standing)
 
@@ -388,7 +388,7 @@ class Batch:
             yield from self._note("created", item, id=answer.id)
             self._ledger.lenient(self._ledger.accept, entry, answer)
             yield Created(answer.with_model(item.model))
-            yield from self._follow(answer.id, item, is_fresh=True)
+            yield from self._follow(answer.id, item, answer.status)
             return
         del self._flying[item.key]
         assert isinstance(answer, errors.CometrepError)
@@ -455,7 +455,8 @@ class Batch:
             return 0
         return max(0, 2 * LOOK_THREADS - self._looking)
 
-    def _follow(self, id: str, item: Item, *, is_fresh: bool) -> Events:
+    def _follow(self, id: str, item: Item, told_status: str = "") -> Events:
+        """Watch an item's prediction; `told_status` is empty where an earlier run created it."""
         if id in self._item_of:
             # Whose it is cannot be known; the record keeps both items as running.
             del self._flying[item.key]
@@ -463,12 +464,10 @@ class Batch:
             yield from self._fail(item, State.RUNNING, failure, _unseen(item, id))
             return
         self._item_of[id] = item
-        target = Target(id, is_fresh=is_fresh, is_just_seen=is_fresh)
         # How old an item of an earlier run is, is not known; it is looked at as if nothing were.
-        schedule = SharedSchedule(
-            self._schedule(item.model if is_fresh else ""), self._look_pace, lambda: len(self._watch)
-        )
-        self._watch.add(target, self._clock(), schedule)
+        own = self._schedule(item.model if told_status else "")
+        target = Target(id, is_fresh=bool(told_status), told_status=told_status)
+        self._watch.add(target, self._clock(), SharedSchedule(own, self._look_pace, lambda: len(self._watch)))
 
     def _schedule(self, model: str) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""

@@ -124,7 +124,7 @@ class Runner:
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None
-        target = Target(created.id, is_fresh=True, is_just_seen=not created.is_terminal)
+        target = Target(created.id, is_fresh=True, told_status=created.status)
         for event in self._watch([target], models={created.id: request.model}):
             if isinstance(event, Result):
                 result = yield from self._kept(event)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
-from cometrep.prediction import Prediction
+from cometrep.prediction import TERMINAL_STATUSES, Prediction
 from cometrep.schedule import Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
@@ -44,13 +44,13 @@ Outcome = Prediction | errors.CometrepError
 class Target(NamedTuple):
     """One prediction to watch.
 
-    `is_fresh` where it was created moments ago, which forgives an early 404; `is_just_seen` where the answer to its
-    create counts as the first look; `age_seconds` since its create.
+    `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
+    answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create.
     """
 
     id: str
     is_fresh: bool = False
-    is_just_seen: bool = False
+    told_status: str = ""
     age_seconds: float = 0.0
 
 
@@ -66,6 +66,7 @@ class _Watched:
     last_said: float
     looks: list[float] = field(default_factory=list)  # start times of those without an answer
     last_answered: float = float("-inf")  # start time of the newest look that was answered
+    told_status: str = ""
     prediction: Prediction | None = None
     attempts: int = 0  # failed ones in a row
     pages: int = 0  # of these, web pages at the end of the row
@@ -73,6 +74,11 @@ class _Watched:
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
     turn: int = 0  # the heap's entries of earlier turns are void
+
+    @property
+    def status(self) -> str:
+        """Its status as it was last told, empty before that."""
+        return self.prediction.status if self.prediction else self.told_status
 
     def next_turn(self, deadline_seconds: float | None) -> float:
         """Give the time at which something is to be done or said about it."""
@@ -114,8 +120,17 @@ class Watch:
 
     def add(self, target: "Target", now: float, schedule: Schedule) -> None:
         """Begin to watch a prediction."""
-        first_look = now + (schedule.pause(0.0).seconds if target.is_just_seen else 0.0)
-        watched = _Watched(target.id, target.is_fresh, schedule, now, look_due=first_look, last_said=now)
+        was_seen = target.told_status not in TERMINAL_STATUSES | {""}
+        first_look = now + (schedule.pause(0.0).seconds if was_seen else 0.0)
+        watched = _Watched(
+            target.id,
+            target.is_fresh,
+            schedule,
+            now,
+            look_due=first_look,
+            last_said=now,
+            told_status=target.told_status,
+        )
         self._watched[target.id] = watched
         self._plan(watched)
 
@@ -224,8 +239,7 @@ class Watch:
             events.append(Slow(watched.id, now - watched.looks[0]))
         if now >= watched.last_said + HEARTBEAT_SECONDS:
             watched.last_said = now
-            status = watched.prediction.status if watched.prediction else "not seen yet"
-            events.append(Waiting(watched.id, status, now - watched.started))
+            events.append(Waiting(watched.id, watched.status or "not seen yet", now - watched.started))
         return events
 
     def _plan(self, watched: _Watched) -> None:
@@ -242,7 +256,7 @@ class Watch:
         return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
-        seen = f"still {watched.prediction.status}" if watched.prediction else "not seen yet"
+        seen = f"still {watched.status}" if watched.status else "not seen yet"
         if watched.attempts:
             seen += f", {format_times(watched.attempts)} in a row failed"
         elif watched.looks:

@@ -202,9 +202,19 @@ def test_a_fixed_interval_is_kept() -> None:
 def test_the_first_look_may_be_put_off() -> None:
     """The answer to a create counts as a look: the next one comes after the schedule's pause."""
     world = World({"p1": [done()]})
-    events = world.watch(Target("p1", is_just_seen=True))
+    events = world.watch(Target("p1", told_status="starting"))
     assert world.times() == [0.2]
     assert result_of(events).elapsed_seconds == pytest.approx(0.2)
+
+
+def test_the_answer_to_a_create_is_the_status_until_another_is_seen() -> None:
+    """A deadline before the first look says what is known; an answer that tells the end is looked at at once."""
+    world = World({"p1": [running()]})
+    told = failure_of(world.watch(Target("p1", told_status="starting"), deadline=0.1)).message
+    assert "still starting" in told
+    world = World({"p1": [done()]})
+    world.watch(Target("p1", told_status="succeeded"))
+    assert world.times() == [0.0]
 
 
 def test_each_change_is_seen_once() -> None:
@@ -637,7 +647,7 @@ def test_an_answer_for_an_ended_watch_is_void() -> None:
 def test_the_time_until_something_is_due() -> None:
     """The driver learns how long it may sleep, and not to sleep where something is due already."""
     state = Watch(deadline_seconds=100.0, retry_budget_seconds=60.0)
-    state.add(Target("p1", is_just_seen=True), 10.0, PollSchedule(2.0))
+    state.add(Target("p1", told_status="starting"), 10.0, PollSchedule(2.0))
     assert state.wake_in(10.0) == 2.0
     assert state.wake_in(99.0) == 0.0
     state.turn(12.0)
