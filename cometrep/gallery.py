@@ -24,7 +24,6 @@ from cometrep.record import read_steps, records_in
 from cometrep.text import format_elapsed, harmless
 
 MOST_PICTURES = 5000
-_COMPARED_BYTES = 65_536
 LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
@@ -88,16 +87,16 @@ class Gallery:
         self._read_on()
         if not self._is_stale:
             return
-        content = self._page()
-        if not self._is_there(content):
-            write_whole(self._path, content)
+        pieces = self._page()
+        if not self._is_there(pieces):
+            write_whole(self._path, pieces)
         self._is_stale, self._is_written = False, True
 
     def told(self) -> list[str]:
         """Say where the page is, if there is one."""
         return [f"  pictures: {self._path}"] if self._is_written else []
 
-    def _is_there(self, content: bytes) -> bool:
+    def _is_there(self, pieces: Sequence[bytes]) -> bool:
         """Say whether the page holds that already; refuse to replace what is no page of cometrep."""
         try:
             if self._path.exists() and not self._path.is_file():
@@ -107,11 +106,8 @@ class Gallery:
                 if start and _MARK not in start:
                     raise self._refusal()
                 file.seek(0)
-                is_as_long = os.fstat(file.fileno()).st_size == len(content)
-                return is_as_long and all(
-                    file.read(_COMPARED_BYTES) == content[at : at + _COMPARED_BYTES]
-                    for at in range(0, len(content), _COMPARED_BYTES)
-                )
+                is_as_long = os.fstat(file.fileno()).st_size == sum(map(len, pieces))
+                return is_as_long and all(file.read(len(piece)) == piece for piece in pieces)
         except FileNotFoundError:
             return False
         except OSError as problem:
@@ -205,7 +201,8 @@ class Gallery:
 
     # Writing the page
 
-    def _page(self) -> bytes:
+    def _page(self) -> list[bytes]:
+        """Give the page in pieces, most of them tiles: as one it would take as much memory again."""
         shown = self._in_order()
         self._tiles = {one.key: self._drawn(one) for one in shown}
         style, script = _asset("gallery.css"), _asset("gallery.js")
@@ -218,7 +215,7 @@ class Gallery:
             "script": script,
         }
         before, after = (_filled(piece, parts) for piece in _asset("gallery.html").split("{sections}"))
-        return b"".join([before, *self._sections(shown), after])
+        return [before, *self._sections(shown), after]
 
     def _drawn(self, one: _Shown) -> tuple[_Shown, bytes]:
         """Draw an item, unless it was drawn before: thousands take a while, and a batch waits for its page."""

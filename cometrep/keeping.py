@@ -267,7 +267,7 @@ class Keeper:
             "files": [file.at(relative(Path(file.path), folder)).as_json() for file in files],
             "cometrep_version": __version__,
         }
-        write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
+        write_whole(path, [json.dumps(content, indent=2).encode(), b"\n"])
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
 

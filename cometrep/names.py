@@ -35,6 +35,7 @@ class Names(NamedTuple):
     date: str
     key: str = ""
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - a few small values, asked again and again while a file is saved
     def path(self, index: int, extension: str) -> Path:
         """Give the path of output file number `index` with an extension."""
         values = {
@@ -68,6 +69,8 @@ class Names(NamedTuple):
 
     def part_folder(self, index: int) -> Path:
         """Give the folder for the part file: the target's own, as far as it does not depend on the extension."""
+        if "{ext}" not in self.template.replace("\\", "/").rpartition("/")[0]:
+            return self.path(index, "bin").parent
         one, other = self.path(index, "one").parent, self.path(index, "other").parent
         while one != other:
             one, other = one.parent, other.parent

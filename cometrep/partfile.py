@@ -14,7 +14,8 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -24,7 +25,7 @@ from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
 _HASHED_HERE_BYTES = 4_000_000
-_CHUNKS_AHEAD = 16  # of the hash
+_HASHED_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (
@@ -35,40 +36,74 @@ _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
 class _Digest:
-    """The SHA-256 of bytes as they come, in a thread of its own once there are many: it need not delay them."""
+    """The SHA-256 of a file as it grows.
 
-    def __init__(self) -> None:
+    A long one is hashed by a thread of its own, which reads what stands in it already: to hand each piece over
+    costs the transfer more than to read it again.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file = file
+        self._path = path
         self._hash = hashlib.sha256()
-        self._size = 0
-        self._chunks: queue.Queue[bytes] | None = None
+        self._size = self._hashed = self._told = 0  # bytes: of the file, of these hashed, and told to the thread
+        self._problem: OSError | None = None
+        self._work: tuple[queue.SimpleQueue[int], threading.Thread] | None = None
 
     def update(self, chunk: bytes) -> None:
-        """Take up more bytes."""
+        """Take up more bytes, which the file has been given already."""
         self._size += len(chunk)
-        if self._chunks is None:
-            if self._size <= _HASHED_HERE_BYTES:
-                self._hash.update(chunk)
-                return
-            self._chunks = queue.Queue(_CHUNKS_AHEAD)
-            threading.Thread(target=self._work, args=(self._chunks,), daemon=True).start()
-        self._chunks.put(chunk)
+        if self._work is None and self._size <= _HASHED_HERE_BYTES:
+            self._hash.update(chunk)
+            self._hashed = self._told = self._size
+        elif self._size >= self._told + _HASHED_AT_ONCE_BYTES:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Let all bytes so far be hashed, while the caller does something else; raises OSError."""
+        if self._size == self._told:
+            return
+        self._file.flush()
+        if self._work is None:
+            sizes: queue.SimpleQueue[int] = queue.SimpleQueue()
+            reader = self._path.open("rb", buffering=0)
+            thread = threading.Thread(target=self._follow, args=(sizes, reader), daemon=True)
+            self._work = (sizes, thread)
+            thread.start()
+        self._told = self._size
+        self._work[0].put(self._size)
 
     def hexdigest(self) -> str:
-        """Give the digest of all bytes so far."""
-        if self._chunks:
-            self._chunks.join()
+        """Give the digest of all bytes so far; raises OSError where they could not be read again."""
+        self.hurry()
+        if self._work:
+            thread = self._work[1]
+            self.close()
+            thread.join()
+        if self._problem:
+            raise self._problem
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Let the thread end."""
-        if self._chunks:
-            self._chunks.put(b"")
-            self._chunks = None
+        """Let the thread end, once it is done with what it was told."""
+        if self._work:
+            self._work[0].put(0)
+            self._work = None
 
-    def _work(self, chunks: "queue.Queue[bytes]") -> None:
-        while chunk := chunks.get():
-            self._hash.update(chunk)
-            chunks.task_done()
+    def _follow(self, sizes: "queue.SimpleQueue[int]", reader: FileIO) -> None:
+        buffer = memoryview(bytearray(_HASHED_AT_ONCE_BYTES // 4))
+        with reader:
+            try:
+                reader.seek(self._hashed)
+                while until := sizes.get():
+                    while self._hashed < until:
+                        count = reader.readinto(buffer[: until - self._hashed])
+                        if not count:
+                            raise OSError(errno.EIO, "it was cut short by another program")
+                        self._hash.update(buffer[:count])
+                        self._hashed += count
+            except OSError as problem:
+                self._problem = problem
 
 
 class PartFile:
@@ -84,7 +119,7 @@ class PartFile:
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
         self._facts: dict[str, Any] = {}
-        self._hash = _Digest()
+        self._hash = _Digest(file, path)
         self.size = 0
         self._is_committed = False
 
@@ -128,7 +163,8 @@ class PartFile:
     @property
     def sha256(self) -> str:
         """The hex digest of the bytes so far."""
-        return self._hash.hexdigest()
+        with _writing(self._path):
+            return self._hash.hexdigest()
 
     def head(self) -> bytes:
         """Read the first bytes, as many as a format shows itself in."""
@@ -163,29 +199,30 @@ class PartFile:
 
     def restart(self, facts: Mapping[str, Any]) -> None:
         """Empty the part file and note what is known of what will come."""
+        self._hash.close()
         with _writing(self._path):
             self._file.seek(0)
             self._file.truncate()
         self.size = 0
-        self._hash.close()
-        self._hash = _Digest()
+        self._hash = _Digest(self._file, self._path)
         self._note(facts)
 
     def append(self, chunk: bytes) -> None:
         """Write bytes at the end."""
         with _writing(self._path):
             self._file.write(chunk)
-        self._hash.update(chunk)
+            self._hash.update(chunk)
         self.size += len(chunk)
 
     def complete(self) -> None:
-        """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
-        self._note({**self._facts, "is_complete": True, "total": self.size})
+        """Take up that all bytes are there, so that they need not be fetched again if the last step fails."""
+        self._facts = {**self._facts, "is_complete": True, "total": self.size}
 
     def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
         """Give the part file its final name, by the rules for a path that exists; tell how it ended."""
         with _writing(target):
             self._file.flush()
+            self._hash.hurry()
             os.fsync(self._file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
@@ -197,6 +234,7 @@ class PartFile:
                     f"{target} is no regular file", hint=f"cometrep download {id} -o -", code="file_exists"
                 )
             if os.name == "nt":
+                self._hash.hexdigest()
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):
                 if skips_existing:
@@ -261,10 +299,12 @@ class PartFile:
     def _leave(self) -> None:
         self._hash.close()
         is_useful = (self._facts.get("validator") and self.size) or self.is_complete
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, errors.LocalFileError):
             if self._is_committed or self._is_own or not is_useful:
                 self._path.unlink(missing_ok=True)
                 self._facts_path.unlink(missing_ok=True)
+            elif self.is_complete:
+                self._note(self._facts)
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -323,8 +363,8 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file by part file, fsync and rename, replacing one that exists.
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a small file, given in pieces, by part file, fsync and rename, replacing one that exists.
 
     A part file that a death left is taken for the next one, so that none stay behind.
     """
@@ -337,7 +377,7 @@ def write_whole(path: Path, content: bytes) -> None:
         try:
             with file:
                 file.truncate(0)
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
                 part.replace(path)

@@ -39,9 +39,25 @@ class Session(requests.Session):
             for scheme in ("https://", "http://"):
                 self.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
+        self._pattern: tuple[Any, requests.PreparedRequest | None] = (None, None)  # of which headers, and it
         self.auth = auth  # netrc is read only where a session has none
         self.headers["User-Agent"] = f"cometrep/{__version__}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare as requests does, a bare GET after the pattern of the one before it."""
+        # Its headers are the same but for the URL's sake, and working them out is a quarter of what a look costs.
+        if request.method != "GET" or request.data or request.params or request.cookies or request.auth:
+            return super().prepare_request(request)
+        asked = (tuple(self.headers.items()), tuple(request.headers.items()))
+        known, pattern = self._pattern
+        if pattern is None or asked != known:
+            pattern = super().prepare_request(request)
+            self._pattern = (asked, pattern)
+            return pattern.copy()
+        prepared = pattern.copy()
+        prepared.prepare_url(request.url, None)
+        return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Take proxies and CA bundles from the environment; this machine's own servers need no proxy."""

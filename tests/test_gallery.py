@@ -298,7 +298,7 @@ def test_a_folder_that_is_gone_is_a_local_error(tmp_path: Path, monkeypatch: pyt
     save(folder, 1, "a.png")
     gallery = Gallery(folder, {})
 
-    def make(draw: Callable[[], bytes] = gallery._page) -> bytes:
+    def make(draw: Callable[[], list[bytes]] = gallery._page) -> list[bytes]:
         shutil.rmtree(folder)
         folder.touch()
         return draw()

@@ -1,15 +1,76 @@
-"""Files that are written beside their names first: sidecars, pages; outputs are tested with their downloads."""
+"""Files that are written beside their names first; how outputs get there is tested with their downloads."""
 
 import fcntl
+import hashlib
 from pathlib import Path
 
-from cometrep.partfile import write_whole
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cometrep import errors
+from cometrep.partfile import PartFile, write_whole
+
+BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
+
+
+@given(st.lists(st.integers(0, len(BLOCK)), min_size=1, max_size=5), st.integers(0, 5))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_digest_is_of_all_bytes_however_they_come(tmp_path: Path, sizes: list[int], asked_after: int) -> None:
+    """Small and large pieces, and a digest that is asked for in the middle, give the file's SHA-256."""
+    expected = hashlib.sha256()
+    with PartFile.opened(tmp_path, "p-0") as part:
+        for number, size in enumerate(sizes):
+            if number == asked_after:
+                assert part.sha256 == expected.hexdigest()
+            part.append(BLOCK[:size])
+            expected.update(BLOCK[:size])
+        assert part.sha256 == expected.hexdigest()
+        assert part.size == sum(sizes)
+
+
+def test_a_part_file_that_starts_over_forgets_the_bytes_before(tmp_path: Path) -> None:
+    """After `restart` the digest is of the new bytes alone, though a thread may still read the old ones."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.append(BLOCK)
+        part.append(BLOCK)
+        part.restart({})
+        part.append(BLOCK[:7])
+        assert part.sha256 == hashlib.sha256(BLOCK[:7]).hexdigest()
+        assert part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
+    assert (tmp_path / "p.bin").read_bytes() == BLOCK[:7]
+
+
+def test_a_part_file_that_another_program_cuts_short_is_an_error(tmp_path: Path) -> None:
+    """Bytes that are gone before they were hashed give no digest, and no endless wait for one."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.append(BLOCK[:4_100_000])  # more than is hashed at once, and less than the thread is told of
+        (tmp_path / ".p-0.part").write_bytes(b"")
+        with pytest.raises(errors.LocalFileError, match="cut short by another program"):
+            _ = part.sha256
+
+
+def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None:
+    """Where the last step fails, the bytes need not be fetched again, even without a validator."""
+    target = tmp_path / "p.bin"
+    target.write_bytes(b"other")
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart({})
+        part.append(BLOCK)
+        part.complete()
+        with pytest.raises(errors.LocalFileError, match="exists and differs"):
+            part.commit(target, "p", 0, overwrites=False, skips_existing=False)
+    with PartFile.opened(tmp_path, "p-0") as again:
+        assert again.is_complete
+        assert again.commit(target, "p", 0, overwrites=True, skips_existing=False) == "saved"
+    assert target.read_bytes() == BLOCK
+    assert [path.name for path in tmp_path.iterdir()] == ["p.bin"]
 
 
 def test_a_part_file_of_a_small_file_is_taken_for_the_next_one(tmp_path: Path) -> None:
     """What a death left beside a sidecar is gone when the sidecar is written again."""
     (tmp_path / ".a.cometrep.json.part").write_bytes(b"half of something much longer than the new content")
-    write_whole(tmp_path / "a.cometrep.json", b"{}")
+    write_whole(tmp_path / "a.cometrep.json", [b"{}"])
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.cometrep.json", b"{}")]
 
 
@@ -17,7 +78,7 @@ def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
     """While one holds the part file the other has one of its own; the last to finish stays."""
     with (tmp_path / ".a.json.part").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        write_whole(tmp_path / "a.json", b"second")
+        write_whole(tmp_path / "a.json", [b"second"])
     assert (tmp_path / "a.json").read_bytes() == b"second"
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == [".a.json.part"]
 
@@ -25,6 +86,6 @@ def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
 def test_a_small_file_beside_is_written_whole(tmp_path: Path) -> None:
     """`write_whole` replaces a file by rename and leaves nothing else."""
     (tmp_path / "x.json").write_text("old")
-    write_whole(tmp_path / "x.json", b"new")
+    write_whole(tmp_path / "x.json", [b"new"])
     assert (tmp_path / "x.json").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
