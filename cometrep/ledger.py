@@ -26,6 +26,7 @@ UNKNOWN = "unknown"  # a create whose outcome is not known
 REFUSED = "refused"  # a create that the API refused
 
 RETENTION_SECONDS = 3600.0
+_CACHE_KIB = 256  # of pages; a batch has a connection a thread, and the system caches the file for all
 _BUSY_SECONDS = 60.0
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _VERSION = 1
@@ -164,6 +165,7 @@ class Ledger:
         self._is_sandbox = is_sandbox
         self._clock = clock
         self._opened: sqlite3.Connection | None = None
+        self._is_durable: bool | None = None  # whether the last write waited for the disk
         self.problem: errors.LocalFileError | None = None
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
@@ -183,7 +185,7 @@ class Ledger:
         """Close the file."""
         if self._opened:
             self._opened.close()
-            self._opened = None
+            self._opened = self._is_durable = None
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
@@ -432,7 +434,9 @@ class Ledger:
         """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
         with self._translated():
             db = self._connection()
-            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable != self._is_durable:
+                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._is_durable = durable
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -481,6 +485,7 @@ class Ledger:
         db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=is_uri)
         db.row_factory = sqlite3.Row
         try:
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
                 self._set_up(db)
         except BaseException:
