@@ -1,14 +1,21 @@
 """Run blocking calls in a few threads and hand back their answers, one after the other."""
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 from cometrep.errors import CometrepError
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+_LONG_SECONDS = 3600.0
+_LEAVING_SECONDS = 0.5  # that steps under way have to end, where nobody waits for what they give
 
 
 class Calls(Generic[Key, Answer]):
@@ -68,3 +75,60 @@ class Calls(Generic[Key, Answer]):
             with self._lock:
                 self._busy -= 1
             self._answers.put((key, answer))
+
+
+class Ended(NamedTuple, Generic[Answer]):
+    """The end of a generator: what it gave, or the exception that ended it."""
+
+    answer: Answer | None
+    problem: Exception | None = None
+
+
+def side_by_side(
+    generators: Mapping[Key, Generator[Item, None, Answer]], at_once: int
+) -> Iterator[tuple[Key, Item | Ended[Answer]]]:
+    """Run generators, some at a time and each step in a thread; yield what they yield, and how each ended.
+
+    One at a time they run in the caller's thread. Where the caller leaves early, all that soon come to a step's end
+    are closed.
+    """
+    if at_once == 1 or len(generators) < 2:
+        for key, generator in generators.items():
+            with contextlib.closing(generator):
+                step: Item | Ended[Answer] | None = None
+                while not isinstance(step, Ended):
+                    step = _step(generator)
+                    yield key, step
+        return
+    waiting = list(generators.items())[::-1]
+    calls: Calls[Key, Item | Ended[Answer]] = Calls(threads=at_once)
+    running: dict[Key, Generator[Item, None, Answer]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                key, generator = waiting.pop()
+                running[key] = generator
+                calls.submit(key, partial(_step, generator))
+            answered = calls.next(_LONG_SECONDS)
+            if answered is None:
+                continue
+            key, came = answered
+            assert not isinstance(came, CometrepError)
+            if isinstance(came, Ended):
+                del running[key]
+            else:
+                calls.submit(key, partial(_step, running[key]))
+            yield key, came
+    finally:
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while running and (answered := calls.next(max(0.0, deadline - time.monotonic()))):
+            running.pop(answered[0]).close()
+
+
+def _step(generator: Generator[Item, None, Answer]) -> Item | Ended[Answer]:
+    try:
+        return next(generator)
+    except StopIteration as end:
+        return Ended(end.value)
+    except Exception as problem:  # noqa: BLE001 - handed to the caller's thread
+        return Ended(None, problem)

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from http.client import HTTPException
@@ -68,7 +69,7 @@ class UrlExpired(Exception):
 
 
 class Downloads:
-    """Save output files by one set of rules, over one keyless session."""
+    """Save output files by one set of rules, over one keyless session; each may be saved in a thread of its own."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Downloads:
         self._clock = clock
         self._sleep = sleep
         self._random = random
+        self._lock = threading.Lock()
         self._opened: Session | None = None
 
     def close(self) -> None:
@@ -243,11 +245,12 @@ class Downloads:
         )
 
     def _session(self) -> Session:
-        if self._opened is None:
-            self._opened = Session(NoAuth())
-            # Encoded bytes have no length to check and no offset to resume at.
-            self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
-        return self._opened
+        with self._lock:
+            if self._opened is None:
+                self._opened = Session(NoAuth())
+                # Encoded bytes have no length to check and no offset to resume at.
+                self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
+            return self._opened
 
     def _check_address(self, id: str, url: str, session: Session) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import __version__, errors
+from cometrep.calls import Ended, side_by_side
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
@@ -21,13 +22,34 @@ LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
 
 
+FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
+
+
 class Keeping(NamedTuple):
-    """Where outputs are kept: `template` is empty for default names, `-` for stdout; `key` is a batch item's."""
+    """Where and how outputs are kept.
+
+    `template` is empty for default names, `-` for stdout; `key` is a batch item's; `files_at_once` are fetched side
+    by side.
+    """
 
     folder: str = ""
     template: str = ""
     writes_sidecar: bool = False
     key: str = ""
+    files_at_once: int = 1
+
+
+class _End(NamedTuple):
+    """What came of one output file, by its place among the prediction's: the copy on disk, or what failed.
+
+    `how` the copy came there is `saved`, `kept` or `skipped`; it `is_new` where bytes were fetched for it.
+    """
+
+    place: int
+    saved: SavedFile | None = None
+    how: str = ""
+    failure: errors.CometrepError | None = None
+    is_new: bool = True
 
 
 class Keeper:
@@ -135,49 +157,33 @@ class Keeper:
     ) -> Generator[Event, None, tuple[list[SavedFile], list[errors.CometrepError | None]]]:
         files = prediction.output_files() or self._files_remembered(prediction)
         yield from self._doubts(prediction, len(files))
-        fresh = _Fresh(look_again)
         if self._keeping.template == "-":
-            yield from self._save_to_stdout(prediction, files, fresh)
+            yield from self._save_to_stdout(prediction, files, look_again)
             return [], [None]
         template = self._keeping.template or default_template(len(files))
         names = self._names(prediction.id, prediction.model, template, prediction.created_at)
         names.check(len(files))
-        saved: list[SavedFile] = []
-        outcomes: list[errors.CometrepError | None] = []
-        known = self._ledger.lenient(self._ledger.files, prediction.id) or ()
-        for file in files:
-            try:
-                copies = [one for one in known if one.index == file.index]
-                if kept := (yield from self._save_one(prediction, file, copies, names, fresh)):
-                    saved.append(kept)
-                outcomes.append(None)
-            except errors.CometrepError as failure:
-                outcomes.append(failure)
+        ends: dict[int, _End] = {}
+        told = 0
+        for event in self._ends(prediction, files, names, look_again):
+            if not isinstance(event, _End):
+                yield event
+                continue
+            ends[event.place] = event
+            if event.is_new and event.saved and event.how != "skipped":  # before it is told: nobody may hear it
+                self._ledger.lenient(self._ledger.add_file, prediction.id, event.saved)
+            while end := ends.get(told):  # in the order of the output, whichever comes first
+                told += 1
+                if end.saved:
+                    yield Saved(prediction.id, end.saved, end.how)
+        in_order = [ends[place] for place in range(len(files))]
+        saved = [end.saved for end in in_order if end.saved and end.how != "skipped"]
         if self._keeping.writes_sidecar or prediction.has_more_than_files():
             yield from self._write_sidecar(prediction, saved, names, is_complete=len(saved) == len(files))
-        return saved, outcomes
-
-    def _save_one(
-        self,
-        prediction: Prediction,
-        file: OutputFile,
-        copies: Sequence[SavedFile],
-        names: Names,
-        fresh: "_Fresh",
-    ) -> Generator[Event, None, SavedFile | None]:
-        """Save one file, of which the ledger knows copies, or give None where a path was to be left alone."""
-        known = self._known_file(copies, names)
-        if known is not None:
-            yield Saved(prediction.id, known, "kept")
-            return known
-        saved, how = yield from self._fetch(prediction, file, names, fresh)
-        if how != "skipped":  # before it is told: nobody may be there to hear it
-            self._ledger.lenient(self._ledger.add_file, prediction.id, saved)
-        yield Saved(prediction.id, saved, how)
-        return None if how == "skipped" else saved
+        return saved, [end.failure for end in in_order]
 
     def _save_to_stdout(
-        self, prediction: Prediction, files: Sequence[OutputFile], fresh: "_Fresh"
+        self, prediction: Prediction, files: Sequence[OutputFile], look_again: LookAgain
     ) -> Iterator[Event]:
         if len(files) > 1:
             raise errors.UsageError(
@@ -187,21 +193,56 @@ class Keeper:
             )
         with tempfile.TemporaryDirectory(prefix="cometrep-") as folder:
             names = Names(folder, default_template(1), prediction.id, prediction.model, "")
-            saved, _ = yield from self._fetch(prediction, files[0], names, fresh)
-            yield Saved(prediction.id, saved, "stdout")
+            for event in self._fetched(prediction.id, {0: files[0]}, names, look_again):
+                if not isinstance(event, _End):
+                    yield event
+                elif event.failure:
+                    raise event.failure
+                elif event.saved:
+                    yield Saved(prediction.id, event.saved, "stdout")
 
-    def _fetch(
-        self, prediction: Prediction, file: OutputFile, names: Names, fresh: "_Fresh"
-    ) -> Generator[Event, None, tuple[SavedFile, str]]:
-        """Fetch a file, and where its URL has expired once more from the URL that the API has now."""
-        try:
-            return (yield from self._downloads.save(prediction.id, file, names))
-        except UrlExpired as expired:
-            again = yield from fresh.file(prediction.id, file, expired.reason)
-        try:
-            return (yield from self._downloads.save(prediction.id, again, names))
-        except UrlExpired as expired:
-            raise _expired(prediction.id, again, expired.reason) from expired
+    def _ends(
+        self, prediction: Prediction, files: Sequence[OutputFile], names: Names, look_again: LookAgain
+    ) -> "Iterator[Event | _End]":
+        """Yield what happens until the end of each file; those that stand where they are to go come first."""
+        known = self._ledger.lenient(self._ledger.files, prediction.id) or ()
+        left = {}
+        for place, file in enumerate(files):
+            if copy := self._known_file([one for one in known if one.index == file.index], names):
+                yield _End(place, copy, "kept", is_new=False)
+            else:
+                left[place] = file
+        yield from self._fetched(prediction.id, left, names, look_again)
+
+    def _fetched(
+        self, id: str, files: Mapping[int, OutputFile], names: Names, look_again: LookAgain | None
+    ) -> "Iterator[Event | _End]":
+        """Fetch files, some at a time; with `look_again` expired ones once more, from the URL the API has now."""
+        stale: dict[int, str] = {}
+        savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
+        for place, came in side_by_side(savings, self._keeping.files_at_once):
+            if not isinstance(came, Ended):
+                yield came
+            elif came.answer:
+                saved, how = came.answer
+                yield _End(place, saved, how)
+            elif isinstance(came.problem, errors.CometrepError):
+                yield _End(place, failure=came.problem)
+            elif not isinstance(came.problem, UrlExpired):
+                assert came.problem
+                raise came.problem
+            elif look_again:
+                stale[place] = came.problem.reason
+            else:
+                yield _End(place, failure=_expired(id, files[place], came.problem.reason))
+        if look_again and stale:
+            fresh, again = _Fresh(look_again), {}
+            for place, reason in stale.items():
+                try:
+                    again[place] = yield from fresh.file(id, files[place], reason)
+                except errors.CometrepError as failure:
+                    yield _End(place, failure=failure)
+            yield from self._fetched(id, again, names, None)
 
     def _known_file(self, copies: Sequence[SavedFile], names: Names) -> SavedFile | None:
         """Find the copy that stands where this file is to go, where disk and ledger still agree."""

@@ -212,3 +212,29 @@ def stopped() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
+
+
+Certificate = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make certificates, each with its key in one file."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(days: int = 90, name: str = "IP:127.0.0.1") -> Path:
+        path = folder / f"{days}-{name.replace(':', '-')}.pem"
+        if not path.exists():
+            subject = f"-subj /O=Proxy-Corp/CN=test -addext subjectAltName={name}"
+            made = subprocess.run(
+                f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} {subject}"
+                f" -keyout {path}.key -out {path}.crt && cat {path}.key {path}.crt > {path}",
+                shell=True,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert made.returncode == 0, made.stderr
+        return path
+
+    return make

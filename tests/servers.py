@@ -3,10 +3,12 @@
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -163,6 +165,40 @@ class Server:
                 return answer_json({"detail": f"no script for {request.method} {request.path}"}, 404)
             script = self._scripts[max(matching, key=lambda key: len(key[1]))]
             return script.pop(0) if len(script) > 1 else script[0]
+
+
+class TlsServer(Server):
+    """The scripted server, with a certificate."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__()
+        self.url = self.url.replace("http:", "https:")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            secure = self._context.wrap_socket(connection, server_side=True)
+        except OSError:
+            connection.close()
+        else:
+            super()._serve(secure)
+
+
+class TunnelingServer(TlsServer):
+    """A proxy that is the server behind its own tunnel."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__(certificate)
+        self.tunnels: list[str] = []
+
+    def _serve(self, connection: socket.socket) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n") and (came := connection.recv(1)):
+            request += came
+        self.tunnels.append(request.decode())
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        super()._serve(connection)
 
 
 def _read_request(reader: Any) -> Received | None:

@@ -1,13 +1,13 @@
 """Blocking calls in a few threads: answers come back, and a call that hangs holds up nobody."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import pytest
 
 from cometrep import errors
-from cometrep.calls import Calls
+from cometrep.calls import Calls, Ended, side_by_side
 
 PATIENCE_SECONDS = 30  # for what is due at once; only a failing test waits that long
 
@@ -139,3 +139,60 @@ def test_threads_do_not_keep_the_process_alive(held: threading.Event) -> None:
     calls.submit("one", hang)
     assert begun.wait(PATIENCE_SECONDS)
     assert told == [True]
+
+
+def counting(to: int, ended: list[str], name: str = "") -> Generator[int, None, str]:
+    """Yield numbers up to one, then give it as text; note that it ended."""
+    try:
+        yield from range(to)
+        return str(to)
+    finally:
+        ended.append(name)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 9])
+def test_generators_give_all_they_yield_in_their_own_order(at_once: int) -> None:
+    """However many run at a time, each one's items come in order, and then its answer."""
+    came: dict[str, list[object]] = {}
+    for key, what in side_by_side({name: counting(len(name), []) for name in ("a", "bb", "ccc", "")}, at_once):
+        came.setdefault(key, []).append(what)
+    assert came == {name: [*range(len(name)), Ended(str(len(name)))] for name in ("a", "bb", "ccc", "")}
+
+
+def test_as_many_generators_run_at_once_as_were_asked_for() -> None:
+    """Of five, two at a time: a step of each waits for one of another, and never is a third under way."""
+    pair, under_way, most = threading.Barrier(2), set[int](), list[int]()
+
+    def step(number: int) -> Generator[None, None, None]:
+        under_way.add(number)
+        most.append(len(under_way))
+        pair.wait(PATIENCE_SECONDS)
+        under_way.discard(number)
+        yield
+
+    ends = [what for _, what in side_by_side({number: step(number) for number in range(4)}, 2)]
+    assert sum(isinstance(what, Ended) for what in ends) == 4
+    assert max(most) == 2
+
+
+def test_a_generator_that_fails_leaves_the_others_to_go_on() -> None:
+    """Its exception is its end."""
+    problem = ValueError("no")
+
+    def failing() -> Generator[int, None, str]:
+        yield 1
+        raise problem
+
+    ends = dict(side_by_side({"bad": failing(), "good": counting(3, [])}, 2))
+    assert ends == {"bad": Ended(None, problem), "good": Ended("3")}
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_generators_are_closed_where_the_caller_leaves(at_once: int) -> None:
+    """Those between two steps clean up at once."""
+    ended: list[str] = []
+    running = side_by_side({name: counting(1000, ended, name) for name in ("a", "b")}, at_once)
+    assert isinstance(running, Generator)
+    next(running)
+    running.close()
+    assert sorted(ended) == ["a", "b"][:at_once]

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import socket
-import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +20,19 @@ from cometrep.doctor import Check, Subject, examine, failure, known_base_url
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.screen import Screen
-from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, prediction
+from tests.conftest import Certificate
+from tests.servers import (
+    HANG,
+    RESET,
+    Answer,
+    Received,
+    Server,
+    TlsServer,
+    TunnelingServer,
+    answer_html,
+    answer_json,
+    prediction,
+)
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
 NOW = 1_800_000_000.0
@@ -353,66 +363,6 @@ def test_a_host_without_an_address_stops_the_network() -> None:
     assert [checks[name].message for name in ("tls", "api", "clock")] == ["not tried: dns comes first"] * 3
     assert checks["netrc"].outcome == "ok"
     assert_each_fault_has_a_fix(checks)
-
-
-class TlsServer(Server):
-    """The scripted server, with a certificate."""
-
-    def __init__(self, certificate: Path) -> None:
-        super().__init__()
-        self.url = self.url.replace("http:", "https:")
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            secure = self._context.wrap_socket(connection, server_side=True)
-        except OSError:
-            connection.close()
-        else:
-            super()._serve(secure)
-
-
-class TunnelingServer(TlsServer):
-    """A proxy that is the server behind its own tunnel."""
-
-    def __init__(self, certificate: Path) -> None:
-        super().__init__(certificate)
-        self.tunnels: list[str] = []
-
-    def _serve(self, connection: socket.socket) -> None:
-        request = b""
-        while not request.endswith(b"\r\n\r\n") and (came := connection.recv(1)):
-            request += came
-        self.tunnels.append(request.decode())
-        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        super()._serve(connection)
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make certificates, each with its key in one file."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def make(days: int = 90, name: str = "IP:127.0.0.1") -> Path:
-        path = folder / f"{days}-{name.replace(':', '-')}.pem"
-        if not path.exists():
-            subject = f"-subj /O=Proxy-Corp/CN=test -addext subjectAltName={name}"
-            made = subprocess.run(
-                f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} {subject}"
-                f" -keyout {path}.key -out {path}.crt && cat {path}.key {path}.crt > {path}",
-                shell=True,
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert made.returncode == 0, made.stderr
-        return path
-
-    return make
-
-
-Certificate = Callable[..., Path]
 
 
 def test_a_trusted_certificate_is_told_with_its_end(

@@ -341,11 +341,14 @@ def _keeper(
     stack: contextlib.ExitStack,
 ) -> "Keeper":
     from cometrep.download import Downloads
-    from cometrep.keeping import Keeper, Keeping
+    from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
 
     downloads = Downloads(_rules(params, settings, base_url))
     stack.callback(downloads.close)
-    return Keeper(Keeping(settings.folder, _template(params, settings), params["sidecar"]), downloads, ledger)
+    # Files of a server on this machine have no distance to make up for, and threads cost them time.
+    at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
+    keeping = Keeping(settings.folder, _template(params, settings), params["sidecar"], files_at_once=at_once)
+    return Keeper(keeping, downloads, ledger)
 
 
 def _rules(params: Mapping[str, Any], settings: Settings, base_url: str) -> "Rules":

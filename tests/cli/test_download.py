@@ -7,15 +7,17 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cometrep import __version__
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
-from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
+from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran
+from tests.servers import Answer, Received, Server, TunnelingServer, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 WEBP = {"Content-Type": "image/webp"}
@@ -591,3 +593,78 @@ def test_names_from_a_server_stay_in_the_folder(served: Cli, server: Server) -> 
     assert re.fullmatch(r"[^/\x00-\x1f.][^/\x00-\x1f]*\.gif", name)
     assert list(files(served)) == [name]
     assert [path.name for path in Path(served.home).iterdir()] == ["cometrep"]
+
+
+# Several files from afar: a server that is not on this machine, as far as the program can tell
+
+
+@pytest.fixture
+def distant(served: Cli, certificate: Certificate) -> Iterator[TunnelingServer]:
+    """A server behind a proxy, under a public name."""
+    path = certificate(name="DNS:api.example.test")
+    server = TunnelingServer(path)
+    with server:
+        served.environment["HTTPS_PROXY"] = server.url.replace("https:", "http:")
+        served.environment["REQUESTS_CA_BUNDLE"] = str(path)
+        served.environment["COMETREP_BASE_URL"] = server.url = "https://api.example.test"
+        yield server
+
+
+def test_files_from_afar_come_side_by_side(served: Cli, distant: TunnelingServer) -> None:
+    """Each of four answers waits for the requests of the others; the paths are told in the output's order."""
+    all_asked = threading.Barrier(4)
+    later = threading.Event()
+
+    def held(request: Received) -> Answer:
+        all_asked.wait(20)
+        number = int(request.path[-1])
+        if number == 3:
+            threading.Timer(0.1, later.set).start()
+        return Answer(200, picture(3000, number), WEBP, wait_for=later if number == 0 else None)
+
+    on(distant, "abc", "/f/0", "/f/1", "/f/2", "/f/3")
+    distant.on("GET", "/f/", held)
+    done = served("download", "abc")
+    assert (done.code, done.lines) == (0, [f"abc-{number}.webp" for number in range(4)])
+    assert files(served) == {f"abc-{number}.webp": picture(3000, number) for number in range(4)}
+
+
+def test_expired_files_from_afar_are_looked_up_together(served: Cli, distant: TunnelingServer) -> None:
+    """Of three, two have expired: one look gives both fresh URLs, of which one is good."""
+    old = prediction("abc", output=[f"{distant.url}/f/{name}" for name in ("gone-0", "1", "gone-2")])
+    new = prediction("abc", output=[f"{distant.url}/f/{name}" for name in ("0", "1", "gone-2")])
+    distant.on_get(answer_json(old), answer_json(new))
+    distant.on("GET", "/f/gone", Answer(403, b"expired"))
+    pictures(distant, "0", "1")
+    done = served("download", "abc", "--sidecar")
+    assert (done.code, done.lines) == (9, ["abc-0.webp", "abc-1.webp"])
+    assert "output file 2 of abc cannot be had" in done.stderr
+    assert distant.count("GET", "/replicate/") == 2
+    assert (distant.count("GET", "/f/1"), distant.count("GET", "/f/gone-2")) == (1, 2)
+    assert set(files(served)) == {"abc-0.webp", "abc-1.webp"}
+
+
+def test_ctrl_c_keeps_what_came_of_several_files(served: Cli, distant: TunnelingServer) -> None:
+    """A stop in the middle of two leaves both part files to go on from, and the next run fetches the rest alone."""
+    body, halted = picture(400_000), threading.Event()
+    on(distant, "abc", "/f/0", "/f/1")
+    etag = {**WEBP, "ETag": '"e"'}
+    distant.on("GET", "/f/", Answer(200, body, etag, hold_after=(2, halted), pieces=100_000))
+    with served.start("download", "abc") as process:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while sum(len(content) > 150_000 for content in files(served).values()) < 2:
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_SECONDS) == 130
+    halted.set()
+    assert sorted(files(served)) == [".abc-0.part", ".abc-0.part.json", ".abc-1.part", ".abc-1.part.json"]
+
+    def rest(request: Received) -> Answer:
+        first = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        where = {"Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
+        return Answer(206, body[first:], {**etag, **where})
+
+    distant.on("GET", "/f/", rest)
+    done = served("download", "abc")
+    assert (done.code, done.lines) == (0, ["abc-0.webp", "abc-1.webp"])
+    assert files(served) == {"abc-0.webp": body, "abc-1.webp": body}
