@@ -110,7 +110,7 @@ class Downloads:
                 part.restart({"content_type": content_type})
                 part.append(content)
             extension = file.extension or formats.extension_for(
-                part.head(), part.content_type, _url_extension(file.url)
+                part.head, part.content_type, _url_extension(file.url)
             )
             target = names.path(file.index, extension)
             how = part.commit(
@@ -120,7 +120,7 @@ class Downloads:
                 overwrites=self.rules.overwrites,
                 skips_existing=self.rules.skips_existing,
             )
-            is_named = target.suffix and formats.sniff(part.head())
+            is_named = target.suffix and formats.sniff(part.head)
             if is_named and _plain(target.suffix) != _plain(extension):
                 yield Noted(id, f"{target} holds {extension} data, whatever its name says", is_warning=True)
             saved = SavedFile(
@@ -128,7 +128,7 @@ class Downloads:
                 index=file.index,
                 size_bytes=part.size,
                 sha256=part.sha256,
-                content_type=part.content_type or formats.media_type_for(part.head(), target.name),
+                content_type=part.content_type or formats.media_type_for(part.head, target.name),
                 url=file.url,
             )
         return saved, how
@@ -362,7 +362,7 @@ def _content_of(file: OutputFile) -> tuple[bytes, str]:
 
 def _refuse_wrong_content(url: str, part: PartFile) -> None:
     """Raise UrlExpired where a web page, JSON or nothing came in a picture's place; let go of such bytes."""
-    head, extension = part.head(), _url_extension(url)
+    head, extension = part.head, _url_extension(url)
     media_type = part.content_type.split(";")[0].strip().lower()
     is_media = not extension or extension in _MEDIA_EXTENSIONS
     wrong = ""

@@ -120,6 +120,7 @@ class PartFile:
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
         self._facts: dict[str, Any] = {}
         self._hash = _Digest(file, path)
+        self.head = b""  # the first bytes, as many as a format shows itself in
         self.size = 0
         self._is_committed = False
 
@@ -166,14 +167,6 @@ class PartFile:
         with _writing(self._path):
             return self._hash.hexdigest()
 
-    def head(self) -> bytes:
-        """Read the first bytes, as many as a format shows itself in."""
-        with _writing(self._path):
-            self._file.seek(0)
-            head = self._file.read(formats.SNIFF_BYTES)
-            self._file.seek(0, os.SEEK_END)
-            return head
-
     def resume_headers(self) -> dict[str, str]:
         """Give the request headers that ask for the rest, none where there is nothing to go on from."""
         validator = self._facts.get("validator")
@@ -203,7 +196,7 @@ class PartFile:
         with _writing(self._path):
             self._file.seek(0)
             self._file.truncate()
-        self.size = 0
+        self.head, self.size = b"", 0
         self._hash = _Digest(self._file, self._path)
         self._note(facts)
 
@@ -211,8 +204,14 @@ class PartFile:
         """Write bytes at the end."""
         with _writing(self._path):
             self._file.write(chunk)
-            self._hash.update(chunk)
+            self._take(chunk)
+
+    def _take(self, chunk: bytes) -> None:
+        """Take up bytes that the file holds."""
+        self._hash.update(chunk)
         self.size += len(chunk)
+        if len(self.head) < formats.SNIFF_BYTES:
+            self.head += chunk[: formats.SNIFF_BYTES - len(self.head)]
 
     def complete(self) -> None:
         """Take up that all bytes are there, so that they need not be fetched again if the last step fails."""
@@ -281,8 +280,7 @@ class PartFile:
         with _writing(self._path):
             self._file.seek(0)
             while chunk := self._file.read(CHUNK_BYTES):
-                self._hash.update(chunk)
-                self.size += len(chunk)
+                self._take(chunk)
         self._facts = facts
         total = self.total_bytes
         if (total is not None and self.size > total) or (self.is_complete and self.size != total):
