@@ -11,13 +11,16 @@ from cometrep import errors
 SHORTEST_INTERVAL_SECONDS = 0.2  # at most 5 looks a second
 LONGEST_INTERVAL_SECONDS = 10.0
 
-_DENSE_UNTIL_SECONDS = 1.4
+_FIRST_INTERVAL_SECONDS = 0.165
+_FIRST_GROWTH = 0.105  # of the wait, as an end is no likelier in a second of a longer one
+_STEADY_FROM_SECONDS = 3.2
 _STEADY_UNTIL_SECONDS = 75.0
 _STEADY_INTERVAL_SECONDS = 0.5
 _LONG_FROM_SECONDS = 120.0
 _LONG_INTERVAL_SECONDS = 1.72
 _GROWING_FROM_SECONDS = 600.0  # from here on the interval is the same part of the wait: 10 s after an hour
 
+_FOLLOWED_FROM_SECONDS = 1.6  # runs of a model that are shorter have ended before a history could spare many looks
 FEWEST_RUNS = 3  # of a model, before its history is followed
 _SURE_RUNS = 5  # fewer are looked at now and then during what they say is the wait
 _COLD_FACTOR = 4.0  # a run that took so many times the median began cold, and says nothing of the next
@@ -102,11 +105,12 @@ class PollSchedule(NamedTuple):
     fixed_interval_seconds: float | None = None
 
     def pause(self, elapsed_seconds: float) -> Pause:
-        """Give the pause before the next look: dense at first, steady, then growing with the wait."""
+        """Give the pause before the next look: growing with the wait at first, steady, then growing again."""
         if self.fixed_interval_seconds is not None:
             return Pause(self.fixed_interval_seconds)
-        if elapsed_seconds < _DENSE_UNTIL_SECONDS:
-            return Pause(SHORTEST_INTERVAL_SECONDS, is_from_start=True)
+        if elapsed_seconds < _STEADY_FROM_SECONDS:
+            seconds = _FIRST_INTERVAL_SECONDS + _FIRST_GROWTH * elapsed_seconds
+            return Pause(max(SHORTEST_INTERVAL_SECONDS, seconds), is_from_start=True)
         if elapsed_seconds < _LONG_FROM_SECONDS:
             part = (elapsed_seconds - _STEADY_UNTIL_SECONDS) / (_LONG_FROM_SECONDS - _STEADY_UNTIL_SECONDS)
             growth = max(0.0, part) * (_LONG_INTERVAL_SECONDS - _STEADY_INTERVAL_SECONDS)
@@ -144,7 +148,7 @@ class HistorySchedule(NamedTuple):
             return Pause(_bounded(_LIKELY_INTERVAL_SECONDS * math.sqrt(_hazard(0.0) / _hazard(score))), True)
         since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
         return Pause(
-            _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _DENSE_UNTIL_SECONDS)).seconds))
+            _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _STEADY_FROM_SECONDS)).seconds))
         )
 
 
@@ -163,8 +167,7 @@ def schedule_for(
         spread = math.sqrt(squares / len(warm) * (1 + 1 / len(warm)))
         is_well_known = len(warm) >= _MANY_RUNS and mean < math.log(_SHORT_SECONDS)
         most_spread = _MOST_SPREAD_OF_MANY if is_well_known else _MOST_SPREAD
-        # Short runs have ended before a history could spare many looks.
-        if spread <= most_spread and mean >= math.log(_DENSE_UNTIL_SECONDS):
+        if spread <= most_spread and mean >= math.log(_FOLLOWED_FROM_SECONDS):
             return HistorySchedule(mean, max(_LEAST_SPREAD, spread), len(warm) >= _SURE_RUNS, age_seconds)
     return PollSchedule(fixed_interval_seconds)
 
