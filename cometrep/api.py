@@ -189,8 +189,6 @@ class Api:
             data=body,
             headers=headers,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-            allow_redirects=False,
-            stream=True,
         ) as response:
             content, is_cut_short = self._read(response, began, is_create=body is not None)
             answer = Answer(

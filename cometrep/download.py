@@ -219,8 +219,6 @@ class Downloads:
                 response = session.get(
                     url,
                     headers=dict(headers),
-                    stream=True,
-                    allow_redirects=False,
                     timeout=(CONNECT_TIMEOUT_SECONDS, STALL_SECONDS),
                 )
             except (

@@ -3,7 +3,6 @@
 import http.client
 import ssl
 from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +26,7 @@ class NoAuth(AuthBase):
 
 
 class Session(requests.Session):
-    """A session that follows no redirect, keeps no cookie and reads no netrc; proxies and CA bundles stay.
-
-    requests reads the target of a redirect even where it is not to follow it, and fails on a malformed one.
-    """
+    """A session that follows no redirect, keeps no cookie and reads no netrc; proxies and CA bundles stay."""
 
     def __init__(self, auth: AuthBase, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
         """`connections` is how many to one host are kept open for further requests."""
@@ -42,7 +38,6 @@ class Session(requests.Session):
         self._pattern: tuple[Any, requests.PreparedRequest | None] = (None, None)  # of which headers, and it
         self.auth = auth  # netrc is read only where a session has none
         self.headers["User-Agent"] = f"cometrep/{__version__}"
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Prepare as requests does, a bare GET after the pattern of the one before it."""
@@ -73,7 +68,10 @@ class Session(requests.Session):
         return dict(settings)
 
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
-        """Send as requests does; raise ConfigError, before anything leaves, where there are no certificates."""
+        """Send a request and give its answer, the body unread; raise as requests does.
+
+        Raises ConfigError, before anything leaves, where there are no certificates.
+        """
         verify = settings.get("verify")
         if isinstance(verify, str) and (request.url or "").startswith("https:") and not Path(verify).exists():
             # requests itself raises an OSError that is none of its own.
@@ -82,11 +80,10 @@ class Session(requests.Session):
                 hint="export REQUESTS_CA_BUNDLE=FILE with a file that exists, or unset it and CURL_CA_BUNDLE",
                 code="bad_setting",
             )
-        return super().send(request, **settings)
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Say that no answer redirects: it is for the caller to judge."""
-        return None
+        # What requests itself would do besides: keep cookies, call hooks, and read where a redirect leads, which
+        # fails on a malformed one.
+        settings.pop("allow_redirects", None)
+        return self.get_adapter(request.url or "").send(request, **settings)
 
 
 class Route(NamedTuple):
@@ -130,9 +127,7 @@ def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
     try:
         with (
             Session(NoAuth()) as session,
-            session.get(
-                url, headers=dict(headers), timeout=timeout_seconds, stream=True, allow_redirects=False
-            ) as response,
+            session.get(url, headers=dict(headers), timeout=timeout_seconds) as response,
         ):
             for chunk in response.iter_content(65536):
                 content += chunk
