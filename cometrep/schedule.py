@@ -29,7 +29,11 @@ _LEAST_SPREAD, _MOST_SPREAD = 0.03, 0.4  # beyond the latter a history tells too
 _MANY_RUNS, _MOST_SPREAD_OF_MANY = 20, 0.65  # where the spread itself is known well, and looks are few anyway:
 _SHORT_SECONDS = 5.0
 _FIRST_SCORE, _LAST_SCORE = -1.65, 2.5  # standard scores between which the end is likely: from the 5 % on
-_LIKELY_INTERVAL_SECONDS = 0.23  # in the middle of them
+_LIKELY_INTERVAL_SECONDS, _LIKELY_GROWTH = (
+    0.15,
+    1 / 400,
+)  # in the middle of them; a short run has room for few looks
+_MOST_LIKELY_INTERVAL_SECONDS = 0.23
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
 _TAIL_GROWTH = 0.02  # of the time since the end was likely
 
@@ -145,7 +149,10 @@ class HistorySchedule(NamedTuple):
             return Pause(_bounded(seconds))
         score = (math.log(at) - self.mean) / self.spread
         if score < _LAST_SCORE:
-            return Pause(_bounded(_LIKELY_INTERVAL_SECONDS * math.sqrt(_hazard(0.0) / _hazard(score))), True)
+            seconds = _MOST_LIKELY_INTERVAL_SECONDS
+            if self.spread <= _MOST_SPREAD:
+                seconds = min(seconds, _LIKELY_INTERVAL_SECONDS + _LIKELY_GROWTH * math.exp(self.mean))
+            return Pause(_bounded(seconds * math.sqrt(_hazard(0.0) / _hazard(score))), True)
         since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
         return Pause(
             _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _STEADY_FROM_SECONDS)).seconds))
