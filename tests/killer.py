@@ -20,28 +20,41 @@ def main() -> int:
     """Run the program with the trap set."""
     name, moment, count_file = sys.argv[1:4]
     number = getattr(signal, name)
+    is_number = moment.isdecimal()
     count = 0
     is_sprung = False
 
-    def watch(frame: FrameType, event: str, _: Any) -> None:
+    def take(frame: FrameType, event: str) -> None:
         nonlocal count, is_sprung
-        if event not in ("call", "return") or not frame.f_code.co_filename.startswith(PACKAGE):
-            return
         count += 1
-        here = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}:{event}"
-        if not is_sprung and moment in (str(count), here):
+        here = f"{frame.f_code.co_name}:{event}"
+        if moment != str(count) and (is_number or not moment.endswith(here)):
+            return
+        if not is_sprung and moment in (str(count), f"{Path(frame.f_code.co_filename).stem}.{here}"):
             is_sprung = True
             os.kill(os.getpid(), number)
+
+    def called(frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None  # nothing more of this frame
+        frame.f_trace_lines = False
+        take(frame, event)
+        return returned
+
+    def returned(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "return":
+            take(frame, event)
+        return returned
 
     from cometrep import __main__
 
     sys.argv = ["cometrep", *sys.argv[5:]]
-    threading.setprofile(watch)
-    sys.setprofile(watch)
+    threading.settrace(called)
+    sys.settrace(called)
     try:
         return __main__.main()
     finally:
-        sys.setprofile(None)
+        sys.settrace(None)
         Path(count_file).write_text(str(count))
 
 

@@ -16,7 +16,7 @@ from tests.servers import Server
 
 PROMPTS = [f"p{i}" for i in range(5)]
 BATCH = ("batch", "p.jsonl", "--model", "black-forest-labs/flux-schnell", "-j", "3")
-MOMENTS = 24  # spread over the whole life of a batch
+MOMENTS = 16  # spread over the whole life of a batch
 NAMED = (
     "record.open:return",
     "record.add_header:return",
@@ -99,7 +99,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield int(whole.count_file.read_text())
 
 
-def check_after_death(killed: Killed) -> None:
+def check_after_death(killed: Killed, kills: int = 1) -> None:
     """Finish the batch with the command that began it; what is in doubt is the only exception, and is named."""
     gateway = killed.gateway
     assert all(count == 1 for count in gateway.creates.values())
@@ -109,7 +109,7 @@ def check_after_death(killed: Killed) -> None:
     in_doubt = {prompt for prompt, outcome in outcomes.items() if outcome == "unknown"}
     assert outcomes == {prompt: "unknown" if prompt in in_doubt else "done" for prompt in PROMPTS}
     assert set(PROMPTS) - in_doubt <= gateway.creates.keys()
-    assert len(in_doubt) <= 3, "more than ran at once"
+    assert len(in_doubt) <= 3 * kills, "more than ran at once"
     assert again.code == (0 if not in_doubt else 9), again.stderr
     if in_doubt:
         assert f"{len(in_doubt)} in doubt" in again.stderr
@@ -141,4 +141,4 @@ def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None
     for moment in ("ledger.accept:return", "batch._ended:call", "partfile.append:return", "batch._saved:return"):
         assert killed.kill(moment) == -signal.SIGKILL
         assert all(count == 1 for count in killed.gateway.creates.values())
-    check_after_death(killed)
+    check_after_death(killed, kills=4)
