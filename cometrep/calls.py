@@ -14,7 +14,7 @@ Key = TypeVar("Key")
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
-_LONG_SECONDS = 3600.0
+_PATIENCE_SECONDS = 0.5  # at a stretch: on Windows no signal cuts into it
 _LEAVING_SECONDS = 0.5  # that steps under way have to end, where nobody waits for what they give
 
 
@@ -30,7 +30,7 @@ class Calls(Generic[Key, Answer]):
         self._threads = 0
         self._busy = 0
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[Key, Answer | BaseException] | None] = (
             beside._answers if beside else queue.SimpleQueue()
         )
@@ -64,9 +64,15 @@ class Calls(Generic[Key, Answer]):
         """Let a waiting `next` return at once; may be called from a signal handler."""
         self._answers.put(None)
 
+    def close(self) -> None:
+        """Let each thread end, after the call it is in."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._waiting.put(None)
+
     def _work(self) -> None:
-        while True:
-            key, call = self._waiting.get()
+        while submitted := self._waiting.get():
+            key, call = submitted
             answer: Answer | BaseException
             try:
                 answer = call()
@@ -85,12 +91,15 @@ class Ended(NamedTuple, Generic[Answer]):
 
 
 def side_by_side(
-    generators: Mapping[Key, Generator[Item, None, Answer]], at_once: int
+    generators: Mapping[Key, Generator[Item, None, Answer]],
+    at_once: int,
+    *,
+    missed: Callable[[Answer], None] = lambda _: None,
 ) -> Iterator[tuple[Key, Item | Ended[Answer]]]:
     """Run generators, some at a time and each step in a thread; yield what they yield, and how each ended.
 
-    One at a time they run in the caller's thread. Where the caller leaves early, all that soon come to a step's end
-    are closed.
+    One at a time they run in the caller's thread. Where the caller leaves early, those that soon come to a step's
+    end are closed, and `missed` is given the answers of those that came to their own end meanwhile.
     """
     if at_once == 1 or len(generators) < 2:
         for key, generator in generators.items():
@@ -109,7 +118,7 @@ def side_by_side(
                 key, generator = waiting.pop()
                 running[key] = generator
                 calls.submit(key, partial(_step, generator))
-            answered = calls.next(_LONG_SECONDS)
+            answered = calls.next(_PATIENCE_SECONDS)
             if answered is None:
                 continue
             key, came = answered
@@ -122,7 +131,11 @@ def side_by_side(
     finally:
         deadline = time.monotonic() + _LEAVING_SECONDS
         while running and (answered := calls.next(max(0.0, deadline - time.monotonic()))):
-            running.pop(answered[0]).close()
+            key, came = answered
+            running.pop(key).close()
+            if isinstance(came, Ended) and came.answer is not None:
+                missed(came.answer)
+        calls.close()
 
 
 def _step(generator: Generator[Item, None, Answer]) -> Item | Ended[Answer]:

@@ -170,8 +170,8 @@ class Keeper:
                 yield event
                 continue
             ends[event.place] = event
-            if event.is_new and event.saved and event.how != "skipped":  # before it is told: nobody may hear it
-                self._ledger.lenient(self._ledger.add_file, prediction.id, event.saved)
+            if event.is_new and event.saved:  # before it is told: nobody may hear it
+                self._remember(prediction.id, event.saved, event.how)
             while end := ends.get(told):  # in the order of the output, whichever comes first
                 told += 1
                 if end.saved:
@@ -220,7 +220,8 @@ class Keeper:
         """Fetch files, some at a time; with `look_again` expired ones once more, from the URL the API has now."""
         stale: dict[int, str] = {}
         savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
-        for place, came in side_by_side(savings, self._keeping.files_at_once):
+        at_once = self._keeping.files_at_once
+        for place, came in side_by_side(savings, at_once, missed=lambda end: self._remember(id, *end)):
             if not isinstance(came, Ended):
                 yield came
             elif came.answer:
@@ -243,6 +244,11 @@ class Keeper:
                 except errors.CometrepError as failure:
                     yield _End(place, failure=failure)
             yield from self._fetched(id, again, names, None)
+
+    def _remember(self, id: str, saved: SavedFile, how: str) -> None:
+        """Write into the ledger that a file stands on disk, unless it is one that was there and left alone."""
+        if how != "skipped":
+            self._ledger.lenient(self._ledger.add_file, id, saved)
 
     def _known_file(self, copies: Sequence[SavedFile], names: Names) -> SavedFile | None:
         """Find the copy that stands where this file is to go, where disk and ledger still agree."""

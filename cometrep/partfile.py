@@ -82,6 +82,8 @@ class _Digest:
             thread.join()
         if self._problem:
             raise self._problem
+        if self._hashed != self._size:
+            raise OSError(errno.EIO, "it could not be read again")
         return self._hash.hexdigest()
 
     def close(self) -> None:
@@ -91,9 +93,9 @@ class _Digest:
             self._work = None
 
     def _follow(self, sizes: "queue.SimpleQueue[int]", reader: FileIO) -> None:
-        buffer = memoryview(bytearray(_HASHED_AT_ONCE_BYTES // 4))
         with reader:
             try:
+                buffer = memoryview(bytearray(_HASHED_AT_ONCE_BYTES // 4))
                 reader.seek(self._hashed)
                 while until := sizes.get():
                     while self._hashed < until:
@@ -119,6 +121,7 @@ class PartFile:
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
         self._facts: dict[str, Any] = {}
+        self._is_noted = False  # whether the facts are on the disk
         self._hash = _Digest(file, path)
         self.head = b""  # the first bytes, as many as a format shows itself in
         self.size = 0
@@ -191,17 +194,21 @@ class PartFile:
         return True
 
     def restart(self, facts: Mapping[str, Any]) -> None:
-        """Empty the part file and note what is known of what will come."""
+        """Empty the part file and take up what is known of what will come."""
         self._hash.close()
         with _writing(self._path):
             self._file.seek(0)
             self._file.truncate()
+            self._facts_path.unlink(missing_ok=True)
         self.head, self.size = b"", 0
         self._hash = _Digest(self._file, self._path)
-        self._note(facts)
+        self._facts = dict(facts)
+        self._is_noted = False
 
     def append(self, chunk: bytes) -> None:
         """Write bytes at the end."""
+        if not self._is_noted and self._facts.get("validator") and self.size + len(chunk) != self.total_bytes:
+            self._note()
         with _writing(self._path):
             self._file.write(chunk)
             self._take(chunk)
@@ -214,8 +221,9 @@ class PartFile:
             self.head += chunk[: formats.SNIFF_BYTES - len(self.head)]
 
     def complete(self) -> None:
-        """Take up that all bytes are there, so that they need not be fetched again if the last step fails."""
+        """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
         self._facts = {**self._facts, "is_complete": True, "total": self.size}
+        self._note()
 
     def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
         """Give the part file its final name, by the rules for a path that exists; tell how it ended."""
@@ -223,6 +231,7 @@ class PartFile:
             self._file.flush()
             self._hash.hurry()
             os.fsync(self._file.fileno())
+            self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
                 raise errors.LocalFileError(
@@ -233,7 +242,6 @@ class PartFile:
                     f"{target} is no regular file", hint=f"cometrep download {id} -o -", code="file_exists"
                 )
             if os.name == "nt":
-                self._hash.hexdigest()
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):
                 if skips_existing:
@@ -277,32 +285,30 @@ class PartFile:
             facts = json.loads(self._facts_path.read_bytes())
         if not isinstance(facts, dict) or not (facts.get("validator") or facts.get("is_complete")):
             return
+        self._facts, self._is_noted = facts, True  # first: a signal while it is read must not make it useless
         with _writing(self._path):
             self._file.seek(0)
             while chunk := self._file.read(CHUNK_BYTES):
                 self._take(chunk)
-        self._facts = facts
         total = self.total_bytes
         if (total is not None and self.size > total) or (self.is_complete and self.size != total):
             self.restart({})
 
-    def _note(self, facts: Mapping[str, Any]) -> None:
-        self._facts = dict(facts)
+    def _note(self) -> None:
+        """Write the facts beside the bytes; without a validator they are of no use before all is there."""
         with _writing(self._facts_path):
-            if self._facts.get("validator") or self._facts.get("is_complete"):
-                self._facts_path.write_text(json.dumps(self._facts))
-            else:
-                self._facts_path.unlink(missing_ok=True)
+            self._facts_path.write_text(json.dumps(self._facts))
+        self._is_noted = True
 
     def _leave(self) -> None:
         self._hash.close()
-        is_useful = (self._facts.get("validator") and self.size) or self.is_complete
+        is_useful = self._is_noted or (self._facts.get("validator") and self.size)
         with contextlib.suppress(OSError, errors.LocalFileError):
             if self._is_committed or self._is_own or not is_useful:
                 self._path.unlink(missing_ok=True)
                 self._facts_path.unlink(missing_ok=True)
-            elif self.is_complete:
-                self._note(self._facts)
+            elif not self._is_noted:
+                self._note()
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -317,18 +317,22 @@ def watch(
         resume=resume,
         random=random,
     )
-    calls = calls or Calls(threads=LOOKS_AT_ONCE + min(len(targets) - 1, MORE_THREADS))
     for target in targets:
         state.add(target, clock(), schedule_of(target.id))
-    while len(state):
-        now = clock()
-        looks, events = state.turn(now)
-        for id in looks:
-            calls.submit((id, now), partial(look, id))
-        yield from events
-        if len(state) and (answered := calls.next(state.wake_in(clock()))):
-            (id, look_started), outcome = answered
-            yield from state.answer(id, look_started, outcome, clock())
+    own = calls or Calls[Look, Prediction](threads=LOOKS_AT_ONCE + min(len(targets) - 1, MORE_THREADS))
+    try:
+        while len(state):
+            now = clock()
+            looks, events = state.turn(now)
+            for id in looks:
+                own.submit((id, now), partial(look, id))
+            yield from events
+            if len(state) and (answered := own.next(state.wake_in(clock()))):
+                (id, look_started), outcome = answered
+                yield from state.answer(id, look_started, outcome, clock())
+    finally:
+        if calls is None:
+            own.close()
 
 
 def _shown(prediction: Prediction) -> tuple[str, float | None, int]:

@@ -196,3 +196,33 @@ def test_generators_are_closed_where_the_caller_leaves(at_once: int) -> None:
     next(running)
     running.close()
     assert sorted(ended) == ["a", "b"][:at_once]
+
+
+def test_answers_that_come_while_the_caller_leaves_are_not_lost() -> None:
+    """What ends in that moment is told of, though nobody waits for it."""
+    missed: list[str] = []
+    last = threading.Event()
+
+    def slow() -> Generator[int, None, str]:
+        assert last.wait(PATIENCE_SECONDS)
+        return "late"
+        yield 0
+
+    running = side_by_side({"quick": counting(2, []), "slow": slow()}, 2, missed=missed.append)
+    assert isinstance(running, Generator)
+    assert next(running) == ("quick", 0)
+    last.set()
+    running.close()
+    assert missed == ["late"]
+
+
+def test_threads_end_with_their_work() -> None:
+    """Many rounds of generators leave no thread behind."""
+    before = set(threading.enumerate())
+    for _ in range(20):
+        for _ in side_by_side({number: counting(3, []) for number in range(4)}, 3):
+            pass
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(PATIENCE_SECONDS)
+    assert not [thread for thread in left if thread.is_alive()]

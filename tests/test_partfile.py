@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,43 @@ def test_a_part_file_that_another_program_cuts_short_is_an_error(tmp_path: Path)
         part.append(BLOCK[:4_100_000])  # more than is hashed at once, and less than the thread is told of
         (tmp_path / ".p-0.part").write_bytes(b"")
         with pytest.raises(errors.LocalFileError, match="cut short by another program"):
-            _ = part.sha256
+            part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+    assert not (tmp_path / "p.bin").exists()
+
+
+@pytest.mark.parametrize(
+    "facts", [{"validator": '"e"', "total": 9_000_000}, {"is_complete": True, "total": len(BLOCK)}]
+)
+def test_a_stop_while_a_part_file_is_taken_up_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, object]
+) -> None:
+    """What an earlier command left is there for the next one, even where this one ends before it read any of it."""
+    (tmp_path / ".p-0.part").write_bytes(BLOCK)
+    (tmp_path / ".p-0.part.json").write_text(json.dumps(facts))
+    stop = errors.Stopped("Ctrl-C", 130)
+
+    def stopped(*_: object) -> None:
+        raise stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PartFile, "_take", stopped)
+        with pytest.raises(errors.Stopped), PartFile.opened(tmp_path, "p-0"):
+            pass
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert (part.size, part.sha256) == (len(BLOCK), hashlib.sha256(BLOCK).hexdigest())
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_came_before_a_stop_is_kept_with_its_validator(tmp_path: Path, *, is_whole: bool) -> None:
+    """Whether the first bytes were all of it or not, the next command goes on from them."""
+    total = 1000 if is_whole else 2000
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart({"validator": '"e"', "total": total})
+        part.append(BLOCK[:1000])
+        if not is_whole:
+            assert json.loads((tmp_path / ".p-0.part.json").read_text())["total"] == total
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert part.resume_headers() == {"Range": "bytes=1000-", "If-Range": '"e"'}
 
 
 def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None:
