@@ -180,10 +180,13 @@ class Batch:
             random=random,
         )
         self._flying: dict[str, _Flying] = {}  # by key
+        self._answered: dict[
+            str, tuple[_Flying, Answer | errors.CometrepError]
+        ] = {}  # creates, not all written yet
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
         self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
         self._looking = self._saving = 0
-        self._is_exhausted = self._is_stopping = self.was_asked_to_stop = False
+        self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = 0.0
@@ -242,13 +245,20 @@ class Batch:
         return BatchEnded(tally, dict(self._codes), tuple(self._failures), self._fatal)
 
     def _rescue(self) -> None:
-        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
+        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment.
+
+        The signal may have cut in where an answer had been handed over and nothing was done with it, or not all.
+        """
+        self._is_left = True
         deadline = self._clock() + STOP_GRACE_SECONDS
-        while any(not flying.id for flying in self._flying.values()) and self._clock() < deadline:
-            answered = self._creates.next(max(0.0, deadline - self._clock()))
-            if answered and answered[0][0] == "create":
-                deque(self._take(*answered), maxlen=0)  # nobody hears of it
+        while self._is_unanswered() and self._clock() < deadline:
+            self._creates.next(max(0.0, deadline - self._clock()))
+        for flying, answer in list(self._answered.values()):
+            deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
         self._forget_throttled()
+
+    def _is_unanswered(self) -> bool:
+        return any(not flying.id and key not in self._answered for key, flying in self._flying.items())
 
     def _forget_throttled(self) -> None:
         """Mark in the ledger what was sent, was not accepted, and is not sent again by this run."""
@@ -346,11 +356,22 @@ class Batch:
     def _send(self, item: Item, entry: int) -> None:
         now = self._clock()
         self._pace.sent(now)
-        self._flying[item.key] = _Flying(item, entry)
-        self._creates.submit(("create", item.key, now), partial(self._create, item))
+        self._flying[item.key] = flying = _Flying(item, entry)
+        self._creates.submit(("create", item.key, now), partial(self._create, flying))
 
-    def _create(self, item: Item) -> Prediction:
-        """Send one create; runs in a thread of its own."""
+    def _create(self, flying: _Flying) -> Prediction:
+        """Send one create and keep what it is answered; runs in a thread of its own."""
+        try:
+            prediction = self._attempt(flying.item)
+        except errors.CometrepError as failure:
+            self._answered[flying.item.key] = (flying, failure)
+            raise
+        self._answered[flying.item.key] = (flying, prediction)
+        return prediction
+
+    def _attempt(self, item: Item) -> Prediction:
+        if self._is_left:
+            raise errors.Temporary("the batch was ended before it was sent")
         facts: dict[str, Any] = {"line": item.number, "model": item.model, "input": shorten_data_uris(item.values)}
         if item.digest:
             facts["digest"] = item.digest
@@ -363,6 +384,7 @@ class Batch:
         called, name, began = key
         if called == "create":
             yield from self._created(self._flying[name], answer)
+            self._answered.pop(name, None)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -387,10 +409,11 @@ class Batch:
             self._flying[item.key] = flying._replace(id=answer.id)
             yield from self._note("created", item, id=answer.id)
             self._ledger.lenient(self._ledger.accept, entry, answer)
+            self._answered.pop(item.key, None)
             yield Created(answer.with_model(item.model))
             yield from self._follow(answer.id, item, answer.status)
             return
-        del self._flying[item.key]
+        self._flying.pop(item.key, None)
         assert isinstance(answer, errors.CometrepError)
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.lenient(self._ledger.doubt, entry, answer)

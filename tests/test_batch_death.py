@@ -49,9 +49,9 @@ class Killed:
         environment = {**clean_environment(home), "COMETREP_BASE_URL": server.url, "COMETAPI_KEY": KEY}
         self.cli = Cli(home, folder, environment)
 
-    def kill(self, moment: str) -> int:
+    def kill(self, moment: str, signal_name: str = "SIGKILL") -> int:
         """Run the batch, kill it at a moment, and give its exit code."""
-        command = [sys.executable, "-m", "tests.killer", "SIGKILL", moment, str(self.count_file), "--", *BATCH]
+        command = [sys.executable, "-m", "tests.killer", signal_name, moment, str(self.count_file), "--", *BATCH]
         return subprocess.run(
             command,
             cwd=self.cli.folder,
@@ -142,3 +142,15 @@ def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None
         assert killed.kill(moment) == -signal.SIGKILL
         assert all(count == 1 for count in killed.gateway.creates.values())
     check_after_death(killed, kills=4)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["calls.next:return", "batch._take:call", "batch._created:call", "ledger.accept:call", "ledger.accept:return"],
+)
+def test_an_answer_in_hand_when_a_signal_comes_is_not_in_doubt(killed: Killed, moment: str) -> None:
+    """SIGTERM between an answer's arrival and the record: what was accepted is waited for, not sent again."""
+    assert killed.kill(moment, "SIGTERM") == 143
+    assert set(killed.outcomes().values()) <= {"running", "new"}
+    check_after_death(killed)
+    assert set(killed.outcomes().values()) == {"done"}
