@@ -99,42 +99,51 @@ def side_by_side(
     """Run generators, some at a time and each step in a thread; yield what they yield, and how each ended.
 
     One at a time they run in the caller's thread. Where the caller leaves early, those that soon come to a step's
-    end are closed, and `missed` is given the answers of those that came to their own end meanwhile.
+    end are closed, and `missed` is given the answers of those that came to their own end, perhaps once more.
     """
     if at_once == 1 or len(generators) < 2:
         for key, generator in generators.items():
             with contextlib.closing(generator):
-                step: Item | Ended[Answer] | None = None
-                while not isinstance(step, Ended):
-                    step = _step(generator)
-                    yield key, step
+                given: Item | Ended[Answer] | None = None
+                while not isinstance(given, Ended):
+                    given = _step(generator)
+                    yield key, given
         return
     waiting = list(generators.items())[::-1]
     calls: Calls[Key, Item | Ended[Answer]] = Calls(threads=at_once)
     running: dict[Key, Generator[Item, None, Answer]] = {}
+    ends: dict[Key, Ended[Answer]] = {}  # written by the threads, as a signal may cut in where one is handed over
+
+    def step(key: Key) -> Item | Ended[Answer]:
+        came = _step(running[key])
+        if isinstance(came, Ended):
+            ends[key] = came
+        return came
+
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 key, generator = waiting.pop()
                 running[key] = generator
-                calls.submit(key, partial(_step, generator))
+                calls.submit(key, partial(step, key))
             answered = calls.next(_PATIENCE_SECONDS)
             if answered is None:
                 continue
             key, came = answered
             assert not isinstance(came, CometrepError)
-            if isinstance(came, Ended):
-                del running[key]
-            else:
-                calls.submit(key, partial(_step, running[key]))
+            if not isinstance(came, Ended):
+                calls.submit(key, partial(step, key))
             yield key, came
+            if isinstance(came, Ended):
+                del running[key], ends[key]
     finally:
         deadline = time.monotonic() + _LEAVING_SECONDS
-        while running and (answered := calls.next(max(0.0, deadline - time.monotonic()))):
-            key, came = answered
-            running.pop(key).close()
-            if isinstance(came, Ended) and came.answer is not None:
-                missed(came.answer)
+        while not running.keys() <= ends.keys() and (answered := calls.next(max(0.0, deadline - time.monotonic()))):
+            if (key := answered[0]) not in ends:
+                running.pop(key).close()
+        for end in ends.values():
+            if end.answer is not None:
+                missed(end.answer)
         calls.close()
 
 
