@@ -29,11 +29,9 @@ _LEAST_SPREAD, _MOST_SPREAD = 0.03, 0.4  # beyond the latter a history tells too
 _MANY_RUNS, _MOST_SPREAD_OF_MANY = 20, 0.65  # where the spread itself is known well, and looks are few anyway:
 _SHORT_SECONDS = 5.0
 _FIRST_SCORE, _LAST_SCORE = -1.65, 2.5  # standard scores between which the end is likely: from the 5 % on
-_LIKELY_INTERVAL_SECONDS, _LIKELY_GROWTH = (
-    0.15,
-    1 / 400,
-)  # in the middle of them; a short run has room for few looks
-_MOST_LIKELY_INTERVAL_SECONDS = 0.23
+_LIKELY_INTERVAL_SECONDS = 0.15  # in the middle of them, where a run is short and has room for few looks,
+_LIKELY_GROWTH = 1 / 400  # and so much of the usual run more,
+_MOST_LIKELY_INTERVAL_SECONDS = 0.23  # up to this, which it is where runs are not alike
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
 _TAIL_GROWTH = 0.02  # of the time since the end was likely
 

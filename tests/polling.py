@@ -21,7 +21,7 @@ from cometrep.prediction import Prediction
 from cometrep.schedule import Schedule, schedule_for
 from cometrep.watch import Target, Watch
 
-RUNS = 600  # of each row; an eighth of the rows whose runs are long
+RUNS = 600  # of each row; a quarter of the rows whose runs are long
 HISTORY = 10  # earlier runs that the ledger knows
 COLD_FACTOR, COLD_SHARE = 20.0, 0.05
 PEERS = (0.5, 1.0, 5.0)
@@ -125,7 +125,7 @@ def rows(runs: int = RUNS) -> Iterator[Row]:
     """Simulate every row of the table."""
     for round_trip in ROUND_TRIPS:
         for case in CASES:
-            yield simulated(case, round_trip, runs // 8 if case.is_cold or case.longest > 60 else runs)
+            yield simulated(case, round_trip, runs // 4 if case.is_cold or case.longest > 60 else runs)
 
 
 def table(simulation: Sequence[Row]) -> str:

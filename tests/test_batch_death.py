@@ -16,7 +16,7 @@ from tests.servers import Server
 
 PROMPTS = [f"p{i}" for i in range(5)]
 BATCH = ("batch", "p.jsonl", "--model", "black-forest-labs/flux-schnell", "-j", "3")
-MOMENTS = 16  # spread over the whole life of a batch
+MOMENTS = 24  # spread over the whole life of a batch
 NAMED = (
     "record.open:return",
     "record.add_header:return",

@@ -160,7 +160,7 @@ def test_generators_give_all_they_yield_in_their_own_order(at_once: int) -> None
 
 
 def test_as_many_generators_run_at_once_as_were_asked_for() -> None:
-    """Of five, two at a time: a step of each waits for one of another, and never is a third under way."""
+    """Of four, two at a time: a step of each waits for one of another, and never is a third under way."""
     pair, under_way, most = threading.Barrier(2), set[int](), list[int]()
 
     def step(number: int) -> Generator[None, None, None]:

@@ -17,7 +17,7 @@ from tests.servers import Answer, Received, Server, answer_json, picture, predic
 MODEL = "black-forest-labs/flux-schnell"
 FILES = [picture(600_000, seed=1), picture(40_000, seed=2)]
 RUN = ("run", MODEL, "prompt=cat")
-MOMENTS = 24  # spread over the whole life of a run
+MOMENTS = 40  # spread over the whole life of a run
 NAMED = (
     "ledger.begin:call",
     "ledger.begin:return",

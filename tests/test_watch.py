@@ -172,18 +172,15 @@ def test_the_schedule_is_adaptive() -> None:
     """Looks are dense at first, counted from their starts; later an interval lies behind each answer."""
     world = World({"p1": [Step(running(), 0.1)]})
     world.watch(deadline=6.0)
-    pauses = [round(later - earlier, 6) for earlier, later in pairwise(world.times())]
-    assert pauses[:2] == pytest.approx([0.2, 0.2], abs=0.01)
-    assert pauses == sorted(pauses)
-    assert sum(pauses[:8]) == pytest.approx(2.1, abs=0.1)
-    assert pauses[-3:] == pytest.approx([0.6, 0.6, 0.6])
+    dense = [0.0, 0.2, 0.4, 0.6175, 0.857838, 1.12341, 1.416869, 1.74114, 2.099459, 2.495403, 2.93292]
+    assert world.times() == pytest.approx([*dense, 3.416377, 4.016377, 4.616377, 5.216377, 5.816377], abs=1e-5)
 
 
 def test_a_dense_look_waits_for_the_answer_before_it() -> None:
     """A round trip longer than the interval has one look under way at a time."""
     world = World({"p1": [Step(running(), 0.3)]})
     world.watch(deadline=2.0)
-    assert world.times()[:4] == pytest.approx([0.0, 0.3, 0.6, 0.9])
+    assert world.times()[:5] == [0.0, 0.3, 0.6, 0.9, 1.2]
 
 
 def test_looks_get_rare_in_a_long_wait() -> None:
@@ -612,7 +609,7 @@ def test_many_predictions_do_not_hold_each_other_up() -> None:
     )
     events = world.watch(deadline=30.0)
     assert [event.id for _, event in of(Result, events)] == ["refused", "quick", "flaky", "late", "hangs"]
-    assert times_of(Result, events) == pytest.approx([0.0, 0.0, 0.25, 0.84, 30.0], abs=0.01)
+    assert times_of(Result, events) == pytest.approx([0.0, 0.0, 0.25, 0.835735, 30.0])
     assert isinstance(failure_of(events, "hangs"), errors.StillRunning)
     assert isinstance(failure_of(events, "refused"), errors.Refused)
     assert [result_of(events, id).failure for id in ("late", "flaky", "quick")] == [None, None, None]
