@@ -180,9 +180,6 @@ class Batch:
             random=random,
         )
         self._flying: dict[str, _Flying] = {}  # by key
-        self._answered: dict[
-            str, tuple[_Flying, Answer | errors.CometrepError]
-        ] = {}  # creates, not all written yet
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
         self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
         self._looking = self._saving = 0
@@ -245,20 +242,20 @@ class Batch:
         return BatchEnded(tally, dict(self._codes), tuple(self._failures), self._fatal)
 
     def _rescue(self) -> None:
-        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment.
-
-        The signal may have cut in where an answer had been handed over and nothing was done with it, or not all.
-        """
+        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
         self._is_left = True
         deadline = self._clock() + STOP_GRACE_SECONDS
-        while self._is_unanswered() and self._clock() < deadline:
-            self._creates.next(max(0.0, deadline - self._clock()))
-        for flying, answer in list(self._answered.values()):
-            deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
+        answers = self._creates.untaken()
+        while True:
+            for (called, name, _), answer in answers:
+                if called == "create" and (flying := self._flying.get(name)) and not flying.id:
+                    deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
+            left = deadline - self._clock()
+            if left <= 0 or all(one.id for one in self._flying.values()):
+                break
+            answered = self._creates.next(left)
+            answers = [answered] if answered else []
         self._forget_throttled()
-
-    def _is_unanswered(self) -> bool:
-        return any(not flying.id and key not in self._answered for key, flying in self._flying.items())
 
     def _forget_throttled(self) -> None:
         """Mark in the ledger what was sent, was not accepted, and is not sent again by this run."""
@@ -356,20 +353,11 @@ class Batch:
     def _send(self, item: Item, entry: int) -> None:
         now = self._clock()
         self._pace.sent(now)
-        self._flying[item.key] = flying = _Flying(item, entry)
-        self._creates.submit(("create", item.key, now), partial(self._create, flying))
+        self._flying[item.key] = _Flying(item, entry)
+        self._creates.submit(("create", item.key, now), partial(self._create, item))
 
-    def _create(self, flying: _Flying) -> Prediction:
-        """Send one create and keep what it is answered; runs in a thread of its own."""
-        try:
-            prediction = self._attempt(flying.item)
-        except errors.CometrepError as failure:
-            self._answered[flying.item.key] = (flying, failure)
-            raise
-        self._answered[flying.item.key] = (flying, prediction)
-        return prediction
-
-    def _attempt(self, item: Item) -> Prediction:
+    def _create(self, item: Item) -> Prediction:
+        """Send one create; runs in a thread of its own."""
         if self._is_left:
             raise errors.Temporary("the batch was ended before it was sent")
         facts: dict[str, Any] = {"line": item.number, "model": item.model, "input": shorten_data_uris(item.values)}
@@ -384,7 +372,10 @@ class Batch:
         called, name, began = key
         if called == "create":
             yield from self._created(self._flying[name], answer)
-            self._answered.pop(name, None)
+            if isinstance(answer, Prediction):
+                item = self._flying[name].item
+                yield Created(answer.with_model(item.model))
+                yield from self._follow(answer.id, item, answer.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -400,21 +391,22 @@ class Batch:
             yield from self._saved(answer)
 
     def _created(self, flying: _Flying, answer: Answer | errors.CometrepError) -> Events:
-        item, entry = flying.item, flying.entry
+        """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
+        item = flying.item
         if isinstance(answer, Prediction):
             self._attempts = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
-            # Told of last, as a signal may end the batch there; the record first, as the next run reads it.
+            yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
+            self._ledger.lenient(self._ledger.accept, flying.entry, answer)
             self._flying[item.key] = flying._replace(id=answer.id)
-            yield from self._note("created", item, id=answer.id)
-            self._ledger.lenient(self._ledger.accept, entry, answer)
-            self._answered.pop(item.key, None)
-            yield Created(answer.with_model(item.model))
-            yield from self._follow(answer.id, item, answer.status)
-            return
-        self._flying.pop(item.key, None)
-        assert isinstance(answer, errors.CometrepError)
+        else:
+            assert isinstance(answer, errors.CometrepError)
+            yield from self._refused(item, flying.entry, answer)
+            del self._flying[item.key]
+
+    def _refused(self, item: Item, entry: int, answer: errors.CometrepError) -> Events:
+        """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.lenient(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""

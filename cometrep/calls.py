@@ -1,6 +1,7 @@
 """Run blocking calls in a few threads and hand back their answers, one after the other."""
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -31,9 +32,10 @@ class Calls(Generic[Key, Answer]):
         self._busy = 0
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Key, Answer | BaseException] | None] = (
-            beside._answers if beside else queue.SimpleQueue()
-        )
+        self._numbers: Iterator[int] = beside._numbers if beside else itertools.count()
+        self._untaken: dict[int, tuple[Key, Answer | BaseException]] = beside._untaken if beside else {}
+        self._answered: queue.SimpleQueue[int | None] = beside._answered if beside else queue.SimpleQueue()
+        self._given = -1  # the number of the answer that `next` gave last
 
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
         """Run a call as soon as a thread is free."""
@@ -49,20 +51,36 @@ class Calls(Generic[Key, Answer]):
 
         A CometrepError counts as an answer; whatever else a call raised is raised here.
         """
+        self._untaken.pop(self._given, None)
         try:
-            answered = self._answers.get(timeout=timeout_seconds)
+            number = self._answered.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-        if answered is None:
+        if number not in self._untaken:  # woken, or it was given as untaken
             return None
-        key, answer = answered
+        assert number is not None
+        self._given = number
+        key, answer = self._untaken[number]
         if isinstance(answer, BaseException) and not isinstance(answer, CometrepError):
             raise answer
         return key, answer
 
+    def untaken(self) -> list[tuple[Key, Answer | CometrepError]]:
+        """Give the answers that nobody has done with, for a caller that leaves.
+
+        They are those that wait, the one that a signal took out of the hand of `next`, and the one that `next` gave
+        last: by calling it again its caller says that it has done with that.
+        """
+        left = [self._untaken.pop(number) for number in list(self._untaken)]
+        return [
+            (key, answer)
+            for key, answer in left
+            if not isinstance(answer, BaseException) or isinstance(answer, CometrepError)
+        ]
+
     def wake(self) -> None:
         """Let a waiting `next` return at once; may be called from a signal handler."""
-        self._answers.put(None)
+        self._answered.put(None)
 
     def close(self) -> None:
         """Let each thread end, after the call it is in."""
@@ -80,7 +98,9 @@ class Calls(Generic[Key, Answer]):
                 answer = problem
             with self._lock:
                 self._busy -= 1
-            self._answers.put((key, answer))
+            number = next(self._numbers)
+            self._untaken[number] = (key, answer)
+            self._answered.put(number)
 
 
 class Ended(NamedTuple, Generic[Answer]):
@@ -112,38 +132,36 @@ def side_by_side(
     waiting = list(generators.items())[::-1]
     calls: Calls[Key, Item | Ended[Answer]] = Calls(threads=at_once)
     running: dict[Key, Generator[Item, None, Answer]] = {}
-    ends: dict[Key, Ended[Answer]] = {}  # written by the threads, as a signal may cut in where one is handed over
 
-    def step(key: Key) -> Item | Ended[Answer]:
-        came = _step(running[key])
-        if isinstance(came, Ended):
-            ends[key] = came
-        return came
+    def leave(key: Key, came: object) -> None:
+        if generator := running.pop(key, None):
+            generator.close()
+            if isinstance(came, Ended) and came.answer is not None:
+                missed(came.answer)
 
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 key, generator = waiting.pop()
                 running[key] = generator
-                calls.submit(key, partial(step, key))
+                calls.submit(key, partial(_step, generator))
             answered = calls.next(_PATIENCE_SECONDS)
             if answered is None:
                 continue
             key, came = answered
             assert not isinstance(came, CometrepError)
             if not isinstance(came, Ended):
-                calls.submit(key, partial(step, key))
+                calls.submit(key, partial(_step, running[key]))
             yield key, came
             if isinstance(came, Ended):
-                del running[key], ends[key]
+                del running[key]
     finally:
         deadline = time.monotonic() + _LEAVING_SECONDS
-        while not running.keys() <= ends.keys() and (answered := calls.next(max(0.0, deadline - time.monotonic()))):
-            if (key := answered[0]) not in ends:
-                running.pop(key).close()
-        for end in ends.values():
-            if end.answer is not None:
-                missed(end.answer)
+        for key, came in calls.untaken():
+            leave(key, came)
+        while running and time.monotonic() < deadline:
+            if answered := calls.next(max(0.0, deadline - time.monotonic())):
+                leave(*answered)
         calls.close()
 
 

@@ -24,8 +24,8 @@ from cometrep.names import portable
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
-_HASHED_HERE_BYTES = 4_000_000
-_HASHED_AT_ONCE_BYTES = 4 * 1024 * 1024
+_HASHED_HERE_BYTES = 4_000_000  # of a file; of a longer one a thread hashes what is left,
+_HASHED_AT_ONCE_BYTES = 4 * 1024 * 1024  # told of so much at a time
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (

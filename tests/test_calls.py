@@ -226,3 +226,37 @@ def test_threads_end_with_their_work() -> None:
     for thread in left:
         thread.join(PATIENCE_SECONDS)
     assert not [thread for thread in left if thread.is_alive()]
+
+
+def test_an_answer_counts_as_taken_when_the_next_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a signal took out of the hand, what was given last and what waits are untaken, each once."""
+    calls: Calls[int, str] = Calls(threads=1)
+
+    def answered(number: int) -> None:
+        calls.submit(number, partial(str, number))
+        while number not in [key for key, _ in list(calls._untaken.values())]:
+            pass
+
+    for number in range(3):
+        answered(number)
+    assert calls.next(PATIENCE_SECONDS) == (0, "0")
+    assert calls.next(PATIENCE_SECONDS) == (1, "1")
+    get = calls._answered.get
+
+    class Interrupted:
+        @staticmethod
+        def get(timeout: float) -> int | None:
+            get(timeout=timeout)
+            raise errors.Stopped("Ctrl-C", 130)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "_answered", Interrupted())
+        with pytest.raises(errors.Stopped):
+            calls.next(PATIENCE_SECONDS)
+    answered(3)
+    assert calls.untaken() == [(2, "2"), (3, "3")]
+    assert calls.untaken() == []
+    assert calls.next(PATIENCE_SECONDS) is None  # it was given already
+    answered(4)
+    assert calls.next(PATIENCE_SECONDS) == (4, "4")
+    assert calls.untaken() == [(4, "4")]
