@@ -31,9 +31,8 @@ class Session(requests.Session):
     def __init__(self, auth: AuthBase, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
         """`connections` is how many to one host are kept open for further requests."""
         super().__init__()
-        if connections > requests.adapters.DEFAULT_POOLSIZE:
-            for scheme in ("https://", "http://"):
-                self.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Adapter(pool_maxsize=max(connections, requests.adapters.DEFAULT_POOLSIZE)))
         self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
         self._pattern: tuple[Any, requests.PreparedRequest | None] = (None, None)  # of which headers, and it
         self.auth = auth  # netrc is read only where a session has none
@@ -84,6 +83,28 @@ class Session(requests.Session):
         # fails on a malformed one.
         settings.pop("allow_redirects", None)
         return self.get_adapter(request.url or "").send(request, **settings)
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """An adapter that knows the connections it gave last: to find a host's anew is a tenth of what a look costs."""
+
+    _last: tuple[Any, Any] = (None, None)  # what they were asked for, and they
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Give the pool of connections that a request goes through."""
+        asked = ((request.url or "").split("/", 3)[:3], verify, proxies, cert)
+        known, connections = self._last
+        if asked != known:
+            connections = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._last = (asked, connections)
+        return connections
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._last = (None, None)
+        super().close()
 
 
 class Route(NamedTuple):
