@@ -6,6 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
 TIMEOUT_SECONDS = 60
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something that another process does, without taking its processor away."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        threading.Event().wait(0.01)
 
 
 @dataclass(frozen=True)

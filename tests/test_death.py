@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment, wait_until
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -236,8 +236,7 @@ def test_the_echo_of_a_signal_takes_no_word_away(world: World, pause: float) -> 
     """`timeout -s INT` sends to the command and to its group: the code and the command that resumes stay."""
     world.server.on_get(lambda request: answer_json(prediction(request.path.rpartition("/")[2], "processing")))
     process = world.cli.start(*RUN)
-    while not world.server.count("GET", "/replicate"):
-        threading.Event().wait(0.01)
+    wait_until(lambda: world.server.count("GET", "/replicate") > 0)
     process.send_signal(signal.SIGINT)
     threading.Event().wait(pause)
     process.send_signal(signal.SIGINT)

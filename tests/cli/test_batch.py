@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import Cli, wait_until
 from tests.gateway import Gateway, json_lines
 from tests.servers import RESET, Answer, Received, Server, answer_json
 
@@ -575,14 +575,6 @@ def test_two_runs_in_one_folder_refuse_each_other(
     gateway.holds.set()
     assert served(*BATCH).code == 0
     assert gateway.total == 1
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something another process does."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came"
-        threading.Event().wait(0.01)
 
 
 def test_ctrl_c_once_finishes_what_runs(

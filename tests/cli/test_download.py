@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from cometrep import __version__
-from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran
+from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran, wait_until
 from tests.servers import Answer, Received, Server, TunnelingServer, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -651,9 +650,7 @@ def test_ctrl_c_keeps_what_came_of_several_files(served: Cli, distant: Tunneling
     etag = {**WEBP, "ETag": '"e"'}
     distant.on("GET", "/f/", Answer(200, body, etag, hold_after=(2, halted), pieces=100_000))
     with served.start("download", "abc") as process:
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while sum(len(content) > 150_000 for content in files(served).values()) < 2:
-            assert time.monotonic() < deadline
+        wait_until(lambda: sum(len(content) > 150_000 for content in files(served).values()) == 2)
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_SECONDS) == 130
     halted.set()
