@@ -36,12 +36,13 @@ from cometrep.events import (
     Tally,
 )
 from cometrep.items import Item
-from cometrep.keeping import Keeper, read_sidecar, relative
+from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
 from cometrep.runner import Waiting
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
+from cometrep.sidecar import read_sidecar
 from cometrep.text import format_count
 from cometrep.watch import Target, Watch
 
@@ -559,8 +560,7 @@ class Batch:
         item = self._item_of.pop(id)
         self._saving -= 1
         if failure is None:
-            folder = self._record.folder
-            shown: list[dict[str, Any]] = [file.at(relative(Path(file.path), folder)).as_json() for file in files]
+            shown = [file.seen_from(self._record.folder).as_json() for file in files]
             yield from self._note("saved", item, id=id, files=shown)
         for file in files:
             yield Saved(id, file)

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from cometrep import errors
 from cometrep.partfile import write_whole
 from cometrep.record import read_steps, records_in
+from cometrep.sidecar import sidecar_path
 from cometrep.text import format_elapsed, harmless
 
 MOST_PICTURES = 5000
@@ -257,7 +258,7 @@ class Gallery:
         rows = "".join(
             f'<dt>{_escaped(name)}</dt><dd dir="auto">{_escaped(value)}</dd>' for name, value in inputs if value
         )
-        sidecar = Path(one.files[0]).parent / f"{one.id}.cometrep.json"
+        sidecar = sidecar_path(Path(one.files[0]).parent, one.id)
         has_sidecar = os.path.exists(self._folder / sidecar)  # noqa: PTH110 - raises nothing, whatever the id is
         links = [(str(sidecar), "sidecar")] if has_sidecar else []
         links += [(path, Path(path).suffix[1:] or "other") for path in one.files if not _is_picture(path)]

@@ -1,7 +1,6 @@
 """Save the outputs of a finished prediction: names, files, sidecar, and what the ledger knows of them."""
 
 import contextlib
-import json
 import re
 import tempfile
 import time
@@ -9,14 +8,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import __version__, errors
+from cometrep import errors
 from cometrep.calls import Ended, side_by_side
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
 from cometrep.names import Names, default_template
-from cometrep.partfile import file_sha256, write_whole
-from cometrep.prediction import OutputFile, Prediction, Request, SavedFile, shorten_data_uris
+from cometrep.partfile import file_sha256
+from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
+from cometrep.sidecar import write_sidecar
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
@@ -296,25 +296,12 @@ class Keeper:
             )
 
     def _write_sidecar(
-        self, prediction: Prediction, files: Sequence[SavedFile], names: Names, *, is_complete: bool
+        self, prediction: Prediction, saved: Sequence[SavedFile], names: Names, *, is_complete: bool
     ) -> Iterator[Event]:
         if not is_complete:
             yield Noted(prediction.id, "no sidecar is written: not every file was saved", is_warning=True)
             return
-        folder = names.path(0, "ext").parent
-        path = _sidecar_path(folder, prediction.id)
-        shown: dict[str, Any] = prediction.as_json()
-        for name in ("input", "output"):
-            shown[name] = shorten_data_uris(shown[name])
-        for name in ("logs", "progress", "schema_version"):
-            del shown[name]
-        content = {
-            "schema_version": 1,
-            "prediction": shown,
-            "files": [file.at(relative(Path(file.path), folder)).as_json() for file in files],
-            "cometrep_version": __version__,
-        }
-        write_whole(path, [json.dumps(content, indent=2).encode(), b"\n"])
+        path = write_sidecar(prediction, saved, names.path(0, "ext").parent)
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
 
@@ -322,21 +309,6 @@ class Keeper:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
         date = found.group() if found else time.strftime("%Y-%m-%d", time.gmtime(self._now()))
         return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
-
-
-def _sidecar_path(folder: Path, id: str) -> Path:
-    return folder / f"{id}.cometrep.json"
-
-
-def read_sidecar(id: str, files: Sequence[SavedFile]) -> Prediction | None:
-    """Read the prediction from the sidecar beside its files; None where there is none that can be read."""
-    if not files:
-        return None
-    try:
-        content = json.loads(_sidecar_path(Path(files[0].path).parent, id).read_bytes())
-        return Prediction.from_json(content["prediction"], id=id)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
@@ -371,11 +343,3 @@ def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
         code="output_expired",
         prediction_id=id,
     )
-
-
-def relative(path: Path, folder: Path) -> str:
-    """Give a path as it is seen from a folder, or whole where it is not inside it."""
-    try:
-        return path.relative_to(folder).as_posix()
-    except ValueError:
-        return str(path)

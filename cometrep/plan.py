@@ -130,11 +130,6 @@ def planned(
         yield plan._replace(doubts=(*warnings, *_doubts(plan, is_strict=is_strict)))
 
 
-def default_folder(file: str) -> str:
-    """Give the folder of a batch's results where none is named: the file's stem; without a file `sweep`."""
-    return Path(file).stem if file not in ("", "-") else "batch" if file else "sweep"
-
-
 def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
     """Say what is doubtful about the first many items; with `is_strict` raise UsageError for all of it."""
     lines: dict[str, list[int]] = {}  # by what is doubtful

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -126,6 +127,11 @@ class SavedFile(NamedTuple):
     def at(self, path: str) -> "SavedFile":
         """Give the same file under another writing of its path."""
         return self._replace(path=path)
+
+    def seen_from(self, folder: Path) -> "SavedFile":
+        """Give the same file with its path as seen from a folder, whole where it is not inside it."""
+        path = Path(self.path)
+        return self.at(path.relative_to(folder).as_posix()) if path.is_relative_to(folder) else self
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "SavedFile":

@@ -47,6 +47,11 @@ _STATES = {
 }
 
 
+def default_folder(file: str) -> str:
+    """Give the folder of a batch's results where none is named: the file's stem; without a file `sweep`."""
+    return Path(file).stem if file not in ("", "-") else "batch" if file else "sweep"
+
+
 class Standing(NamedTuple):
     """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known."""
 

@@ -20,7 +20,7 @@ ROWS = (
     ("batch", "board", "plan", "gallery", "doctor"),
     ("runner",),
     ("keeping", "request", "record", "items"),
-    ("ledger", "api", "download", "watch", "display", "github"),
+    ("ledger", "api", "download", "sidecar", "watch", "display", "github"),
     ("transport", "partfile"),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
@@ -133,9 +133,10 @@ HEAVY = {"requests", "urllib3", "rich", "sqlite3", "http.server", "PIL", "cometr
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
         (("batch", "--help"), HEAVY | {"csv", "cometrep.batch", "cometrep.gallery"}),
+        (("batch", "--status", "-d", "."), (HEAVY | {"csv", "cometrep.batch"}) - {"sqlite3"}),
         (("__complete", "ids", "--", ""), (HEAVY | {"typer"}) - {"sqlite3"}),
     ],
-    ids=["version", "help", "run help", "config get", "list", "batch help", "complete"],
+    ids=["version", "help", "run help", "config get", "list", "batch help", "batch status", "complete"],
 )
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
     """Commands that talk to no server load neither requests nor rich nor the sandbox."""

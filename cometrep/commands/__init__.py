@@ -284,6 +284,28 @@ class Session(NamedTuple):
         return Results(what, _resume(self.params), ids or ())
 
 
+def settled(ctx: typer.Context) -> tuple[Console, Settings]:
+    """Take up a command's shared options and the settings, and give its console and them."""
+    params = ctx.params
+    console: Console = ctx.obj
+    _check_choices(params)
+    settings = load(_flags(params))
+    flags = "--sandbox" if params["sandbox"] else f"--base-url {params['base_url']}" if params["base_url"] else ""
+    console.configure(
+        is_json=params["json"],
+        is_quiet=params["quiet"],
+        is_verbose=params["verbose"],
+        shows_logs=params.get("logs", False),
+        progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
+        secret=settings.api_key.secret if settings.api_key else "",
+        flags=flags,
+        tells_github=params.get("github", False),
+    )
+    if settings.file_warning:
+        console.warn(settings.file_warning)
+    return console, settings
+
+
 @contextlib.contextmanager
 def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
     """Open what a command needs, from its shared options and the settings, and close it again."""
@@ -292,14 +314,11 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
     from cometrep.runner import Runner, Waiting
 
     params = ctx.params
-    console: Console = ctx.obj
-    _check_choices(params)
-    settings = load(_flags(params))
+    console, settings = settled(ctx)
     with contextlib.ExitStack() as stack:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
             base_url, api_key = stack.enter_context(_sandbox(settings)), ApiKey(SANDBOX_KEY)
-        _configure(console, params, settings, api_key)
         api = Api(base_url=base_url, api_key=api_key, connections=connections)
         stack.callback(api.close)
         ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=settings.is_sandboxed)
@@ -377,22 +396,6 @@ def local_session(ctx: typer.Context) -> Console:
         flags="--sandbox" if params.get("sandbox") else "",
     )
     return console
-
-
-def _configure(console: Console, params: Mapping[str, Any], settings: Settings, api_key: ApiKey | None) -> None:
-    flags = "--sandbox" if params["sandbox"] else f"--base-url {params['base_url']}" if params["base_url"] else ""
-    console.configure(
-        is_json=params["json"],
-        is_quiet=params["quiet"],
-        is_verbose=params["verbose"],
-        shows_logs=params.get("logs", False),
-        progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
-        secret=api_key.secret if api_key else "",
-        flags=flags,
-        tells_github=params.get("github", False),
-    )
-    if settings.file_warning:
-        console.warn(settings.file_warning)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cometrep import errors
-from cometrep.commands import BATCH_SAVING, CONNECTION, REPORTING, WAITING, Session, option, session, takes
+from cometrep.commands import (
+    BATCH_SAVING,
+    CONNECTION,
+    REPORTING,
+    WAITING,
+    Session,
+    option,
+    session,
+    settled,
+    takes,
+)
+from cometrep.config import Settings
 from cometrep.text import format_count
 
 if TYPE_CHECKING:
@@ -71,21 +82,20 @@ def command(
     ] = False,
 ) -> None:
     """Run many inputs; the same command again resumes where a run stopped."""
-    from cometrep.plan import default_folder, planned
-    from cometrep.record import Record
-    from cometrep.schedule import Pace, parse_rate
-
     words = words or []
     file = "" if sweep or not words else words[0]
     if not (file or sweep or (status and ctx.params["dir"])):
         raise errors.UsageError("a batch needs a FILE, or --sweep", hint="cometrep help batch shows both")
+    if status:
+        _show_status(ctx, file)
+        return
+    from cometrep.plan import planned
+    from cometrep.record import Record
+    from cometrep.schedule import Pace, parse_rate
+
     pace = Pace(parse_rate(rate) if rate else None)
     with session(ctx, CONNECTIONS) as opened:
-        # A folder of the settings holds many batches, each in one of its own.
-        folder = Path(ctx.params["dir"] or Path(opened.settings.folder, default_folder(file)))
-        if status:
-            _show_status(opened, Record(folder))
-            return
+        folder = _folder(opened.params, opened.settings, file)
         with planned(
             file,
             words if sweep else words[1:],
@@ -212,13 +222,22 @@ def _asked(params: Mapping[str, Any]) -> "Asked":
     )
 
 
-def _show_status(opened: Session, record: "Record") -> None:
-    """Print what the records of a folder hold."""
-    from cometrep.events import ItemEnded
-    from cometrep.keeping import read_sidecar
+def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
+    """Give the folder of a batch: a folder of the settings holds many, each in one of its own."""
+    from cometrep.record import default_folder
 
+    return Path(params["dir"] or Path(settings.folder, default_folder(file)))
+
+
+def _show_status(ctx: typer.Context, file: str) -> None:
+    """Print what the records of a batch's folder hold."""
+    from cometrep.events import ItemEnded
+    from cometrep.record import Record
+    from cometrep.sidecar import read_sidecar
+
+    console, settings = settled(ctx)
+    record = Record(_folder(ctx.params, settings, file))
     record.read()
-    console = opened.console
     if not record.totals:
         raise errors.UsageError(
             f"no batch has run in {str(record.folder)!r}", hint="name its folder: cometrep batch --status --dir DIR"
@@ -228,14 +247,14 @@ def _show_status(opened: Session, record: "Record") -> None:
     for key, standing in record.standings():
         counts[standing.state] += 1
         files = standing.saved_files(record.folder)
-        if opened.params["json"]:
+        if ctx.params["json"]:
             seen = read_sidecar(standing.id, files)
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
             console.write_json(ended.as_json())
         else:
             told = standing.error or ", ".join(file.path for file in files)
             rows.append((key, standing.state, standing.id, told))
-    if not opened.params["json"]:
+    if not ctx.params["json"]:
         console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), rows)
     left = sum(record.totals.values()) - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)

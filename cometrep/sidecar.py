@@ -1,0 +1,44 @@
+"""The metadata file beside an output: what made it, and which files came of it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cometrep import __version__
+from cometrep.partfile import write_whole
+from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
+
+
+def sidecar_path(folder: Path, id: str) -> Path:
+    """Give the path of a prediction's sidecar in the folder of its files."""
+    return folder / f"{id}.cometrep.json"
+
+
+def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], folder: Path) -> Path:
+    """Write a prediction's sidecar, whole or not at all, and give its path; raises LocalFileError."""
+    path = sidecar_path(folder, prediction.id)
+    shown: dict[str, Any] = prediction.as_json()
+    for name in ("input", "output"):
+        shown[name] = shorten_data_uris(shown[name])
+    for name in ("logs", "progress", "schema_version"):
+        del shown[name]
+    content = {
+        "schema_version": 1,
+        "prediction": shown,
+        "files": [file.seen_from(folder).as_json() for file in files],
+        "cometrep_version": __version__,
+    }
+    write_whole(path, [json.dumps(content, indent=2).encode(), b"\n"])
+    return path
+
+
+def read_sidecar(id: str, files: Sequence[SavedFile]) -> Prediction | None:
+    """Read the prediction from the sidecar beside its files; None where there is none that can be read."""
+    if not files:
+        return None
+    try:
+        content = json.loads(sidecar_path(Path(files[0].path).parent, id).read_bytes())
+        return Prediction.from_json(content["prediction"], id=id)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
