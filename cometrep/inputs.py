@@ -260,7 +260,7 @@ def _parse_json(text: str, shown: str) -> Any:
         raise ValueError(f"{word} is not JSON")
 
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=_finite)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite)
         if is_nested_too_deeply(value):
             raise RecursionError
     except (ValueError, RecursionError) as problem:
@@ -273,8 +273,8 @@ def _parse_json(text: str, shown: str) -> Any:
     return value
 
 
-def _finite(text: str) -> float:
-    # Python reads 1e999 as infinity, which no JSON can say.
+def finite(text: str) -> float:
+    """Read a number of JSON; raise ValueError where it is too large for any that JSON could say again."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large a number")

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import errors, inputs
@@ -19,6 +19,7 @@ from cometrep.text import format_count
 
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
+CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
@@ -54,12 +55,19 @@ class Line(NamedTuple):
     values: Mapping[str, Any]
 
 
+class Wrong(NamedTuple):
+    """A line that is no item, and why."""
+
+    number: int
+    text: str
+
+
 class Source(Protocol):
-    """Where items come from; `lines` begins anew at each call, and yields a text where a line is wrong."""
+    """Where items come from; `lines` begins anew at each call."""
 
     axes: Mapping[str, Sequence[Any]]
 
-    def lines(self) -> Iterator[Line | str]:
+    def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
 
 
@@ -74,7 +82,7 @@ class FileSource:
         self._kind_of = kind_of
         self._model = model
 
-    def lines(self) -> Iterator[Line | str]:
+    def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
         self._file.seek(0)
         head = self._file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -82,7 +90,7 @@ class FileSource:
         is_csv = self._name.lower().endswith(".csv") or not head.startswith((b"{", b"["))
         yield from self._csv_lines() if is_csv and head else self._json_lines()
 
-    def _json_lines(self) -> Iterator[Line | str]:
+    def _json_lines(self) -> Iterator[Line | Wrong]:
         for number, raw in enumerate(self._file, 1):
             text = raw.strip()
             if number == 1:
@@ -90,7 +98,8 @@ class FileSource:
             if text:
                 yield _json_line(number, text)
 
-    def _csv_lines(self) -> Iterator[Line | str]:
+    def _csv_lines(self) -> Iterator[Line | Wrong]:
+        csv.field_size_limit(CSV_VALUE_LIMIT)
         undecoded: list[int] = []  # lines of the row that are no text
         reader = csv.reader(_text_lines(self._file, undecoded), strict=True)
         header: list[str] = []
@@ -98,22 +107,22 @@ class FileSource:
         try:
             for row in reader:
                 if undecoded:
-                    yield f"line {undecoded.pop()}: not UTF-8"
+                    yield Wrong(undecoded.pop(), "not UTF-8")
                     undecoded.clear()
                 elif not header:
                     header = row
                     if problem := _header_problem(header):
-                        yield f"line 1: {problem}"
+                        yield Wrong(1, problem)
                         return
                 elif any(row):
                     yield self._csv_line(start, header, row)
                 start = reader.line_num + 1
         except csv.Error as problem:
-            yield f"line {start}: {problem}"
+            yield Wrong(start, str(problem))
 
-    def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | str:
+    def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
-            return f"line {number}: {len(row)} values under {len(header)} columns"
+            return Wrong(number, f"{len(row)} values under {len(header)} columns")
         key, model, values = "", "", dict[str, Any]()
         cells = dict(zip(header, row, strict=True))
         if not self._model:
@@ -127,7 +136,7 @@ class FileSource:
                 kind = self._kind_of(model or self._model, column)
                 values[column] = _json_value(cell) if is_json else inputs.coerce(cell, kind)
             except ValueError as problem:
-                return f"line {number}: {name}: {problem}"
+                return Wrong(number, f"{name}: {problem}")
         return Line(number, key, model, values)
 
 
@@ -143,7 +152,7 @@ class SweepSource:
             size *= len(values)
         return size
 
-    def lines(self) -> Iterator[Line | str]:
+    def lines(self) -> Iterator[Line | Wrong]:
         """Yield each combination."""
         for number, values in enumerate(itertools.product(*self.axes.values()), 1):
             yield Line(number, "", "", dict(zip(self.axes, values, strict=True)))
@@ -172,36 +181,65 @@ def items(source: Source, checked: Checked, *, model: str, common: Mapping[str, 
 
 
 def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
-    """Read a source once, wholly; raise one UsageError that names every bad line, up to a limit."""
+    """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
     make_key = _KeyMaker(model, common)
     explicit, keyless = _Hashes(), _Hashes()
-    problems: list[str] = []
-    total = count = 0
+    problems = _Problems()
+    total = 0
     for line in source.lines():
         total += 1
-        if isinstance(line, Line):
-            problem = _problem(line, model)
-            if line.key:
-                explicit.add(_short(hashlib.sha256(line.key.encode()).digest()))
-            else:
-                keyless.add(_short(make_key.digest(line)))
+        if isinstance(line, Wrong):
+            problems.add(line)
+            continue
+        if problem := _problem(line, model):
+            problems.add(Wrong(line.number, problem))
+        if line.key:
+            explicit.add(_key_hash(line.key))
         else:
-            problem = line
-        if problem:
-            count += 1
-            if count <= SHOWN_PROBLEMS:
-                problems.append(problem)
-    problems += _repeated_keys(source, explicit.repeated())
-    if problems:
-        more = f"; and {count - SHOWN_PROBLEMS} more" if count > SHOWN_PROBLEMS else ""
-        raise errors.UsageError(
-            f"{format_count(max(count, len(problems)), 'bad line')}, nothing was sent: {'; '.join(problems)}{more}",
-            hint="correct them, then run the same command again; cometrep help batch shows the forms",
-            code="bad_items",
-        )
+            keyless.add(_short(make_key.digest(line)))
+    for wrong in _repeated_keys(source, explicit.repeated()):
+        problems.add(wrong)
+    problems.refuse()
     if not total:
         raise errors.UsageError("the batch has no items", hint="cometrep help batch", code="bad_items")
     return Checked(total, keyless.repeated())
+
+
+class _Problems:
+    """Collect bad lines: the first ones with what is wrong, of all others the numbers, eight bytes each."""
+
+    def __init__(self) -> None:
+        self._shown: list[Wrong] = []
+        self._others = array("Q")
+
+    def add(self, wrong: Wrong) -> None:
+        """Take up a bad line."""
+        if len(self._shown) < SHOWN_PROBLEMS:
+            self._shown.append(wrong)
+        else:
+            self._others.append(wrong.number)
+
+    def refuse(self) -> None:
+        """Raise the UsageError that they come to, if there are any."""
+        if not self._shown:
+            return
+        told = "; ".join(f"line {wrong.number}: {wrong.text}" for wrong in self._shown)
+        more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
+        count = len(self._shown) + len(self._others)
+        raise errors.UsageError(
+            f"{format_count(count, 'bad line')}, nothing was sent: {told}{more}",
+            hint="correct them, then run the same command again; cometrep help batch shows the forms",
+            code="bad_items",
+        )
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Write ascending numbers as `3, 5-8`."""
+    shown: list[str] = []
+    for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        first, *rest = (number for _, number in run)
+        shown.append(f"{first}-{rest[-1]}" if rest else str(first))
+    return ", ".join(shown)
 
 
 class _KeyMaker:
@@ -329,24 +367,26 @@ def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
             yield raw.decode("utf-8", "replace")
 
 
-def _json_line(number: int, text: bytes) -> Line | str:
+def _json_line(number: int, text: bytes) -> Line | Wrong:
     try:
         value = _json_value(text.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
-        return f"line {number}: not JSON: {problem}"
+        return Wrong(number, f"not JSON: {problem}")
     if not isinstance(value, dict):
-        return f"line {number}: not an object"
+        return Wrong(number, "not an object")
     if "input" not in value or not (value.keys() <= _ITEM_FIELDS or isinstance(value["input"], dict)):
         return Line(number, "", "", value)
     if others := sorted(value.keys() - _ITEM_FIELDS):
-        return f"line {number}: {others[0]!r} beside input, where only key and model can be"
+        return Wrong(number, f"{others[0]!r} beside input, where only key and model can be")
     key, model, values = value.get("key", ""), value.get("model", ""), value["input"]
     if not isinstance(values, dict):
-        return f"line {number}: input is not an object"
+        return Wrong(number, "input is not an object")
     if not isinstance(key, (str, int)) or isinstance(key, bool) or not isinstance(model, str):
-        return f"line {number}: key and model are texts"
+        return Wrong(number, "key and model are texts")
     if key == "" and "key" in value:
-        return f"line {number}: the key is empty"
+        return Wrong(number, "the key is empty")
+    if re.search("[\ud800-\udfff]", str(key)):
+        return Wrong(number, "the key holds half a character (a lone surrogate)")
     return Line(number, str(key), model, values)
 
 
@@ -369,20 +409,22 @@ def _refuse(word: str) -> Any:
 def _header_problem(header: Sequence[str]) -> str:
     if not header or not all(name.strip() for name in header):
         return "the header names no input in some column"
-    return "the header names an input twice" if len(set(header)) < len(header) else ""
+    names = [name.removesuffix(":json") for name in header]
+    return "the header names an input twice" if len(set(names)) < len(names) else ""
 
 
 def _problem(line: Line, model: str) -> str:
+    """Say what is wrong with a line that can be read, nothing where it can be sent."""
     if len(line.key) > KEY_LIMIT:
-        return f"line {line.number}: the key is longer than {KEY_LIMIT} characters"
+        return f"the key is longer than {KEY_LIMIT} characters"
     if not (line.model or model):
-        return f"line {line.number}: no model; give --model"
+        return "no model; give --model"
     try:
         if line.model:
             parse_model(line.model)
         inputs.size_warnings(line.values)
     except errors.UsageError as problem:
-        return f"line {line.number}: {problem.message}"
+        return problem.message
     return ""
 
 
@@ -390,19 +432,21 @@ def _short(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def _repeated_keys(source: Source, repeated: frozenset[int]) -> list[str]:
+def _key_hash(key: str) -> int:
+    return _short(hashlib.sha256(key.encode()).digest())
+
+
+def _repeated_keys(source: Source, repeated: frozenset[int]) -> Iterator[Wrong]:
     if not repeated:
-        return []
+        return
     seen: dict[str, int] = {}
-    problems = []
     for line in source.lines():
-        if isinstance(line, Line) and line.key and _short(hashlib.sha256(line.key.encode()).digest()) in repeated:
+        if isinstance(line, Line) and line.key and _key_hash(line.key) in repeated:
             if line.key in seen:
-                problems.append(f"line {line.number}: the key {line.key!r} is that of line {seen[line.key]} too")
+                yield Wrong(line.number, f"the key {line.key!r} is that of line {seen[line.key]} too")
             seen.setdefault(line.key, line.number)
-    return problems[:SHOWN_PROBLEMS]
 
 
 # Made once: json.loads and json.dumps make a new one for each call that has options.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=inputs.finite, object_pairs_hook=_object)
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -98,6 +98,8 @@ def test_the_first_character_tells_csv_from_json_lines(name: str) -> None:
         ('{"key": "", "input": {"prompt": "x"}}', "line 1: the key is empty"),
         (f'{{"prompt": "x"}}\n{{"image": "data:;base64,{"A" * 14_000_000}"}}', "line 2: the files of this input"),
         ("[" * 100_000, "line 1: not JSON"),
+        ('{"prompt": "x"}\n{"seed": 1e999}', "line 2: not JSON: 1e999 is too large a number"),
+        ('{"key": "\\ud800", "input": {"prompt": "x"}}', "line 1: the key holds half a character"),
         ("\n \n", "no items"),
         ("", "no items"),
     ],
@@ -113,7 +115,9 @@ def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None
         ("prompt,seed\ncat\n", "line 2: 1 values under 2 columns"),
         ("prompt,\ncat,1\n", "line 1: the header names no input in some column"),
         ("prompt,prompt\na,b\n", "line 1: the header names an input twice"),
+        ("prompt,seed:json,seed\na,1,2\n", "line 1: the header names an input twice"),
         ("prompt,x:json\ncat,{\n", "line 2: x:json: "),
+        ("prompt,x:json\ncat,-1e999\n", "line 2: x:json: -1e999 is too large a number"),
         ("prompt,seed\ncat,seven\n", "line 2: seed: "),
         ('prompt\n"cat\n', "line 2"),
         (b"prompt\n\xff\n", "line 2: not UTF-8"),
@@ -124,13 +128,27 @@ def test_a_bad_row_is_named_by_its_line(text: str | bytes, told: str) -> None:
     assert told in refusal(text, "a.csv")
 
 
-def test_every_bad_line_is_reported_up_to_a_limit() -> None:
-    """Twenty are named and the rest counted."""
-    told = refusal("\n".join(["{"] * 25))
-    assert told.startswith("25 bad lines, nothing was sent: line 1:")
+def test_every_bad_line_is_named_and_the_first_ones_with_the_reason() -> None:
+    """Of the twenty-first on the numbers alone, in ranges."""
+    lines = ["{"] * 25 + ['{"prompt": "x"}', "[]"]
+    told = refusal("\n".join(lines))
+    assert told.startswith("26 bad lines, nothing was sent: line 1:")
     assert "line 20:" in told
     assert "line 21:" not in told
-    assert told.endswith("and 5 more")
+    assert told.endswith("and wrong too: 21-25, 27")
+
+
+def test_every_line_with_a_key_of_another_is_named() -> None:
+    """However many they are."""
+    told = refusal("\n".join(['{"key": "k", "input": {"prompt": "x"}}'] * 30))
+    assert "line 2: the key 'k' is that of line 1 too" in told
+    assert told.endswith("and wrong too: 22-30")
+
+
+def test_a_csv_cell_may_hold_a_data_uri() -> None:
+    """As large as one of JSON Lines."""
+    (item,) = read(f'prompt,image\nx,"data:;base64,{"A" * 1_000_000}"\n', "a.csv")
+    assert len(item.values["image"]) > 1_000_000
 
 
 def test_duplicate_keys_are_an_error_that_names_both_lines() -> None:
