@@ -22,6 +22,7 @@ LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
 
 
+_OF_A_BATCH = r"index\.html|batch(\.\d+-\d+)?\.jsonl"  # as its page and its record are called
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
 
 
@@ -109,9 +110,11 @@ class Keeper:
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
             if not names.are_distinct(count):
-                told = f"the template {template!r} gives the {count} outputs of {label} one name"
+                told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
             elif "{id}" not in template and hash(names.comparable(0)) in taken:
-                told = f"the template {template!r} gives {label} a name that an item before it has"
+                told = f"the template {template!r} gives {label!r} a name that an item before it has"
+            elif re.fullmatch(_OF_A_BATCH, names.path(0, "ext").name.lower()):
+                told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
             else:
                 taken.add(hash(names.comparable(0)))
                 continue

@@ -16,6 +16,7 @@ from cometrep import errors
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 LIMIT_BYTES = 255  # of one name, on every file system in use
+SIDECAR_SUFFIX = ".cometrep.json"
 
 # Windows: https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscripts count as digits there.
 _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"
@@ -99,6 +100,8 @@ def check_template(template: str) -> None:
         problem = str(broken).lower()
     if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
         problem = "it ends without a file name"
+    if not problem and template.lower().endswith(SIDECAR_SUFFIX):
+        problem = f"{SIDECAR_SUFFIX} is how sidecars end"
     if not problem and "\0" in template:
         problem = "it has a NUL character inside"
     fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)

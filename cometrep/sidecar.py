@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from cometrep import __version__
+from cometrep.names import SIDECAR_SUFFIX
 from cometrep.partfile import write_whole
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 
 
 def sidecar_path(folder: Path, id: str) -> Path:
     """Give the path of a prediction's sidecar in the folder of its files."""
-    return folder / f"{id}.cometrep.json"
+    return folder / f"{id}{SIDECAR_SUFFIX}"
 
 
 def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], folder: Path) -> Path:
