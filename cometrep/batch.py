@@ -10,9 +10,10 @@ untouched, and one after it leaves it in doubt, which no run resends by itself.
 """
 
 import contextlib
+import shlex
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ RUNS_KEPT = 50  # of a model, to foresee the next one's end
 CHANGES_TOLD = FAILURES_KEPT = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
+CLOCK_SLACK_SECONDS = 1.0
 FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 
@@ -104,12 +106,24 @@ class Fate(StrEnum):
         return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
 
 
-def forecast(items: Iterable[Item], record: Record, asked: Asked, most: int) -> tuple[Counter[Fate], list[Item]]:
+def known_standing(item: Item, record: Record, ledger: Ledger) -> Standing:
+    """Tell where an item stands: the ledger has the id where a death or a full disk kept it from the record."""
+    standing = record.standing(item.key)
+    if standing.state is not State.UNKNOWN or not standing.entry:
+        return standing
+    before = standing.changed + CLOCK_SLACK_SECONDS
+    id = ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before)
+    return standing._replace(state=State.RUNNING, id=id, is_from_ledger=True) if id else standing
+
+
+def forecast(
+    items: Iterable[Item], record: Record, ledger: Ledger, asked: Asked, most: int
+) -> tuple[Counter[Fate], list[Item]]:
     """Count what a run would do with items, and give the first ones that it would send."""
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     for item in items:
-        fate = asked.fate(record.standing(item.key))
+        fate = asked.fate(known_standing(item, record, ledger))
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)
@@ -203,7 +217,7 @@ class Batch:
         """Run items to their ends; give how it ended."""
         try:
             return (yield from self._run(items, total))
-        except (errors.Stopped, errors.StdoutClosed):
+        except BaseException:  # a signal, a stdout that takes no more, an error of our own
             self._rescue()
             with contextlib.suppress(errors.CometrepError):
                 self._publish()
@@ -293,7 +307,7 @@ class Batch:
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        standing = self._record.standing(item.key)
+        standing = known_standing(item, self._record, self._ledger)
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
         fate = self._asked.fate(standing)
@@ -303,6 +317,8 @@ class Batch:
             self._counts["skipped"] += 1
             yield from self._kept(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
+            if standing.is_from_ledger:
+                yield from self._note("created", item, id=standing.id)
             self._flying[item.key] = _Flying(item, 0, standing.id)
             yield from self._follow(standing.id, item)
         else:
@@ -322,9 +338,8 @@ class Batch:
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         self._codes[unknown if is_unknown else failed] += 1
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        yield from self._tell_failure(
-            item, standing.state, f"{text} (in an earlier run)", _unseen(item, standing.id)
-        )
+        seen = _unseen(item, standing.id)._replace(status=standing.status)
+        yield from self._tell_failure(item, standing.state, text, seen, when=" (in an earlier run)")
 
     def _kept(self, item: Item, standing: Standing) -> Events:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
@@ -336,8 +351,8 @@ class Batch:
             self._counts["vanished"] += 1
             if self._counts["vanished"] <= CHANGES_TOLD:
                 told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
-                fix = f"; while its hour lasts: cometrep download {standing.id} -d {folder} --overwrite"
-                yield Noted("", told + fix, is_warning=True)
+                fix = _save_again(standing.id, [Path(file.path) for file in files])
+                yield Noted("", told, is_warning=True, hint=f"{fix}, while its hour lasts")
         files = [file for file in files if file.path not in changed]
         for file in files:
             yield Saved(standing.id, file, "kept")
@@ -355,13 +370,18 @@ class Batch:
         now = self._clock()
         self._pace.sent(now)
         self._flying[item.key] = _Flying(item, entry)
-        self._creates.submit(("create", item.key, now), partial(self._create, item))
+        self._creates.submit(("create", item.key, now), partial(self._create, item, entry))
 
-    def _create(self, item: Item) -> Prediction:
+    def _create(self, item: Item, entry: int) -> Prediction:
         """Send one create; runs in a thread of its own."""
         if self._is_left:
             raise errors.Temporary("the batch was ended before it was sent")
-        facts: dict[str, Any] = {"line": item.number, "model": item.model, "input": shorten_data_uris(item.values)}
+        facts: dict[str, Any] = {
+            "line": item.number,
+            "entry": entry,
+            "model": item.model,
+            "input": shorten_data_uris(item.values),
+        }
         if item.digest:
             facts["digest"] = item.digest
         leaving = partial(self._record.add, "sending", item.key, **facts)
@@ -413,6 +433,13 @@ class Batch:
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
+            return
+        if _is_a_page(answer):
+            # Most likely nothing was made, but a page in place of a prediction proves nothing.
+            self._ledger.lenient(self._ledger.refuse, entry, answer)
+            yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
+            yield from self._fail(item, State.FAILED, answer, _unseen(item))
+            self._give_up(answer)
             return
         if isinstance(answer, errors.Temporary) or answer.code in FATAL_CODES:
             if answer.http_status is not None:
@@ -603,9 +630,11 @@ class Batch:
             self._is_stopping = True
         yield from self._tell_failure(item, outcome, failure.message, prediction)
 
-    def _tell_failure(self, item: Item, outcome: State, text: str, prediction: Prediction) -> Events:
+    def _tell_failure(
+        self, item: Item, outcome: State, text: str, prediction: Prediction, when: str = ""
+    ) -> Events:
         if len(self._failures) < FAILURES_KEPT:
-            self._failures.append(f"{item.label}: {text}")
+            self._failures.append(f"{item.label}: {text}{when}")
         yield ItemEnded(prediction.id, item.key, item.label, outcome, text, prediction=prediction)
 
     def _patience(self, said: float) -> float:
@@ -631,9 +660,23 @@ class Batch:
         )
 
 
+def _is_a_page(answer: errors.CometrepError) -> bool:
+    """Say whether a create was answered by a web page as if all were well."""
+    return answer.code == "not_an_api" and (answer.http_status or 0) in range(200, 300)
+
+
 def _unseen(item: Item, id: str = "") -> Prediction:
     """Give what is known of an item's prediction before any reply showed it."""
     return Prediction(id, "", item.model, shorten_data_uris(item.values))
+
+
+def _save_again(id: str, paths: Sequence[Path]) -> str:
+    """Give the command that saves an item's files once more, to where they were."""
+    first = paths[0]
+    where = f"-d {shlex.quote(str(first.parent))}"
+    if len(paths) == 1 and first.stem != id:
+        where = "-o " + shlex.quote(str(first).replace("{", "{{").replace("}", "}}"))
+    return f"cometrep download {id} {where} --overwrite"
 
 
 def _is_there(file: SavedFile) -> bool:

@@ -84,6 +84,14 @@ class JsonBoard(JsonLines):
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._tallied = 0.0
+        self._withheld: Tally | None = None
+
+    def close(self) -> None:
+        """Tell the last tally, whenever the one before it was."""
+        if self._withheld:
+            self._tallied = 0.0
+            self.take(self._withheld)
+        super().close()
 
     def _facts(self, event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(event, Created):
@@ -91,8 +99,9 @@ class JsonBoard(JsonLines):
         elif isinstance(event, ItemEnded):
             yield "item", {"key": event.key, "outcome": event.outcome, "text": event.text or None}
         elif isinstance(event, Tally):
+            self._withheld = event
             if time.monotonic() >= self._tallied + JSON_TALLY_SECONDS:
-                self._tallied = time.monotonic()
+                self._tallied, self._withheld = time.monotonic(), None
                 counts = event._asdict()
                 del counts["id"]
                 yield "tally", {**counts, "elapsed_seconds": round(event.elapsed_seconds, 3), "left": event.left}

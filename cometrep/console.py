@@ -313,7 +313,7 @@ class Console:
     def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
         """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
         from cometrep.display import new_display
-        from cometrep.events import BatchEnded, Created, ItemEnded, Result, Saved
+        from cometrep.events import BatchEnded, Created, ItemEnded, Noted, Result, Saved
 
         unfinished = dict.fromkeys(results.ids)
         returned: Returned | None = None
@@ -336,6 +336,8 @@ class Console:
                 if isinstance(event, Created) and not results.is_batch:  # a batch's own record knows them
                     unfinished[event.id] = None
                 self._display.take(event)
+                if isinstance(event, Noted) and event.hint and self._progress != "json":
+                    self.hint(event.hint)
                 try:
                     self._write_result(event, results.what)
                 except errors.StdoutClosed:
@@ -363,6 +365,7 @@ class Console:
             reason = failure.message
             raise
         finally:
+            events.close()  # where stdout takes no more, the use case learns it here
             shown, self._display = self._display, None
             shown.close()
             if self.tells_github:

@@ -87,11 +87,15 @@ class Saved(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """Something the user should know and nothing failed: a hint, or a warning where `is_warning`."""
+    """Something the user should know and nothing failed: a hint, or a warning where `is_warning`.
+
+    `hint` is the next command to type, where there is one.
+    """
 
     id: str
     text: str
     is_warning: bool = False
+    hint: str = ""
 
 
 class Result(NamedTuple):

@@ -215,6 +215,30 @@ class Ledger:
             )
             self._add_change(db, prediction.id, prediction.status)
 
+    def id_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> str:
+        """Give the id that the answer to a create brought into its entry, made `before` a Unix time.
+
+        Empty where none did, or where the entry is another create's.
+        """
+        if not self._exists():
+            return ""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT id FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+                " AND is_sandbox = ? AND (is_sandbox OR base_url = ?) AND status NOT IN (?, ?)",
+                (
+                    number,
+                    model,
+                    _json(shorten_data_uris(values)),
+                    before,
+                    self._is_sandbox,
+                    self._base_url,
+                    UNKNOWN,
+                    REFUSED,
+                ),
+            ).fetchone()
+        return str(row["id"] or "") if row else ""
+
     def refuse(self, number: int, failure: errors.CometrepError) -> None:
         """Mark an entry's create as refused by the API or never sent: no prediction stands behind it."""
         self._mark(number, REFUSED, failure)

@@ -1,9 +1,10 @@
 """The record of a batch: every step of every item, appended to one file in its folder; resume and lock.
 
 `batch.jsonl` holds one JSON object a line, each appended with a single write, so that several threads never tear
-each other's; a last line that a death tore is passed over. A shard writes a record of its own, and reads those of
-the others too: what any run in the folder has sent is known to all. What the steps come to is looked up in a
-temporary database on disk, so that memory does not grow with the number of items.
+each other's; a line that a death or a full disk tore is passed over, and any other that is no step stops the batch,
+as nobody knows what it held. A shard writes a record of its own, and reads those of the others too: what any run in
+the folder has sent is known to all. What the steps come to is looked up in a temporary database on disk, so that
+memory does not grow with the number of items.
 """
 
 import contextlib
@@ -21,7 +22,9 @@ from typing import Any, NamedTuple
 from cometrep import errors
 from cometrep.prediction import SavedFile
 
+SANDBOX = "sandbox"
 _NAME = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"
+_START = b'{"step":"'  # of every line
 
 
 class State(StrEnum):
@@ -53,7 +56,11 @@ def default_folder(file: str) -> str:
 
 
 class Standing(NamedTuple):
-    """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known."""
+    """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known.
+
+    `entry` is the number of its create in the ledger, `status` the one its prediction failed with, `changed` the
+    Unix time of its last step.
+    """
 
     state: State
     id: str = ""
@@ -61,6 +68,10 @@ class Standing(NamedTuple):
     exit_code: int = 0
     digest: str = ""
     files: str = ""  # as JSON
+    entry: int = 0
+    status: str = ""
+    changed: float = 0.0
+    is_from_ledger: bool = False  # the record does not know its id
 
     def saved_files(self, folder: Path) -> list[SavedFile]:
         """Give the files that were saved in a record's folder, where they were put."""
@@ -69,21 +80,32 @@ class Standing(NamedTuple):
 
 
 NEW = Standing(State.NEW)
+_COLUMNS = ", ".join(Standing._fields[:-1])
 
 
 class Record:
-    """The record in one folder, of the whole batch or of one shard of it."""
+    """The record in one folder, of the whole batch or of one shard of it.
+
+    `api` is where this run sends to, a base URL or `sandbox`; empty where it sends nothing.
+    """
 
     def __init__(
-        self, folder: Path, shard: tuple[int, int] | None = None, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        shard: tuple[int, int] | None = None,
+        *,
+        api: str = "",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
+        self._api = api
         self.path = folder / (f"batch.{shard[0]}-{shard[1]}.jsonl" if shard else "batch.jsonl")
         self._shard = shard
         self._now = now
         self._file = -1
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._index: sqlite3.Connection | None = None
+        self._apis: set[str] = set()  # where earlier runs made predictions
         self.totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
 
     def open(self) -> None:
@@ -104,10 +126,19 @@ class Record:
         self.read()
 
     def read(self) -> None:
-        """Read what earlier runs left, without touching anything; raise LocalFileError where that fails."""
+        """Read what earlier runs left, without touching anything.
+
+        Raises LocalFileError where that fails, and UsageError where they made predictions at another API.
+        """
         with self._translated("read"):
-            paths = records_in(self.folder)
-            self._index = _index(paths, self._note_header)
+            self._index = self._indexed(records_in(self.folder))
+        if others := sorted(self._apis - {self._api, ""}) if self._api else ():
+            raise errors.UsageError(
+                f"the batch in {str(self.folder)!r} was made at {others[0]}, not at {self._api}",
+                hint="save into another folder: --dir; "
+                + ("or add --sandbox" if others[0] == SANDBOX else f"or add --base-url {others[0]}"),
+                code="other_base_url",
+            )
 
     def close(self) -> None:
         """Let go of the lock and the file."""
@@ -131,28 +162,58 @@ class Record:
 
     def add_header(self, **facts: Any) -> None:
         """Append what is true of this run as a whole."""
-        self.add("batch", "", **facts)
+        self.add("batch", "", api=self._api, **facts)
 
     def standing(self, key: str) -> Standing:
         """Tell where an item stood when this run began."""
         if self._index is None:
             return NEW
-        row = self._index.execute(
-            "SELECT state, id, error, exit_code, digest, files FROM items WHERE key = ?", (key,)
-        ).fetchone()
+        row = self._index.execute(f"SELECT {_COLUMNS} FROM items WHERE key = ?", (key,)).fetchone()
         return Standing(State(row[0]), *row[1:]) if row else NEW
 
     def standings(self) -> Iterator[tuple[str, Standing]]:
         """Yield every item of the folder with its standing, in the order in which they were sent."""
         if self._index is not None:
-            for key, state, *facts in self._index.execute(
-                "SELECT key, state, id, error, exit_code, digest, files FROM items ORDER BY rowid"
-            ):
+            for key, state, *facts in self._index.execute(f"SELECT key, {_COLUMNS} FROM items ORDER BY rowid"):
                 yield key, Standing(State(state), *facts)
 
-    def _note_header(self, path: Path, step: Mapping[str, Any]) -> None:
-        if isinstance(step.get("total"), int):
-            self.totals[path] = step["total"]
+    def _indexed(self, paths: list[Path]) -> sqlite3.Connection | None:
+        """Look through records and give a table of where their items stand, None where there is nothing."""
+        if not any(path.stat().st_size for path in paths):
+            return None
+        index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
+        index.execute(
+            "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
+            " files TEXT, entry INT, status TEXT, changed REAL, file INT)"
+        )
+        # Within one file the order counts, between files the time.
+        index.executemany(
+            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
+            " id = CASE WHEN excluded.id = '' AND excluded.state NOT IN ('unknown', 'new') THEN id"
+            " ELSE excluded.id END,"
+            " error = excluded.error, exit_code = excluded.exit_code,"
+            " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
+            " entry = coalesce(nullif(excluded.entry, 0), entry), status = excluded.status,"
+            " changed = excluded.changed, file = excluded.file"
+            " WHERE excluded.file = file OR excluded.changed >= changed",
+            self._rows(paths),
+        )
+        return index
+
+    def _rows(self, paths: list[Path]) -> Iterator[tuple[Any, ...]]:
+        """Yield what each step says of its item; take up what is true of whole runs."""
+        for number, path in enumerate(paths):
+            api = ""
+            for step, _ in read_steps(path):
+                if not step.get("key"):
+                    api = str(step.get("api", ""))
+                    if isinstance(step.get("total"), int):
+                        self.totals[path] = step["total"]
+                    continue
+                if step["step"] == "created":
+                    self._apis.add(api)
+                yield (*_row(step), number)
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
@@ -189,66 +250,41 @@ def records_in(folder: Path) -> list[Path]:
 def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:
     """Yield every whole step of a record from an offset on, each with the offset behind it.
 
-    Lines that are no steps are passed over.
+    Torn lines are passed over; raises LocalFileError where a line is neither torn nor a step.
     """
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return  # not whole yet
-            offset += len(line)
+            step: Any = None
             with contextlib.suppress(ValueError):
                 step = json.loads(line)
-                if isinstance(step, dict) and isinstance(step.get("step"), str):
-                    yield step, offset
-
-
-def _index(paths: list[Path], note_header: Callable[[Path, Mapping[str, Any]], None]) -> sqlite3.Connection | None:
-    """Look through records and give a table of where their items stand, None where there is nothing."""
-    if not any(path.stat().st_size for path in paths):
-        return None
-    index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
-    index.execute(
-        "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-        " files TEXT, file INT, time REAL)"
-    )
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for number, path in enumerate(paths):
-            for step, _ in read_steps(path):
-                if step.get("key"):
-                    yield (*_row(step), number)
-                else:
-                    note_header(path, step)
-
-    # Within one file the order counts, between files the time.
-    index.executemany(
-        "INSERT INTO items (key, state, id, error, exit_code, digest, files, time, file)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
-        " id = CASE WHEN excluded.id = '' AND excluded.state NOT IN ('unknown', 'new') THEN id"
-        " ELSE excluded.id END,"
-        " error = excluded.error, exit_code = excluded.exit_code,"
-        " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
-        " time = excluded.time, file = excluded.file"
-        " WHERE excluded.file = file OR excluded.time >= time",
-        rows(),
-    )
-    return index
+            if isinstance(step, dict) and isinstance(step.get("step"), str):
+                yield step, offset + len(line)
+            elif not _START.startswith(line[: len(_START)].rstrip(b"\n")):
+                number = path.read_bytes()[:offset].count(b"\n") + 1
+                raise errors.LocalFileError(
+                    f"{path} is damaged: line {number} is no step of a batch, and what it held is not known",
+                    hint=f"mv {path} {path}.damaged begins anew, and pays again for what stands in it",
+                    code="record",
+                )
+            offset += len(line)
 
 
 def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what a step says of its item, in the order of the table's insert."""
+    """Give what a step says of its item: its key, then what a standing holds."""
     name = step["step"]
     state = _STATES.get(name, State.NEW)
     if name == "ended":
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
-    id, error, digest = (str(step.get(fact) or "") for fact in ("id", "error", "digest"))
-    code, time = (
-        step.get(fact) if isinstance(step.get(fact), (int, float)) else 0 for fact in ("exit_code", "time")
+    texts = ("id", "error", "digest", "status")
+    id, error, digest, status = (str(step.get(fact) or "") for fact in texts)
+    code, entry, time = (
+        step[fact] if isinstance(step.get(fact), (int, float)) else 0 for fact in ("exit_code", "entry", "time")
     )
     files = json.dumps(step["files"]) if step.get("files") else ""
-    return str(step["key"]), state, id, error, code, digest, files, time
+    return str(step["key"]), state, id, error, code, digest, files, entry, status, time
 
 
 def _shard_of(path: Path) -> tuple[int, int] | None:

@@ -70,7 +70,8 @@ def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:
     record.add("created", "k", id="abc")
     record.add("ended", "k", status="failed", error="no", exit_code=4)
     record.add("sending", "k")
-    assert again(record).standing("k") == NEW._replace(state=State.UNKNOWN)
+    found = again(record).standing("k")
+    assert found == NEW._replace(state=State.UNKNOWN, changed=found.changed)
 
 
 @given(cut=st.integers(1, 200), tail=st.binary(max_size=30))
@@ -92,6 +93,39 @@ def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(
     two.close()
     found = again(two)
     assert (found.standing("first").id, found.standing("third").id) == ("abc", "def")
+
+
+@pytest.mark.parametrize("line", [b"\x00\x01garbage", b"[]", b'{"other": 1}', b'{"step": 3}', b"x" * 9])
+def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -> None:
+    """What stood there may have been a paid prediction: it is not passed over as a torn line is."""
+    record.add("created", "k", id="abc")
+    with record.path.open("ab") as file:
+        file.write(line + b"\n")
+    record.add("created", "other", id="def")
+    with pytest.raises(errors.LocalFileError, match="line 2 is no step") as refused:
+        again(record)
+    assert refused.value.hint.startswith(f"mv {record.path} ")
+
+
+def test_a_batch_of_another_api_is_refused_once_it_made_predictions(tmp_path: Path) -> None:
+    """A rehearsal's items are not what was asked for; where nothing was made, the next run may go elsewhere."""
+    for step, is_bound in (("refused", False), ("created", True)):
+        one = Record(tmp_path, api="https://one")
+        one.open()
+        one.add_header(total=1)
+        one.add("sending", "k")
+        one.add(step, "k")
+        one.close()
+        other = Record(tmp_path, api="https://two")
+        if is_bound:
+            with pytest.raises(errors.UsageError, match="made at https://one, not at https://two"):
+                other.open()
+        else:
+            other.open()
+        other.close()
+        for same in (Record(tmp_path, api="https://one"), Record(tmp_path)):
+            same.read()
+            same.close()
 
 
 def test_a_line_that_is_not_whole_yet_is_read_when_it_is(record: Record) -> None:

@@ -90,7 +90,7 @@ def command(
         _show_status(ctx, file)
         return
     from cometrep.plan import planned
-    from cometrep.record import Record
+    from cometrep.record import SANDBOX, Record
     from cometrep.schedule import Pace, parse_rate
 
     pace = Pace(parse_rate(rate) if rate else None)
@@ -105,7 +105,7 @@ def command(
             is_strict=strict,
             console_stdin=opened.console,
         ) as plan:
-            record = Record(folder, plan.shard)
+            record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             opened.keepers(str(folder))("").check_batch(
                 (item.label, item.key, item.model, item.values) for item in plan.items()
             )
@@ -188,7 +188,7 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
 
     record.read()
     console, template = opened.console, opened.settings.template
-    counts, sent = forecast(plan.items(), record, _asked(opened.params), SHOWN_ITEMS)
+    counts, sent = forecast(plan.items(), record, opened.ledger, _asked(opened.params), SHOWN_ITEMS)
     shown = [
         {
             "key": item.key,
@@ -232,6 +232,7 @@ def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
 def _show_status(ctx: typer.Context, file: str) -> None:
     """Print what the records of a batch's folder hold."""
     from cometrep.events import ItemEnded
+    from cometrep.prediction import Prediction
     from cometrep.record import Record
     from cometrep.sidecar import read_sidecar
 
@@ -248,7 +249,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
         counts[standing.state] += 1
         files = standing.saved_files(record.folder)
         if ctx.params["json"]:
-            seen = read_sidecar(standing.id, files)
+            seen = read_sidecar(standing.id, files) or Prediction(standing.id, standing.status)
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
             console.write_json(ended.as_json())
         else:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Cli, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import RESET, Answer, Received, Server, answer_json
+from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -115,6 +115,11 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
         [refused] = [item for item in items if item["id"] is None]
         assert refused["status"] is None
         assert "no such input" in refused["error"]
+        [failed] = [item for item in items if item["id"] == gateway.id_of("bad")]
+        assert (failed["status"], failed["error"]) == (
+            "failed",
+            failed["error"].removesuffix(" (in an earlier run)"),
+        )
 
 
 def test_failed_items_are_sent_again_only_when_asked(
@@ -464,6 +469,115 @@ def test_a_saved_file_that_changed_or_went_is_told(
     ran = served(*BATCH)
     assert (ran.lines, gateway.total) == ([first[2]], 3)
     assert ran.stderr.count("is not what was saved any more") == 2
+    id = first[0].removeprefix("p/").removesuffix(".webp")
+    fix = next(line for line in ran.stderr.splitlines() if line.startswith("hint:") and id in line)
+    assert f"cometrep download {id} -d p --overwrite" in fix
+
+
+def test_a_file_of_a_name_of_its_own_is_had_back_by_the_hint(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Typed as it stands, with the server that the batch was given."""
+    (folder / "p.jsonl").write_text('{"key": "cat", "input": {"prompt": "cat"}}')
+    given = (*BATCH, "-o", "sub/{key}.{ext}", "--base-url", gateway.server.url)
+    assert served(*given).lines == ["p/sub/cat.webp"]
+    (folder / "p" / "sub" / "cat.webp").unlink()
+    told = served(*given).stderr
+    hint = next(line for line in told.splitlines() if line.startswith("hint: cometrep download"))
+    typed = hint.removeprefix("hint: cometrep ").removesuffix(", while its hour lasts")
+    assert served(*typed.split()).code == 0
+    assert "any more" not in served(*given).stderr
+
+
+def test_a_rehearsal_in_the_sandbox_is_no_run(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """What the sandbox made is not taken for what was asked of the API, and the other way round."""
+    folder_of("cat")
+    sandbox = {"COMETREP_SANDBOX_SECONDS": "0.05"}
+    assert served(*BATCH, "--sandbox", env=sandbox).code == 0
+    for options in ((), ("--dry-run",)):
+        ran = served(*BATCH, *options)
+        assert (ran.code, ran.lines, gateway.total) == (2, [], 0)
+        assert "was made at sandbox" in ran.stderr
+        assert "--dir" in ran.stderr
+    assert served(*BATCH, "--status").code == 0
+    assert served(*BATCH, "-d", "real").code == 0
+    assert gateway.total == 1
+    assert served(*BATCH, "-d", "real", "--sandbox", env=sandbox).code == 2
+
+
+def test_an_id_that_the_ledger_has_is_not_in_doubt(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A full disk or a power cut may keep it from the record."""
+    out = folder_of("cat", "dog")
+    served(*BATCH, "-j", "1")
+    header, sent, created, *_ = (out / "batch.jsonl").read_text().splitlines(keepends=True)
+    for path in out.iterdir():
+        path.unlink()
+    (out / "batch.jsonl").write_text(header + sent + created[:30])
+    assert json.loads(served(*BATCH, "--dry-run", "--json").stdout)["to_wait_for"] == 1
+    ran = served(*BATCH)
+    assert (ran.code, gateway.creates["cat"]) == (0, 1)
+    assert [step["step"] for step in steps_of_the_last_run(out, sent)] == ["created", "ended", "saved"]
+    (out / "batch.jsonl").write_text(header + sent.replace('"entry":1', '"entry":2') + "\n")
+    assert "1 in doubt" in served(*BATCH).stderr
+
+
+def steps_of_the_last_run(out: Path, sent: str) -> list[dict[str, Any]]:
+    """Read what the last run noted of the item that an earlier one sent."""
+    key = json.loads(sent)["key"]
+    lines = (out / "batch.jsonl").read_text().splitlines()
+    last = max(number for number, line in enumerate(lines) if line.startswith('{"step":"batch"'))
+    return [step for step in map(json.loads, lines[last:]) if step["key"] == key]
+
+
+def test_a_full_stdout_loses_no_create_under_way(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """The first path cannot be written while others are being created: their ids are taken up all the same."""
+    prompts = [f"p{i}" for i in range(8)]
+    out = folder_of(*prompts)
+    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
+    assert callable(create)
+
+    def slow(request: Received) -> Answer:
+        if request.json()["input"]["prompt"] != "p0":
+            threading.Event().wait(0.5)
+        return create(request)
+
+    gateway.server.on_create(slow)
+    ran = served.shell_line(f"cometrep {' '.join(BATCH)} -j 4 > /dev/full")
+    assert ran.code == 12
+    created = [step for step in steps(out) if step["step"] == "created"]
+    assert len(created) == gateway.total >= 4
+    gateway.server.on_create(create)
+    assert served(*BATCH).code == 0
+    assert gateway.creates == dict.fromkeys(prompts, 1)
+
+
+def test_a_page_in_place_of_a_prediction_is_not_sent_again_unasked(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """It ends the batch, as all others would meet it too; whether something was made is not proved."""
+    folder_of("cat", "dog")
+    gateway.refusals["cat"] = [answer_html(200)]
+    ran = served(*BATCH, "-j", "1")
+    assert (ran.code, gateway.server.creates) == (8, 1)
+    assert served(*BATCH).code == 9
+    assert gateway.creates == {"dog": 1}
+    assert served(*BATCH, "--retry-failed").code == 0
+    assert gateway.creates == {"dog": 1, "cat": 1}
+
+
+@pytest.mark.parametrize("template", ["{id}.cometrep.json", "batch.jsonl", "Index.HTML", "batch.1-2.jsonl"])
+def test_a_name_that_the_batch_itself_uses_is_refused(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], template: str
+) -> None:
+    """The record and the pictures would overwrite each other."""
+    folder_of("cat")
+    ran = served(*BATCH, "-o", template)
+    assert (ran.code, gateway.total) == (2, 0)
+    assert repr(template) in ran.stderr
 
 
 def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folder: Path) -> None:
@@ -720,6 +834,7 @@ def test_progress_json_tells_items_and_tallies(
     created = [event["id"] for event in events if event["event"] == "created"]
     assert sorted(created) == sorted(gateway.id_of(prompt) for prompt in ("cat", "dog"))
     assert [event["outcome"] for event in events if event["event"] == "item"] == ["done", "done"]
+    assert (events[-1]["event"], events[-1]["done"], events[-1]["running"]) == ("tally", 2, 0)
 
 
 def test_a_reader_of_stdout_that_goes_away_ends_the_batch_quietly(
