@@ -165,12 +165,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def _fill(path: Path) -> None:
     hostile = "own/\x1b[31m$(touch owned)`touch owned`'\"; touch owned\n\t%F{red}%d"
+    # Hours, as a slow machine may come minutes later to the test that looks.
     entries = [
         (False, DEV, "oldest1", "succeeded", 90_000 * 3),
-        (False, SCHNELL, "older22", "failed", 7300),
-        (False, hostile, "hostile3", "succeeded\x1b]0;owned\x07", 400),
-        (False, DEV, "$(touch owned)", "succeeded", 300),
-        (False, DEV, "newest4", "processing", 130),
+        (False, SCHNELL, "older22", "failed", 18_100),
+        (False, hostile, "hostile3", "succeeded\x1b]0;owned\x07", 14_500),
+        (False, DEV, "$(touch owned)", "succeeded", 10_900),
+        (False, DEV, "newest4", "processing", 7300),
         (True, SCHNELL, "played5", "succeeded", 7300),
     ]
     for is_sandbox, model, id, status, age in entries:
@@ -324,9 +325,9 @@ LISTED: dict[str, tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]] = {
     "ids": (
         "cometrep wait ",
         (
-            ("@last", "flux-dev, processing, 2 min ago"),
+            ("@last", "flux-dev, processing, 2 h ago"),
             ("hostile3", "succeeded\\x1b]0;owned"),
-            ("older22", "flux-schnell, failed, 2 h ago"),
+            ("older22", "flux-schnell, failed, 5 h ago"),
             ("oldest1", "flux-dev, succeeded, 3 d ago"),
         ),
         ("played5",),
