@@ -340,9 +340,10 @@ class Console:
                     self.hint(event.hint)
                 try:
                     self._write_result(event, results.what)
-                except errors.StdoutClosed:
+                except (errors.StdoutClosed, errors.LocalFileError) as refused:
                     if isinstance(event, Saved) and not results.is_batch:
                         self._save_the_rest(events, event.id)
+                    refused.hint = results.resume.of(*([] if results.is_batch else [event.id]))
                     raise
                 if isinstance(event, Result):
                     unfinished.pop(event.id, None)
@@ -377,7 +378,7 @@ class Console:
                     self._tell_github(github.outputs(ended), github.summary(ended, reason))
 
     def _save_the_rest(self, events: "Generator[Event, None, Any]", id: str) -> None:
-        """Let a prediction's other files be saved where the reader of stdout has gone: they are paid for."""
+        """Let a prediction's other files be saved where stdout takes no more: they are paid for."""
         from cometrep.events import Result
 
         with contextlib.suppress(errors.CometrepError, StopIteration):

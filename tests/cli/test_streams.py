@@ -183,6 +183,18 @@ def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server:
     assert "Traceback" not in done.stderr
 
 
+def test_a_full_stdout_loses_no_output_file(served: Cli, server: Server) -> None:
+    """All files of the prediction are saved, as where its reader leaves, and the hint prints their paths."""
+    finished(server, files=3)
+    done = bash(served, f"cometrep run {SCHNELL} prompt=cat num_outputs:=3 -q -d out >/dev/full")
+    assert done.code == 12
+    paths = [f"out/abc123-{index}.webp" for index in range(3)]
+    assert all((served.folder / path).read_bytes() == picture() for path in paths)
+    hint = done.stderr.splitlines()[-1].removeprefix("hint: cometrep ")
+    assert served(*hint.split(), "-q").lines == paths
+    assert server.creates == 1
+
+
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 def test_a_lost_stderr_stops_no_prediction(where: str, served: Cli, server: Server) -> None:
     """With stderr closed or full, the work is done, stdout is right and the exit code is the outcome's."""
