@@ -58,7 +58,7 @@ RUNS_KEPT = 50  # of a model, to foresee the next one's end
 CHANGES_TOLD = FAILURES_KEPT = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
-CLOCK_SLACK_SECONDS = 1.0
+CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 
@@ -106,14 +106,12 @@ class Fate(StrEnum):
         return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
 
 
-def known_standing(item: Item, record: Record, ledger: Ledger) -> Standing:
-    """Tell where an item stands: the ledger has the id where a death or a full disk kept it from the record."""
-    standing = record.standing(item.key)
+def answered_id(item: Item, standing: Standing, ledger: Ledger) -> str:
+    """Give the id of an item in doubt that the ledger has: a power cut or a full disk kept it from the record."""
     if standing.state is not State.UNKNOWN or not standing.entry:
-        return standing
+        return ""
     before = standing.changed + CLOCK_SLACK_SECONDS
-    id = ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before)
-    return standing._replace(state=State.RUNNING, id=id, is_from_ledger=True) if id else standing
+    return ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before) or ""
 
 
 def forecast(
@@ -123,7 +121,8 @@ def forecast(
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     for item in items:
-        fate = asked.fate(known_standing(item, record, ledger))
+        standing = record.standing(item.key)
+        fate = Fate.TO_WAIT_FOR if answered_id(item, standing, ledger) else asked.fate(standing)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)
@@ -307,7 +306,10 @@ class Batch:
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        standing = known_standing(item, self._record, self._ledger)
+        standing = self._record.standing(item.key)
+        if id := answered_id(item, standing, self._ledger):
+            yield from self._note("created", item, id=id)
+            standing = standing._replace(state=State.RUNNING, id=id)
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
         fate = self._asked.fate(standing)
@@ -317,8 +319,6 @@ class Batch:
             self._counts["skipped"] += 1
             yield from self._kept(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
-            if standing.is_from_ledger:
-                yield from self._note("created", item, id=standing.id)
             self._flying[item.key] = _Flying(item, 0, standing.id)
             yield from self._follow(standing.id, item)
         else:
@@ -351,8 +351,8 @@ class Batch:
             self._counts["vanished"] += 1
             if self._counts["vanished"] <= CHANGES_TOLD:
                 told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
-                fix = _save_again(standing.id, [Path(file.path) for file in files])
-                yield Noted("", told, is_warning=True, hint=f"{fix}, while its hour lasts")
+                again = _save_again(standing.id, [Path(file.path) for file in files])
+                yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
         files = [file for file in files if file.path not in changed]
         for file in files:
             yield Saved(standing.id, file, "kept")
@@ -434,14 +434,9 @@ class Batch:
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             return
-        if _is_a_page(answer):
-            # Most likely nothing was made, but a page in place of a prediction proves nothing.
-            self._ledger.lenient(self._ledger.refuse, entry, answer)
-            yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
-            yield from self._fail(item, State.FAILED, answer, _unseen(item))
-            self._give_up(answer)
-            return
-        if isinstance(answer, errors.Temporary) or answer.code in FATAL_CODES:
+        is_fatal = answer.code in FATAL_CODES
+        # A page in place of a prediction proves nothing: such an item is not sent again unasked.
+        if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
             if answer.http_status is not None:
                 yield from self._note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer)
@@ -452,6 +447,8 @@ class Batch:
             return
         yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
         yield from self._fail(item, State.FAILED, answer, _unseen(item))
+        if is_fatal:
+            self._give_up(answer)
 
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""

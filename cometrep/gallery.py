@@ -177,12 +177,7 @@ class Gallery:
         before = self._shown.get(key)
         if before and before.record != record and (before.saved, before.record) > (saved, record):
             return  # within one record the order counts, between records the time
-        listed = step.get("files")
-        files = tuple(
-            str(file["path"])
-            for file in (listed if isinstance(listed, list) else ())
-            if isinstance(file, dict) and "path" in file
-        )
+        files = tuple(str(file["path"]) for file in step.get("files", ()))
         shown = _Shown(key, str(step.get("id", "")), sent, saved, record, files)
         if shown.pictures:
             self._shown[key] = shown

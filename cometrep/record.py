@@ -71,7 +71,6 @@ class Standing(NamedTuple):
     entry: int = 0
     status: str = ""
     changed: float = 0.0
-    is_from_ledger: bool = False  # the record does not know its id
 
     def saved_files(self, folder: Path) -> list[SavedFile]:
         """Give the files that were saved in a record's folder, where they were put."""
@@ -80,7 +79,7 @@ class Standing(NamedTuple):
 
 
 NEW = Standing(State.NEW)
-_COLUMNS = ", ".join(Standing._fields[:-1])
+_COLUMNS = ", ".join(Standing._fields)
 
 
 class Record:
@@ -132,11 +131,11 @@ class Record:
         """
         with self._translated("read"):
             self._index = self._indexed(records_in(self.folder))
-        if others := sorted(self._apis - {self._api, ""}) if self._api else ():
+        others = sorted(self._apis - {self._api, ""})
+        if self._api and others:
             raise errors.UsageError(
-                f"the batch in {str(self.folder)!r} was made at {others[0]}, not at {self._api}",
-                hint="save into another folder: --dir; "
-                + ("or add --sandbox" if others[0] == SANDBOX else f"or add --base-url {others[0]}"),
+                f"the batch in {str(self.folder)!r} was made {_at(others[0])}, not {_at(self._api)}",
+                hint="save into another folder: --dir DIR",
                 code="other_base_url",
             )
 
@@ -252,24 +251,31 @@ def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any],
 
     Torn lines are passed over; raises LocalFileError where a line is neither torn nor a step.
     """
+    behind = f" behind byte {offset}" if offset else ""
     with path.open("rb") as file:
         file.seek(offset)
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return  # not whole yet
+            offset += len(line)
             step: Any = None
             with contextlib.suppress(ValueError):
                 step = json.loads(line)
-            if isinstance(step, dict) and isinstance(step.get("step"), str):
-                yield step, offset + len(line)
-            elif not _START.startswith(line[: len(_START)].rstrip(b"\n")):
-                number = path.read_bytes()[:offset].count(b"\n") + 1
+            if _is_step(step):
+                yield step, offset
+            elif step is not None or not _START.startswith(line[: len(_START)].rstrip(b"\n")):
                 raise errors.LocalFileError(
-                    f"{path} is damaged: line {number} is no step of a batch, and what it held is not known",
+                    f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was",
                     hint=f"mv {path} {path}.damaged begins anew, and pays again for what stands in it",
                     code="record",
                 )
-            offset += len(line)
+
+
+def _is_step(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("step"), str):
+        return False
+    files = value.get("files", [])
+    return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
 
 
 def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -285,6 +291,10 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
     )
     files = json.dumps(step["files"]) if step.get("files") else ""
     return str(step["key"]), state, id, error, code, digest, files, entry, status, time
+
+
+def _at(api: str) -> str:
+    return "in the sandbox" if api == SANDBOX else f"at {api}"
 
 
 def _shard_of(path: Path) -> tuple[int, int] | None:

@@ -418,17 +418,6 @@ def screen(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
         assert [url for url in screen.requested() if not url.startswith("file:")] == []
 
 
-@pytest.mark.parametrize("files", [5, None, ["a"], [{}]])
-def test_a_step_that_lists_no_files_is_no_picture(tmp_path: Path, files: Any) -> None:
-    """Whoever wrote it."""
-    record = Record(tmp_path)
-    record.open()
-    record.add("saved", "k", id="id", files=files)
-    record.close()
-    Gallery(tmp_path, {}).write()
-    assert not (tmp_path / "index.html").exists()
-
-
 def save_many(folder: Path, count: int) -> None:
     """Note many items, each with a picture that is there, at once."""
     record = Record(folder)

@@ -95,7 +95,13 @@ def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(
     assert (found.standing("first").id, found.standing("third").id) == ("abc", "def")
 
 
-@pytest.mark.parametrize("line", [b"\x00\x01garbage", b"[]", b'{"other": 1}', b'{"step": 3}', b"x" * 9])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"\x00\x01garbage", b"[]", b'{"other": 1}', b'{"step": 3}', b"x" * 9),
+        *(b'{"step":"saved","key":"k","files":%s}' % files for files in (b"5", b"null", b'["a"]', b"[{}]")),
+    ],
+)
 def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -> None:
     """What stood there may have been a paid prediction: it is not passed over as a torn line is."""
     record.add("created", "k", id="abc")
