@@ -335,6 +335,8 @@ class Console:
                     return end.value  # type: ignore[no-any-return]
                 if isinstance(event, Created) and not results.is_batch:  # a batch's own record knows them
                     unfinished[event.id] = None
+                if isinstance(event, Noted):
+                    event = event._replace(hint=self._with_flags(event.hint))
                 self._display.take(event)
                 if isinstance(event, Noted) and event.hint and self._progress != "json":
                     self.hint(event.hint)

@@ -276,7 +276,7 @@ class JsonLines(Silent):
             case Saved():
                 yield "saved", {"how": event.how, **event.file.as_json()}
             case Noted():
-                yield "note", {"text": event.text, "is_warning": event.is_warning}
+                yield "note", {"text": event.text, "is_warning": event.is_warning, "hint": event.hint or None}
             case Result():
                 yield "result", _result_facts(event)
 

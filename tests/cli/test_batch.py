@@ -590,6 +590,24 @@ def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folde
     assert "(line 3)" in ran.stderr
     told = served(*BATCH, "--dry-run").stderr
     assert "lines 2, 4" in told
+def test_a_page_below_the_folder_may_be_called_index(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Only the folder of the batch itself holds its page."""
+    folder_of("cat")
+    assert served(*BATCH, "-o", "{id}/index.html").code == 0
+    assert gateway.total == 1
+
+
+def test_a_page_below_the_folder_may_be_called_index(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Only the folder of the batch itself holds its page."""
+    folder_of("cat")
+    assert served(*BATCH, "-o", "{id}/index.html").code == 0
+    assert gateway.total == 1
+
+
     assert "(line 3)" in told
 
 
