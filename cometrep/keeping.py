@@ -113,7 +113,7 @@ class Keeper:
                 told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
             elif "{id}" not in template and hash(names.comparable(0)) in taken:
                 told = f"the template {template!r} gives {label!r} a name that an item before it has"
-            elif re.fullmatch(_OF_A_BATCH, names.path(0, "ext").name.lower()):
+            elif self._is_of_the_batch(names.path(0, "ext")):
                 told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
             else:
                 taken.add(hash(names.comparable(0)))
@@ -121,6 +121,11 @@ class Keeper:
             raise errors.UsageError(
                 told, hint="add {id}, {key} or {index} to it: -o '{key}-{id}-{index}.{ext}'", code="name_clash"
             )
+
+    def _is_of_the_batch(self, path: Path) -> bool:
+        return path.parent.absolute() == Path(self._keeping.folder).absolute() and bool(
+            re.fullmatch(_OF_A_BATCH, path.name.lower())
+        )
 
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""

@@ -486,6 +486,17 @@ def test_a_file_of_a_name_of_its_own_is_had_back_by_the_hint(served: Cli, gatewa
     assert "any more" not in served(*given).stderr
 
 
+def test_a_program_is_told_the_command_too(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """As part of the event, with the server that the batch was given."""
+    out = folder_of("cat")
+    url = ("--base-url", gateway.server.url)
+    served(*BATCH, *url)
+    next(out.glob("*.webp")).unlink()
+    events = [json.loads(line) for line in served(*BATCH, *url, "--progress", "json").stderr.splitlines()]
+    [note] = [event for event in events if event["event"] == "note"]
+    assert note["hint"] == f"cometrep download {' '.join(url)} {gateway.id_of('cat')} -d p --overwrite"
+
+
 def test_a_rehearsal_in_the_sandbox_is_no_run(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
@@ -579,6 +590,15 @@ def test_a_name_that_the_batch_itself_uses_is_refused(
     assert repr(template) in ran.stderr
 
 
+def test_a_page_below_the_folder_may_be_called_index(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Only the folder of the batch itself holds its page."""
+    folder_of("cat")
+    assert served(*BATCH, "-o", "{id}/index.html").code == 0
+    assert gateway.total == 1
+
+
 def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folder: Path) -> None:
     """And with `--strict` they are all errors, before anything is sent."""
     lines = ['{"prompt": "x"}', '{"promt": "x"}', '{"prompt": "x", "num_outputs": 9}', '{"promt": "y"}']
@@ -590,24 +610,6 @@ def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folde
     assert "(line 3)" in ran.stderr
     told = served(*BATCH, "--dry-run").stderr
     assert "lines 2, 4" in told
-def test_a_page_below_the_folder_may_be_called_index(
-    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
-) -> None:
-    """Only the folder of the batch itself holds its page."""
-    folder_of("cat")
-    assert served(*BATCH, "-o", "{id}/index.html").code == 0
-    assert gateway.total == 1
-
-
-def test_a_page_below_the_folder_may_be_called_index(
-    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
-) -> None:
-    """Only the folder of the batch itself holds its page."""
-    folder_of("cat")
-    assert served(*BATCH, "-o", "{id}/index.html").code == 0
-    assert gateway.total == 1
-
-
     assert "(line 3)" in told
 
 
