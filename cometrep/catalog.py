@@ -6,7 +6,7 @@ or input passes with a warning at most.
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,6 +208,7 @@ def closest_few(name: str) -> list[str]:
     return list(dict.fromkeys(near))[:3]
 
 
+@lru_cache(1000)  # a batch asks the same of each line; bounded, as values are free-form
 def closest(word: str, candidates: tuple[str, ...]) -> str:
     """Give the candidate nearest to a mistyped word, empty where none is near."""
     from difflib import get_close_matches

@@ -435,8 +435,8 @@ def is_nested_too_deeply(value: Any) -> bool:
         level = [
             child
             for item in level
-            if isinstance(item, (Mapping, list))
-            for child in (item.values() if isinstance(item, Mapping) else item)
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
         ]
         if not level:
             return False

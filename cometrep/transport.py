@@ -1,6 +1,7 @@
 """What API and downloads share of HTTP: sessions that follow and keep nothing, and why a transfer failed."""
 
 import http.client
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from cometrep.answers import Answer
 from cometrep.config import is_local_url
 
 PROBE_LIMIT_BYTES = 1_000_000
+_PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?/[A-Za-z0-9_/-]+"  # that requests leaves as it is
 
 
 class NoAuth(AuthBase):
@@ -50,7 +52,10 @@ class Session(requests.Session):
             self._pattern = (asked, pattern)
             return pattern.copy()
         prepared = pattern.copy()
-        prepared.prepare_url(request.url, None)
+        if re.fullmatch(_PLAIN_URL, str(request.url)):
+            prepared.url = str(request.url)
+        else:
+            prepared.prepare_url(request.url, None)
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
