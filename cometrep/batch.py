@@ -13,8 +13,7 @@ import contextlib
 import shlex
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import random as real_random
@@ -36,6 +35,7 @@ from cometrep.events import (
     Seen,
     Tally,
 )
+from cometrep.fate import Asked, Fate, answered_id
 from cometrep.items import Item
 from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
@@ -43,8 +43,8 @@ from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
 from cometrep.runner import Waiting
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
+from cometrep.score import Score
 from cometrep.sidecar import read_sidecar
-from cometrep.text import format_count
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
@@ -55,78 +55,11 @@ ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
-CHANGES_TOLD = FAILURES_KEPT = 5
+CHANGES_TOLD = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
-CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
-
-
-class Asked(NamedTuple):
-    """What a batch was asked for beyond its items."""
-
-    jobs: int = 4
-    max_failures: int | None = None
-    retries_failed: bool = False
-    retries_unknown: bool = False
-    reads_sidecars: bool = False  # of items that earlier runs finished, to tell of their predictions
-
-    def fate(self, standing: Standing) -> "Fate":
-        """Decide what a run does with an item that stands there."""
-        match standing.state:
-            case State.DONE:
-                return Fate.DONE_BEFORE
-            case State.RUNNING:
-                return Fate.TO_WAIT_FOR
-            case State.UNSAVED:
-                return Fate.TO_SAVE
-            case State.FAILED:
-                return Fate.TO_SEND_AGAIN if self.retries_failed else Fate.FAILED_BEFORE
-            case State.UNKNOWN:
-                return Fate.TO_SEND_AGAIN if self.retries_unknown else Fate.IN_DOUBT
-            case _:
-                return Fate.TO_SEND
-
-
-class Fate(StrEnum):
-    """What a run does with an item."""
-
-    TO_SEND = "to_send"
-    TO_SEND_AGAIN = "to_send_again"
-    TO_WAIT_FOR = "to_wait_for"
-    TO_SAVE = "to_save"
-    DONE_BEFORE = "done_before"
-    FAILED_BEFORE = "failed_before"
-    IN_DOUBT = "in_doubt"
-
-    @property
-    def is_sending(self) -> bool:
-        """Whether a create is sent for it."""
-        return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
-
-
-def answered_id(item: Item, standing: Standing, ledger: Ledger) -> str:
-    """Give the id of an item in doubt that the ledger has: a power cut or a full disk kept it from the record."""
-    if standing.state is not State.UNKNOWN or not standing.entry:
-        return ""
-    before = standing.changed + CLOCK_SLACK_SECONDS
-    return ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before) or ""
-
-
-def forecast(
-    items: Iterable[Item], record: Record, ledger: Ledger, asked: Asked, most: int
-) -> tuple[Counter[Fate], list[Item]]:
-    """Count what a run would do with items, and give the first ones that it would send."""
-    counts: Counter[Fate] = Counter()
-    sent: list[Item] = []
-    for item in items:
-        standing = record.standing(item.key)
-        fate = Fate.TO_WAIT_FOR if answered_id(item, standing, ledger) else asked.fate(standing)
-        counts[fate] += 1
-        if fate.is_sending and len(sent) < most:
-            sent.append(item)
-    return counts, sent
 
 
 class _Flying(NamedTuple):
@@ -201,11 +134,8 @@ class Batch:
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = 0.0
-        self._failed_now = 0  # items that this run could not bring to their ends, for whatever reason
-        self._ended_now = 0
-        self._counts: Counter[str] = Counter()
-        self._codes: Counter[int] = Counter()
-        self._failures: list[str] = []
+        self._score = Score()
+        self._told: Counter[str] = Counter()  # warnings, by what they are about
 
     def stop(self) -> None:
         """Send nothing more and finish what runs; may be called from a signal handler."""
@@ -253,7 +183,7 @@ class Batch:
         yield from self._published()
         tally = self._tally(total, began)
         yield tally
-        return BatchEnded(tally, dict(self._codes), tuple(self._failures), self._fatal)
+        return self._score.ended(tally, self._fatal)
 
     def _rescue(self) -> None:
         """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
@@ -316,7 +246,7 @@ class Batch:
         if fate.is_sending:
             self._begin(item)
         elif fate is Fate.DONE_BEFORE:
-            self._counts["skipped"] += 1
+            self._score.skip()
             yield from self._kept(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
             self._flying[item.key] = _Flying(item, 0, standing.id)
@@ -326,20 +256,19 @@ class Batch:
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""
-        self._counts["changed"] += 1
-        if self._counts["changed"] <= CHANGES_TOLD and not self._asked.fate(standing).is_sending:
+        self._told["changed"] += 1
+        if self._told["changed"] <= CHANGES_TOLD and not self._asked.fate(standing).is_sending:
             told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
             yield Noted("", f"{told} again; give it another key", is_warning=True)
 
     def _pass_over(self, item: Item, standing: Standing) -> Events:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
         is_unknown = standing.state is State.UNKNOWN
-        self._counts[standing.state] += 1
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
-        self._codes[unknown if is_unknown else failed] += 1
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
         seen = _unseen(item, standing.id)._replace(status=standing.status)
-        yield from self._tell_failure(item, standing.state, text, seen, when=" (in an earlier run)")
+        self._score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
+        yield _stopped(item, standing.state, text, seen)
 
     def _kept(self, item: Item, standing: Standing) -> Events:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
@@ -348,8 +277,8 @@ class Batch:
         prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
         changed = [file.path for file in files if not _is_there(file)]
         if changed:
-            self._counts["vanished"] += 1
-            if self._counts["vanished"] <= CHANGES_TOLD:
+            self._told["vanished"] += 1
+            if self._told["vanished"] <= CHANGES_TOLD:
                 told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
                 again = _save_again(standing.id, [Path(file.path) for file in files])
                 yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
@@ -545,8 +474,8 @@ class Batch:
             else:
                 yield from self._fail(item, State.FAILED, failure, seen)
         else:
-            self._codes[failure.exit_code] += 1
-            yield from self._tell_failure(item, State.RUNNING, failure.message, seen)
+            self._score.leave(item.label, failure)
+            yield _stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._give_up(failure)
 
@@ -591,9 +520,7 @@ class Batch:
         for path in skipped:
             yield Noted("", f"{item.label}: {path} exists and stays as it is; {id} is not saved")
         if failure is None:
-            self._counts["done"] += 1
-            self._ended_now += 1
-            self._codes[0] += 1
+            self._score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
         elif isinstance(failure, errors.OutputMissing):
             yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
@@ -618,21 +545,11 @@ class Batch:
 
     def _fail(self, item: Item, outcome: State, failure: errors.CometrepError, prediction: Prediction) -> Events:
         """Count and tell an item that this run could not finish; stop sending where there are too many."""
-        self._counts[outcome] += 1
-        self._codes[failure.exit_code] += 1
-        self._failed_now += 1
-        self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
+        self._score.fail(item.label, outcome, failure)
         limit = self._asked.max_failures
-        if limit is not None and self._failed_now >= limit:
+        if limit is not None and self._score.failed_now >= limit:
             self._is_stopping = True
-        yield from self._tell_failure(item, outcome, failure.message, prediction)
-
-    def _tell_failure(
-        self, item: Item, outcome: State, text: str, prediction: Prediction, when: str = ""
-    ) -> Events:
-        if len(self._failures) < FAILURES_KEPT:
-            self._failures.append(f"{item.label}: {text}{when}")
-        yield ItemEnded(prediction.id, item.key, item.label, outcome, text, prediction=prediction)
+        yield _stopped(item, outcome, failure.message, prediction)
 
     def _patience(self, said: float) -> float:
         now = self._clock()
@@ -642,19 +559,17 @@ class Batch:
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
-        return Tally(
-            "",
-            total=total,
-            done=self._counts["done"],
-            failed=self._counts["failed"],
-            unknown=self._counts["unknown"],
-            skipped=self._counts["skipped"],
+        return self._score.tally(
+            total,
             running=len(self._flying),
             saving=self._saving,
-            ended=self._ended_now,
             elapsed_seconds=self._clock() - began,
             is_stopping=self._is_stopping,
         )
+
+
+def _stopped(item: Item, outcome: State, text: str, prediction: Prediction) -> ItemEnded:
+    return ItemEnded(prediction.id, item.key, item.label, outcome, text, prediction=prediction)
 
 
 def _is_a_page(answer: errors.CometrepError) -> bool:
@@ -682,37 +597,3 @@ def _is_there(file: SavedFile) -> bool:
         return Path(file.path).stat().st_size == file.size_bytes
     except OSError:
         return False
-
-
-def next_commands(tally: Tally, command: str) -> list[str]:
-    """Give what to type for the items that are not done, from the command that ran them."""
-    lines = []
-    for count, what, option, warning in (
-        (tally.left, "left", "", ""),
-        (tally.failed, "failed", "--retry-failed", ""),
-        (tally.unknown, "in doubt", "--retry-unknown", "   (this may pay twice for them)"),
-    ):
-        if count:
-            again = command if not option or option in command.split() else f"{command} {option}"
-            lines.append(f"{count} {what}: {again}{warning}")
-    return lines
-
-
-def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
-    """Give the error that a run of a batch comes to, None where all is done; `command` is what resumes it."""
-    tally = ended.tally
-    if ended.fatal:
-        ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
-        return ended.fatal
-    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt"), (tally.left, "left"))
-    words = [f"{count} {what}" for count, what in counts if count]
-    if not words:
-        return None
-    failure = errors.CometrepError(
-        f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint=next_commands(tally, command)[0].partition(": ")[2],
-        code=errors.Partial.code,
-    )
-    alike = [code for code, count in ended.codes.items() if count == tally.total]
-    failure.exit_code = alike[0] if alike else errors.Partial.exit_code
-    return failure

@@ -18,7 +18,7 @@ ROWS = (
     ("completion",),
     ("console", "sandbox", "manual", "signals"),
     ("batch", "board", "plan", "gallery", "doctor"),
-    ("runner",),
+    ("runner", "fate", "score"),
     ("keeping", "request", "record", "items"),
     ("ledger", "api", "download", "sidecar", "watch", "display", "github"),
     ("transport", "partfile"),

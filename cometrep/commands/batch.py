@@ -23,8 +23,8 @@ from cometrep.config import Settings
 from cometrep.text import format_count
 
 if TYPE_CHECKING:
-    from cometrep.batch import Asked
     from cometrep.events import BatchEnded
+    from cometrep.fate import Asked
     from cometrep.plan import Plan
     from cometrep.record import Record
 
@@ -121,10 +121,11 @@ def command(
 
 def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep import board
-    from cometrep.batch import Batch, next_commands, outcome
+    from cometrep.batch import Batch
     from cometrep.console import Results
     from cometrep.gallery import Gallery
     from cometrep.runner import Waiting
+    from cometrep.score import next_commands, outcome
     from cometrep.signals import finishing_first
 
     console, params, settings = opened.console, opened.params, opened.settings
@@ -183,7 +184,7 @@ def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
 
 def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
-    from cometrep.batch import forecast
+    from cometrep.fate import forecast
     from cometrep.keeping import preview
 
     record.read()
@@ -211,7 +212,7 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
 
 
 def _asked(params: Mapping[str, Any]) -> "Asked":
-    from cometrep.batch import Asked
+    from cometrep.fate import Asked
 
     return Asked(
         jobs=params["jobs"],

@@ -1,0 +1,78 @@
+"""Decide what a run of a batch does with an item, from where earlier runs left it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+from cometrep.items import Item
+from cometrep.ledger import Ledger
+from cometrep.record import Record, Standing, State
+
+_CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
+
+
+class Asked(NamedTuple):
+    """What a batch was asked for beyond its items."""
+
+    jobs: int = 4
+    max_failures: int | None = None
+    retries_failed: bool = False
+    retries_unknown: bool = False
+    reads_sidecars: bool = False  # of items that earlier runs finished, to tell of their predictions
+
+    def fate(self, standing: Standing) -> "Fate":
+        """Decide what a run does with an item that stands there."""
+        match standing.state:
+            case State.DONE:
+                return Fate.DONE_BEFORE
+            case State.RUNNING:
+                return Fate.TO_WAIT_FOR
+            case State.UNSAVED:
+                return Fate.TO_SAVE
+            case State.FAILED:
+                return Fate.TO_SEND_AGAIN if self.retries_failed else Fate.FAILED_BEFORE
+            case State.UNKNOWN:
+                return Fate.TO_SEND_AGAIN if self.retries_unknown else Fate.IN_DOUBT
+            case _:
+                return Fate.TO_SEND
+
+
+class Fate(StrEnum):
+    """What a run does with an item."""
+
+    TO_SEND = "to_send"
+    TO_SEND_AGAIN = "to_send_again"
+    TO_WAIT_FOR = "to_wait_for"
+    TO_SAVE = "to_save"
+    DONE_BEFORE = "done_before"
+    FAILED_BEFORE = "failed_before"
+    IN_DOUBT = "in_doubt"
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a create is sent for it."""
+        return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
+
+
+def answered_id(item: Item, standing: Standing, ledger: Ledger) -> str:
+    """Give the id of an item in doubt that the ledger has: a power cut or a full disk kept it from the record."""
+    if standing.state is not State.UNKNOWN or not standing.entry:
+        return ""
+    before = standing.changed + _CLOCK_SLACK_SECONDS
+    return ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before) or ""
+
+
+def forecast(
+    items: Iterable[Item], record: Record, ledger: Ledger, asked: Asked, most: int
+) -> tuple[Counter[Fate], list[Item]]:
+    """Count what a run would do with items, and give the first ones that it would send."""
+    counts: Counter[Fate] = Counter()
+    sent: list[Item] = []
+    for item in items:
+        standing = record.standing(item.key)
+        fate = Fate.TO_WAIT_FOR if answered_id(item, standing, ledger) else asked.fate(standing)
+        counts[fate] += 1
+        if fate.is_sending and len(sent) < most:
+            sent.append(item)
+    return counts, sent

@@ -1,0 +1,107 @@
+"""Count what a run of a batch comes to, and say what is left to type."""
+
+from collections import Counter
+
+from cometrep import errors
+from cometrep.events import BatchEnded, Tally
+from cometrep.record import State
+from cometrep.text import format_count
+
+FAILURES_KEPT = 5
+
+
+class Score:
+    """What became of the items of a batch so far: each is counted once, by this run or as earlier ones left it."""
+
+    def __init__(self) -> None:
+        self.failed_now = 0  # items that this run could not bring to their ends, for whatever reason
+        self._ended_now = 0
+        self._counts: Counter[str] = Counter()
+        self._codes: Counter[int] = Counter()
+        self._failures: list[str] = []
+
+    def skip(self) -> None:
+        """Count an item that an earlier run finished."""
+        self._counts["skipped"] += 1
+
+    def pass_over(self, label: str, outcome: State, text: str, exit_code: int) -> None:
+        """Count an item that an earlier run could not finish, and that this one leaves alone."""
+        self._counts[outcome] += 1
+        self._codes[exit_code] += 1
+        self._keep(f"{label}: {text} (in an earlier run)")
+
+    def finish(self) -> None:
+        """Count an item that this run finished."""
+        self._counts["done"] += 1
+        self._ended_now += 1
+        self._codes[0] += 1
+
+    def fail(self, label: str, outcome: State, failure: errors.CometrepError) -> None:
+        """Count an item that this run could not finish."""
+        self._counts[outcome] += 1
+        self.failed_now += 1
+        self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
+        self.leave(label, failure)
+
+    def leave(self, label: str, failure: errors.CometrepError) -> None:
+        """Take up why an item is left as it is, running, for the next run."""
+        self._codes[failure.exit_code] += 1
+        self._keep(f"{label}: {failure.message}")
+
+    def _keep(self, told: str) -> None:
+        if len(self._failures) < FAILURES_KEPT:
+            self._failures.append(told)
+
+    def tally(self, total: int, *, running: int, saving: int, elapsed_seconds: float, is_stopping: bool) -> Tally:
+        """Give how far the batch is."""
+        return Tally(
+            "",
+            total=total,
+            done=self._counts["done"],
+            failed=self._counts["failed"],
+            unknown=self._counts["unknown"],
+            skipped=self._counts["skipped"],
+            running=running,
+            saving=saving,
+            ended=self._ended_now,
+            elapsed_seconds=elapsed_seconds,
+            is_stopping=is_stopping,
+        )
+
+    def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
+        """Give how the run ended; `fatal` is what ended it early."""
+        return BatchEnded(tally, dict(self._codes), tuple(self._failures), fatal)
+
+
+def next_commands(tally: Tally, command: str) -> list[str]:
+    """Give what to type for the items that are not done, from the command that ran them."""
+    lines = []
+    for count, what, option, warning in (
+        (tally.left, "left", "", ""),
+        (tally.failed, "failed", "--retry-failed", ""),
+        (tally.unknown, "in doubt", "--retry-unknown", "   (this may pay twice for them)"),
+    ):
+        if count:
+            again = command if not option or option in command.split() else f"{command} {option}"
+            lines.append(f"{count} {what}: {again}{warning}")
+    return lines
+
+
+def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
+    """Give the error that a run of a batch comes to, None where all is done; `command` is what resumes it."""
+    tally = ended.tally
+    if ended.fatal:
+        ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
+        return ended.fatal
+    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt"), (tally.left, "left"))
+    words = [f"{count} {what}" for count, what in counts if count]
+    if not words:
+        return None
+    failure = errors.CometrepError(
+        f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
+        hint=next_commands(tally, command)[0].partition(": ")[2],
+        code=errors.Partial.code,
+    )
+    alike = [code for code, count in ended.codes.items() if count == tally.total]
+    failure.exit_code = alike[0] if alike else errors.Partial.exit_code
+    return failure

@@ -1,0 +1,87 @@
+"""What a run of a batch comes to, and what is left to type."""
+
+import pytest
+
+from cometrep import errors
+from cometrep.record import State
+from cometrep.score import FAILURES_KEPT, Score, next_commands, outcome
+
+COMMAND = "cometrep batch lines.jsonl"
+
+
+def came_to(score: Score, total: int, fatal: errors.CometrepError | None = None) -> errors.CometrepError | None:
+    """Give the error that a score comes to."""
+    tally = score.tally(total, running=0, saving=0, elapsed_seconds=1.0, is_stopping=False)
+    return outcome(score.ended(tally, fatal), COMMAND)
+
+
+def test_all_done_is_no_error() -> None:
+    """Items done now and before are done."""
+    score = Score()
+    score.finish()
+    score.skip()
+    assert came_to(score, 2) is None
+
+
+def test_items_that_failed_alike_give_their_code() -> None:
+    """The exit code is the common one where all items have it, by this run or an earlier one, else 9."""
+    score = Score()
+    score.fail("a", State.FAILED, errors.PredictionFailed("no"))
+    score.pass_over("b", State.FAILED, "no", errors.PredictionFailed.exit_code)
+    alike = came_to(score, 2)
+    assert alike
+    assert (alike.exit_code, alike.hint) == (4, f"{COMMAND} --retry-failed")
+    score.finish()
+    mixed = came_to(score, 3)
+    assert mixed
+    assert (mixed.exit_code, mixed.code) == (9, "partial")
+
+
+def test_an_item_left_running_is_left() -> None:
+    """What still runs is no failure: the same command goes on with it."""
+    score = Score()
+    score.finish()
+    score.leave("b", errors.StillRunning("late"))
+    failure = came_to(score, 2)
+    assert failure
+    assert (failure.exit_code, failure.hint, failure.message) == (9, COMMAND, "of 2 items: 1 left")
+
+
+def test_what_ended_a_batch_early_is_its_error() -> None:
+    """The refusal that stopped it is told with how many items are left."""
+    score = Score()
+    score.finish()
+    failure = came_to(score, 3, errors.ConfigError("the key is refused"))
+    assert failure
+    assert (failure.exit_code, failure.message) == (3, "the key is refused; 2 of 3 items left")
+
+
+def test_only_the_first_failures_are_kept() -> None:
+    """Memory does not grow with the failures."""
+    score = Score()
+    for number in range(FAILURES_KEPT + 3):
+        score.fail(f"item {number}", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    tally = score.tally(20, running=1, saving=2, elapsed_seconds=2.0, is_stopping=True)
+    ended = score.ended(tally, None)
+    assert len(ended.first_failures) == FAILURES_KEPT
+    assert (tally.unknown, tally.ended, tally.items_a_second, score.failed_now) == (8, 8, 4.0, 8)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (COMMAND, f"{COMMAND} --retry-failed"),
+        (f"{COMMAND} --retry-failed", f"{COMMAND} --retry-failed"),
+    ],
+)
+def test_the_commands_for_what_is_left(command: str, expected: str) -> None:
+    """Each kind of item has its command; an option that is there is not given twice."""
+    score = Score()
+    score.fail("a", State.FAILED, errors.PredictionFailed("no"))
+    score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    tally = score.tally(3, running=0, saving=0, elapsed_seconds=0.0, is_stopping=False)
+    left, failed, unknown = next_commands(tally, command)
+    assert left == f"1 left: {command}"
+    assert failed == f"1 failed: {expected}"
+    assert unknown.startswith(f"1 in doubt: {command} --retry-unknown")
+    assert "pay twice" in unknown
