@@ -117,8 +117,7 @@ class Console:
         if self._stdout is None:
             raise errors.StdoutClosed("stdout is closed")
         try:
-            self._stdout.buffer.write(content)
-            self._stdout.buffer.flush()
+            _write_all(self._stdout, content)
         except BrokenPipeError as problem:
             self._abandon_stdout()
             raise errors.StdoutClosed("nobody reads stdout") from problem
@@ -494,6 +493,20 @@ def _environment(name: str) -> str:
     from cometrep import config
 
     return config.environment(name)
+
+
+def _write_all(stream: TextIO, content: bytes) -> None:
+    """Write until nothing is left: an unbuffered stream, or one that does not block, takes a part at a time."""
+    stream.flush()
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    left = memoryview(content)
+    while left:
+        count = raw.write(left)
+        if count is None:  # it would block
+            import select
+
+            select.select([], [raw], [])
+        left = left[count or 0 :]
 
 
 def _abandon(stream: TextIO) -> None:

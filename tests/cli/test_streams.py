@@ -1,6 +1,7 @@
 """What goes to stdout, what to stderr, when stdin is read, and what happens where one of them is closed or full."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -181,6 +182,55 @@ def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server:
     error = done.stderr.splitlines()[-2:] if "--json" not in command else [json.loads(done.stderr)["error"]]
     assert "cannot write to stdout: No space left on device" in str(error[0])
     assert "Traceback" not in done.stderr
+
+
+UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+LARGE = picture(size=3_000_000)  # more than a pipe holds
+
+
+@UNBUFFERED
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocking", "nonblocking"])
+def test_stdout_takes_all_or_it_is_an_error(blocks: bool, unbuffered: str, served: Cli, server: Server) -> None:
+    """A pipe takes a part of a large picture at a time; all of it arrives, however the pipe was opened."""
+    finished(server)
+    server.on("GET", "/f/", Answer(200, LARGE, WEBP))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, blocks)
+    with os.fdopen(reading, "rb") as pipe:
+        program = subprocess.Popen(
+            served.command("run", SCHNELL, "prompt=cat", "-q", "-o", "-"),
+            stdout=writing,
+            stdin=subprocess.DEVNULL,
+            cwd=served.folder,
+            env={**served.environment, "PYTHONUNBUFFERED": unbuffered},
+        )
+        os.close(writing)
+        came = pipe.read()
+    assert program.wait(TIMEOUT_SECONDS) == 0
+    assert came == LARGE
+
+
+@UNBUFFERED
+def test_a_stdout_that_fills_up_is_an_error(unbuffered: str, served: Cli, server: Server) -> None:
+    """Where room ends in the middle of a picture, the command does not end as if all were well."""
+    finished(server)
+    server.on("GET", "/f/", Answer(200, LARGE, WEBP))
+    assert served("run", SCHNELL, "prompt=cat", "-q").code == 0
+    limited = "trap '' XFSZ; ulimit -f 100; cometrep status abc123 --json -q >reply.json"
+    server.on_get(answer_json(prediction(output=["x" * 300_000])))
+    done = bash(served, limited, {"PYTHONUNBUFFERED": unbuffered})
+    assert done.code == 12
+    assert "cannot write to stdout" in done.stderr
+
+
+@UNBUFFERED
+def test_a_reader_that_leaves_in_the_middle_is_141(unbuffered: str, served: Cli, server: Server) -> None:
+    """`head -c` takes its bytes and goes: that is silent, and not success."""
+    finished(server)
+    server.on("GET", "/f/", Answer(200, LARGE, WEBP))
+    line = f"cometrep run {SCHNELL} prompt=cat -q -o - | head -c 10 >/dev/null; exit ${{PIPESTATUS[0]}}"
+    done = bash(served, line, {"PYTHONUNBUFFERED": unbuffered})
+    assert (done.code, done.stderr) == (141, "")
 
 
 def test_a_full_stdout_loses_no_output_file(served: Cli, server: Server) -> None:
