@@ -526,7 +526,7 @@ class Batch:
             yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
             yield from self._fail(item, State.FAILED, failure, prediction)
         else:  # the record has it as unsaved: the next run saves it
-            if failure.code == "file_exists":
+            if failure.remedy == "--overwrite":
                 failure.message += "; the same command with --overwrite replaces it"
             yield from self._fail(item, State.UNSAVED, failure, prediction)
             if failure.code == "disk_full":

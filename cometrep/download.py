@@ -152,7 +152,6 @@ class Downloads:
                     raise errors.Temporary(
                         f"output file {file.index} of {id}: {failure.message}; {format_times(attempts)} failed and"
                         f" the retry budget of {format_duration(budget)} is used up",
-                        hint=f"cometrep download {id} takes up where this ended",
                         code=failure.code,
                         prediction_id=id,
                         http_status=failure.http_status,
@@ -238,7 +237,6 @@ class Downloads:
             url = urljoin(url, location)
         raise errors.Refused(
             f"more than {REDIRECT_LIMIT} redirects from {_host(url)}",
-            hint="run the same command again in a while",
             code="redirected",
         )
 
@@ -269,7 +267,7 @@ class Downloads:
         if problem_text:
             raise errors.Refused(
                 f"the output file's URL {url} is refused: {problem_text}",
-                hint=f"cometrep status {id} --print url shows the output's URLs",
+                hint=f"cometrep status {id} --print url",
                 code="unsafe_url",
             )
 
@@ -287,7 +285,7 @@ class Downloads:
                 response.close()
                 raise errors.Refused(
                     f"the output file's host {_host(url)} answered from a private address",
-                    hint=f"cometrep status {id} --print url shows the output's URLs",
+                    hint=f"cometrep status {id} --print url",
                     code="unsafe_url",
                 )
 
@@ -323,7 +321,7 @@ class Downloads:
         limit = self.rules.max_size_bytes
         return errors.LocalFileError(
             f"output file {file.index} of {id} has {size} bytes or more, above the limit of {limit}",
-            hint=f"cometrep download {id} --max-size {-(-size // 10**9)}G",
+            remedy=f"--max-size {-(-size // 10**9)}G",
             code="file_too_large",
             prediction_id=id,
         )

@@ -45,14 +45,25 @@ EXIT_CODES: Mapping[int, str] = {
 
 
 class Resume(NamedTuple):
-    """The command that takes predictions up again, where a command had to leave them: `options` follow the ids."""
+    """The command that takes predictions up again, where a command had to leave them.
+
+    `options` are those it is given, each with its value as it is typed.
+    """
 
     command: str = "cometrep wait"
-    options: str = ""
+    options: tuple[str, ...] = ()
 
-    def of(self, *ids: str) -> str:
-        """Write the command for some predictions, as it is typed."""
-        return " ".join(filter(None, (self.command, *ids, self.options)))
+    def of(self, *ids: str, remedy: str = "") -> str:
+        """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
+        options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
+        if any(id.startswith("-") for id in ids):
+            return " ".join((self.command, *options, "--", *ids))
+        return " ".join((self.command, *ids, *options))
+
+
+def _alike(option: str, remedy: str) -> bool:
+    name, other = option.partition(" ")[0], remedy.partition(" ")[0]
+    return name == other or {name, other} == {"--skip-existing", "--overwrite"}
 
 
 WAIT_AGAIN = Resume()
@@ -61,7 +72,8 @@ WAIT_AGAIN = Resume()
 class Failure(BaseException):
     """What every reported failure carries: a message, a hint and the ids that identify it.
 
-    `code` is the stable word of the JSON error form; `hint` is the next command to type.
+    `code` is the stable word of the JSON error form; `hint` is the next command to type, and `remedy` the option
+    that mends it, where the command is one that takes a prediction up again.
     """
 
     exit_code = 1
@@ -72,6 +84,7 @@ class Failure(BaseException):
         message: str,
         *,
         hint: str = "",
+        remedy: str = "",
         code: str = "",
         prediction_id: str | None = None,
         request_id: str | None = None,
@@ -80,6 +93,7 @@ class Failure(BaseException):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.remedy = remedy
         if code:
             self.code = code
         self.prediction_id = prediction_id

@@ -1,6 +1,7 @@
 """Save the outputs of a finished prediction: names, files, sidecar, and what the ledger knows of them."""
 
 import contextlib
+import os
 import re
 import tempfile
 import time
@@ -13,7 +14,7 @@ from cometrep.calls import Ended, side_by_side
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
-from cometrep.names import Names, default_template
+from cometrep.names import OWN_NAMES, Names, default_template
 from cometrep.partfile import file_sha256
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import write_sidecar
@@ -70,7 +71,10 @@ class Keeper:
         self._now = now
 
     def check(self, request: Request) -> None:
-        """Raise UsageError where the outputs asked for cannot all be kept, before anything is paid for."""
+        """Raise where the outputs asked for cannot all be kept, before anything is paid for.
+
+        UsageError where names clash, LocalFileError where the folder cannot be written to.
+        """
         template, count = self._keeping.template, request.asked_outputs
         if template == "-" and count > 1:
             raise errors.UsageError(
@@ -78,9 +82,10 @@ class Keeper:
                 hint="leave out -o, or ask for one output",
                 code="name_clash",
             )
-        if template in ("", "-"):
+        if template == "-":
             return
-        names = self._names("ID", request.model, template, "")
+        names = self._names("ID", request.model, template or default_template(count), "")
+        _check_writable(names.path(0, "ext").parent)
         target = names.path(0, "ext")
         if target.exists() and not target.is_file() and not target.is_dir():
             raise errors.UsageError(
@@ -92,6 +97,20 @@ class Keeper:
                 hint="add {index} to it: -o 'picture-{index}.{ext}'",
                 code="name_clash",
             )
+
+    def standing(self, request: Request) -> list[Path]:
+        """List the paths of a request's outputs where all of them exist and are to be left alone.
+
+        They are known before the prediction is where the template has nothing of it, as in `-o cat.webp`.
+        """
+        template = self._keeping.template
+        if not self._downloads.rules.skips_existing or template in ("", "-"):
+            return []
+        one, other = (self._names(id, request.model, template, "") for id in ("one", "other"))
+        indexes = range(request.asked_outputs)
+        paths = [one.path(index, "one") for index in indexes]
+        is_known = paths == [other.path(index, "other") for index in indexes]
+        return paths if is_known and all(os.path.lexists(path) for path in paths) else []
 
     def check_batch(self, items: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
         """Raise UsageError where outputs of a batch would get one name, before anything is sent.
@@ -196,7 +215,7 @@ class Keeper:
         if len(files) > 1:
             raise errors.UsageError(
                 f"-o - writes one file, and {prediction.id} has {len(files)}",
-                hint=f"cometrep download {prediction.id}",
+                remedy=OWN_NAMES,
                 code="name_clash",
             )
         with tempfile.TemporaryDirectory(prefix="cometrep-") as folder:
@@ -278,7 +297,7 @@ class Keeper:
         if not prediction.data_removed:
             raise errors.OutputMissing(
                 f"prediction {prediction.id} reported success without any output",
-                hint=f"cometrep status {prediction.id} --json shows the reply; create it again",
+                hint=f"cometrep status {prediction.id} --json",
             )
         entry = self._ledger.lenient(self._ledger.entry, prediction.id)
         files = prediction.with_output(entry.output).output_files() if entry else ()
@@ -319,6 +338,19 @@ class Keeper:
         return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
 
 
+def _check_writable(folder: Path) -> None:
+    """Raise LocalFileError where a folder, or the one that it is to be made in, takes no new file."""
+    place = folder
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    try:
+        Path(tempfile.mkdtemp(prefix=".cometrep-", dir=place)).rmdir()
+    except OSError as problem:
+        raise errors.LocalFileError(
+            f"cannot save in {folder}: {problem.strerror}; nothing was sent", hint="save elsewhere: -d DIR"
+        ) from problem
+
+
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
     """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
     count = Request(model, values).asked_outputs
@@ -347,7 +379,7 @@ class _Fresh:
 def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
     return errors.OutputMissing(
         f"output file {file.index} of {id} cannot be had: {reason}; files live about an hour",
-        hint=f"cometrep status {id} --json shows what the API still has",
+        hint=f"cometrep status {id} --json",
         code="output_expired",
         prediction_id=id,
     )

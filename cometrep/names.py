@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cometrep import errors
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
+OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
 LIMIT_BYTES = 255  # of one name, on every file system in use
 SIDECAR_SUFFIX = ".cometrep.json"
 
@@ -63,7 +64,7 @@ class Names(NamedTuple):
         if not self.are_distinct(count):
             raise errors.UsageError(
                 f"the template {self.template!r} gives {count} output files of {self.id} one name",
-                hint=f"cometrep download {self.id} -o '{{id}}-{{index}}.{{ext}}'",
+                remedy=OWN_NAMES,
                 code="name_clash",
                 prediction_id=self.id,
             )

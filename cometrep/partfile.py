@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cometrep import errors, formats
-from cometrep.names import portable
+from cometrep.names import OWN_NAMES, portable
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -234,13 +234,9 @@ class PartFile:
             self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
-                raise errors.LocalFileError(
-                    f"{target} is a folder", hint=f"cometrep download {id} --dir {target}", code="file_exists"
-                )
+                raise errors.LocalFileError(f"{target} is a folder", remedy=OWN_NAMES, code="file_exists")
             if target.exists() and not target.is_file():
-                raise errors.LocalFileError(
-                    f"{target} is no regular file", hint=f"cometrep download {id} -o -", code="file_exists"
-                )
+                raise errors.LocalFileError(f"{target} is no regular file", remedy="-o -", code="file_exists")
             if os.name == "nt":
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):
@@ -253,7 +249,7 @@ class PartFile:
                 if os.path.lexists(target):
                     raise errors.LocalFileError(
                         f"{target} exists and differs from output file {index} of {id}",
-                        hint=f"cometrep download {id} --overwrite replaces it; -o NAME saves beside it",
+                        remedy="--overwrite",
                         code="file_exists",
                         prediction_id=id,
                     )
@@ -408,7 +404,7 @@ def _writing(path: Path) -> Iterator[None]:
         is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         raise errors.LocalFileError(
             f"cannot write {path}: {problem.strerror or problem}",
-            hint="free some space, then run it again" if is_full else "save elsewhere: --dir",
+            remedy="" if is_full else "-d DIR",
             code="disk_full" if is_full else "not_writable",
         ) from problem
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CONNECT_BUDGET_SECONDS = 15.0  # for a command that a person waits in front of: no connection, or one look
 FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
+GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "bad_request", "model_not_found", "bad_answer")
+"""Refusals of a look after which only the same prediction is to be looked at again."""
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
 
@@ -114,13 +116,16 @@ class Runner:
         _raise([outcomes[id] for id in dict.fromkeys(ids)])
 
     def check(self, request: Request) -> None:
-        """Raise UsageError where the outputs of a request cannot all be kept, before anything is paid for."""
+        """Raise where the outputs of a request cannot all be kept, as `Keeper.check` does."""
         if self._keeper:
             self._keeper.check(request)
 
     def run(self, request: Request) -> Events:
         """Create a prediction, wait for it and save its outputs."""
         self.check(request)
+        if self._keeper and (paths := self._keeper.standing(request)):
+            yield Noted("", f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created")
+            return
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None
@@ -271,6 +276,8 @@ class Runner:
             clock=self._clock,
             random=self._random,
         ):
+            if isinstance(event, Result):
+                self._advised(event.failure, event.id)
             if isinstance(event, (Seen, Result)) and event.prediction:
                 prediction = event.prediction
                 if event.id not in names:
@@ -323,7 +330,25 @@ class Runner:
             return result._replace(failure=failure)
         assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
-        return result._replace(files=tuple(files), failure=failure)
+        return result._replace(files=tuple(files), failure=self._advised(failure, prediction.id))
+
+    def _advised(self, failure: errors.CometrepError | None, id: str) -> errors.CometrepError | None:
+        """Name the prediction in what failed after its create, and give the command that goes on with it.
+
+        To type the command that created it once more would pay once more.
+        """
+        if failure is None:
+            return None
+        for one in failure.failures if isinstance(failure, errors.Partial) else (failure,):
+            one.prediction_id = id
+            if id not in one.message:
+                one.message = f"prediction {id}: {one.message}"
+            again = self._resume.of(id, remedy=one.remedy)
+            if one.code == "api_key_refused":
+                one.hint = f"cometrep login && {again}"
+            elif one.remedy or not one.hint or one.code in GOES_ON_CODES:
+                one.hint = again
+        return failure
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         """Look at a prediction once more; raise what keeps it from being seen."""

@@ -289,7 +289,7 @@ def test_a_template_that_gives_two_files_one_name_is_refused(template: str, coun
         return
     with pytest.raises(errors.UsageError, match="one name") as raised:
         names.check(count)
-    assert raised.value.hint == "cometrep download abc -o '{id}-{index}.{ext}'"
+    assert raised.value.remedy == "-o '{id}-{index}.{ext}'"
     assert (raised.value.code, raised.value.prediction_id) == ("name_clash", "abc")
 
 

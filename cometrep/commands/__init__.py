@@ -339,17 +339,13 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
 
 def _resume(params: Mapping[str, Any]) -> errors.Resume:
     """Give the command that takes up what this one leaves, with all that says where and how files are saved."""
-    if "sidecar" not in params:
-        return errors.Resume("cometrep wait")
     import shlex
 
-    words = [
-        f"{option} {shlex.quote(params[name])}"
-        for name, option in (("output", "-o"), ("dir", "-d"), ("max_size", "--max-size"))
-        if params[name] is not None
-    ]
-    words += [f"--{name.replace('_', '-')}" for name in ("overwrite", "skip_existing", "sidecar") if params[name]]
-    return errors.Resume("cometrep download --wait", " ".join(words))
+    valued = (("output", "-o"), ("dir", "-d"), ("max_size", "--max-size"), ("print_what", "--print"))
+    words = [f"{option} {shlex.quote(params[name])}" for name, option in valued if params.get(name) is not None]
+    flags = ("overwrite", "skip_existing", "sidecar", "json", "github")
+    words += [f"--{name.replace('_', '-')}" for name in flags if params.get(name)]
+    return errors.Resume("cometrep download --wait" if "sidecar" in params else "cometrep wait", tuple(words))
 
 
 def _keeper(

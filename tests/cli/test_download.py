@@ -495,8 +495,7 @@ def test_a_transfer_that_broke_off_is_taken_up(served: Cli, server: Server) -> N
     assert 0 < kept <= 200_000
     rest = {**facts, "Content-Range": f"bytes {kept}-299999/300000"}
     server.on("GET", "/f/a", Answer(206, whole[kept:], rest))
-    (hint,) = re.findall(r"hint: cometrep (download one) takes up", first.stderr)
-    again = served(*hint.split())
+    again = type_hint(served, first)
     assert (again.code, again.stdout) == (0, "one.webp\n")
     request = server.received[-1]
     assert (request.headers["range"], request.headers["if-range"]) == (f"bytes={kept}-", '"v1"')

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
-from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
+from tests.servers import Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
@@ -257,13 +258,101 @@ def test_an_api_that_goes_away_after_the_create_is_resumed(served: Cli, server: 
 
 
 def test_a_disk_that_refuses_costs_no_second_create(served: Cli, server: Server) -> None:
-    """Where the file cannot be saved the code is 12, the id is told, and `download` gets it elsewhere."""
+    """Where the file cannot be saved any more the code is 12, and the hint says how to have it elsewhere."""
     accepted(server, finished(server))
-    done = served("run", SCHNELL, "prompt=cat", "-d", "/proc/nowhere")
+    folder = served.folder / "out"
+
+    def spoil(request: Received) -> Answer:
+        shutil.rmtree(folder)
+        folder.touch()
+        return finished(server)
+
+    server.on_get(spoil)
+    folder.mkdir()
+    done = served("run", SCHNELL, "prompt=cat", "-d", "out", "-o", "cat.{ext}")
     assert done.code == 12
-    assert "abc123  created" in done.stderr
-    assert served("download", "@last").stdout == "abc123.webp\n"
+    assert "hint: cometrep download --wait abc123 -o 'cat.{ext}' -d DIR" in done.stderr
+    server.on_get(finished(server))
+    assert type_hint(served, done.stderr).stdout == "DIR/cat.webp\n"
     assert server.creates == 1
+
+
+@pytest.mark.parametrize("where", [("-d", "file"), ("-d", "/proc/nowhere"), ("-o", "file/x.webp")], ids=" ".join)
+def test_a_folder_that_takes_no_file_is_found_before_it_costs(
+    where: tuple[str, str], served: Cli, server: Server
+) -> None:
+    """Where nothing can be saved, nothing is sent."""
+    (served.folder / "file").touch()
+    done = served("run", SCHNELL, "prompt=cat", *where)
+    assert done.code == 12
+    assert "nothing was sent" in done.stderr
+    assert "--" not in done.stdout
+    assert server.received == []
+    assert [path.name for path in served.folder.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "file", "code"),
+    [
+        ([answer_json({"error": {"message": "no credit", "code": ""}}, 402)], Answer(200, picture(), WEBP), 8),
+        ([answer_json({"detail": "what?"}, 400)], Answer(200, picture(), WEBP), 8),
+        ([], Answer(500), 7),
+        ([], Answer(302, headers={"Location": "/f/0.webp"}), 8),
+    ],
+    ids=["402", "400", "file 500", "file redirects"],
+)
+def test_what_fails_after_the_create_is_not_paid_for_again(
+    looks: list[Answer], file: Answer, code: int, served: Cli, server: Server
+) -> None:
+    """The error names the prediction, and its hint goes on with it, with the options that it was given."""
+    accepted(server, *looks, finished(server))
+    server.on("GET", "/f/", file)
+    words = ("-d", "out", "-o", "cat.webp", "--sidecar", "--json")
+    done = served("run", SCHNELL, "prompt=cat", *words, env={"COMETREP_RETRY_BUDGET": "0"})
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (done.code, error["prediction_id"]) == (code, "abc123")
+    assert "abc123" in error["message"]
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    again = type_hint(served, f"hint: {error['hint']}")
+    assert [file["path"] for file in json.loads(again.stdout)["files"]] == ["out/cat.webp"]
+    assert (served.folder / "out/abc123.cometrep.json").exists()
+    assert server.creates == 1
+
+
+def test_a_key_that_is_refused_later_is_replaced_before_the_prediction_is_gone_on_with(
+    served: Cli, server: Server
+) -> None:
+    """The hint is one line for both: log in, then go on."""
+    accepted(server, answer_json({"detail": "no"}, 401))
+    done = served("run", SCHNELL, "prompt=cat", "-o", "cat.webp")
+    assert done.code == 3
+    assert "prediction abc123: HTTP 401" in done.stderr
+    assert done.stderr.endswith("hint: cometrep login && cometrep download --wait abc123 -o cat.webp\n")
+
+
+def test_a_picture_that_differs_is_replaced_by_the_hint(served: Cli, server: Server) -> None:
+    """`--overwrite` in the hint is for the path that was asked for."""
+    accepted(server, finished(server))
+    (served.folder / "out").mkdir()
+    (served.folder / "out/cat.webp").write_bytes(b"old")
+    done = served("run", SCHNELL, "prompt=cat", "-d", "out", "-o", "cat.webp")
+    assert done.code == 12
+    assert type_hint(served, done.stderr).stdout == "out/cat.webp\n"
+    assert (served.folder / "out/cat.webp").read_bytes() == picture()
+
+
+@pytest.mark.parametrize("template", ["cat.webp", "cat-{index}.webp"])
+def test_a_path_that_stays_is_not_paid_for(template: str, served: Cli, server: Server) -> None:
+    """`--skip-existing` with a name that is known before the prediction: nothing is created, and stderr says so."""
+    accepted(server, finished(server))
+    path = served.folder / template.format(index=0)
+    path.write_bytes(b"old")
+    done = served("run", SCHNELL, "prompt=cat", "-o", template, "--skip-existing")
+    assert (done.code, done.stdout) == (0, "")
+    assert f"{path.name} exists and stays as it is; nothing was created" in done.stderr
+    assert server.received == []
+    path.unlink()
+    assert served("run", SCHNELL, "prompt=cat", "-o", template, "--skip-existing").lines == [path.name]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])

@@ -270,7 +270,7 @@ def test_a_signal_is_an_object_in_json(
     _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     error = json.loads(stderr.splitlines()[-1])["error"]
     assert (error["code"], error["exit_code"], error["prediction_id"]) == ("interrupted", 130, "abc123")
-    assert error["hint"] == "cometrep wait abc123"
+    assert error["hint"] == "cometrep wait abc123 --json"
 
 
 def test_an_ignored_sigint_stays_ignored(
