@@ -165,8 +165,8 @@ class Api:
     def _session(self) -> Session:
         if self._api_key is None:
             raise errors.ConfigError(
-                "no API key is set",
-                hint=f"cometrep login (keys are made at {KEY_PAGE}), or add --sandbox, which needs none",
+                f"no API key is set; keys are made at {KEY_PAGE}, and --sandbox needs none",
+                hint="cometrep login",
                 code="api_key_missing",
             )
         with self._lock:
@@ -241,7 +241,8 @@ class Api:
         failure.http_status = answer.status
         if probable:
             failure.prediction_id = probable.group(1)
-            failure.hint = f"it began with an id: cometrep wait {failure.prediction_id}"
+            failure.message += f"; it began with the id {failure.prediction_id}"
+            failure.hint = f"cometrep wait {failure.prediction_id}"
         raise failure
 
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
@@ -254,7 +255,7 @@ class Api:
             failure = _unknown(self._told(answer), answer.request_id)
             failure.http_status = status
             return failure
-        return self._common_failure(answer, hint=f"cometrep models {model} shows what is known of its inputs")
+        return self._common_failure(answer, hint=f"cometrep models {model}")
 
     def _get_failure(self, answer: Answer, id: str) -> errors.CometrepError:
         status = answer.status
@@ -267,8 +268,8 @@ class Api:
                 errors.Refused,
                 answer,
                 "prediction_not_found",
-                hint="cometrep list shows this machine's ids; the API key must be of the account that made it",
-                what=f"no prediction {id} there",
+                hint="cometrep list",
+                what=f"this API key's account has no prediction {id}",
             )
         if status in (408, 425) or (status >= 500 and answer.code not in _FINAL_CODES) or status < 400:
             return self._error(
@@ -286,7 +287,8 @@ class Api:
                 errors.ConfigError,
                 answer,
                 "api_key_refused",
-                hint=f"cometrep login (keys are made at {KEY_PAGE}); cometrep config show tells this key's origin",
+                hint="cometrep login",
+                what=f"the API key {self._api_key} is refused",
             )
         if status == 402:
             return self._error(
@@ -305,9 +307,7 @@ class Api:
             )
         if answer.code == "model_not_found":
             return self._error(errors.Refused, answer, "model_not_found", hint="cometrep models")
-        return self._error(
-            errors.Refused, answer, "bad_request", hint=hint or "cometrep doctor checks key, base URL and network"
-        )
+        return self._error(errors.Refused, answer, "bad_request", hint=hint or "cometrep doctor")
 
     def _error(
         self,
@@ -358,9 +358,7 @@ class Api:
         is_tls = isinstance(problem, requests.exceptions.SSLError)
         failure = errors.Temporary(
             f"cannot reach {self._base_url}: {self._reason(problem)}",
-            hint="export REQUESTS_CA_BUNDLE=FILE, where a proxy of yours opens TLS with its own certificate"
-            if is_tls
-            else "cometrep doctor checks the network; then run the same command again",
+            hint="export REQUESTS_CA_BUNDLE=FILE" if is_tls else "cometrep doctor",
             code="tls" if is_tls else "network",
         )
         failure.is_worth_repeating = not is_tls
@@ -370,7 +368,7 @@ class Api:
         return self._clean(reason_of(problem))
 
     def _base_url_hint(self) -> str:
-        return "cometrep config show tells where the base URL comes from; cometrep doctor checks it"
+        return "cometrep doctor"
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""
@@ -419,8 +417,8 @@ def _encoded(values: Mapping[str, Any]) -> bytes:
 
 def _unknown(message: str, request_id: str) -> errors.CreateUnknown:
     return errors.CreateUnknown(
-        f"{message}; the prediction may exist and be billed",
-        hint="cometrep list --status unknown shows the entry; look into the usage log of the CometAPI console"
-        " before you run this again",
+        f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
+        " this is sent again",
+        hint="cometrep list --unknown",
         request_id=request_id or None,
     )

@@ -285,7 +285,7 @@ def folders() -> Folders:
         except (RuntimeError, OSError) as problem:  # no such user, or a working folder that is gone
             raise errors.ConfigError(
                 f"COMETREP_HOME {home!r} names no folder: {problem}",
-                hint="export COMETREP_HOME=FOLDER with an absolute path, or unset it",
+                hint="unset COMETREP_HOME",
                 code="bad_setting",
             ) from problem
         return Folders(base / "config.toml", base / "ledger.sqlite3", base / "cache" / "sandbox")
@@ -357,7 +357,7 @@ def _resolve(
         if isinstance(value, (list, dict)):
             raise errors.ConfigError(
                 f"{path}: {name} holds a {'list' if isinstance(value, list) else 'table'}, not one value",
-                hint=f"correct it, or: cometrep config unset {name}",
+                hint=_edit(path),
                 code="bad_setting",
             )
         text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -371,9 +371,11 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
         value = SETTINGS[name].check(text)
     except ValueError as problem:
         shown = "the API key" if name == "api_key" else repr(text)
-        fix = "cometrep login" if name == "api_key" else f"correct {origin}, or: cometrep config unset {name}"
-        if error is errors.UsageError or origin in SETTINGS[name].variables:
-            fix = f"correct {origin}" if name != "api_key" else f"set {origin} again, or unset it: cometrep login"
+        fix = "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
+        if origin in SETTINGS[name].variables:
+            fix = f"unset {origin}"
+        elif error is errors.UsageError:
+            fix = "cometrep help config" if name != "api_key" else fix
         # Where the origin is a file, it does not tell which setting it is.
         named = "" if error is errors.UsageError or origin in SETTINGS[name].variables else f"{name} "
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
@@ -397,7 +399,7 @@ def _read_text(path: Path) -> str:
         return ""
     except OSError as problem:
         raise errors.ConfigError(
-            f"cannot read {path}: {problem.strerror}", hint=f"ls -l {path}", code="config_unreadable"
+            f"cannot read {path}: {problem.strerror}", hint=f"ls -l {_quoted(path)}", code="config_unreadable"
         ) from problem
     try:
         return content.decode("utf-8-sig")
@@ -405,7 +407,7 @@ def _read_text(path: Path) -> str:
         line = content.count(b"\n", 0, problem.start) + 1
         raise errors.ConfigError(
             f"{path} does not parse: it is not UTF-8 text (at line {line})",
-            hint=f"correct it: {_editor()} {path}",
+            hint=_edit(path),
             code="config_broken",
         ) from problem
 
@@ -421,7 +423,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         # tomllib's message names the line and column, never the text that stands there.
         told = str(problem).replace("(at end of document)", f"(at the end, line {text.count(chr(10)) + 1})")
         raise errors.ConfigError(
-            f"{path} does not parse: {told}", hint=f"correct it: {_editor()} {path}", code="config_broken"
+            f"{path} does not parse: {told}", hint=_edit(path), code="config_broken"
         ) from problem
 
 
@@ -451,7 +453,7 @@ def store(name: str, value: str | None) -> Path:
     if not is_as_wanted:
         raise errors.ConfigError(
             f"{path} is laid out in a way that cannot be edited line by line",
-            hint=f"edit it: {_editor()} {path}",
+            hint=_edit(path),
             code="config_broken",
         )
     _write_private(path, edited)
@@ -464,11 +466,11 @@ def store_api_key(text: str) -> tuple[ApiKey, Path]:
         key = parse_api_key(text)
     except ValueError as problem:
         raise errors.UsageError(
-            f"that is no API key: {problem}", hint=f"copy it from {KEY_PAGE}, then: cometrep login", code="bad_key"
+            f"that is no API key: {problem}; copy it from {KEY_PAGE}", hint="cometrep login", code="bad_key"
         ) from problem
     if not key:
         raise errors.UsageError(
-            "no API key was given", hint=f"copy one from {KEY_PAGE}, then: cometrep login", code="bad_key"
+            f"no API key was given; copy one from {KEY_PAGE}", hint="cometrep login", code="bad_key"
         )
     return ApiKey(key), store("api_key", key)
 
@@ -570,7 +572,7 @@ def _write_private(path: Path, text: str) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot write {real}: {problem.strerror}",
-            hint="set COMETREP_HOME to a folder that can be written",
+            hint="export COMETREP_HOME=FOLDER",
         ) from problem
 
 
@@ -587,7 +589,7 @@ def make_private_folder(folder: Path) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot make the folder {folder}: {problem.strerror}",
-            hint="set COMETREP_HOME to a folder that can be written",
+            hint="export COMETREP_HOME=FOLDER",
         ) from problem
 
 
@@ -600,8 +602,15 @@ def _file_warning(path: Path) -> str:
         return ""
     if not mode & 0o077:
         return ""
-    return f"{path} holds the API key and others can read it (mode {mode:04o}): chmod 600 {path}"
+    return f"{path} holds the API key and others can read it (mode {mode:04o}): chmod 600 {_quoted(path)}"
 
 
-def _editor() -> str:
-    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+def _edit(path: Path) -> str:
+    """Give the command that opens a file in the user's editor."""
+    return f"{os.environ.get('VISUAL') or os.environ.get('EDITOR') or 'vi'} {_quoted(path)}"
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))

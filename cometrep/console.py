@@ -211,7 +211,7 @@ class Console:
         """Ask for a secret on the terminal, unseen; raise UsageError where there is no terminal."""
         if not _is_terminal(self._stdin):
             raise errors.UsageError(
-                "there is no terminal to ask for the API key on", hint="pipe it in: cometrep login --stdin"
+                "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
             )
         import getpass
 

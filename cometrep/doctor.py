@@ -191,7 +191,7 @@ class _Examination:
                 return self._untried(
                     "api_key", "config_file", "none is in the environment, and the file is not readable"
                 )
-            return Check("api_key", FAIL, "none is set", f"cometrep login (keys: {config.KEY_PAGE})")
+            return Check("api_key", FAIL, f"none is set; keys are made at {config.KEY_PAGE}", "cometrep login")
         others = [
             variable
             for variable in config.SETTINGS["api_key"].variables
@@ -258,7 +258,7 @@ class _Examination:
     def _replace_key(self) -> str:
         origin = self._settings.shown("api_key").origin
         unset = f"unset {origin}; " if origin in config.SETTINGS["api_key"].variables else ""
-        return f"{unset}cometrep login (keys: {config.KEY_PAGE})"
+        return f"{unset}cometrep login"
 
     def _replace_base_url(self) -> str:
         origin = self._settings.shown("base_url").origin
@@ -321,7 +321,7 @@ class _Examination:
         ]
         if not route.proxy:
             if not names:
-                return Check("proxy", OK, "none is set")
+                return Check("proxy", OK, f"none is set; keys are made at {config.KEY_PAGE}")
             why = "this machine needs none" if config.is_local_host(host) else "NO_PROXY names the host"
             return Check("proxy", OK, f"{', '.join(names)} is not used: {why}")
         origin = next((name for name in names if config.environment(name) in route.proxy), "the system's settings")
@@ -608,7 +608,7 @@ class _Examination:
         found = _first_in(folders, "man/man1/cometrep.1") or _first_in(folders, "man/man1/cometrep.1.gz")
         if found:
             return Check("man_pages", OK, str(found))
-        fix = "pip install --force-reinstall cometrep (or read: cometrep help)"
+        fix = "pip install --force-reinstall cometrep"
         return Check("man_pages", WARN, "none is installed", fix)
 
     def _pillow(self) -> Check:
@@ -687,7 +687,7 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as problem:
-        fix = "export COMETREP_HOME=FOLDER, one that can be written"
+        fix = "export COMETREP_HOME=FOLDER"
         return Check(name, outcome, f"{folder} cannot be written: {_told(problem)}", fix)
     return Check(name, OK, str(folder) if there == folder else f"{folder}, made when it is needed")
 

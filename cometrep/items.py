@@ -228,7 +228,7 @@ class _Problems:
         count = len(self._shown) + len(self._others)
         raise errors.UsageError(
             f"{format_count(count, 'bad line')}, nothing was sent: {told}{more}",
-            hint="correct them, then run the same command again; cometrep help batch shows the forms",
+            hint="cometrep help batch",
             code="bad_items",
         )
 

@@ -368,8 +368,9 @@ class Ledger:
         entry = _entry(row)
         if not entry.id:
             raise errors.CreateUnknown(
-                f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back",
-                hint="cometrep list shows it; @2 is the one before",
+                f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
+                " @2 is the one before",
+                hint="cometrep list --unknown",
                 request_id=entry.request_id or None,
             )
         if not self._is_sandbox and entry.base_url != self._base_url:
@@ -481,11 +482,23 @@ class Ledger:
             )
             raise errors.LocalFileError(
                 f"the ledger {self._path} cannot be {'read' if broken else 'used'}: {told}",
-                hint=f"mv {self._path} {self._path}.damaged"
-                if broken
-                else "set COMETREP_HOME to a folder that can be written",
+                hint=self._remedy(problem, is_broken=broken),
                 code="ledger",
             ) from problem
+
+    def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool) -> str:
+        import shlex
+
+        path = shlex.quote(str(self._path))
+        if is_broken:
+            return f"mv {path} {path}.damaged"
+        kind = getattr(problem, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind
+        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return f"fuser -v {path}"
+        is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
+        if is_there and not os.access(self._path, os.R_OK | os.W_OK):
+            return f"chmod 600 {path}"
+        return "export COMETREP_HOME=FOLDER"
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:

@@ -150,7 +150,7 @@ def show(root: Page, topic: str) -> str:
         near = next(iter(get_close_matches(asked, known, n=1)), "")
         raise errors.UsageError(
             f"there is no topic {topic!r}" + (f"; did you mean {near}?" if near else ""),
-            hint=f"cometrep help {near}" if near else "cometrep help lists the topics",
+            hint=f"cometrep help {near}" if near else "cometrep help",
         )
     if asked == "cometrep":
         return plain(_command(root, root).blocks)

@@ -146,7 +146,7 @@ def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
     if told and is_strict:
         raise errors.UsageError(
             "; ".join(told),
-            hint=f"cometrep models {model} shows its inputs; without --strict these are warnings",
+            hint=f"cometrep models {model}",
             code="bad_input",
         )
     return tuple(told)

@@ -91,7 +91,7 @@ def parse_reference(text: str) -> Reference:
         return Reference(id=text)
     raise errors.UsageError(
         f"{text!r} is not a prediction id, nor a URL that ends in one, nor @last or @2",
-        hint="cometrep list shows the ids of this machine's predictions",
+        hint="cometrep list",
         code="bad_id",
     )
 

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -265,8 +266,9 @@ def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any],
                 yield step, offset
             elif step is not None or not _START.startswith(line[: len(_START)].rstrip(b"\n")):
                 raise errors.LocalFileError(
-                    f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was",
-                    hint=f"mv {path} {path}.damaged begins anew, and pays again for what stands in it",
+                    f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was;"
+                    " without the record all of it is sent, and paid for, again",
+                    hint=f"mv {shlex.quote(str(path))} {shlex.quote(str(path))}.damaged",
                     code="record",
                 )
 

@@ -84,7 +84,7 @@ def _prepared(
     if is_strict and doubts:
         raise errors.UsageError(
             "; ".join(doubts),
-            hint=f"cometrep models {model} shows its inputs; without --strict these are warnings",
+            hint=f"cometrep models {model}",
             code="bad_input",
         )
     return Request(model, built.values), [*built.warnings, *doubts]

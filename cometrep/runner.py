@@ -227,7 +227,7 @@ class Runner:
         answer = answered[1] if answered else None
         if answer is None or isinstance(answer, errors.CreateUnknown):
             stop.message += "; a create was under way, and whether it was accepted is unknown"
-            stop.hint = "cometrep list --status unknown shows the entry"
+            stop.hint = "cometrep list --unknown"
         elif isinstance(answer, errors.CometrepError):
             self._ledger.lenient(self._ledger.refuse, number, answer)
 

@@ -76,14 +76,14 @@ class Score:
 def next_commands(tally: Tally, command: str) -> list[str]:
     """Give what to type for the items that are not done, from the command that ran them."""
     lines = []
-    for count, what, option, warning in (
-        (tally.left, "left", "", ""),
-        (tally.failed, "failed", "--retry-failed", ""),
-        (tally.unknown, "in doubt", "--retry-unknown", "   (this may pay twice for them)"),
+    for count, what, option in (
+        (tally.left, "left", ""),
+        (tally.failed, "failed", "--retry-failed"),
+        (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
     ):
         if count:
             again = command if not option or option in command.split() else f"{command} {option}"
-            lines.append(f"{count} {what}: {again}{warning}")
+            lines.append(f"{count} {what}: {again}")
     return lines
 
 
@@ -93,7 +93,7 @@ def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     if ended.fatal:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         return ended.fatal
-    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt"), (tally.left, "left"))
+    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt, and perhaps paid for"), (tally.left, "left"))
     words = [f"{count} {what}" for count, what in counts if count]
     if not words:
         return None

@@ -81,7 +81,7 @@ class Session(requests.Session):
             # requests itself raises an OSError that is none of its own.
             raise errors.ConfigError(
                 f"no file of trusted certificates at {verify}",
-                hint="export REQUESTS_CA_BUNDLE=FILE with a file that exists, or unset it and CURL_CA_BUNDLE",
+                hint="unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE",
                 code="bad_setting",
             )
         # What requests itself would do besides: keep cookies, call hooks, and read where a redirect leads, which

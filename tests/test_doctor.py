@@ -163,7 +163,7 @@ def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
         ('timeout = "5m"\n', 0o644, "ok", "mode 0644", ""),
         ('api_key = "sk-0123456789"\n', 0o644, "warn", "others can read it (mode 0644)", "chmod 600 "),
         ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config show"),
-        ("timeout = 5m\n", 0o600, "fail", "line 1", "correct it: "),
+        ("timeout = 5m\n", 0o600, "fail", "line 1", "vi "),
     ],
     ids=["empty", "no key in it", "open", "unknown", "broken"],
 )

@@ -278,4 +278,4 @@ def test_a_topic_like_no_other_gets_the_list() -> None:
     """Where nothing is near, the hint is the list of topics."""
     with pytest.raises(errors.UsageError) as caught:
         manual.show(ROOT, "zzzz")
-    assert caught.value.hint == "cometrep help lists the topics"
+    assert caught.value.hint == "cometrep help"

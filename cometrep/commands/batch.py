@@ -85,7 +85,7 @@ def command(
     words = words or []
     file = "" if sweep or not words else words[0]
     if not (file or sweep or (status and ctx.params["dir"])):
-        raise errors.UsageError("a batch needs a FILE, or --sweep", hint="cometrep help batch shows both")
+        raise errors.UsageError("a batch needs a FILE, or --sweep", hint="cometrep help batch")
     if status:
         _show_status(ctx, file)
         return
@@ -242,7 +242,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     record.read()
     if not record.totals:
         raise errors.UsageError(
-            f"no batch has run in {str(record.folder)!r}", hint="name its folder: cometrep batch --status --dir DIR"
+            f"no batch has run in {str(record.folder)!r}", hint="cometrep batch --status --dir DIR"
         )
     counts: Counter[str] = Counter()
     rows = []

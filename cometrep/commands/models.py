@@ -57,7 +57,7 @@ def _known(name: str) -> catalog.KnownModel:
         why = "it may exist all the same, and create sends it" if whole else "a model is named OWNER/NAME"
         raise errors.UsageError(
             f"the catalog does not know {name!r}; {why}",
-            hint=" or ".join(f"cometrep models {one}" for one in near) if near else "cometrep models",
+            hint=f"cometrep models {near[0]}" if near else "cometrep models",
             code="bad_model",
         )
     return known

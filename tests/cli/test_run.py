@@ -326,7 +326,7 @@ def test_a_key_that_is_refused_later_is_replaced_before_the_prediction_is_gone_o
     accepted(server, answer_json({"detail": "no"}, 401))
     done = served("run", SCHNELL, "prompt=cat", "-o", "cat.webp")
     assert done.code == 3
-    assert "prediction abc123: HTTP 401" in done.stderr
+    assert "prediction abc123: the API key " in done.stderr
     assert done.stderr.endswith("hint: cometrep login && cometrep download --wait abc123 -o cat.webp\n")
 
 

@@ -226,7 +226,7 @@ def test_the_good_ones_are_shown_where_one_is_missing(served: Cli, server: Serve
     done = served("status", "good", "nope", "run")
     assert done.code == 9
     assert done.lines == ["good\tsucceeded", "run\tprocessing"]
-    assert "no prediction nope there" in done.stderr
+    assert "has no prediction nope" in done.stderr
     assert "1 of 3 failed" in done.stderr
     assert done.stderr.count("nope") == 1
     assert served("status", "nope", "nope2").code == 8
