@@ -120,10 +120,13 @@ def parse_base_url(text: str) -> str:
 
 
 def is_local_host(host: str) -> bool:
-    """Say whether a host name or address is this machine's own loopback."""
+    """Say whether a host name or address is this machine's own loopback.
+
+    Of names only `localhost`: what stands before it in another is for a name server to answer, truly or not.
+    """
     import ipaddress
 
-    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+    if host.lower().rstrip(".") == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -370,7 +373,8 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
     try:
         value = SETTINGS[name].check(text)
     except ValueError as problem:
-        shown = "the API key" if name == "api_key" else repr(text)
+        # A user's part of a URL is a secret, and so is a key that was given in a wrong place.
+        shown = "the API key" if name == "api_key" else repr(re.sub(r"//[^/@\s]*@|sk-[\w-]{8,}", "[hidden]", text))
         fix = "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
         if origin in SETTINGS[name].variables:
             fix = f"unset {origin}"

@@ -318,7 +318,6 @@ def test_no_key_shows_as_empty() -> None:
         ("https://192.0.2.1", "https://192.0.2.1"),
         ("http://localhost:8787", "http://localhost:8787"),
         ("http://LOCALHOST.:8787", "http://LOCALHOST.:8787"),
-        ("http://api.localhost", "http://api.localhost"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1"),
         ("http://127.8.8.8", "http://127.8.8.8"),
         ("http://[::1]:8787", "http://[::1]:8787"),
@@ -344,6 +343,7 @@ def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
         "http://192.168.1.5",
         "http://0.0.0.0:80",
         "http://localhost.example",
+        "http://evil.localhost",
         "http://127.0.0.1.example",
         "http://notlocalhost",
         "https://user@api.cometapi.com",
@@ -372,6 +372,14 @@ def test_a_base_url_that_cannot_be_right_is_refused(text: str) -> None:
     """No scheme or host, plain http to another machine, user, query, fragment, bad port or odd characters."""
     with pytest.raises(ValueError):  # noqa: PT011 - some of the words are those of the standard library
         config.parse_base_url(text)
+
+
+@pytest.mark.parametrize("url", ["https://u:hunter2@api.test", "https://hunter2@api.test/v1", "sk-hunter2hunter2"])
+def test_what_may_be_a_secret_in_a_base_url_is_not_shown(url: str) -> None:
+    """A refused base URL is told without its user's part."""
+    with pytest.raises(errors.UsageError) as raised:
+        config.load({"base_url": url})
+    assert "hunter2" not in raised.value.message + raised.value.hint
 
 
 @pytest.mark.parametrize(
