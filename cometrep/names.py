@@ -103,8 +103,8 @@ def check_template(template: str) -> None:
         problem = "it ends without a file name"
     if not problem and template.lower().endswith(SIDECAR_SUFFIX):
         problem = f"{SIDECAR_SUFFIX} is how sidecars end"
-    if not problem and "\0" in template:
-        problem = "it has a NUL character inside"
+    if not problem and re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", template):
+        problem = "it has a control character inside"
     fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)
     if not problem and any(len(part.encode("utf-8", "surrogateescape")) > LIMIT_BYTES for part in fixed):
         problem = f"a part of it has more than {LIMIT_BYTES} bytes"

@@ -214,7 +214,10 @@ def test_parts_that_make_a_reserved_name_together() -> None:
         ("{id", "expected '}'"),
         ("id}", "single '}'"),
         ("{", "single '{'"),
-        ("a\0b", "NUL"),
+        ("a\0b", "control character"),
+        ("a\nb", "control character"),
+        ("\x1b[2J{id}", "control character"),
+        ("a\u2028b", "control character"),
     ],
     ids=lambda value: repr(value),
 )
