@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,11 +257,8 @@ def _read_file(name: str, item_text: str) -> bytes:
 
 
 def _parse_json(text: str, shown: str) -> Any:
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is not JSON")
-
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite)
+        value = strict_json(text)
         if is_nested_too_deeply(value):
             raise RecursionError
     except (ValueError, RecursionError) as problem:
@@ -273,12 +271,43 @@ def _parse_json(text: str, shown: str) -> Any:
     return value
 
 
-def finite(text: str) -> float:
-    """Read a number of JSON; raise ValueError where it is too large for any that JSON could say again."""
+def strict_json(text: str) -> Any:
+    """Read JSON; raise ValueError for what could not be sent as it stands: 1e999, NaN, a name that stands twice."""
+    return _decoder().decode(text)
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    # Made once: json.loads makes a new one for each call that has options.
+    return json.JSONDecoder(
+        parse_constant=_refuse, parse_float=_finite, parse_int=_whole, object_pairs_hook=_object
+    )
+
+
+def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large a number")
     return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python reads no more than 4300 digits
+        raise ValueError(f"a number of {len(text)} digits is too large") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+    return values
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _decode(content: bytes, shown: str) -> str:

@@ -134,7 +134,7 @@ class FileSource:
             column, is_json = name.removesuffix(":json"), name.endswith(":json")
             try:
                 kind = self._kind_of(model or self._model, column)
-                values[column] = _json_value(cell) if is_json else inputs.coerce(cell, kind)
+                values[column] = inputs.strict_json(cell) if is_json else inputs.coerce(cell, kind)
             except ValueError as problem:
                 return Wrong(number, f"{name}: {problem}")
         return Line(number, key, model, values)
@@ -369,7 +369,7 @@ def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
 
 def _json_line(number: int, text: bytes) -> Line | Wrong:
     try:
-        value = _json_value(text.decode("utf-8"))
+        value = inputs.strict_json(text.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
         return Wrong(number, f"not JSON: {problem}")
     if not isinstance(value, dict):
@@ -388,22 +388,6 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
     if re.search("[\ud800-\udfff]", str(key)):
         return Wrong(number, "the key holds half a character (a lone surrogate)")
     return Line(number, str(key), model, values)
-
-
-def _json_value(text: str) -> Any:
-    return _DECODER.decode(text)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
-    return values
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _header_problem(header: Sequence[str]) -> str:
@@ -447,6 +431,5 @@ def _repeated_keys(source: Source, repeated: frozenset[int]) -> Iterator[Wrong]:
             seen.setdefault(line.key, line.number)
 
 
-# Made once: json.loads and json.dumps make a new one for each call that has options.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=inputs.finite, object_pairs_hook=_object)
+# Made once: json.dumps makes a new one for each call that has options.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -266,7 +266,23 @@ def test_items_override_the_base() -> None:
 
 # JSON
 
-NOT_JSON = ["", "yes", "{", "[1,]", "'a'", "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "[NaN]", "\ufeff1"]
+NOT_JSON = [
+    '{"a": 1, "a": 2}',
+    '[{"a": {"b": 1, "b": 1}}]',
+    "1" * 5000,
+    "",
+    "yes",
+    "{",
+    "[1,]",
+    "'a'",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "-1e999",
+    "[NaN]",
+    "\ufeff1",
+]
 
 
 @pytest.mark.parametrize("text", [*NOT_JSON, "9" * 5000, "[" * 5000], ids=lambda text: repr(text[:12]))
