@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cometrep import config, errors
-from cometrep.prediction import TERMINAL_STATUSES, Prediction, Reference, SavedFile, shorten_data_uris
+from cometrep.prediction import (
+    STATUSES,
+    TERMINAL_STATUSES,
+    Prediction,
+    Reference,
+    SavedFile,
+    normalize_status,
+    shorten_data_uris,
+)
 
 Answer = TypeVar("Answer")
 
@@ -26,6 +34,8 @@ UNKNOWN = "unknown"  # a create whose outcome is not known
 REFUSED = "refused"  # a create that the API refused
 
 RETENTION_SECONDS = 3600.0
+_RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
+_DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _CACHE_KIB = 256  # of pages; a batch has a connection a thread, and the system caches the file for all
 _BUSY_SECONDS = 60.0
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
@@ -431,16 +441,44 @@ class Ledger:
             and (self._is_sandbox or entry.base_url == self._base_url)
         ]
 
-    def prune(self, before: float) -> int:
-        """Forget all entries made before a Unix time, and what is known of their files; give how many they were."""
+    def prune(self, before: float) -> tuple[int, int]:
+        """Forget the entries made before a Unix time, and what is known of their files; give how many, and kept.
+
+        Kept are those that are still needed: in doubt for a month, running or not saved while that can be.
+        """
         if not self._exists():
-            return 0
+            return 0, 0
+        old = [entry for entry in self.entries() if entry.created < before]
+        forgotten = [entry for entry in old if not self._is_needed(entry)]
         with self._writing() as db:
-            condition = "is_sandbox = ? AND created < ?"
-            values = (self._is_sandbox, before)
             for table in ("changes", "files"):
-                db.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
-            return db.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount
+                db.executemany(f"DELETE FROM {table} WHERE id = ?", [(entry.id,) for entry in forgotten])
+            db.executemany("DELETE FROM entries WHERE number = ?", [(entry.number,) for entry in forgotten])
+        return len(forgotten), len(old) - len(forgotten)
+
+    def _is_needed(self, entry: Entry) -> bool:
+        age = self._clock() - entry.created
+        if entry.status == UNKNOWN:
+            return age < _DOUBT_SECONDS
+        if entry.status in TERMINAL_STATUSES | {REFUSED}:
+            return bool(entry.unsaved_outputs) and self._clock() < entry.expires
+        return age < _RUNNING_SECONDS
+
+    def known_status(self, word: str) -> str:
+        """Give the status that a word means, in any case; raise UsageError where no entry has or can have it."""
+        known = (*STATUSES, UNKNOWN, REFUSED)
+        for status in (word.strip().lower(), normalize_status(word)):  # "unknown" is also a gateway's word
+            if status in known:
+                return status
+        if next(self.entries(status=word, limit=1), None):  # a word of the server's own
+            return word
+        from difflib import get_close_matches
+
+        near = next(iter(get_close_matches(word.lower(), known, n=1)), "")
+        raise errors.UsageError(
+            f"no entry has the status {word!r}" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
+            hint=f"cometrep list --status {near or 'failed'}",
+        )
 
     def _add_change(self, db: sqlite3.Connection, id: str, status: str) -> None:
         db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, _text(status), self._clock()))

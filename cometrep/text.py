@@ -52,9 +52,9 @@ def format_bytes(size: float) -> str:
     return f"{size / 1000:.1f} TB"
 
 
-def format_count(count: int, word: str) -> str:
-    """Write `1 item`, `2 items`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def format_count(count: int, word: str, plural: str = "") -> str:
+    """Write `1 item`, `2 items`; `plural` where an s does not make it."""
+    return f"{count} {word}" if count == 1 else f"{count} {plural or word + 's'}"
 
 
 def format_times(attempts: int) -> str:

@@ -11,7 +11,7 @@ from cometrep import config, errors
 from cometrep.commands import CONNECTION, local_session, session, takes
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import STATUSES
-from cometrep.text import format_duration
+from cometrep.text import format_count, format_duration
 
 EXAMPLES = ("cometrep list -n 5", "cometrep list --unsaved --json | jq -r .id")
 
@@ -52,11 +52,13 @@ def command(
     settings = config.load(flags)
     ledger = Ledger(config.folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     if prune:
-        console.say(f"{ledger.prune(time.time() - _age_seconds('--prune', prune))} entries forgotten")
+        forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
+        still = f"; {kept} kept: in doubt, running or not saved yet" if kept else ""
+        console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         return
     entries = ledger.entries(
         model=model,
-        status=UNKNOWN if unknown else status,
+        status=UNKNOWN if unknown else ledger.known_status(status) if status else "",
         since=time.time() - _age_seconds("--since", since) if since else None,
         limit=limit,
         unsaved_only=unsaved,

@@ -262,6 +262,42 @@ def test_prune_forgets_what_is_old(cli: Cli) -> None:
     assert [line.split("\t")[0] for line in cli("list", "--sandbox").lines] == ["other1"]
 
 
+def test_prune_keeps_what_is_still_needed(served: Cli, server: Server) -> None:
+    """A create in doubt, what runs and what is not saved while its hour lasts are kept, and counted."""
+    remember(served, "", age=29 * DAY)
+    remember(served, "", age=31 * DAY)
+    server.on_create(answer_json(prediction("run1", "starting")), answer_json(prediction("done1")))
+    served("create", SCHNELL, "prompt=cat")
+    served("create", SCHNELL, "prompt=cat")
+    server.on_get(answer_json(prediction("done1", output=["https://x.test/a.webp"])))
+    served("wait", "done1")
+    done = served("list", "--prune", "0")
+    assert done.stderr == "1 entry forgotten; 3 kept: in doubt, running or not saved yet\n"
+    assert [line.split("\t")[:2] for line in served("list").lines] == [
+        ["done1", "succeeded"],
+        ["run1", "starting"],
+        ["-", "unknown"],
+    ]
+
+
+@pytest.mark.parametrize("word", ["Failed", "FAILED", "failure"])
+def test_a_status_is_taken_in_any_case(word: str, cli: Cli) -> None:
+    """As the API's own words are."""
+    remember(cli, "bad1", status="failed")
+    remember(cli, "good1", status="succeeded")
+    assert [line.split("\t")[0] for line in cli("list", "--status", word).lines] == ["bad1"]
+
+
+def test_a_status_that_no_entry_can_have_is_an_error(cli: Cli) -> None:
+    """A script must not read a mistyped word as `none`; a server's own word that was seen is taken."""
+    remember(cli, "odd1", status="Pondering")
+    done = cli("list", "--status", "fail")
+    assert (done.code, done.stdout) == (2, "")
+    assert "did you mean failed?" in done.stderr
+    assert [line.split("\t")[0] for line in cli("list", "--status", "Pondering").lines] == ["odd1"]
+    assert cli("list", "--status", "canceled").code == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--prune", "90d", "--unsaved"), ("--prune", "90d", "--refresh"), ("--unknown", "--status", "succeeded")],
