@@ -12,6 +12,7 @@ _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-reques
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
 _TITLE_WITHIN = 20_000  # characters; a page's head comes first
 _MESSAGE_LIMIT = 2000  # characters
+_EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
 
 
@@ -39,6 +40,11 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether the answer sends the client elsewhere."""
         return 300 <= self.status < 400
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of a body in which no known form of an error was found, as one line."""
+        return "" if self.is_html else " ".join(self.text[:_EXCERPT].split())
 
     @property
     def title(self) -> str:

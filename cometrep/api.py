@@ -53,7 +53,11 @@ READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took
 ANSWER_TIMEOUT_SECONDS = 300.0  # for a whole answer, however slowly it drips
 ANSWER_LIMIT_BYTES = 64_000_000
 
-_ID_TEXT = re.compile(r'"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{1,200})"')
+# The id of a cut answer, where nothing but plain members of the answer itself (or of its wrapper) stands before it.
+_PLAIN_MEMBERS = r"""(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\d.eE+-]+|null|true|false)\s*,)*\s*"""
+_ID_TEXT = re.compile(
+    rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{{1,200}})\""""
+)
 _FINAL_CODES = ("invalid_request", "model_not_found")
 _NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
 
@@ -235,8 +239,9 @@ class Api:
         if prediction is not None and prediction.id:
             return prediction
         what = "broke off" if answer.is_cut_short else "names no usable prediction id"
-        told = f": {answer.message}" if answer.message and not answer.is_cut_short else ""
-        probable = _ID_TEXT.search(answer.text) if answer.is_cut_short else None
+        why = answer.message or answer.excerpt
+        told = f": {why}" if why and not answer.is_cut_short else ""
+        probable = _ID_TEXT.match(answer.text) if answer.is_cut_short else None
         failure = _unknown(f"the answer to the create (HTTP {answer.status}) {what}{told}", answer.request_id)
         failure.http_status = answer.status
         if probable:
@@ -255,7 +260,10 @@ class Api:
             failure = _unknown(self._told(answer), answer.request_id)
             failure.http_status = status
             return failure
-        return self._common_failure(answer, hint=f"cometrep models {model}")
+        # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
+        return self._common_failure(
+            answer, hint="cometrep models" if status in (404, 405) else f"cometrep models {model}"
+        )
 
     def _get_failure(self, answer: Answer, id: str) -> errors.CometrepError:
         status = answer.status
@@ -337,8 +345,8 @@ class Api:
         told = f"HTTP {answer.status} from {self._base_url}"
         if answer.is_html:
             told += ": a web page instead of JSON" + (f' ("{answer.title}")' if answer.title else "")
-        elif answer.message:
-            told += f": {answer.message}"
+        elif told_why := answer.message or answer.excerpt:
+            told += f": {told_why}"
         if answer.request_id and answer.request_id not in told:
             told += f" (request id: {answer.request_id})"
         return told

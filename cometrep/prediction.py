@@ -200,10 +200,12 @@ class Prediction(NamedTuple):
         hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go (wrapped).
         """
         if not isinstance(body, Mapping):
-            raise ValueError(f"the reply is not an object but {type(body).__name__}")
+            raise ValueError("the reply is not a JSON object")
         outer = body.get("data")
         outer = outer if isinstance(outer, Mapping) else {}
         inner = outer.get("data")
+        if isinstance(inner, str):
+            inner = _object_in(inner)
         inner = inner if isinstance(inner, Mapping) else {}
         if is_nested_too_deeply(body):
             raise ValueError(f"the reply is nested more than {DEPTH_LIMIT} levels deep")
@@ -212,7 +214,7 @@ class Prediction(NamedTuple):
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
         word = _word(deciding.get("status")) if deciding is not None else ""
         if not word and (id or not own_id):
-            raise ValueError("the reply holds no prediction: neither a status nor an id")
+            raise ValueError("the reply has no status" if own_id else "the reply has neither a status nor an id")
         status = normalize_status(word or "starting")
         facts = body if deciding is body else inner or outer or body
         error = facts.get("error")
@@ -220,6 +222,9 @@ class Prediction(NamedTuple):
         # In the gateway's record this field has at times held the result's URL, so it is no sign of failure.
         if status == "failed" and not error and reason and not is_url(reason):
             error = reason
+        output = facts.get("output")
+        if status == "succeeded" and output is None and is_url(reason):
+            output = reason
         logs = facts.get("logs")
         logs = logs if isinstance(logs, str) else ""
         metrics = facts.get("metrics")
@@ -228,7 +233,7 @@ class Prediction(NamedTuple):
             status=status,
             model=_word(facts.get("model")),
             input=facts.get("input"),
-            output=facts.get("output"),
+            output=output,
             error=error,
             logs=logs,
             metrics=metrics if isinstance(metrics, Mapping) else None,
@@ -454,6 +459,16 @@ def _moment(text: str) -> float | None:
         return None
 
 
+def _object_in(text: str) -> Any:
+    """Read an object that a gateway passes on as text; nothing where it is none."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _word(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
@@ -470,8 +485,8 @@ def _file_strings(output: Any) -> Iterator[str]:
     while pending:
         value = pending.pop()
         if isinstance(value, str):
-            if is_url(value) or _is_data_uri(value):
-                yield value
+            if is_url(text := value.strip()) or _is_data_uri(text):
+                yield text
         elif isinstance(value, Mapping):
             pending.extend(reversed(list(value.values())))
         elif isinstance(value, list):
@@ -487,7 +502,7 @@ def _has_other_values(output: Any) -> bool:
         elif isinstance(value, list):
             pending.extend(value)
         elif isinstance(value, str):
-            if value and not is_url(value) and not _is_data_uri(value):
+            if (text := value.strip()) and not is_url(text) and not _is_data_uri(text):
                 return True
         elif value is not None:
             return True

@@ -90,8 +90,8 @@ def _prepared(
     return Request(model, built.values), [*built.warnings, *doubts]
 
 
-def hint_at_input(request: Request, message: str) -> str:
-    """Point at the input that an error message of the API names, with what the catalog knows it takes.
+def input_named(request: Request, message: str) -> str:
+    """Tell of the input that an error message of the API names, with what the catalog knows it takes.
 
     Replicate's validator names it as `input.num_outputs`; empty where the message names none.
     """
@@ -101,6 +101,6 @@ def hint_at_input(request: Request, message: str) -> str:
     name = next((word for word in named if word in known or (word in request.values and word != "input")), "")
     if not name:
         return ""
-    sent = json.dumps(shorten_data_uris(request.values[name])) if name in request.values else "nothing"
+    sent = json.dumps(shorten_data_uris(request.values[name])) if name in request.values else "not given"
     takes = f", and it takes {known[name].takes}" if name in known and known[name].takes != "-" else ""
-    return f"cometrep models {request.model} shows its inputs; {name} was {sent[:100]}{takes}"
+    return f"{name} was {sent[:100]}{takes}"

@@ -188,9 +188,11 @@ class Runner:
             except errors.CometrepError as failure:
                 self._ledger.lenient(self._ledger.refuse, number, failure)
                 if isinstance(failure, errors.Refused):
-                    from cometrep.request import hint_at_input
+                    from cometrep.request import input_named
 
-                    failure.hint = hint_at_input(request, failure.message) or failure.hint
+                    if told := input_named(request, failure.message):
+                        failure.message += f"; {told}"
+                        failure.hint = f"cometrep models {request.model}"
                 raise
 
     def _attempt(

@@ -386,3 +386,52 @@ def _self_signed(folder: Path) -> Path:
         capture_output=True,
     )
     return path
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"errors": [{"message": "too long"}]}, "too long"),
+        ({"msg": "not so"}, "not so"),
+        ({"error": {"msg": "e"}}, '"msg": "e"'),
+        ({"error": ["l1"]}, "l1"),
+        ({"success": False, "reason": "why"}, "why"),
+        ([{"msg": "x"}], "x"),
+        ("plain", "plain"),
+    ],
+    ids=str,
+)
+def test_an_error_of_no_known_form_is_shown_as_it_came(api: Api, server: Server, body: object, told: str) -> None:
+    """The reason is in the body, wherever it stands there."""
+    server.on_create(answer_json(body, 400))
+    with pytest.raises(errors.Refused) as raised:
+        api.create(MODEL, {})
+    assert told in raised.value.message
+
+
+def test_a_create_that_is_answered_without_a_usable_id_shows_the_answer(api: Api, server: Server) -> None:
+    """What came may tell the user more than it tells us."""
+    server.on_create(answer_json({"id": 12345}))
+    with pytest.raises(errors.CreateUnknown, match="12345"):
+        api.create(MODEL, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [
+        ('{"id":"made1","mod', "made1"),
+        ('{"model": "a/b", "version": null, "n": 1.5e3, "id" : "made1", "inp', "made1"),
+        ('{"code":"success","message":"","data":{"task_id":"made1","da', "made1"),
+        ('{"input":{"id":"fake","prompt":"x"},"mod', None),
+        ('{"input":{"prompt":"\\"id\\":\\"fake\\""},"mod', None),
+        ('{"prompt":"a","input":["id":"fake"', None),
+        ('{"data":{"data":{"id":"fake"', None),
+    ],
+    ids=str,
+)
+def test_only_the_answers_own_id_is_offered(api: Api, server: Server, body: str, id: str | None) -> None:
+    """An id inside the echoed input is somebody else's."""
+    server.on_create(Answer(200, body.encode(), length="4000", then="close"))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == id

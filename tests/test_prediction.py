@@ -196,8 +196,34 @@ def test_a_reply_that_is_no_prediction_is_a_value_error(body: object) -> None:
 
 def test_a_look_needs_a_status() -> None:
     """Where the id is known already, a reply without a status tells nothing."""
-    with pytest.raises(ValueError, match="neither a status"):
+    with pytest.raises(ValueError, match="the reply has no status"):
         read({"id": "p1"}, id="p1")
+
+
+def test_the_url_in_a_fail_reason_is_the_output_where_there_is_no_other() -> None:
+    """A gateway has at times put the result there; what was paid for is not given up as missing."""
+    wrapped = {"status": "SUCCESS", "fail_reason": URL, "data": None}
+    assert read({"data": wrapped}, id="p1").output_files() == (OutputFile(0, url=URL),)
+    own = read({"data": {**wrapped, "data": {"id": "p1", "status": "succeeded", "output": ["https://x.test/own"]}}})
+    assert [file.url for file in own.output_files()] == ["https://x.test/own"]
+    assert read({"data": {**wrapped, "status": "FAILURE"}}, id="p1").output_files() == ()
+
+
+def test_a_prediction_that_a_gateway_passes_on_as_text_is_read() -> None:
+    """The inner prediction may be JSON in a string; any other text there is nothing."""
+    inner = json.dumps({"id": "p1", "status": "succeeded", "output": URL})
+    assert read({"data": {"status": "SUCCESS", "data": inner}}, id="p1").output == URL
+    for text in ("", "{", "text", "[1]", "{" * 100_000):
+        assert read({"data": {"status": "SUCCESS", "data": text}}, id="p1").output is None
+
+
+@pytest.mark.parametrize("space", [" {}", "{}\n", "\r\n{}\t "])
+def test_white_space_around_a_url_is_no_part_of_it(space: str) -> None:
+    """It is still one file, and no text."""
+    for output in (space.format(URL), [space.format(URL)], {"image": space.format(URL)}):
+        made = Prediction("p1", "succeeded", output=output)
+        assert made.output_files() == (OutputFile(0, url=URL),)
+        assert not made.has_more_than_files()
 
 
 IDS: dict[str, tuple[Mapping[str, Any], str]] = {

@@ -6,7 +6,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.prediction import Request
-from cometrep.request import hint_at_input, prepare
+from cometrep.request import input_named, prepare
 
 SCHNELL = "black-forest-labs/flux-schnell"
 
@@ -19,8 +19,8 @@ SCHNELL = "black-forest-labs/flux-schnell"
             "HTTP 422: Input validation failed: - input.num_outputs: Must be less than or equal to 4",
             "num_outputs was 9, and it takes 1..4",
         ),
-        ({}, "HTTP 422: - input: prompt is required", "prompt was nothing"),
-        ({"prompt": "x"}, "aspect_ratio is not valid", "aspect_ratio was nothing, and it takes 1:1, 16:9"),
+        ({}, "HTTP 422: - input: prompt is required", "prompt was not given"),
+        ({"prompt": "x"}, "aspect_ratio is not valid", "aspect_ratio was not given, and it takes 1:1, 16:9"),
         ({"prompt": "x", "own_key": 3}, "unexpected own_key", "own_key was 3"),
         ({"image": "data:image/png;base64,aGVsbG8="}, "bad image", 'image was "data:image/png;sha256='),
         ({"prompt": "x"}, "no credit left", ""),
@@ -29,15 +29,14 @@ SCHNELL = "black-forest-labs/flux-schnell"
     ids=["range", "missing", "choices", "unknown input", "data URI", "none named", "the word input"],
 )
 def test_an_error_points_at_the_input_it_names(values: dict[str, Any], message: str, expected: str) -> None:
-    """The hint names the input, what was sent and what it takes; without a name there is no hint."""
-    hint = hint_at_input(Request(SCHNELL, values), message)
-    assert (expected in hint) if expected else hint == ""
-    assert not expected or hint.startswith(f"cometrep models {SCHNELL} ")
+    """It is told with what was sent and what it takes; without a name there is nothing to tell."""
+    told = input_named(Request(SCHNELL, values), message)
+    assert (expected in told) if expected else told == ""
 
 
 def test_an_unknown_model_has_only_what_was_sent() -> None:
     """Without a catalog entry the input is still found among those that were sent."""
-    assert "size was 7" in hint_at_input(Request("a/b", {"size": 7}), "input.size: too large")
+    assert "size was 7" in input_named(Request("a/b", {"size": 7}), "input.size: too large")
 
 
 def test_items_lie_over_the_input_file() -> None:
