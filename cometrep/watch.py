@@ -322,6 +322,10 @@ def watch(
     own = calls or Calls[Look, Prediction](threads=LOOKS_AT_ONCE + min(len(targets) - 1, MORE_THREADS))
     try:
         while len(state):
+            # Answers that came while the caller was busy, saving files for example, took no longer for that.
+            while len(state) and (waiting := own.next(0.0)):
+                (id, look_started), outcome = waiting
+                yield from state.answer(id, look_started, outcome, clock())
             now = clock()
             looks, events = state.turn(now)
             for id in looks:
