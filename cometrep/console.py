@@ -389,11 +389,14 @@ class Console:
                     self._display.take(event)
                 event = next(events)
 
-    @staticmethod
-    def _stop(events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
-        """Let a use case put its things in order where it ends from outside."""
-        with contextlib.suppress(errors.Stopped, errors.StdoutClosed):
-            events.throw(reason)
+    def _stop(self, events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
+        """Let a use case put its things in order where it ends from outside, and hear what it says of that."""
+        with contextlib.suppress(errors.Stopped, errors.StdoutClosed, StopIteration):
+            event = events.throw(reason)
+            while True:
+                if self._display:
+                    self._display.take(event)
+                event = next(events)
 
     def _tell_github(self, outputs: str, summary: str) -> None:
         """Append outputs and summary where a GitHub Actions step looks for them."""

@@ -215,7 +215,13 @@ class Runner:
                 yield Slow("", self._clock() - began)
         except errors.Stopped as stop:
             if not received:
-                self._rescue(calls.next(STOP_GRACE_SECONDS), number, stop)
+                answered = calls.next(SOON_SECONDS)
+                if answered is None:
+                    grace = format_duration(STOP_GRACE_SECONDS)
+                    told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
+                    yield Noted("", f"{told}; Ctrl-C again leaves at once", is_warning=True)
+                    answered = calls.next(STOP_GRACE_SECONDS)
+                self._rescue(answered, number, stop)
             raise
         answer = answered[1]
         if isinstance(answer, errors.CometrepError):

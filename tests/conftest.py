@@ -54,6 +54,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 TIMEOUT_SECONDS = 60
 
 
+def read_until(process: "subprocess.Popen[bytes]", *wanted: bytes) -> bytes:
+    """Read stderr until all of these were on it, and give what was read."""
+    assert process.stderr
+    came = b""
+    while not all(text in came for text in wanted):
+        more = os.read(process.stderr.fileno(), 65536)
+        assert more, f"{wanted!r} never came, but {came!r}"
+        came += more
+    return came
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     """Wait for something that another process does, without taking its processor away."""
     deadline = time.monotonic() + TIMEOUT_SECONDS

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,11 @@ def test_a_slow_create_is_said_to_be_slow(bench: Bench, monkeypatch: pytest.Monk
     assert bench.entries() == [("made1", "starting")]
 
 
+def stop(events: Generator[Event, None, None]) -> list[Event]:
+    """Stop a use case by a signal, and hear what it says until it raises that."""
+    return [events.throw(errors.Stopped("Ctrl-C", 130)), *events]
+
+
 def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the create is under way waits a moment for the answer, and its id is in the ledger."""
     monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
@@ -209,7 +214,7 @@ def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch
     assert isinstance(next(events), Slow)
     release.set()
     with pytest.raises(errors.Stopped) as raised:
-        events.throw(errors.Stopped("Ctrl-C", 130))
+        stop(events)
     assert bench.entries() == [("made1", "starting")]
     assert raised.value.prediction_id == "made1"
 
@@ -223,7 +228,7 @@ def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypa
     events = bench.runner.create(REQUEST)
     next(events)
     with pytest.raises(errors.Stopped) as raised:
-        events.throw(errors.Stopped("Ctrl-C", 130))
+        stop(events)
     assert "unknown" in raised.value.message
     assert bench.entries() == [("", "unknown")]
 

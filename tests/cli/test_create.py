@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cometrep.ledger import Ledger
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, read_until
 from tests.servers import (
     RESET,
     Answer,
@@ -459,9 +459,10 @@ def test_a_stopped_create_still_keeps_its_id(
     stopped(process)
     assert is_under_way.wait(TIMEOUT_SECONDS)
     process.send_signal(number)
+    told = read_until(process, b"waiting 5s for its answer; Ctrl-C again leaves at once")
     may_answer.set()
     stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    ran = Ran(process.returncode, stdout.decode(), stderr.decode())
+    ran = Ran(process.returncode, stdout.decode(), (told + stderr).decode())
     assert (ran.code, ran.stdout) == (128 + number, "")
     assert "abc123" in ran.stderr
     assert type_hint(served, ran).stdout == "abc123\tsucceeded\n"

@@ -1,7 +1,6 @@
 """`cometrep wait`: poll until every prediction has ended, and say how."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
+from tests.conftest import TIMEOUT_SECONDS, Cli, Ran, read_until
 from tests.servers import Answer, Server, answer_html, answer_json, prediction
 
 URL = "https://x.test/a.webp"
@@ -245,17 +244,6 @@ def test_a_signal_leaves_the_predictions_running(
     for id in ("one", "two"):
         on(server, id, answer_json(prediction(id, output=[URL])))
     assert type_hint(served, told).lines == ["one\tsucceeded", "two\tsucceeded"]
-
-
-def read_until(process: "subprocess.Popen[bytes]", *wanted: bytes) -> bytes:
-    """Read stderr until all of these were on it, and give what was read."""
-    assert process.stderr
-    came = b""
-    while not all(text in came for text in wanted):
-        more = os.read(process.stderr.fileno(), 65536)
-        assert more, f"{wanted!r} never came, but {came!r}"
-        came += more
-    return came
 
 
 def test_a_signal_is_an_object_in_json(
