@@ -206,6 +206,11 @@ class Downloads:
                 part.restart({})
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part)
+        is_marked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        if total is None and not is_marked and part.is_cut_short():
+            had = part.size
+            part.restart({})
+            raise errors.Temporary(f"the connection ended after {had} bytes, within the picture", code="cut_short")
         part.complete()
 
     def _get(self, id: str, url: str, headers: Mapping[str, str]) -> requests.Response:
@@ -372,6 +377,8 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
         wrong = "JSON instead of the file"
     elif is_media and head.lstrip().startswith((b"<?xml", b"<Error")):
         wrong = "an XML error instead of the file"
+    elif extension in _MEDIA_EXTENSIONS and media_type == "text/plain":
+        wrong = "text instead of the file"
     if wrong:
         part.restart({})
         raise UrlExpired(wrong)

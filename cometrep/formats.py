@@ -1,7 +1,7 @@
 """Recognise a file's format from its first bytes."""
 
 import re
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 
 class Format(NamedTuple):
@@ -60,6 +60,8 @@ _GENERIC_TYPES = {
     "text/plain": "txt",
 }
 
+_JPEG_TAIL_BYTES = 65_536  # in which the end of the picture stands, whatever was put behind it
+
 SNIFF_BYTES = 4096
 """How many first bytes `sniff` can make use of."""
 
@@ -88,6 +90,49 @@ def looks_like_html(head: bytes) -> bool:
 def looks_like_json(head: bytes) -> bool:
     """Say whether first bytes are those of a JSON object or array."""
     return head.lstrip()[:1] in (b"{", b"[")
+
+
+def is_cut_short(file: BinaryIO, size: int) -> bool:
+    """Say whether a picture of so many bytes says of itself that more of it belongs there.
+
+    Only what is built as its format has it up to there is judged; of most formats nothing is said. Sources:
+    w3.org/TR/png-3 (chunks), developers.google.com/speed/webp/docs/riff_container, ITU-T T.81 (JPEG).
+    """
+    file.seek(0)
+    head = file.read(32)
+    known = sniff(head)
+    if known and known.extension == "png" and head[8:16] == b"\0\0\0\rIHDR":
+        return _lacks_png_end(file, size)
+    if known and known.extension == "webp" and head[12:16] in (b"VP8 ", b"VP8L", b"VP8X"):
+        whole, first = (int.from_bytes(head[at : at + 4], "little") for at in (4, 16))
+        return size < 8 + whole < 0xFFFFFFFF and first + 12 <= whole
+    return bool(known and known.extension == "jpg" and _lacks_jpeg_end(file, size))
+
+
+def _lacks_png_end(file: BinaryIO, size: int) -> bool:
+    at = 8
+    while True:
+        file.seek(at)
+        length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        at += 12 + length  # length, kind and checksum
+        if at > size or len(kind) < 4:
+            return True
+        if kind == b"IEND":
+            return False
+
+
+def _lacks_jpeg_end(file: BinaryIO, size: int) -> bool:
+    at = 2
+    while True:  # through the segments before the picture's data, which alone are told apart by their lengths
+        file.seek(at)
+        marker, length = file.read(2), int.from_bytes(file.read(2), "big")
+        if len(marker) < 2 or marker[0] != 0xFF or length < 2:
+            return False
+        at += 2 + length
+        if marker[1] == 0xDA:
+            break
+    file.seek(max(at, size - _JPEG_TAIL_BYTES))
+    return b"\xff\xd9" not in file.read()
 
 
 def extension_for(head: bytes, content_type: str, url_extension: str) -> str:

@@ -220,6 +220,13 @@ class PartFile:
         if len(self.head) < formats.SNIFF_BYTES:
             self.head += chunk[: formats.SNIFF_BYTES - len(self.head)]
 
+    def is_cut_short(self) -> bool:
+        """Say whether the picture in it lacks its end, as far as its format tells."""
+        with _writing(self._path):
+            self._file.flush()
+            with self._path.open("rb") as file:
+                return formats.is_cut_short(file, self.size)
+
     def complete(self) -> None:
         """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
         self._facts = {**self._facts, "is_complete": True, "total": self.size}

@@ -18,6 +18,7 @@ from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
 from tests.servers import Answer, Received, Server, answer_html, answer_json, picture
+from tests.test_formats import drawn
 
 ID = "abc123"
 BODY = picture(300_000)
@@ -302,6 +303,17 @@ def test_every_way_to_frame_a_body_is_read(saver: Saver, server: Server, script:
     assert Path(saved.path).read_bytes() == BODY
 
 
+def test_a_picture_without_its_end_is_fetched_again(saver: Saver, server: Server) -> None:
+    """Where nothing else tells that a connection ended early, the picture does; in chunks it is whole as sent."""
+    whole = drawn("PNG")
+    broken = Answer(200, whole[:-20], {"Content-Type": "image/png"}, length="", then="close")
+    server.on("GET", "/f", broken, broken, Answer(200, whole, length="", then="close"))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == whole
+    server.on("GET", "/g", Answer(200, whole[:-20], is_chunked=True))
+    assert saver(f"{server.url}/g", template="g.{ext}")[0].size_bytes == len(whole) - 20
+
+
 def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) -> None:
     """A gzip body comes out as the file it holds."""
     import gzip
@@ -326,6 +338,10 @@ GONE: dict[str, tuple[str, Answer]] = {
     "403": ("/f", Answer(403, b"<Error>expired</Error>")),
     "404": ("/f.png", answer_html(404)),
     "410": ("/f", Answer(410)),
+    "text for a picture": (
+        "/f.png",
+        Answer(200, b"error code: 1010", {"Content-Type": "text/plain; charset=UTF-8"}),
+    ),
     "HTML for a picture": ("/f.png", answer_html()),
     "HTML called a picture": ("/f.png", answer_html(headers={"Content-Type": "image/png"})),
     "HTML after blanks": ("/f.webp", Answer(200, b"\n\n  <!doctype HTML><p>x", TYPED)),

@@ -1,10 +1,23 @@
 """File formats, told from first bytes and not from names."""
 
+import io
+import random
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from cometrep.formats import SNIFF_BYTES, extension_for, looks_like_html, looks_like_json, media_type_for, sniff
+from cometrep.formats import (
+    SNIFF_BYTES,
+    extension_for,
+    is_cut_short,
+    looks_like_html,
+    looks_like_json,
+    media_type_for,
+    sniff,
+)
 
 HEADS = {
     "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "png", "image/png"),
@@ -181,3 +194,33 @@ def test_json_is_known_by_its_first_byte(head: bytes, expected: bool) -> None:
 def test_a_local_file_without_known_bytes_goes_by_its_name(name: str, expected: str) -> None:
     """The name decides where the bytes say nothing, and a name that says nothing gives the general type."""
     assert media_type_for(b"no such magic", name) == expected
+
+
+def drawn(kind: str, size: int = 40) -> bytes:
+    """Draw a picture of noise in a format."""
+    picture = Image.frombytes("RGB", (size, size), random.Random(1).randbytes(3 * size * size))
+    made = io.BytesIO()
+    picture.save(made, kind)
+    return made.getvalue()
+
+
+PICTURES = {kind: drawn(kind) for kind in ("PNG", "WEBP", "JPEG")}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+@given(part=st.floats(0.1, 1.0, exclude_max=True), trailer=st.binary(max_size=50))
+def test_a_picture_tells_that_its_end_is_missing(kind: str, part: float, trailer: bytes) -> None:
+    """Cut anywhere behind its first segments it is cut short; whole, and with more behind it, it is not."""
+    whole = PICTURES[kind]
+    cut = whole[: max(700, int(part * len(whole)))]
+    assert is_cut_short(io.BytesIO(cut), len(cut)) is (cut != whole)
+    assert not is_cut_short(io.BytesIO(whole + trailer), len(whole) + len(trailer))
+
+
+@pytest.mark.parametrize("head", [head for head, _, _ in HEADS.values()], ids=HEADS.keys())
+@given(rest=st.binary(max_size=300))
+def test_what_is_no_real_picture_is_not_judged(head: bytes, rest: bytes) -> None:
+    """Other formats, and bytes that only begin like a picture, are taken as they are, and read to an end."""
+    if not head.endswith((b"IHDR", b"VP8 ")) and head[:3] != b"\xff\xd8\xff":
+        assert not is_cut_short(io.BytesIO(head + rest), len(head + rest))
+    is_cut_short(io.BytesIO(head + rest), len(head + rest))
