@@ -46,7 +46,7 @@ from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.prediction import Prediction, shorten_data_uris
 from cometrep.schedule import retry_after_seconds
-from cometrep.transport import Session, reason_of
+from cometrep.transport import Session, is_proxy_error, proxy_to, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -364,8 +364,9 @@ class Api:
 
     def _unreachable(self, problem: requests.RequestException) -> errors.Temporary:
         is_tls = isinstance(problem, requests.exceptions.SSLError)
+        way = f" through the proxy {proxy_to(self._base_url)}" if is_proxy_error(problem) else ""
         failure = errors.Temporary(
-            f"cannot reach {self._base_url}: {self._reason(problem)}",
+            f"cannot reach {self._base_url}{way}: {self._reason(problem)}",
             hint="export REQUESTS_CA_BUNDLE=FILE" if is_tls else "cometrep doctor",
             code="tls" if is_tls else "network",
         )

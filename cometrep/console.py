@@ -312,9 +312,9 @@ class Console:
     def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
         """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
         from cometrep.display import new_display
-        from cometrep.events import BatchEnded, Created, ItemEnded, Noted, Result, Saved
+        from cometrep.events import BatchEnded, Created, ItemEnded, Noted, Result, Saved, Saving, Seen
 
-        unfinished = dict.fromkeys(results.ids)
+        unfinished = dict.fromkeys(results.ids, False)  # and whether they have ended, and only are not saved yet
         returned: Returned | None = None
         reason = ""
         ended: list[Result] = []
@@ -333,7 +333,11 @@ class Console:
                     returned = end.value
                     return end.value  # type: ignore[no-any-return]
                 if isinstance(event, Created) and not results.is_batch:  # a batch's own record knows them
-                    unfinished[event.id] = None
+                    unfinished[event.id] = False
+                elif isinstance(event, Seen) and event.id in unfinished:
+                    unfinished[event.id] = event.prediction.is_terminal
+                elif isinstance(event, Saving) and event.id in unfinished:
+                    unfinished[event.id] = True
                 if isinstance(event, Noted):
                     event = event._replace(hint=self._with_flags(event.hint))
                 self._display.take(event)
@@ -357,7 +361,9 @@ class Console:
             left = list(unfinished) or ([stop.prediction_id] if stop.prediction_id else [])
             if left:
                 stop.prediction_id = left[0]
-                stop.message += f"; left running: {', '.join(left)}"
+                for words, has_ended in (("left running", False), ("not saved yet", True)):
+                    if ids := [id for id in left if unfinished.get(id, False) is has_ended]:
+                        stop.message += f"; {words}: {', '.join(ids)}"
                 stop.hint = results.resume.of(*left)
             raise
         except errors.StdoutClosed as gone:

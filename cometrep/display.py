@@ -583,7 +583,7 @@ def result_texts(prediction: Prediction, what: str) -> list[str]:
         case "status":
             return [harmless(prediction.status)]
         case "line":
-            return [f"{prediction.id}\t{harmless(prediction.status)}"]
+            return ["\t".join((prediction.id, harmless(prediction.status).replace("\t", " ")))]
         case "url":
             files = prediction.output_files()
             return [harmless(file.url or file.data_uri) for file in files if file.content is None]

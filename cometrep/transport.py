@@ -131,6 +131,16 @@ def route_to(url: str) -> Route:
     )
 
 
+def is_proxy_error(problem: BaseException) -> bool:
+    """Say whether a request failed at the proxy."""
+    return isinstance(problem, requests.exceptions.ProxyError)
+
+
+def proxy_to(url: str) -> str:
+    """Name the host and port of the proxy on the way to a URL, without its user and password."""
+    return route_to(url).proxy.rpartition("@")[2].rpartition("/")[2]
+
+
 def tls_context(ca_bundle: str) -> ssl.SSLContext:
     """Make the TLS context of a request that trusts a file or folder of certificates; raises OSError."""
     context = create_urllib3_context()

@@ -206,6 +206,19 @@ def test_a_deadline_can_be_a_setting(served: Cli, server: Server) -> None:
     assert "deadline of 0.5s" in done.stderr
 
 
+def test_a_proxy_that_is_not_there_is_named(cli: Cli) -> None:
+    """It is not the API that cannot be reached; the proxy's password is not shown."""
+    env = {
+        "HTTPS_PROXY": "http://user:hunter2@127.0.0.1:1",
+        "COMETREP_RETRY_BUDGET": "0",
+        "COMETAPI_KEY": "sk-1234",
+    }
+    done = cli("status", "abc", env=env)
+    assert done.code == 7
+    assert "through the proxy 127.0.0.1:1: Connection refused" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
 def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server: Server) -> None:
     """HTTPS_PROXY is asked for the way to the API and told nothing else; its refusal is temporary."""
     server.on("CONNECT", "", Answer(403, b"no"))

@@ -220,7 +220,7 @@ def test_ctrl_c_while_saving_puts_the_terminal_in_order(served: Cli, server: Ser
         terminal.type(b"\x03")
         assert terminal.finish() == 130
         assert terminal.lines[-2:] == [
-            "cometrep: stopped by Ctrl-C; left running: abc123",
+            "cometrep: stopped by Ctrl-C; not saved yet: abc123",
             "hint: cometrep download --wait abc123",
         ]
         assert not any("saving" in line for line in terminal.lines)
