@@ -138,7 +138,7 @@ def is_proxy_error(problem: BaseException) -> bool:
 
 def proxy_to(url: str) -> str:
     """Name the host and port of the proxy on the way to a URL, without its user and password."""
-    return route_to(url).proxy.rpartition("@")[2].rpartition("/")[2]
+    return route_to(url).proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
 
 
 def tls_context(ca_bundle: str) -> ssl.SSLContext:
