@@ -233,8 +233,15 @@ class Record:
         try:
             yield
         except OSError as problem:
+            # Another folder has no record, and all would be sent again there.
+            is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else "save into another folder: --dir"
+            if not is_full and self.path.exists():
+                hint = f"ls -l {shlex.quote(str(self.path))}"
             raise errors.LocalFileError(
-                f"cannot {verb} {self.path}: {problem.strerror}", hint="save into another folder: --dir"
+                f"cannot {verb} {self.path}: {problem.strerror}",
+                hint=hint,
+                code="disk_full" if is_full else "",
             ) from problem
 
 
@@ -260,6 +267,7 @@ def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any],
                 return  # not whole yet
             offset += len(line)
             step: Any = None
+            line = line.replace(b"\0", b"")  # what a power cut leaves of what was written last
             with contextlib.suppress(ValueError):
                 step = json.loads(line)
             if _is_step(step):
@@ -267,8 +275,8 @@ def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any],
             elif step is not None or not _START.startswith(line[: len(_START)].rstrip(b"\n")):
                 raise errors.LocalFileError(
                     f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was;"
-                    " without the record all of it is sent, and paid for, again",
-                    hint=f"mv {shlex.quote(str(path))} {shlex.quote(str(path))}.damaged",
+                    " without it, what it spoke of may be sent, and paid for, again",
+                    hint="" if behind else f"sed -i.damaged {number}d {shlex.quote(str(path))}",
                     code="record",
                 )
 

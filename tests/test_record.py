@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,24 @@ def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -
     record.add("created", "other", id="def")
     with pytest.raises(errors.LocalFileError, match="line 2 is no step") as refused:
         again(record)
-    assert refused.value.hint.startswith(f"mv {record.path} ")
+    assert subprocess.run(shlex.split(refused.value.hint), check=False).returncode == 0
+    assert again(record).standing("other").id == "def"
+    assert record.path.with_name("batch.jsonl.damaged").exists()
+
+
+def test_what_a_power_cut_leaves_is_torn(record: Record) -> None:
+    """Zeros at the end of the file, and in a line that was not whole, are no step and hide none."""
+    record.add("created", "k", id="abc")
+    record.close()
+    with record.path.open("ab") as file:
+        file.write(b'{"step":"crea\0\0\0\n\0\0\0')
+    for number in range(2):
+        found = again(record)
+        found.open()
+        found.add("created", f"other{number}", id="def")
+        found.close()
+    found = again(record)
+    assert [found.standing(key).id for key in ("k", "other0", "other1")] == ["abc", "def", "def"]
 
 
 def test_a_batch_of_another_api_is_refused_once_it_made_predictions(tmp_path: Path) -> None:
