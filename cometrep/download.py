@@ -135,7 +135,8 @@ class Downloads:
 
     def _fill(self, id: str, file: OutputFile, part: PartFile, name: str) -> Iterator[Event]:
         """Fetch a URL into a part file, attempt after attempt while the retry budget lasts."""
-        attempts, failing_since = 0, 0.0
+        attempts = in_a_row = 0
+        failing_since = 0.0
         while True:
             before = part.size
             try:
@@ -143,10 +144,12 @@ class Downloads:
                 return
             except errors.Temporary as failure:
                 now = self._clock()
-                if attempts == 0 or part.size > before:
+                if part.size > before:  # it gets on
+                    in_a_row = 0
+                if in_a_row == 0:
                     failing_since = now
-                attempts += 1
-                pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
+                attempts, in_a_row = attempts + 1, in_a_row + 1
+                pause = max(backoff_seconds(in_a_row, self._random()), failure.retry_after_seconds or 0.0)
                 budget = self.rules.retry_budget_seconds
                 if now + pause > failing_since + budget or attempts >= ATTEMPT_LIMIT:
                     raise errors.Temporary(
