@@ -77,10 +77,12 @@ class Api:
         base_url: str,
         api_key: ApiKey | None,
         connections: int = 10,
+        replace_key_command: str = "cometrep login",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._base_url = base_url
         self._connections = connections
+        self._replace_key_command = replace_key_command
         self._api_key = api_key
         self._clock = clock
         self._lock = threading.Lock()
@@ -295,7 +297,7 @@ class Api:
                 errors.ConfigError,
                 answer,
                 "api_key_refused",
-                hint="cometrep login",
+                hint=self._replace_key_command,
                 what=f"the API key {self._api_key} is refused",
             )
         if status == 402:

@@ -197,6 +197,13 @@ class Settings(NamedTuple):
     resolved: Mapping[str, Setting]
     file_warning: str = ""
 
+    @property
+    def replace_key_command(self) -> str:
+        """What to type where the API key is refused: a stored one does not count beside a variable's."""
+        origin = self.resolved["api_key"].origin
+        unset = f"unset {origin} && " if origin in SETTINGS["api_key"].variables else ""
+        return f"{unset}cometrep login"
+
     def shown(self, name: str) -> Setting:
         """Give one setting fit for showing: of the API key its last four characters. Raises UsageError."""
         if name not in self.resolved:

@@ -27,7 +27,7 @@ PRINTED = ("id", "status", "path", "url", "output")
 """The words of `--print`."""
 
 # The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
-_SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list)\b"
+_SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list|doctor)\b"
 
 
 _BARE_LOCALES = ("C", "POSIX")

@@ -202,7 +202,7 @@ class _Examination:
         beside = f" (not used: {', '.join(others)})" if others else ""
         if not key.reveal().startswith("sk-"):
             told = f"{key} from {origin} does not begin with sk-, as CometAPI's keys do{beside}"
-            return Check("api_key", WARN, told, self._replace_key())
+            return Check("api_key", WARN, told, self._settings.replace_key_command)
         return Check("api_key", OK, f"{key} from {origin}{beside}")
 
     def _config_file(self) -> Check:
@@ -254,11 +254,6 @@ class _Examination:
         with contextlib.suppress(errors.ConfigError):
             return config.read_file(self._folders.config_file)
         return {}
-
-    def _replace_key(self) -> str:
-        origin = self._settings.shown("api_key").origin
-        unset = f"unset {origin}; " if origin in config.SETTINGS["api_key"].variables else ""
-        return f"{unset}cometrep login"
 
     def _replace_base_url(self) -> str:
         origin = self._settings.shown("base_url").origin
@@ -442,7 +437,7 @@ class _Examination:
         if status in (401, 403):
             if self._subject.api_key is None:
                 return Check("api", OK, f"it answers and asks for a key ({how})")
-            return Check("api", FAIL, f"the API key is refused ({how}){said}", self._replace_key())
+            return Check("api", FAIL, f"the API key is refused ({how}){said}", self._settings.replace_key_command)
         if status == 402:
             return Check(
                 "api", FAIL, f"it answers, but the account has no credit ({how}){said}", "top up the account"

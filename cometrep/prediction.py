@@ -371,7 +371,7 @@ class Prediction(NamedTuple):
             return "ask for fewer or smaller outputs"
         if "(pa)" in lowered or "director" in lowered:
             return "this kind of failure passes: run it again"
-        return f"cometrep status {self.id} --json shows the whole reply, with the model's logs"
+        return f"cometrep status {self.id} --json"
 
 
 def is_url(text: str) -> bool:

@@ -285,7 +285,7 @@ class Runner:
             random=self._random,
         ):
             if isinstance(event, Result):
-                self._advised(event.failure, event.id)
+                self._advised(event.failure, event.id, is_paid=bool(models))
             if isinstance(event, (Seen, Result)) and event.prediction:
                 prediction = event.prediction
                 if event.id not in names:
@@ -340,21 +340,25 @@ class Runner:
         files, failure = yield from self._keeper.save(prediction, self._look_again)
         return result._replace(files=tuple(files), failure=self._advised(failure, prediction.id))
 
-    def _advised(self, failure: errors.CometrepError | None, id: str) -> errors.CometrepError | None:
+    def _advised(
+        self, failure: errors.CometrepError | None, id: str, *, is_paid: bool = True
+    ) -> errors.CometrepError | None:
         """Name the prediction in what failed after its create, and give the command that goes on with it.
 
-        To type the command that created it once more would pay once more.
+        To type the command that created it once more would pay once more. Where it was created elsewhere
+        (`is_paid` is false), a base URL that is not the API's comes first.
         """
         if failure is None:
             return None
+        goes_on = (*GOES_ON_CODES, *(("not_an_api", "redirected") if is_paid else ()))
         for one in failure.failures if isinstance(failure, errors.Partial) else (failure,):
             one.prediction_id = id
             if id not in one.message:
                 one.message = f"prediction {id}: {one.message}"
             again = self._resume.of(id, remedy=one.remedy)
             if one.code == "api_key_refused":
-                one.hint = f"cometrep login && {again}"
-            elif one.remedy or not one.hint or one.code in GOES_ON_CODES:
+                one.hint = f"{one.hint} && {again}"
+            elif one.remedy or not one.hint or one.code in goes_on:
                 one.hint = again
         return failure
 

@@ -135,7 +135,7 @@ def test_an_odd_key_is_a_warning(server: Server, monkeypatch: pytest.MonkeyPatch
     """A key that does not begin as CometAPI's do may be another service's."""
     monkeypatch.setenv("COMETAPI_KEY", "r8_0123456789abcd")
     told = examined(server.url)["api_key"]
-    assert (told.outcome, "unset COMETAPI_KEY; cometrep login" in told.fix) == ("warn", True)
+    assert (told.outcome, "unset COMETAPI_KEY && cometrep login" in told.fix) == ("warn", True)
 
 
 def test_a_key_that_no_header_carries_is_told_without_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +232,8 @@ ANSWERS: list[tuple[str, Answer, str, str, str]] = [
     ("400 task", answer_json({"code": "task_not_exist", "message": "x", "data": None}, 400), "ok", "HTTP 400", ""),
     ("500 task", answer_json({"code": "x", "message": "task not exist"}, 500), "ok", "HTTP 500", ""),
     ("200 prediction", answer_json(prediction("doctor-check")), "ok", "HTTP 200", ""),
-    ("401", answer_json({"detail": "Invalid token"}, 401), "fail", "key is refused", "unset COMETAPI_KEY; "),
-    ("403", answer_json({"detail": "no"}, 403), "fail", "key is refused", "unset COMETAPI_KEY; "),
+    ("401", answer_json({"detail": "Invalid token"}, 401), "fail", "key is refused", "unset COMETAPI_KEY && "),
+    ("403", answer_json({"detail": "no"}, 403), "fail", "key is refused", "unset COMETAPI_KEY && "),
     ("402", answer_json({"detail": "no"}, 402), "fail", "no credit", "top up"),
     ("429", answer_json({"detail": "slow down"}, 429), "warn", "not now", "run it again"),
     ("500", answer_json({"detail": "boom"}, 500), "warn", "boom", "run it again"),

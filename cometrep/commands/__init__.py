@@ -319,7 +319,12 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
             base_url, api_key = stack.enter_context(_sandbox(settings)), ApiKey(SANDBOX_KEY)
-        api = Api(base_url=base_url, api_key=api_key, connections=connections)
+        api = Api(
+            base_url=base_url,
+            api_key=api_key,
+            connections=connections,
+            replace_key_command=settings.replace_key_command,
+        )
         stack.callback(api.close)
         ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=settings.is_sandboxed)
         stack.callback(ledger.close)

@@ -175,7 +175,7 @@ def test_on_a_terminal_lines_are_aligned_and_the_fix_is_below(columns: int, serv
     else:
         assert lines[start].startswith("fail  api              the API key is refused (HTTP 401 in ")
     fix = next(line for line in lines[start:] if line.startswith("      fix: "))
-    assert fix.startswith("      fix: unset COMETAPI_KEY; ")
+    assert fix.startswith("      fix: unset COMETAPI_KEY && ")
     assert "\t" not in terminal.text
 
 

@@ -327,7 +327,9 @@ def test_a_key_that_is_refused_later_is_replaced_before_the_prediction_is_gone_o
     done = served("run", SCHNELL, "prompt=cat", "-o", "cat.webp")
     assert done.code == 3
     assert "prediction abc123: the API key " in done.stderr
-    assert done.stderr.endswith("hint: cometrep login && cometrep download --wait abc123 -o cat.webp\n")
+    assert done.stderr.endswith(
+        "hint: unset COMETAPI_KEY && cometrep login && cometrep download --wait abc123 -o cat.webp\n"
+    )
 
 
 def test_a_picture_that_differs_is_replaced_by_the_hint(served: Cli, server: Server) -> None:
