@@ -38,8 +38,8 @@ from cometrep.events import (
 from cometrep.fate import Asked, Fate, answered_id
 from cometrep.items import Item
 from cometrep.keeping import Keeper
-from cometrep.ledger import Ledger
-from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
+from cometrep.ledger import RETENTION_SECONDS, Ledger
+from cometrep.prediction import Prediction, Request, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
 from cometrep.runner import Waiting
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
@@ -131,6 +131,7 @@ class Batch:
         self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
         self._looking = self._saving = 0
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
+        self.in_doubt = 0  # creates without an answer, where the batch was left at once
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = 0.0
@@ -195,7 +196,8 @@ class Batch:
                 if called == "create" and (flying := self._flying.get(name)) and not flying.id:
                     deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
-            if left <= 0 or all(one.id for one in self._flying.values()):
+            self.in_doubt = min(CREATE_THREADS, sum(not one.id for one in self._flying.values()))
+            if left <= 0 or not self.in_doubt:
                 break
             answered = self._creates.next(left)
             answers = [answered] if answered else []
@@ -243,7 +245,10 @@ class Batch:
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
         fate = self._asked.fate(standing)
-        if fate.is_sending:
+        if fate.is_sending and (paths := self._standing(item)):
+            self._score.skip()
+            yield Noted("", f"{item.label}: {', '.join(paths)} exists and stays as it is; nothing was created")
+        elif fate.is_sending:
             self._begin(item)
         elif fate is Fate.DONE_BEFORE:
             self._score.skip()
@@ -253,6 +258,12 @@ class Batch:
             yield from self._follow(standing.id, item)
         else:
             yield from self._pass_over(item, standing)
+
+    def _standing(self, item: Item) -> list[str]:
+        """List the paths that an item's outputs would have, where all exist and are to be left alone."""
+        if not self._asked.skips_existing:
+            return []
+        return list(map(str, self._keeper_for_thread(item.key).standing(Request(item.model, item.values))))
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""
@@ -386,8 +397,8 @@ class Batch:
             self._again.append((item, entry))
             attempt = max(1, self._attempts)
             asked = failure.retry_after_seconds or 0.0
-            pause = max(backoff_seconds(attempt, self._random()), asked)
-            self._slow_down(pause, asked)
+            self._slow_down(max(backoff_seconds(attempt, self._random()), asked), asked)
+            pause = self._pace.ready_in(self._clock())  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
             return
         self._ledger.lenient(self._ledger.refuse, entry, failure)
@@ -512,7 +523,7 @@ class Batch:
         id = prediction.id
         item = self._item_of.pop(id)
         self._saving -= 1
-        if failure is None:
+        if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
             yield from self._note("saved", item, id=id, files=shown)
         for file in files:
@@ -522,7 +533,7 @@ class Batch:
         if failure is None:
             self._score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
-        elif isinstance(failure, errors.OutputMissing):
+        elif isinstance(failure, errors.OutputMissing) and not self._may_come_back(item, prediction, failure):
             yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
             yield from self._fail(item, State.FAILED, failure, prediction)
         else:  # the record has it as unsaved: the next run saves it
@@ -531,6 +542,15 @@ class Batch:
             yield from self._fail(item, State.UNSAVED, failure, prediction)
             if failure.code == "disk_full":
                 self._give_up(failure)
+
+    def _may_come_back(self, item: Item, prediction: Prediction, failure: errors.CometrepError) -> bool:
+        """Say whether output files that could not be had may be had by the next run.
+
+        A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
+        """
+        standing = self._record.standing(item.key)
+        is_old = standing.state is State.UNSAVED and time.time() > standing.changed + RETENTION_SECONDS
+        return failure.code == "output_expired" and not prediction.data_removed and not is_old
 
     # Telling
 

@@ -213,6 +213,11 @@ class StdoutClosed(Failure):
     code = "stdout_closed"
 
 
+def code_of(exit_code: int) -> str:
+    """Give the word of the JSON error form that goes with an exit code, where nothing more exact is known."""
+    return next((kind.code for kind in CometrepError.__subclasses__() if kind.exit_code == exit_code), "bug")
+
+
 def combined(outcomes: Sequence[CometrepError | None]) -> CometrepError | None:
     """Give the one error that several outcomes come to: none, the only one, or `Partial` with all that failed."""
     failures = [outcome for outcome in outcomes if outcome is not None]

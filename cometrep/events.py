@@ -157,12 +157,16 @@ class Tally(NamedTuple):
 
 
 class BatchEnded(NamedTuple):
-    """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early."""
+    """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early.
+
+    `remedy` is the option that finishes all that is left, where there is one.
+    """
 
     tally: Tally
     codes: Mapping[int, int]
     first_failures: tuple[str, ...]
     fatal: CometrepError | None
+    remedy: str = ""
 
 
 Event = (

@@ -19,6 +19,7 @@ class Asked(NamedTuple):
     max_failures: int | None = None
     retries_failed: bool = False
     retries_unknown: bool = False
+    skips_existing: bool = False  # paths that exist are left alone
     reads_sidecars: bool = False  # of items that earlier runs finished, to tell of their predictions
 
     def fate(self, standing: Standing) -> "Fate":

@@ -20,6 +20,7 @@ from cometrep.text import format_count
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
 CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
+_INPUT_NAME = r"\w[\w.-]*"
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
@@ -123,11 +124,9 @@ class FileSource:
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
             return Wrong(number, f"{len(row)} values under {len(header)} columns")
-        key, model, values = "", "", dict[str, Any]()
+        values: dict[str, Any] = {}
         cells = dict(zip(header, row, strict=True))
-        if not self._model:
-            model = cells.pop("model", "")
-        key = cells.pop("key", "")
+        key, model = cells.pop("key", ""), cells.pop("model", "")
         for name, cell in cells.items():
             if not cell:
                 continue
@@ -394,6 +393,9 @@ def _header_problem(header: Sequence[str]) -> str:
     if not header or not all(name.strip() for name in header):
         return "the header names no input in some column"
     names = [name.removesuffix(":json") for name in header]
+    if strange := next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), None):
+        one_a_line = "; a file of one prompt a line is: --sweep prompt=@FILE" if len(names) == 1 else ""
+        return f"{strange[:100]!r} in the header is no name of an input{one_a_line}"
     return "the header names an input twice" if len(set(names)) < len(names) else ""
 
 

@@ -18,6 +18,7 @@ class Score:
         self._ended_now = 0
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
+        self._remedies: Counter[str] = Counter()  # of what is left
         self._failures: list[str] = []
 
     def skip(self) -> None:
@@ -46,6 +47,7 @@ class Score:
     def leave(self, label: str, failure: errors.CometrepError) -> None:
         """Take up why an item is left as it is, running, for the next run."""
         self._codes[failure.exit_code] += 1
+        self._remedies[failure.remedy] += 1
         self._keep(f"{label}: {failure.message}")
 
     def _keep(self, told: str) -> None:
@@ -70,14 +72,15 @@ class Score:
 
     def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
-        return BatchEnded(tally, dict(self._codes), tuple(self._failures), fatal)
+        remedy = "--overwrite" if 0 < tally.left == self._remedies["--overwrite"] else ""
+        return BatchEnded(tally, dict(self._codes), tuple(self._failures), fatal, remedy)
 
 
-def next_commands(tally: Tally, command: str) -> list[str]:
-    """Give what to type for the items that are not done, from the command that ran them."""
-    lines = []
+def next_commands(ended: BatchEnded, command: str) -> list[str]:
+    """Give what to type for the items that are not done, from the command that goes on with them."""
+    tally, lines = ended.tally, []
     for count, what, option in (
-        (tally.left, "left", ""),
+        (tally.left, "left", ended.remedy),
         (tally.failed, "failed", "--retry-failed"),
         (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
     ):
@@ -92,16 +95,25 @@ def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     tally = ended.tally
     if ended.fatal:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
+        if ended.fatal.code == "api_key_refused":
+            ended.fatal.hint += f" && {command}"
+        ended.fatal.hint = ended.fatal.hint or command
         return ended.fatal
-    counts = ((tally.failed, "failed"), (tally.unknown, "in doubt, and perhaps paid for"), (tally.left, "left"))
+    counts = (
+        (tally.failed, "failed"),
+        (tally.unknown, "in doubt, and perhaps paid for (--retry-unknown sends again)"),
+        (tally.left, "left"),
+    )
     words = [f"{count} {what}" for count, what in counts if count]
     if not words:
         return None
+    is_doubt_alone = not (tally.failed or tally.left)  # to be looked at before it is sent again
+    alike = [code for code, count in ended.codes.items() if count == tally.total]
+    exit_code = alike[0] if alike else errors.Partial.exit_code
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint=next_commands(tally, command)[0].partition(": ")[2],
-        code=errors.Partial.code,
+        hint="cometrep list --unknown" if is_doubt_alone else next_commands(ended, command)[0].partition(": ")[2],
+        code=errors.code_of(exit_code),
     )
-    alike = [code for code, count in ended.codes.items() if count == tally.total]
-    failure.exit_code = alike[0] if alike else errors.Partial.exit_code
+    failure.exit_code = exit_code
     return failure

@@ -18,6 +18,7 @@ class Gateway:
         self.refusals: dict[str, list[Responder]] = {}  # by prompt: what its first creates are answered
         self.ends: dict[str, str] = {}  # by prompt: another status to end in
         self.file_answers: dict[str, list[Answer]] = {}  # by prompt: what its first file requests are answered
+        self.removed: set[str] = set()  # prompts whose outputs the API keeps no more
         self.holds = threading.Event()  # cleared: nothing ends
         self.holds.set()
         self._prompts: dict[str, str] = {}
@@ -64,6 +65,8 @@ class Gateway:
         status = self.ends.get(prompt, "succeeded")
         if status != "succeeded":
             return answer_json(prediction(id, status, error="the model gave up"))
+        if prompt in self.removed:
+            return answer_json(prediction(id, output=None, data_removed=True))
         return answer_json(prediction(id, output=[f"{self.server.url}/file/{id}.webp"], logs="Using seed: 77\n"))
 
     def _file(self, request: Received) -> Answer:

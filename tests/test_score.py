@@ -80,7 +80,26 @@ def test_the_commands_for_what_is_left(command: str, expected: str) -> None:
     score.fail("a", State.FAILED, errors.PredictionFailed("no"))
     score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
     tally = score.tally(3, running=0, saving=0, elapsed_seconds=0.0, is_stopping=False)
-    left, failed, unknown = next_commands(tally, command)
+    left, failed, unknown = next_commands(score.ended(tally, None), command)
     assert left == f"1 left: {command}"
     assert failed == f"1 failed: {expected}"
     assert unknown == f"1 in doubt, and perhaps paid for: {command} --retry-unknown"
+
+
+def test_the_option_that_finishes_all_that_is_left_is_in_the_hint() -> None:
+    """Where every item left is stopped by the same thing, the command that mends it is given."""
+    score = Score()
+    score.fail("a", State.UNSAVED, errors.LocalFileError("a.png exists and differs", remedy="--overwrite"))
+    failure = came_to(score, 1)
+    assert failure
+    assert (failure.exit_code, failure.hint) == (12, f"{COMMAND} --overwrite")
+    mixed = came_to(score, 2)
+    assert mixed
+    assert mixed.hint == COMMAND
+
+
+def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:
+    """A full disk asks for room, then for the same command."""
+    failure = came_to(Score(), 2, errors.LocalFileError("no space", code="disk_full"))
+    assert failure
+    assert failure.hint == COMMAND

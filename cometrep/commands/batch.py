@@ -130,6 +130,8 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
+    again = errors.Resume(_resuming(console.command_line))
+    batch: Batch | None = None
     record.open()
     try:
         record.add_header(total=plan.total, axes=list(plan.axes))
@@ -143,28 +145,40 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
             pace=pace,
             publish=gallery.write,
         )
-        again = errors.Resume(console.command_line)
         results = Results("json" if params["json"] else "path", again, is_batch=True)
         with finishing_first(batch.stop):
             ended: BatchEnded = console.show(batch.run(plan.items(), plan.total), results)
     except errors.Stopped as stop:
-        stop.message += "; the same command goes on from here"
-        stop.hint = console.command_line
+        if batch and batch.in_doubt:
+            stop.message += f"; {format_count(batch.in_doubt, 'create')} had no answer yet and may be paid for"
+        same = "the same command" if again.command == console.command_line else "the command of the hint"
+        stop.message += f"; {same} goes on from here"
+        stop.hint = again.command
         raise
     finally:
         record.close()
     lines = board.summary_lines(ended)
-    commands = next_commands(ended.tally, console.command_line)
+    commands = next_commands(ended, again.command)
     for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:
         console.say(line)
-    failure = outcome(ended, console.command_line)
+    if console.is_quiet:
+        for line in ended.first_failures:
+            console.warn(line)
+    failure = outcome(ended, again.command)
     if failure and batch.was_asked_to_stop and ended.tally.left:
         stopped = errors.Stopped("Ctrl-C", 130)
         stopped.message += f"; {failure.message}"
-        stopped.hint = console.command_line
+        stopped.hint = again.command
         raise stopped
     if failure:
         raise failure
+
+
+def _resuming(command: str) -> str:
+    """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
+    import shlex
+
+    return shlex.join(word for word in shlex.split(command) if word not in ("--retry-failed", "--retry-unknown"))
 
 
 def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
@@ -219,6 +233,7 @@ def _asked(params: Mapping[str, Any]) -> "Asked":
         max_failures=params["max_failures"],
         retries_failed=params["retry_failed"],
         retries_unknown=params["retry_unknown"],
+        skips_existing=params["skip_existing"],
         reads_sidecars=params["json"],
     )
 

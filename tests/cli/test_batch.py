@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Cli, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json
+from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -158,7 +158,7 @@ def test_items_in_doubt_are_never_sent_again_unless_asked(
     assert (ran.code, gateway.creates) == (9, {"cat": 1})
     assert "1 in doubt" in ran.stderr
     assert "1 in doubt, and perhaps paid for" in ran.stderr
-    assert ran.stderr.endswith(" --retry-unknown\n")
+    assert ran.stderr.endswith("hint: cometrep list --unknown\n")
     assert served(*BATCH, "--retry-failed").code == 9
     assert gateway.creates["lost"] == 0
     assert served(*BATCH, "--retry-unknown").code == 0
@@ -247,16 +247,38 @@ def test_a_file_that_could_not_be_fetched_is_saved_by_the_next_run(
     assert gateway.creates == {"cat": 1, "dog": 1}
 
 
-def test_a_file_that_is_gone_is_a_failure_that_only_another_create_mends(
-    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+@pytest.mark.parametrize("answer", [Answer(403), answer_html(200)], ids=["403", "a web page"])
+def test_a_file_that_cannot_be_had_now_is_not_given_up(
+    answer: Answer, served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
-    """A host that refuses a fresh URL as well has forgotten the file; the summary names the command."""
+    """What a host refuses may pass while the API keeps it: the same command asks again, and creates nothing."""
     folder_of("cat", "dog")
-    gateway.file_answers["dog"] = [Answer(403)] * 2
+    gateway.file_answers["dog"] = [answer] * 2
     ran = served(*BATCH)
     assert ran.code == 9
     assert "files live about an hour" in ran.stderr
+    assert "1 left" in ran.stderr
+    assert (served(*BATCH).code, gateway.creates) == (0, {"cat": 1, "dog": 1})
+
+
+@pytest.mark.parametrize("is_removed", [True, False], ids=["removed", "more than an hour old"])
+def test_a_file_that_is_gone_is_a_failure_that_only_another_create_mends(
+    is_removed: bool, served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """What the API has removed, or no longer keeps, is not waited for; the summary names the command."""
+    out = folder_of("cat", "dog")
+    gateway.file_answers["dog"] = [Answer(403)] * 4
+    served(*BATCH)
+    if is_removed:
+        gateway.removed.add("dog")
+    else:
+        old = [step | {"time": step["time"] - 3700} for step in steps(out)]
+        (out / "batch.jsonl").write_text("".join(json.dumps(step) + "\n" for step in old))
+    ran = served(*BATCH)
+    assert ran.code == 9
     assert "--retry-failed" in ran.stderr
+    gateway.removed.clear()
+    gateway.file_answers.clear()
     assert (served(*BATCH).code, gateway.creates["dog"]) == (9, 1)
     assert (served(*BATCH, "--retry-failed").code, gateway.creates) == (0, {"cat": 1, "dog": 2})
 
@@ -431,6 +453,71 @@ def test_names_that_clash_are_refused_before_anything_is_paid_for(
     ran = served(*BATCH, "-o", template, *options)
     assert (ran.code, gateway.total) == (2, 0)
     assert "hint: " in ran.stderr
+
+
+def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Where the name is known before, nothing is created; else another run without the option saves it."""
+    (folder / "p.jsonl").write_text('{"key": "cat", "input": {"prompt": "cat"}}\n')
+    out = folder / "p"
+    out.mkdir()
+    (out / "cat.webp").write_bytes(b"mine")
+    known = served(*BATCH, "-o", "{key}.webp", "--skip-existing")
+    assert (known.code, gateway.total) == (0, 0)
+    assert "exists and stays as it is; nothing was created" in known.stderr
+    for _ in range(2):
+        assert served(*BATCH, "-o", "{key}.{ext}", "--skip-existing").code == 0
+    assert (out / "cat.webp").read_bytes() == b"mine"
+    (out / "cat.webp").unlink()
+    assert served(*BATCH, "-o", "{key}.{ext}").code == 0
+    assert (out / "cat.webp").read_bytes() == picture()
+    assert gateway.creates == {"cat": 1}
+
+
+def test_a_csv_column_of_models_stands_over_the_option(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """`--model` gives what the lines leave out, and no more."""
+    (folder / "p.csv").write_text("key,model,prompt\na,stability-ai/sdxl,x\nb,,y\n")
+    assert served("batch", "p.csv", "--model", MODEL).code == 0
+    sent = {request.json()["input"]["prompt"]: request for request in gateway.server.received if request.body}
+    assert "/stability-ai/sdxl/" in sent["x"].path
+    assert f"/{MODEL}/" in sent["y"].path
+    assert sent["x"].json() == {"input": {"prompt": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "a fox\nan owl\n",
+            "'a fox' in the header is no name of an input; a file of one prompt a line is: --sweep",
+        ),
+        ("prompt;seed\nfox;3\n", "'prompt;seed' in the header"),
+        ("prompt\tseed\nfox\t3\n", "in the header is no name of an input"),
+        ("prompt, seed\nfox, 3\n", "' seed' in the header is no name"),
+    ],
+    ids=["prompts", "semicolons", "tabs", "spaces"],
+)
+def test_a_file_that_is_no_csv_is_refused(
+    content: str, told: str, served: Cli, gateway: Gateway, folder: Path
+) -> None:
+    """Nonsense is not sent, and paid for, as the value of an input that has a prompt for its name."""
+    (folder / "p.txt").write_text(content)
+    ran = served("batch", "p.txt", "--model", MODEL)
+    assert (ran.code, gateway.total) == (2, 0)
+    assert told in ran.stderr
+
+
+def test_what_is_sent_again_once_is_not_in_the_hint(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """The command for what is left has no option that sends failed items a third time."""
+    folder_of("a", "b", "c")
+    gateway.ends |= {"a": "failed", "b": "failed"}
+    assert served(*BATCH).code == 9
+    ran = served(*BATCH, "--retry-failed", "--max-failures", "1", "-j", "1")
+    (left,) = re.findall(r"^  2 left: (.*)$", ran.stderr, re.M)
+    assert left == f"cometrep {' '.join(BATCH)} --max-failures 1 -j 1"
+    assert ran.stderr.endswith(f"hint: {left}\n")
+    assert served(*BATCH, "-q").stderr.count("the model gave up") == 2, "why is an error, and stays with -q"
 
 
 def test_a_file_in_the_way_names_the_option_that_replaces_it(
