@@ -245,7 +245,7 @@ class Batch:
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
         fate = self._asked.fate(standing)
-        if fate.is_sending and (paths := self._standing(item)):
+        if fate.is_sending and (paths := self._paths_left_alone(item)):
             self._score.skip()
             yield Noted("", f"{item.label}: {', '.join(paths)} exists and stays as it is; nothing was created")
         elif fate.is_sending:
@@ -259,7 +259,7 @@ class Batch:
         else:
             yield from self._pass_over(item, standing)
 
-    def _standing(self, item: Item) -> list[str]:
+    def _paths_left_alone(self, item: Item) -> list[str]:
         """List the paths that an item's outputs would have, where all exist and are to be left alone."""
         if not self._asked.skips_existing:
             return []

@@ -236,7 +236,7 @@ class Record:
             # Another folder has no record, and all would be sent again there.
             is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
             hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else "save into another folder: --dir"
-            if not is_full and self.path.exists():
+            if not is_full and os.access(self.path, os.F_OK):
                 hint = f"ls -l {shlex.quote(str(self.path))}"
             raise errors.LocalFileError(
                 f"cannot {verb} {self.path}: {problem.strerror}",
