@@ -559,10 +559,14 @@ def test_a_body_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_body_of_unknown_length_is_411(world: World) -> None:
-    """Chunks are not read, and the connection ends after the refusal."""
+    """Chunks are not waited for, and the connection ends after the refusal."""
     with connection(world()) as link:
-        link.request("POST", f"/replicate/v1/models/{SCHNELL}/predictions", iter([b"{}"]), encode_chunked=True)
+        # The head alone: the refusal may come, and the connection end, before a chunk could be sent.
+        link.putrequest("POST", f"/replicate/v1/models/{SCHNELL}/predictions")
+        link.putheader("Transfer-Encoding", "chunked")
+        link.endheaders()
         assert read(link).status == 411
+        assert link.sock is None or link.sock.recv(1) == b""
 
 
 def test_a_folder_that_went_away_is_a_server_error(world: World) -> None:
