@@ -316,7 +316,7 @@ class _Examination:
         ]
         if not route.proxy:
             if not names:
-                return Check("proxy", OK, f"none is set; keys are made at {config.KEY_PAGE}")
+                return Check("proxy", OK, "none is set")
             why = "this machine needs none" if config.is_local_host(host) else "NO_PROXY names the host"
             return Check("proxy", OK, f"{', '.join(names)} is not used: {why}")
         origin = next((name for name in names if config.environment(name) in route.proxy), "the system's settings")

@@ -106,6 +106,7 @@ def test_a_sound_machine_has_nothing_to_mend(server: Server) -> None:
     assert {name: check for name, check in checks.items() if check.outcome == "fail"} == {}
     assert checks["api_key"].message == "…wxyz from COMETAPI_KEY"
     assert checks["base_url"].message == f"{server.url}, from --base-url"
+    assert checks["proxy"].message == "none is set"
     assert failure(list(checks.values())) is None
     assert_each_fault_has_a_fix(checks)
 
