@@ -310,8 +310,5 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     if ctx is None:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
-    usage = ctx.get_usage().removeprefix("Usage: ")
-    return errors.UsageError(
-        told,
-        hint=f"{' '.join(usage.split())}   ({ctx.command_path} --help)",
-    )
+    usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
+    return errors.UsageError(f"{told}; usage: {usage}", hint=f"{ctx.command_path} --help")

@@ -218,7 +218,7 @@ class _Examination:
             return Check("config_file", WARN, told, f"chmod 600 {shlex.quote(str(path))}")
         if strange := [name for name in self._stored() if name not in config.SETTINGS]:
             told = f"{path} sets what cometrep does not know: {', '.join(strange)}"
-            return Check("config_file", WARN, told, "cometrep config show names the settings there are")
+            return Check("config_file", WARN, told, "cometrep config show")
         return Check("config_file", OK, f"{path}, mode {mode:04o}")
 
     def _other_settings(self) -> Check:
@@ -262,10 +262,10 @@ class _Examination:
         if origin == "default":
             return "try from another network: something between this machine and the API answers in its place"
         if origin in config.SETTINGS["base_url"].variables:
-            return f"unset {origin}, or correct it; the default is {config.DEFAULT_BASE_URL}"
+            return f"unset {origin}"
         if origin == "--base-url":
             return f"leave out --base-url, or correct it; the default is {config.DEFAULT_BASE_URL}"
-        return f"cometrep config unset base_url; the default is {config.DEFAULT_BASE_URL}"
+        return "cometrep config unset base_url"
 
     # Network
 
@@ -343,7 +343,7 @@ class _Examination:
         return Check("proxy", OK, f"{shown} from {origin} answers")
 
     def _dns(self, host: str, port: int) -> Check:
-        fix = f"connect to the network; then: nslookup {host}"
+        fix = f"nslookup {host}"
         try:
             found = self._bounded(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as problem:
@@ -546,8 +546,7 @@ class _Examination:
             return Check("unknown_creates", OK, f"none in the last {_RECENT_DAYS} days")
         age = format_elapsed(max(0.0, self._now() - unknown[0].created))
         told = f"{len(unknown)} may have been accepted and billed, the last {age} ago"
-        fix = _typed("cometrep list", self._subject.flags, "--unknown")
-        return Check("unknown_creates", WARN, told, f"{fix}, and look into the usage log of the CometAPI console")
+        return Check("unknown_creates", WARN, told, _typed("cometrep list", self._subject.flags, "--unknown"))
 
     def _unsaved_outputs(self) -> Check:
         if self._memory is None:

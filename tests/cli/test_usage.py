@@ -114,6 +114,7 @@ def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: 
     assert told in done.stderr
     assert re.fullmatch(r"cometrep: .+\nhint: .+\n", done.stderr)
     assert "Traceback" not in done.stderr
+    assert "(" not in done.stderr.splitlines()[1], "it can be typed as it stands"
 
 
 @pytest.mark.parametrize("line", ["status --json", "--json --nope", "create nonsense prompt=x --json"])
