@@ -104,6 +104,7 @@ class Batch:
         pace: Pace,
         publish: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         random: Callable[[], float] = real_random,
     ) -> None:
         self._api = api
@@ -117,6 +118,7 @@ class Batch:
         self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
         self._publish = publish
         self._clock = clock
+        self._now = now
         self._random = random
         self._creates: Calls[Key, Answer] = Calls(min(asked.jobs, CREATE_THREADS))
         self._looks: Calls[Key, Answer] = Calls(min(asked.jobs, LOOK_THREADS), beside=self._creates)
@@ -131,7 +133,6 @@ class Batch:
         self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
         self._looking = self._saving = 0
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
-        self.in_doubt = 0  # creates without an answer, where the batch was left at once
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = 0.0
@@ -142,6 +143,11 @@ class Batch:
         """Send nothing more and finish what runs; may be called from a signal handler."""
         self._is_stopping = self.was_asked_to_stop = True
         self._creates.wake()
+
+    @property
+    def in_doubt(self) -> int:
+        """How many creates have no answer, at most; none where the batch came to its end."""
+        return min(CREATE_THREADS, sum(not one.id for one in self._flying.values()))
 
     def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
         """Run items to their ends; give how it ended."""
@@ -196,7 +202,6 @@ class Batch:
                 if called == "create" and (flying := self._flying.get(name)) and not flying.id:
                     deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
-            self.in_doubt = min(CREATE_THREADS, sum(not one.id for one in self._flying.values()))
             if left <= 0 or not self.in_doubt:
                 break
             answered = self._creates.next(left)
@@ -549,7 +554,7 @@ class Batch:
         A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
         """
         standing = self._record.standing(item.key)
-        is_old = standing.state is State.UNSAVED and time.time() > standing.changed + RETENTION_SECONDS
+        is_old = standing.state is State.UNSAVED and self._now() > standing.changed + RETENTION_SECONDS
         return failure.code == "output_expired" and not prediction.data_removed and not is_old
 
     # Telling

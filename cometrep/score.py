@@ -1,5 +1,6 @@
 """Count what a run of a batch comes to, and say what is left to type."""
 
+import shlex
 from collections import Counter
 
 from cometrep import errors
@@ -8,6 +9,7 @@ from cometrep.record import State
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
+_SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 
 class Score:
@@ -76,28 +78,32 @@ class Score:
         return BatchEnded(tally, dict(self._codes), tuple(self._failures), fatal, remedy)
 
 
+def resuming(command: str) -> str:
+    """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
+    return shlex.join(word for word in shlex.split(command) if word not in _SENDING_AGAIN)
+
+
 def next_commands(ended: BatchEnded, command: str) -> list[str]:
-    """Give what to type for the items that are not done, from the command that goes on with them."""
-    tally, lines = ended.tally, []
+    """Give what to type for the items that are not done, from the command that ran them."""
+    tally, lines, again = ended.tally, [], resuming(command)
     for count, what, option in (
         (tally.left, "left", ended.remedy),
         (tally.failed, "failed", "--retry-failed"),
         (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
     ):
         if count:
-            again = command if not option or option in command.split() else f"{command} {option}"
-            lines.append(f"{count} {what}: {again}")
+            lines.append(f"{count} {what}: {again} {option}".rstrip())
     return lines
 
 
 def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
-    """Give the error that a run of a batch comes to, None where all is done; `command` is what resumes it."""
+    """Give the error that a run of a batch comes to, None where all is done; `command` is what ran it."""
     tally = ended.tally
     if ended.fatal:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused":
-            ended.fatal.hint += f" && {command}"
-        ended.fatal.hint = ended.fatal.hint or command
+            ended.fatal.hint += f" && {resuming(command)}"
+        ended.fatal.hint = ended.fatal.hint or resuming(command)
         return ended.fatal
     counts = (
         (tally.failed, "failed"),

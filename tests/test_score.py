@@ -81,9 +81,9 @@ def test_the_commands_for_what_is_left(command: str, expected: str) -> None:
     score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
     tally = score.tally(3, running=0, saving=0, elapsed_seconds=0.0, is_stopping=False)
     left, failed, unknown = next_commands(score.ended(tally, None), command)
-    assert left == f"1 left: {command}"
+    assert left == f"1 left: {COMMAND}"
     assert failed == f"1 failed: {expected}"
-    assert unknown == f"1 in doubt, and perhaps paid for: {command} --retry-unknown"
+    assert unknown == f"1 in doubt, and perhaps paid for: {COMMAND} --retry-unknown"
 
 
 def test_the_option_that_finishes_all_that_is_left_is_in_the_hint() -> None:

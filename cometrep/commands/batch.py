@@ -125,12 +125,12 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep.console import Results
     from cometrep.gallery import Gallery
     from cometrep.runner import Waiting
-    from cometrep.score import next_commands, outcome
+    from cometrep.score import next_commands, outcome, resuming
     from cometrep.signals import finishing_first
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
-    again = errors.Resume(_resuming(console.command_line))
+    again = errors.Resume(resuming(console.command_line))
     batch: Batch | None = None
     record.open()
     try:
@@ -158,13 +158,13 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     finally:
         record.close()
     lines = board.summary_lines(ended)
-    commands = next_commands(ended, again.command)
+    commands = next_commands(ended, console.command_line)
     for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:
         console.say(line)
     if console.is_quiet:
         for line in ended.first_failures:
             console.warn(line)
-    failure = outcome(ended, again.command)
+    failure = outcome(ended, console.command_line)
     if failure and batch.was_asked_to_stop and ended.tally.left:
         stopped = errors.Stopped("Ctrl-C", 130)
         stopped.message += f"; {failure.message}"
@@ -172,13 +172,6 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         raise stopped
     if failure:
         raise failure
-
-
-def _resuming(command: str) -> str:
-    """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
-    import shlex
-
-    return shlex.join(word for word in shlex.split(command) if word not in ("--retry-failed", "--retry-unknown"))
 
 
 def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
