@@ -35,7 +35,7 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import Asked, Fate, answered_id
+from cometrep.fate import Asked, Fate, answered_id, decide
 from cometrep.items import Item
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
@@ -249,12 +249,13 @@ class Batch:
             standing = standing._replace(state=State.RUNNING, id=id)
         if standing.digest and item.digest and standing.digest != item.digest:
             yield from self._note_change(item, standing)
-        fate = self._asked.fate(standing)
-        if fate.is_sending and (paths := self._paths_left_alone(item)):
-            self._score.skip()
-            yield Noted("", f"{item.label}: {', '.join(paths)} exists and stays as it is; nothing was created")
-        elif fate.is_sending:
+        fate = decide(item, standing, self._asked, self._paths_that_stay)
+        if fate.is_sending:
             self._begin(item)
+        elif fate is Fate.TO_LEAVE_ALONE:
+            self._score.skip()
+            paths = ", ".join(map(str, self._paths_that_stay(item)))
+            yield Noted("", f"{item.label}: {paths} exists and stays as it is; nothing was created")
         elif fate is Fate.DONE_BEFORE:
             self._score.skip()
             yield from self._kept(item, standing)
@@ -264,11 +265,8 @@ class Batch:
         else:
             yield from self._pass_over(item, standing)
 
-    def _paths_left_alone(self, item: Item) -> list[str]:
-        """List the paths that an item's outputs would have, where all exist and are to be left alone."""
-        if not self._asked.skips_existing:
-            return []
-        return list(map(str, self._keeper_for_thread(item.key).standing(Request(item.model, item.values))))
+    def _paths_that_stay(self, item: Item) -> list[Path]:
+        return self._keeper_for_thread(item.key).paths_that_stay(Request(item.model, item.values))
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""

@@ -1,8 +1,9 @@
 """Decide what a run of a batch does with an item, from where earlier runs left it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from cometrep.items import Item
@@ -19,7 +20,6 @@ class Asked(NamedTuple):
     max_failures: int | None = None
     retries_failed: bool = False
     retries_unknown: bool = False
-    skips_existing: bool = False  # paths that exist are left alone
     reads_sidecars: bool = False  # of items that earlier runs finished, to tell of their predictions
 
     def fate(self, standing: Standing) -> "Fate":
@@ -46,6 +46,7 @@ class Fate(StrEnum):
     TO_SEND_AGAIN = "to_send_again"
     TO_WAIT_FOR = "to_wait_for"
     TO_SAVE = "to_save"
+    TO_LEAVE_ALONE = "to_leave_alone"  # all its paths exist, and are to stay
     DONE_BEFORE = "done_before"
     FAILED_BEFORE = "failed_before"
     IN_DOUBT = "in_doubt"
@@ -64,15 +65,32 @@ def answered_id(item: Item, standing: Standing, ledger: Ledger) -> str:
     return ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before) or ""
 
 
+PathsThatStay = Callable[[Item], Sequence[Path]]
+"""Lists the paths of an item's outputs where all of them exist, and are to be left alone."""
+
+
+def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsThatStay) -> Fate:
+    """Decide what a run does with an item, by where earlier runs and the folder have it."""
+    fate = asked.fate(standing)
+    return Fate.TO_LEAVE_ALONE if fate.is_sending and paths_that_stay(item) else fate
+
+
 def forecast(
-    items: Iterable[Item], record: Record, ledger: Ledger, asked: Asked, most: int
+    items: Iterable[Item],
+    record: Record,
+    ledger: Ledger,
+    asked: Asked,
+    paths_that_stay: PathsThatStay,
+    most: int,
 ) -> tuple[Counter[Fate], list[Item]]:
     """Count what a run would do with items, and give the first ones that it would send."""
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     for item in items:
         standing = record.standing(item.key)
-        fate = Fate.TO_WAIT_FOR if answered_id(item, standing, ledger) else asked.fate(standing)
+        if id := answered_id(item, standing, ledger):
+            standing = standing._replace(state=State.RUNNING, id=id)
+        fate = decide(item, standing, asked, paths_that_stay)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)

@@ -98,7 +98,7 @@ class Keeper:
                 code="name_clash",
             )
 
-    def standing(self, request: Request) -> list[Path]:
+    def paths_that_stay(self, request: Request) -> list[Path]:
         """List the paths of a request's outputs where all of them exist and are to be left alone.
 
         They are known before the prediction is where the template has nothing of it, as in `-o cat.webp`.

@@ -123,7 +123,7 @@ class Runner:
     def run(self, request: Request) -> Events:
         """Create a prediction, wait for it and save its outputs."""
         self.check(request)
-        if self._keeper and (paths := self._keeper.standing(request)):
+        if self._keeper and (paths := self._keeper.paths_that_stay(request)):
             yield Noted("", f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created")
             return
         began = self._clock()

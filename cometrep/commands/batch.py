@@ -193,10 +193,19 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
     from cometrep.fate import forecast
     from cometrep.keeping import preview
+    from cometrep.prediction import Request
 
     record.read()
     console, template = opened.console, opened.settings.template
-    counts, sent = forecast(plan.items(), record, opened.ledger, _asked(opened.params), SHOWN_ITEMS)
+    keeper_of = opened.keepers(str(record.folder))
+    counts, sent = forecast(
+        plan.items(),
+        record,
+        opened.ledger,
+        _asked(opened.params),
+        lambda item: keeper_of(item.key).paths_that_stay(Request(item.model, item.values)),
+        SHOWN_ITEMS,
+    )
     shown = [
         {
             "key": item.key,
@@ -226,7 +235,6 @@ def _asked(params: Mapping[str, Any]) -> "Asked":
         max_failures=params["max_failures"],
         retries_failed=params["retry_failed"],
         retries_unknown=params["retry_unknown"],
-        skips_existing=params["skip_existing"],
         reads_sidecars=params["json"],
     )
 

@@ -461,6 +461,8 @@ def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gatewa
     out = folder / "p"
     out.mkdir()
     (out / "cat.webp").write_bytes(b"mine")
+    rehearsed = served(*BATCH, "-o", "{key}.webp", "--skip-existing", "--dry-run")
+    assert "1 item: 1 to leave alone" in rehearsed.stdout
     known = served(*BATCH, "-o", "{key}.webp", "--skip-existing")
     assert (known.code, gateway.total) == (0, 0)
     assert "exists and stays as it is; nothing was created" in known.stderr
