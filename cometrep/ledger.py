@@ -448,13 +448,14 @@ class Ledger:
         """
         if not self._exists():
             return 0, 0
-        old = [entry for entry in self.entries() if entry.created < before]
-        forgotten = [entry for entry in old if not self._is_needed(entry)]
+        young = self.entries(since=self._clock() - _DOUBT_SECONDS)  # no older one is needed
+        kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
         with self._writing() as db:
+            condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
+            values = (self._is_sandbox, before, _json(kept))
             for table in ("changes", "files"):
-                db.executemany(f"DELETE FROM {table} WHERE id = ?", [(entry.id,) for entry in forgotten])
-            db.executemany("DELETE FROM entries WHERE number = ?", [(entry.number,) for entry in forgotten])
-        return len(forgotten), len(old) - len(forgotten)
+                db.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
+            return db.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
 
     def _is_needed(self, entry: Entry) -> bool:
         age = self._clock() - entry.created
