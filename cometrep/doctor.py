@@ -17,7 +17,6 @@ import socket
 import ssl
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
@@ -30,7 +29,7 @@ from cometrep import __version__, config, errors, transport
 from cometrep.answers import Answer
 from cometrep.calls import Calls
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
-from cometrep.partfile import LeftOver, left_over_in
+from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.prediction import Prediction
 from cometrep.screen import Screen
 from cometrep.text import format_bytes, format_elapsed
@@ -677,9 +676,7 @@ def _is_prediction(body: Any) -> bool:
 def _writable(name: str, folder: Path, outcome: str) -> Check:
     """Check that a folder, or the nearest parent that exists, takes a file."""
     try:
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        there = writable_folder(folder)
     except OSError as problem:
         fix = "export COMETREP_HOME=FOLDER"
         return Check(name, outcome, f"{folder} cannot be written: {_told(problem)}", fix)

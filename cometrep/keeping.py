@@ -15,7 +15,7 @@ from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
 from cometrep.names import OWN_NAMES, Names, default_template
-from cometrep.partfile import file_sha256
+from cometrep.partfile import file_sha256, writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import write_sidecar
 
@@ -340,11 +340,8 @@ class Keeper:
 
 def _check_writable(folder: Path) -> None:
     """Raise LocalFileError where a folder, or the one that it is to be made in, takes no new file."""
-    place = folder
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
     try:
-        Path(tempfile.mkdtemp(prefix=".cometrep-", dir=place)).rmdir()
+        writable_folder(folder)
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot save in {folder}: {problem.strerror}; nothing was sent", hint="save elsewhere: -d DIR"

@@ -402,6 +402,15 @@ def file_sha256(path: Path) -> str:
         return ""
 
 
+def writable_folder(folder: Path) -> Path:
+    """Give a folder, or the nearest parent of it that exists, once it has taken a file; raise OSError."""
+    import tempfile
+
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
+    with tempfile.TemporaryFile(dir=there):
+        return there
+
+
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Translate what the file system refuses."""
