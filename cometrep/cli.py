@@ -306,7 +306,9 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     if unknown and ctx is not None and (near := _nearest(unknown[1], ctx.command.list_commands(ctx))):
         message += f"; did you mean {near}?"
     # An API key that was typed in a wrong place is not written into a log a second time.
-    told = re.sub(r"sk-[A-Za-z0-9_-]{8,}", "[API key]", f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
+    from cometrep.text import masked
+
+    told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))

@@ -380,15 +380,18 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
     try:
         value = SETTINGS[name].check(text)
     except ValueError as problem:
-        # A user's part of a URL is a secret, and so is a key that was given in a wrong place.
-        shown = "the API key" if name == "api_key" else repr(re.sub(r"//[^/@\s]*@|sk-[\w-]{8,}", "[hidden]", text))
-        fix = "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
+        from cometrep.text import masked
+
+        shown = "the API key" if name == "api_key" else repr(masked(text))
+        named = ""
         if origin in SETTINGS[name].variables:
             fix = f"unset {origin}"
+        elif name == "api_key":
+            fix = "cometrep login"
         elif error is errors.UsageError:
-            fix = "cometrep help config" if name != "api_key" else fix
-        # Where the origin is a file, it does not tell which setting it is.
-        named = "" if error is errors.UsageError or origin in SETTINGS[name].variables else f"{name} "
+            fix = "cometrep help config"
+        else:
+            fix, named = f"cometrep config unset {name}", f"{name} "  # a file does not tell which setting it is
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)

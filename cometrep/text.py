@@ -13,6 +13,11 @@ _UNSAFE = frozenset(
 )  # Unicode's controls, formats, surrogates, unassigned
 
 
+def masked(text: str) -> str:
+    """Hide what may be a secret in something typed in a wrong place: an API key, and the user's part of a URL."""
+    return re.sub(r"(?<=//)[^/@\s]*@|sk-[A-Za-z0-9_-]{8,}", "[hidden]", text)
+
+
 def harmless(text: str, *, keeps_lines: bool = False) -> str:
     """Make any text safe to print: control, format and surrogate characters become visible escapes.
 
