@@ -1,4 +1,4 @@
-"""Recognise a file's format from its first bytes."""
+"""Recognise a file's format from its first bytes, and a picture that lacks its last ones."""
 
 import re
 from typing import BinaryIO, NamedTuple

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cometrep import errors
+from cometrep.names import BATCH_PAGE
 from cometrep.partfile import write_whole
 from cometrep.record import read_steps, records_in
 from cometrep.sidecar import sidecar_path
@@ -68,7 +69,7 @@ class Gallery:
 
     def __init__(self, folder: Path, axes: Mapping[str, Sequence[Any]]) -> None:
         self._folder = folder
-        self._path = folder / "index.html"
+        self._path = folder / BATCH_PAGE
         self._axes = [name for name, values in axes.items() if len(values) > 1]
         self._offsets: dict[Path, int] = {}
         self._sent: dict[str, _Sent] = {}

@@ -14,7 +14,7 @@ from cometrep.calls import Ended, side_by_side
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
-from cometrep.names import OWN_NAMES, Names, default_template
+from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template
 from cometrep.partfile import file_sha256, writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import write_sidecar
@@ -23,7 +23,6 @@ LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
 
 
-_OF_A_BATCH = r"index\.html|batch(\.\d+-\d+)?\.jsonl"  # as its page and its record are called
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
 
 
@@ -142,9 +141,9 @@ class Keeper:
             )
 
     def _is_of_the_batch(self, path: Path) -> bool:
-        return path.parent.absolute() == Path(self._keeping.folder).absolute() and bool(
-            re.fullmatch(_OF_A_BATCH, path.name.lower())
-        )
+        name = path.name.lower()
+        is_within = path.parent.absolute() == Path(self._keeping.folder).absolute()
+        return is_within and (name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None)
 
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""

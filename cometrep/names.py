@@ -18,6 +18,8 @@ FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
 LIMIT_BYTES = 255  # of one name, on every file system in use
 SIDECAR_SUFFIX = ".cometrep.json"
+BATCH_PAGE = "index.html"
+BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's numbers, where it is one's
 
 # Windows: https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscripts count as digits there.
 _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"

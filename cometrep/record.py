@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors
+from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
 
 SANDBOX = "sandbox"
-_NAME = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"
 _START = b'{"step":"'  # of every line
 
 
@@ -249,7 +249,7 @@ def records_in(folder: Path) -> list[Path]:
     """List the records in a folder: the batch's own, and those of its shards."""
     try:
         with os.scandir(folder) as entries:  # one by one: there may be a picture for each of very many items
-            return sorted(folder / entry.name for entry in entries if re.fullmatch(_NAME, entry.name))
+            return sorted(folder / entry.name for entry in entries if re.fullmatch(BATCH_RECORD, entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -308,7 +308,7 @@ def _at(api: str) -> str:
 
 
 def _shard_of(path: Path) -> tuple[int, int] | None:
-    found = re.fullmatch(_NAME, path.name)
+    found = re.fullmatch(BATCH_RECORD, path.name)
     return (int(found[1]), int(found[2])) if found and found[1] else None
 
 
