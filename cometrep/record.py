@@ -104,6 +104,7 @@ class Record:
         self._now = now
         self._file = -1
         self._is_torn = False  # the last line is not whole, as on a full disk
+        self._paths: list[Path] = []  # of all records in the folder
         self._index: sqlite3.Connection | None = None
         self._apis: set[str] = set()  # where earlier runs made predictions
         self.totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
@@ -131,7 +132,8 @@ class Record:
         Raises LocalFileError where that fails, and UsageError where they made predictions at another API.
         """
         with self._translated("read"):
-            self._index = self._indexed(records_in(self.folder))
+            self._paths = records_in(self.folder)
+            self._index = self._indexed(self._paths)
         others = sorted(self._apis - {self._api, ""})
         if self._api and others:
             raise errors.UsageError(
@@ -172,10 +174,18 @@ class Record:
         return Standing(State(row[0]), *row[1:]) if row else NEW
 
     def standings(self) -> Iterator[tuple[str, Standing]]:
-        """Yield every item of the folder with its standing, in the order in which they were sent."""
-        if self._index is not None:
-            for key, state, *facts in self._index.execute(f"SELECT key, {_COLUMNS} FROM items ORDER BY rowid"):
-                yield key, Standing(State(state), *facts)
+        """Yield every item of the folder with its standing, in the order in which they were sent.
+
+        A create that a run at work still waits for is no doubt: it counts as running.
+        """
+        if self._index is None:
+            return
+        held = [_is_held(path) for path in self._paths]
+        query = f"SELECT key, file, {_COLUMNS} FROM items ORDER BY rowid"
+        for key, file, state, *facts in self._index.execute(query):
+            standing = Standing(State(state), *facts)
+            is_asked = standing.state is State.UNKNOWN and not standing.error and held[file]
+            yield key, standing._replace(state=State.RUNNING) if is_asked else standing
 
     def _indexed(self, paths: list[Path]) -> sqlite3.Connection | None:
         """Look through records and give a table of where their items stand, None where there is nothing."""

@@ -247,6 +247,18 @@ def test_a_shard_knows_what_other_runs_have_sent(tmp_path: Path) -> None:
     assert [path.name for path in records_in(tmp_path)] == ["batch.1-2.jsonl", "batch.jsonl"]
 
 
+def test_a_create_under_way_is_in_doubt_only_once_its_run_is_gone(record: Record) -> None:
+    """While the run is at work its answer may come; a create that had none stays in doubt throughout."""
+    record.add("sending", "a")
+    record.add("sending", "b")
+    record.add("doubt", "b", error="no answer", exit_code=10)
+    looked = Record(record.folder)
+    looked.read()
+    assert [standing.state for _, standing in looked.standings()] == [State.RUNNING, State.UNKNOWN]
+    record.close()
+    assert [standing.state for _, standing in looked.standings()] == [State.UNKNOWN, State.UNKNOWN]
+
+
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     """A look at a folder that is not there leaves it so."""
     looked = Record(tmp_path / "none")
