@@ -27,6 +27,7 @@ from cometrep.prediction import (
     normalize_status,
     shorten_data_uris,
 )
+from cometrep.text import storable
 
 Answer = TypeVar("Answer")
 
@@ -221,9 +222,9 @@ class Ledger:
         with self._writing(durable=True) as db:
             db.execute(
                 "UPDATE entries SET id = ?, status = ?, changed = ? WHERE number = ?",
-                (prediction.id, _text(prediction.status), self._clock(), number),
+                (prediction.id, storable(prediction.status), self._clock(), number),
             )
-            self._add_change(db, prediction.id, prediction.status)
+            self._add_change(db, prediction.id, storable(prediction.status))
 
     def id_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> str:
         """Give the id that the answer to a create brought into its entry, made `before` a Unix time.
@@ -263,8 +264,8 @@ class Ledger:
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
                     status,
-                    _text(failure.message),
-                    _text(failure.request_id or "") or None,
+                    storable(failure.message),
+                    storable(failure.request_id or "") or None,
                     failure.prediction_id,
                     self._clock(),
                     number,
@@ -281,12 +282,13 @@ class Ledger:
                 " ORDER BY number DESC LIMIT 1",
                 (prediction.id, self._is_sandbox),
             ).fetchone()
-        if row is None or (row["status"] == _text(prediction.status) and not prediction.is_terminal):
+        status = storable(prediction.status)
+        if row is None or (row["status"] == status and not prediction.is_terminal):
             return
         output = None if prediction.output is None else _json(shorten_data_uris(prediction.output))
         if output is not None and len(output) > _OUTPUT_LIMIT:
             output = None
-        if row["status"] == prediction.status and (output is None or output == row["output"]):
+        if row["status"] == status and (output is None or output == row["output"]):
             return
         with self._writing() as db:
             # An output once seen is kept: the server forgets it after its hour.
@@ -294,16 +296,16 @@ class Ledger:
                 "UPDATE entries SET status = ?, output = coalesce(?, output), error = ?, changed = ?,"
                 " run_seconds = ? WHERE number = ?",
                 (
-                    _text(prediction.status),
+                    status,
                     output,
-                    _text(prediction.error_text) or None,
+                    storable(prediction.error_text) or None,
                     self._clock(),
                     prediction.run_seconds,
                     row["number"],
                 ),
             )
-            if row["status"] != prediction.status:
-                self._add_change(db, prediction.id, prediction.status)
+            if row["status"] != status:
+                self._add_change(db, prediction.id, status)
 
     def add_file(self, id: str, file: SavedFile) -> None:
         """Write that an output file stands on disk, under its absolute path."""
@@ -313,17 +315,17 @@ class Ledger:
                 (
                     id,
                     file.index,
-                    _text(os.path.abspath(file.path)),  # noqa: PTH100 - Path.absolute keeps `..` parts
+                    storable(os.path.abspath(file.path)),  # noqa: PTH100 - Path.absolute keeps `..` parts
                     file.size_bytes,
                     file.sha256,
-                    _text(file.content_type),
-                    _text(file.url),
+                    storable(file.content_type),
+                    storable(file.url),
                     self._clock(),
                 ),
             )
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
-        """List the files saved of a prediction, newest first."""
+        """List the files saved of a prediction in the order of its output, the newest copy of each first."""
         if not self._exists():
             return ()
         with self._reading() as db:
@@ -408,8 +410,8 @@ class Ledger:
             return
         clauses, values = ["is_sandbox = ?"], [self._is_sandbox]
         for clause, value in (
-            ("model GLOB ?", _text(model) or None),
-            ("status = ?", _text(status) or None),
+            ("model GLOB ?", storable(model) or None),
+            ("status = ?", storable(status) or None),
             ("created >= ?", since),
         ):
             if value is not None:
@@ -433,13 +435,16 @@ class Ledger:
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that had not ended when they were last seen."""
-        return [
-            entry.id
-            for entry in self.entries()
-            if entry.id
-            and entry.status not in TERMINAL_STATUSES | {UNKNOWN, REFUSED}
-            and (self._is_sandbox or entry.base_url == self._base_url)
-        ]
+        if not self._exists():
+            return []
+        ended = _json([*TERMINAL_STATUSES, UNKNOWN, REFUSED])
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
+                " AND status NOT IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
+                (self._is_sandbox, self._base_url, ended),
+            ).fetchall()
+        return [row["id"] for row in rows]
 
     def prune(self, before: float) -> tuple[int, int]:
         """Forget the entries made before a Unix time, and what is known of their files; give how many, and kept.
@@ -482,7 +487,7 @@ class Ledger:
         )
 
     def _add_change(self, db: sqlite3.Connection, id: str, status: str) -> None:
-        db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, _text(status), self._clock()))
+        db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, status, self._clock()))
 
     def _exists(self) -> bool:
         with self._translated():
@@ -625,11 +630,6 @@ def _saved_file(row: sqlite3.Row) -> SavedFile:
         content_type=row["content_type"],
         url=row["url"],
     )
-
-
-def _text(text: str) -> str:
-    """Escape what SQLite cannot store as text: lone surrogates of a hostile reply or an odd file name."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _json(value: Any) -> str:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from cometrep import errors
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
+from cometrep.text import storable
 
 SANDBOX = "sandbox"
 _START = b'{"step":"'  # of every line
@@ -170,7 +171,9 @@ class Record:
         """Tell where an item stood when this run began."""
         if self._index is None:
             return NEW
-        row = self._index.execute(f"SELECT {_COLUMNS} FROM items WHERE key = ?", (key,)).fetchone()
+        query = f"SELECT {_COLUMNS} FROM items WHERE key = ?"
+        with self._translated("read"):
+            row = self._index.execute(query, (storable(key),)).fetchone()
         return Standing(State(row[0]), *row[1:]) if row else NEW
 
     def standings(self) -> Iterator[tuple[str, Standing]]:
@@ -182,10 +185,11 @@ class Record:
             return
         held = [_is_held(path) for path in self._paths]
         query = f"SELECT key, file, {_COLUMNS} FROM items ORDER BY rowid"
-        for key, file, state, *facts in self._index.execute(query):
-            standing = Standing(State(state), *facts)
-            is_asked = standing.state is State.UNKNOWN and not standing.error and held[file]
-            yield key, standing._replace(state=State.RUNNING) if is_asked else standing
+        with self._translated("read"):
+            for key, file, state, *facts in self._index.execute(query):
+                standing = Standing(State(state), *facts)
+                is_asked = standing.state is State.UNKNOWN and not standing.error and held[file]
+                yield key, standing._replace(state=State.RUNNING) if is_asked else standing
 
     def _indexed(self, paths: list[Path]) -> sqlite3.Connection | None:
         """Look through records and give a table of where their items stand, None where there is nothing."""
@@ -253,6 +257,10 @@ class Record:
                 hint=hint,
                 code="disk_full" if is_full else "",
             ) from problem
+        except sqlite3.Error as problem:  # the temporary database has no room
+            raise errors.LocalFileError(
+                f"cannot look through the records in {self.folder}: {problem}", hint="export TMPDIR=FOLDER"
+            ) from problem
 
 
 def records_in(folder: Path) -> list[Path]:
@@ -305,12 +313,15 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
     if name == "ended":
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
     texts = ("id", "error", "digest", "status")
-    id, error, digest, status = (str(step.get(fact) or "") for fact in texts)
-    code, entry, time = (
-        step[fact] if isinstance(step.get(fact), (int, float)) else 0 for fact in ("exit_code", "entry", "time")
-    )
+    id, error, digest, status = (storable(str(step.get(fact) or "")) for fact in texts)
+    code, entry, time = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time"))
     files = json.dumps(step["files"]) if step.get("files") else ""
-    return str(step["key"]), state, id, error, code, digest, files, entry, status, time
+    return storable(str(step["key"])), state, id, error, code, digest, files, entry, status, time
+
+
+def _number(value: Any) -> float:
+    """Take a number that SQLite can hold; 0 for anything else."""
+    return value if isinstance(value, (int, float)) and abs(value) < 2**63 else 0
 
 
 def _at(api: str) -> str:

@@ -46,6 +46,11 @@ def _visible(character: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def storable(text: str) -> str:
+    """Escape what UTF-8 cannot hold, nor SQLite store: lone surrogates of a hostile reply or an odd file name."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def format_bytes(size: float) -> str:
     """Write a size as people read it: `812 bytes`, `1.2 MB`."""
     if size < 1000:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shlex
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,41 @@ def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -
     assert subprocess.run(shlex.split(refused.value.hint), check=False).returncode == 0
     assert again(record).standing("other").id == "def"
     assert record.path.with_name("batch.jsonl.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"error": "bad prompt \ud83d", "id": "\ud83d", "status": "\udfff", "digest": "\ud83d"},
+        {"entry": 2**70, "exit_code": -(2**70)},
+        {"entry": float("inf"), "exit_code": float("nan")},
+    ],
+    ids=["half a character", "a number beyond all", "no number"],
+)
+def test_facts_that_no_database_holds_stop_no_batch(record: Record, facts: dict[str, Any]) -> None:
+    """As in what a hostile server said: the item stands where its step left it."""
+    record.add("refused", "k", **facts)
+    found = again(record)
+    assert found.standing("k").state is State.FAILED
+    assert [key for key, _ in found.standings()] == ["k"]
+
+
+def test_a_temporary_folder_without_room_is_an_error(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of very many items are looked up in a file of SQLite's; where it may have none, it is told."""
+    record.add("sending", "k")
+    record.close()
+    looked = Record(record.folder)
+    connect = sqlite3.connect
+
+    def small(path: str) -> sqlite3.Connection:
+        database = connect(path)
+        database.execute("PRAGMA max_page_count = 1")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(errors.LocalFileError, match="database or disk is full") as full:
+        looked.read()
+    assert full.value.hint == "export TMPDIR=FOLDER"
 
 
 def test_what_a_power_cut_leaves_is_torn(record: Record) -> None:
