@@ -51,7 +51,7 @@ class Calls(Generic[Key, Answer]):
 
         A CometrepError counts as an answer; whatever else a call raised is raised here.
         """
-        self._untaken.pop(self._given, None)
+        self.forget()
         try:
             number = self._answered.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -64,6 +64,10 @@ class Calls(Generic[Key, Answer]):
         if isinstance(answer, BaseException) and not isinstance(answer, CometrepError):
             raise answer
         return key, answer
+
+    def forget(self) -> None:
+        """Take it that the caller has done with the answer that `next` gave last."""
+        self._untaken.pop(self._given, None)
 
     def untaken(self) -> list[tuple[Key, Answer | CometrepError]]:
         """Give the answers that nobody has done with, for a caller that leaves.
@@ -151,6 +155,7 @@ def side_by_side(
             key, came = answered
             assert not isinstance(came, CometrepError)
             if not isinstance(came, Ended):
+                calls.forget()  # its generator goes on, and cannot be closed in the middle of a step
                 calls.submit(key, partial(_step, running[key]))
             yield key, came
             if isinstance(came, Ended):

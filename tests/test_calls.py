@@ -198,6 +198,30 @@ def test_generators_are_closed_where_the_caller_leaves(at_once: int) -> None:
     assert sorted(ended) == ["a", "b"][:at_once]
 
 
+def test_a_generator_in_the_middle_of_a_step_is_closed_behind_it(held: threading.Event) -> None:
+    """The caller leaves with an answer in hand, whose generator went on meanwhile: it cannot be closed at once."""
+    ended: list[str] = []
+    has_begun = threading.Event()
+
+    def two_steps(name: str) -> Generator[int, None, str]:
+        try:
+            yield 0
+            has_begun.set()
+            assert held.wait(PATIENCE_SECONDS)
+            yield 1
+            return name
+        finally:
+            ended.append(name)
+
+    running = side_by_side({"a": two_steps("a"), "b": two_steps("b")}, 2)
+    assert isinstance(running, Generator)
+    next(running)
+    assert has_begun.wait(PATIENCE_SECONDS)
+    held.set()
+    running.close()
+    assert sorted(ended) == ["a", "b"]
+
+
 def test_answers_that_come_while_the_caller_leaves_are_not_lost() -> None:
     """What ends in that moment is told of, though nobody waits for it."""
     missed: list[str] = []
