@@ -14,7 +14,7 @@ from cometrep.calls import Ended, side_by_side
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
-from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template
+from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template, fields_of
 from cometrep.partfile import file_sha256, writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import write_sidecar
@@ -84,7 +84,7 @@ class Keeper:
         if template == "-":
             return
         names = self._names("ID", request.model, template or default_template(count), "")
-        _check_writable(names.path(0, "ext").parent)
+        _check_writable(names.part_folder(0))
         target = names.path(0, "ext")
         if target.exists() and not target.is_file() and not target.is_dir():
             raise errors.UsageError(
@@ -123,13 +123,14 @@ class Keeper:
             )
         if not template:
             return
+        has_id = "id" in fields_of(template)
         taken: set[int] = set()  # hashes of names: the items may be very many
         for label, key, model, values in items:
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
             if not names.are_distinct(count):
                 told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
-            elif "{id}" not in template and hash(names.comparable(0)) in taken:
+            elif not has_id and hash(names.comparable(0)) in taken:
                 told = f"the template {template!r} gives {label!r} a name that an item before it has"
             elif self._is_of_the_batch(names.path(0, "ext")):
                 told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
@@ -156,12 +157,19 @@ class Keeper:
                 hint=f"cometrep download {' '.join(distinct)}",
                 code="name_clash",
             )
-        if len({self._names(id, "model", template, "").path(0, "ext") for id in distinct}) < len(distinct):
+        if len({self._foreseen(id, template).comparable(0) for id in distinct}) < len(distinct):
             raise errors.UsageError(
                 f"the template {template!r} gives the outputs of {len(distinct)} predictions one name",
                 hint="add {id} to it: -o '{id}-{index}.{ext}'",
                 code="name_clash",
             )
+
+    def _foreseen(self, id: str, template: str) -> Names:
+        """Give the names of a prediction's files before it was looked at, as far as the ledger knows it."""
+        entry = self._ledger.lenient(self._ledger.entry, id)
+        if entry is None:
+            return self._names(id, "model", template, "")
+        return self._names(id, entry.model, template, time.strftime("%Y-%m-%d", time.gmtime(entry.created)))
 
     def save(self, prediction: Prediction, look_again: LookAgain) -> Saving:
         """Save every output file of a prediction that succeeded; give the files and what failed.
@@ -205,7 +213,7 @@ class Keeper:
         in_order = [ends[place] for place in range(len(files))]
         saved = [end.saved for end in in_order if end.saved and end.how != "skipped"]
         if self._keeping.writes_sidecar or prediction.has_more_than_files():
-            yield from self._write_sidecar(prediction, saved, names, is_complete=len(saved) == len(files))
+            yield from self._write_sidecar(prediction, saved, is_complete=len(saved) == len(files))
         return saved, [end.failure for end in in_order]
 
     def _save_to_stdout(
@@ -322,12 +330,12 @@ class Keeper:
             )
 
     def _write_sidecar(
-        self, prediction: Prediction, saved: Sequence[SavedFile], names: Names, *, is_complete: bool
+        self, prediction: Prediction, saved: Sequence[SavedFile], *, is_complete: bool
     ) -> Iterator[Event]:
         if not is_complete:
             yield Noted(prediction.id, "no sidecar is written: not every file was saved", is_warning=True)
             return
-        path = write_sidecar(prediction, saved, names.path(0, "ext").parent)
+        path = write_sidecar(prediction, saved)
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
 

@@ -73,7 +73,7 @@ class Names(NamedTuple):
 
     def part_folder(self, index: int) -> Path:
         """Give the folder for the part file: the target's own, as far as it does not depend on the extension."""
-        if "{ext}" not in self.template.replace("\\", "/").rpartition("/")[0]:
+        if "ext" not in fields_of(self.template.replace("\\", "/").rpartition("/")[0]):
             return self.path(index, "bin").parent
         one, other = self.path(index, "one").parent, self.path(index, "other").parent
         while one != other:
@@ -84,6 +84,11 @@ class Names(NamedTuple):
 def default_template(count: int) -> str:
     """Give the template of default names: `ID.EXT` for one output file, `ID-0.EXT` and so on for several."""
     return "{id}.{ext}" if count == 1 else "{id}-{index}.{ext}"
+
+
+def fields_of(template: str) -> set[str]:
+    """Give the fields that a template has; raise ValueError for a stray brace."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
 
 
 def check_template(template: str) -> None:

@@ -16,8 +16,12 @@ def sidecar_path(folder: Path, id: str) -> Path:
     return folder / f"{id}{SIDECAR_SUFFIX}"
 
 
-def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], folder: Path) -> Path:
-    """Write a prediction's sidecar, whole or not at all, and give its path; raises LocalFileError."""
+def write_sidecar(prediction: Prediction, files: Sequence[SavedFile]) -> Path:
+    """Write a prediction's sidecar beside the first of its files, whole or not at all, and give its path.
+
+    Raises LocalFileError.
+    """
+    folder = Path(files[0].path).parent
     path = sidecar_path(folder, prediction.id)
     shown: dict[str, Any] = prediction.as_json()
     for name in ("input", "output"):

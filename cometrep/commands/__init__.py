@@ -421,20 +421,22 @@ def _check_choices(params: Mapping[str, Any]) -> None:
         raise errors.UsageError(
             f"--print {what!r} is not one of {', '.join(PRINTED)}", hint=f"--print {PRINTED[0]}"
         )
-    for one, other in (("json", "print_what"), ("overwrite", "skip_existing"), ("sidecar", "to_stdout")):
-        is_to_stdout = other == "to_stdout" and params.get("output") == "-"
-        if params.get(one) and (params.get(other) or is_to_stdout):
-            names = [
-                {"print_what": "--print", "to_stdout": "-o -"}.get(name, f"--{name.replace('_', '-')}")
-                for name in (one, other)
-            ]
-            raise errors.UsageError(
-                f"{names[0]} and {names[1]} contradict each other", hint=f"leave out {names[0]}"
-            )
+    for given, one, also_given, other in (
+        (params["json"], "--json", what, "--print"),
+        (params.get("overwrite"), "--overwrite", params.get("skip_existing"), "--skip-existing"),
+    ):
+        if given and also_given:
+            raise _contradiction(one, other)
+
+
+def _contradiction(one: str, other: str) -> errors.UsageError:
+    return errors.UsageError(f"{one} and {other} contradict each other", hint=f"leave out {one}")
 
 
 def _template(params: Mapping[str, Any], settings: Settings) -> str:
     if settings.template == "-":
+        if params.get("sidecar"):
+            raise _contradiction("--sidecar", "-o -")
         if params.get("json") or params.get("print_what"):
             raise errors.UsageError(
                 "-o - fills stdout with the file, so nothing else can go there", hint="leave out -o -"

@@ -438,6 +438,7 @@ CLASHES = {
     ),
     "two keys alike but for case": (['{"key": "B", "input": {}}', '{"key": "b", "input": {}}'], "{key}.{ext}"),
     "two outputs of one item": (['{"prompt": "x", "num_outputs": 2}'], "{key}.{ext}"),
+    "a field that is none": (['{"prompt": "x"}', '{"prompt": "y"}'], "{{id}}.{ext}"),
     "one name for all": (['{"prompt": "x"}', '{"prompt": "y"}'], "picture.{ext}"),
     "stdout": (['{"prompt": "x"}'], "-"),
 }

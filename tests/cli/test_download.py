@@ -200,6 +200,22 @@ def test_two_predictions_under_one_name_write_nothing(
     assert files(served) == {}
 
 
+def test_two_predictions_are_named_by_what_the_ledger_knows_of_them(served: Cli, server: Server) -> None:
+    """A template of the model alone gives those of two models two names, and those of one model the same."""
+    ids = {}
+    for model, id in ((SCHNELL, "one"), ("black-forest-labs/flux-dev", "uno"), (SCHNELL, "een")):
+        server.on("POST", f"/replicate/v1/models/{model}/predictions", answer_json(prediction(id, "starting"), 201))
+        assert served("create", model, "prompt=cat").lines == [id]
+        on(server, id, f"/f/{id}.webp", model=model)
+        ids[id] = served.folder / f"{model.replace('/', '-')}.webp"
+    pictures(server, *(f"{id}.webp" for id in ids))
+    assert served("download", "one", "een", "-o", "{model}.{ext}").code == 2
+    assert files(served) == {}
+    assert served("download", "one", "uno", "-o", "{model}.{ext}").code == 0
+    assert ids["one"].exists()
+    assert ids["uno"].exists()
+
+
 def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
     """`-o -` writes the file's bytes to stdout, those and no others, and leaves nothing on disk."""
     on(server, "one", "/f/a.webp")
@@ -217,9 +233,12 @@ def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
     assert done.stdout == content
     several = served("download", "two", "-o", "-")
     assert (several.code, several.stdout) == (2, "")
-    for beside in (("--json",), ("--print", "id")):
-        both = served("download", "one", "-o", "-", *beside)
-        assert (both.code, both.stdout) == (2, "")
+    for beside in (("--json",), ("--print", "id"), ("--sidecar",)):
+        for both in (
+            served("download", "one", "-o", "-", *beside),
+            served("download", "one", *beside, env={"COMETREP_OUTPUT": "-"}),
+        ):
+            assert (both.code, both.stdout) == (2, "")
     assert files(served) == {}
 
 
@@ -351,6 +370,15 @@ def test_a_sidecar_says_what_was_made_and_saved(served: Cli, server: Server) -> 
         }
         for index, name in enumerate("ab")
     ]
+
+
+def test_a_sidecar_stands_beside_the_file_wherever_that_is(served: Cli, server: Server) -> None:
+    """Also in a folder that is named after the file's extension."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    done = served("download", "one", "-o", "{ext}/{id}.{ext}", "--sidecar")
+    assert done.lines == ["webp/one.webp"]
+    assert sorted(files(served)) == ["webp/one.cometrep.json", "webp/one.webp"]
 
 
 def test_a_sidecar_means_complete(served: Cli, server: Server) -> None:
