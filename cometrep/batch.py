@@ -88,7 +88,7 @@ Answer = Prediction | _Kept
 class Batch:
     """One run over the items of a batch.
 
-    `keeper_for_thread` makes a keeper for the thread that calls it: sessions and ledgers are not shared.
+    `keeper_of` gives what keeps the outputs of an item, from its key; it is called in threads.
     `publish` is called now and then, and at the end, to show what there is so far.
     """
 
@@ -97,7 +97,7 @@ class Batch:
         api: Api,
         ledger: Ledger,
         record: Record,
-        keeper_for_thread: Callable[[str], Keeper],
+        keeper_of: Callable[[str], Keeper],
         *,
         asked: Asked,
         waiting: Waiting,
@@ -110,7 +110,7 @@ class Batch:
         self._api = api
         self._ledger = ledger
         self._record = record
-        self._keeper_for_thread = keeper_for_thread
+        self._keeper_of = keeper_of
         self._asked = asked
         self._waiting = waiting
         self._pace = pace
@@ -266,7 +266,7 @@ class Batch:
             yield from self._pass_over(item, standing)
 
     def _paths_that_stay(self, item: Item) -> list[Path]:
-        return self._keeper_for_thread(item.key).paths_that_stay(Request(item.model, item.values))
+        return self._keeper_of(item.key).paths_that_stay(Request(item.model, item.values))
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""
@@ -505,8 +505,7 @@ class Batch:
 
     def _save(self, key: str, prediction: Prediction) -> _Kept:
         """Save the outputs of one prediction; runs in a thread of its own."""
-        keeper = self._keeper_for_thread(key)
-        saving = keeper.save(prediction, self._look_again)
+        saving = self._keeper_of(key).save(prediction, self._look_again)
         skipped: list[str] = []
         while True:
             try:

@@ -69,6 +69,11 @@ class Keeper:
         self._ledger = ledger
         self._now = now
 
+    def for_item(self, folder: str, key: str) -> "Keeper":
+        """Give what keeps the outputs of one batch item, beside those of others; for any thread."""
+        keeping = self._keeping._replace(folder=folder, key=key, writes_sidecar=True, files_at_once=1)
+        return Keeper(keeping, self._downloads, self._ledger, now=self._now)
+
     def check(self, request: Request) -> None:
         """Raise where the outputs asked for cannot all be kept, before anything is paid for.
 

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -37,7 +38,7 @@ REFUSED = "refused"  # a create that the API refused
 RETENTION_SECONDS = 3600.0
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
-_CACHE_KIB = 256  # of pages; a batch has a connection a thread, and the system caches the file for all
+_CACHE_KIB = 256  # of pages; the system caches the file anyway
 _BUSY_SECONDS = 60.0
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _VERSION = 1
@@ -162,7 +163,7 @@ def recent(path: Path, *, is_sandbox: bool, prefix: str = "", limit: int = 50) -
 
 
 class Ledger:
-    """The ledger of one command, for one kind of server: the real API's entries or the sandbox's.
+    """The ledger of one command, for one kind of server: the real API's entries or the sandbox's; for any thread.
 
     The file is opened at the first use. Questions to a file that does not exist find nothing and make nothing.
     Raises LocalFileError where it cannot be written, read or understood.
@@ -175,6 +176,7 @@ class Ledger:
         self._base_url = base_url
         self._is_sandbox = is_sandbox
         self._clock = clock
+        self._lock = threading.RLock()  # of the connection: one transaction at a time
         self._opened: sqlite3.Connection | None = None
         self._is_durable: bool | None = None  # whether the last write waited for the disk
         self.problem: errors.LocalFileError | None = None
@@ -194,9 +196,10 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file."""
-        if self._opened:
-            self._opened.close()
-            self._opened = self._is_durable = None
+        with self._lock:
+            if self._opened:
+                self._opened.close()
+                self._opened = self._is_durable = None
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
@@ -495,13 +498,13 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._translated():
+        with self._lock, self._translated():
             yield self._connection()
 
     @contextlib.contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
-        with self._translated():
+        with self._lock, self._translated():
             db = self._connection()
             if durable != self._is_durable:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -563,7 +566,9 @@ class Ledger:
         if not is_writable:
             address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
         is_uri = address.startswith("file:")
-        db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=is_uri)
+        db = sqlite3.connect(
+            address, timeout=_BUSY_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
+        )
         db.row_factory = sqlite3.Row
         try:
             db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -29,7 +29,6 @@ from cometrep.prediction import parse_reference
 
 if TYPE_CHECKING:
     from cometrep.api import Api
-    from cometrep.download import Rules
     from cometrep.keeping import Keeper
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
@@ -217,6 +216,7 @@ class Session(NamedTuple):
     api: "Api"
     ledger: "Ledger"
     runner: "Runner"
+    keeper: "Keeper | None"
     params: Mapping[str, Any]
     base_url: str
 
@@ -258,25 +258,9 @@ class Session(NamedTuple):
             self.console.show(self.runner.run(request), self.results("path"))
 
     def keepers(self, folder: str) -> "Callable[[str], Keeper]":
-        """Give what makes the keeper of one batch item: each thread has connections and a ledger of its own."""
-        import threading
-
-        from cometrep.download import Downloads
-        from cometrep.keeping import Keeper, Keeping
-        from cometrep.ledger import Ledger
-
-        own = threading.local()
-        rules = _rules(self.params, self.settings, self.base_url)
-        template = _template(self.params, self.settings)
-        ledger_file, is_sandbox = folders().ledger_file, self.settings.is_sandboxed
-
-        def keeper(key: str) -> Keeper:
-            if not hasattr(own, "downloads"):
-                own.downloads = Downloads(rules)
-                own.ledger = Ledger(ledger_file, base_url=self.base_url, is_sandbox=is_sandbox)
-            return Keeper(Keeping(folder, template, True, key), own.downloads, own.ledger)
-
-        return keeper
+        """Give what makes the keeper of each item of a batch in a folder, from its key."""
+        assert self.keeper is not None  # all commands that save have one
+        return functools.partial(self.keeper.for_item, folder)
 
     def results(self, default: str, ids: list[str] | None = None) -> Results:
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
@@ -328,16 +312,17 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
         stack.callback(api.close)
         ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=settings.is_sandboxed)
         stack.callback(ledger.close)
+        keeper = _keeper(params, settings, ledger, base_url, stack) if "overwrite" in params else None
         runner = Runner(
             api,
             ledger,
             waiting=Waiting(
                 settings.deadline_seconds, settings.retry_budget_seconds, _interval(params.get("interval"))
             ),
-            keeper=_keeper(params, settings, ledger, base_url, stack) if "sidecar" in params else None,
+            keeper=keeper,
             resume=_resume(params),
         )
-        yield Session(console, settings, api, ledger, runner, params, base_url)
+        yield Session(console, settings, api, ledger, runner, keeper, params, base_url)
         if ledger.problem:
             console.warn(f"{ledger.problem.message}; nothing of this is recorded")
 
@@ -360,27 +345,24 @@ def _keeper(
     base_url: str,
     stack: contextlib.ExitStack,
 ) -> "Keeper":
-    from cometrep.download import Downloads
+    from cometrep.download import Downloads, Rules
     from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
 
-    downloads = Downloads(_rules(params, settings, base_url))
+    downloads = Downloads(
+        Rules(
+            allows_local=is_local_url(base_url),
+            max_size_bytes=settings.max_size_bytes,
+            overwrites=params["overwrite"],
+            skips_existing=params["skip_existing"],
+            retry_budget_seconds=settings.retry_budget_seconds,
+        )
+    )
     stack.callback(downloads.close)
     # Files of a server on this machine have no distance to make up for, and threads cost them time.
     at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
-    keeping = Keeping(settings.folder, _template(params, settings), params["sidecar"], files_at_once=at_once)
+    writes_sidecar = params.get("sidecar", False)
+    keeping = Keeping(settings.folder, _template(params, settings), writes_sidecar, files_at_once=at_once)
     return Keeper(keeping, downloads, ledger)
-
-
-def _rules(params: Mapping[str, Any], settings: Settings, base_url: str) -> "Rules":
-    from cometrep.download import Rules
-
-    return Rules(
-        allows_local=is_local_url(base_url),
-        max_size_bytes=settings.max_size_bytes,
-        overwrites=params["overwrite"],
-        skips_existing=params["skip_existing"],
-        retry_budget_seconds=settings.retry_budget_seconds,
-    )
 
 
 def local_session(ctx: typer.Context) -> Console:

@@ -1,10 +1,12 @@
 """`cometrep batch`: each item created once, whatever happens; resumed to the item; told plainly."""
 
+import contextlib
 import json
 import os
 import pty
 import re
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -604,6 +606,21 @@ def test_a_rehearsal_in_the_sandbox_is_no_run(
     assert served(*BATCH, "-d", "real").code == 0
     assert gateway.total == 1
     assert served(*BATCH, "-d", "real", "--sandbox", env=sandbox).code == 2
+
+
+def test_a_ledger_that_takes_no_files_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """The pictures are saved all the same, and the ledger is closed as it should be."""
+    out = folder_of("cat")
+    assert served(*BATCH).code == 0
+    (ledger,) = served.home.rglob("ledger.sqlite3*")
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        database.execute("DROP TABLE files")
+    folder_of("cat", "dog")
+    ran = served(*BATCH)
+    assert (ran.code, len(list(out.glob("*.webp")))) == (0, 2)
+    assert "no such table: files; nothing of this is recorded" in ran.stderr
 
 
 def test_an_id_that_the_ledger_has_is_not_in_doubt(
