@@ -83,11 +83,11 @@ class Console:
         *,
         is_json: bool,
         is_quiet: bool,
-        is_verbose: bool,
-        shows_logs: bool,
-        progress: str,
-        secret: str,
-        flags: str,
+        is_verbose: bool = False,
+        shows_logs: bool = False,
+        progress: str = "auto",
+        secret: str = "",
+        flags: str = "",
         tells_github: bool = False,
     ) -> None:
         """Take up a command's choices; `secret` is never written to stderr, `flags` are kept in hints."""

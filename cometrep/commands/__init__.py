@@ -273,8 +273,7 @@ def settled(ctx: typer.Context) -> tuple[Console, Settings]:
     params = ctx.params
     console: Console = ctx.obj
     _check_choices(params)
-    settings = load(_flags(params))
-    flags = "--sandbox" if params["sandbox"] else f"--base-url {params['base_url']}" if params["base_url"] else ""
+    settings = load(flags_of(params))
     console.configure(
         is_json=params["json"],
         is_quiet=params["quiet"],
@@ -282,7 +281,7 @@ def settled(ctx: typer.Context) -> tuple[Console, Settings]:
         shows_logs=params.get("logs", False),
         progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
         secret=settings.api_key.secret if settings.api_key else "",
-        flags=flags,
+        flags=server_options(params),
         tells_github=params.get("github", False),
     )
     if settings.file_warning:
@@ -302,7 +301,7 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
     with contextlib.ExitStack() as stack:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
-            base_url, api_key = stack.enter_context(_sandbox(settings)), ApiKey(SANDBOX_KEY)
+            base_url, api_key = stack.enter_context(started_sandbox(settings)), ApiKey(SANDBOX_KEY)
         api = Api(
             base_url=base_url,
             api_key=api_key,
@@ -369,30 +368,32 @@ def local_session(ctx: typer.Context) -> Console:
     """Take up the output options of a command that talks to no server, and give its console."""
     console: Console = ctx.obj
     params = ctx.params
-    console.configure(
-        is_json=params.get("json", False),
-        is_quiet=params.get("quiet", False),
-        is_verbose=False,
-        shows_logs=False,
-        progress="auto",
-        secret="",
-        flags="--sandbox" if params.get("sandbox") else "",
-    )
+    console.configure(is_json=params.get("json", False), is_quiet=params.get("quiet", False))
     return console
 
 
 @contextlib.contextmanager
-def _sandbox(settings: Settings) -> Iterator[str]:
+def started_sandbox(settings: Settings) -> Iterator[str]:
+    """Run the stand-in API for the length of a command, and give its URL."""
     from cometrep.sandbox import Sandbox
 
     folder = folders().sandbox
     make_private_folder(folder)
     with Sandbox(folder, seconds=settings.sandbox_seconds) as server:
-        server.start()
         yield server.url
 
 
-def _flags(params: Mapping[str, Any]) -> dict[str, str | None]:
+def server_options(params: Mapping[str, Any]) -> str:
+    """Give the option that chose the server, which hints keep; empty where settings did."""
+    if params["sandbox"]:
+        return "--sandbox"
+    import shlex
+
+    return f"--base-url {shlex.quote(params['base_url'])}" if params["base_url"] else ""
+
+
+def flags_of(params: Mapping[str, Any]) -> dict[str, str | None]:
+    """Give what options say of settings."""
     flags = {name: params.get(name) for name in ("base_url", "timeout", "dir", "output", "max_size", "progress")}
     return {**flags, "sandbox": "true" if params["sandbox"] else None}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, takes
+from cometrep.commands import CONNECTION, flags_of, server_options, started_sandbox, takes
 from cometrep.console import Console
 from cometrep.text import harmless
 
@@ -68,27 +68,22 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
     """Gather what is examined, with the sandbox started where it is what the settings name."""
     from cometrep.doctor import Subject, known_base_url
 
-    flags = {"base_url": params["base_url"], "progress": params["progress"]}
-    settings, unresolved = config.load_leniently({**flags, "sandbox": "true" if params["sandbox"] else None})
+    settings, unresolved = config.load_leniently(flags_of(params))
     problems: dict[str, errors.CometrepError] = {**unresolved}
     base_url, api_key = known_base_url(settings, problems), settings.api_key
     with contextlib.ExitStack() as stack:
         if settings.uses_sandbox:
             try:
-                base_url = stack.enter_context(_sandbox())
+                base_url = stack.enter_context(started_sandbox(settings))
             except errors.CometrepError as problem:
                 problems["base_url"], base_url = problem, ""
             api_key = config.ApiKey(config.SANDBOX_KEY)
-        named = f"--base-url {params['base_url']}" if params["base_url"] else ""
-        kept = "--sandbox" if params["sandbox"] else named
         console.configure(
             is_json=params["json"],
             is_quiet=params["quiet"],
             is_verbose=params["verbose"],
-            shows_logs=False,
-            progress="auto",
-            secret=api_key.reveal() if api_key else "",
-            flags=kept,
+            secret=api_key.secret if api_key else "",
+            flags=server_options(params),
         )
         stdout, stderr = console.screens()
         yield Subject(
@@ -99,15 +94,5 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
             stdout=stdout,
             stderr=stderr,
             columns=shutil.get_terminal_size().columns,
-            flags=kept,
+            flags=server_options(params),
         )
-
-
-@contextlib.contextmanager
-def _sandbox() -> Iterator[str]:
-    from cometrep.sandbox import Sandbox
-
-    folder = config.folders().sandbox
-    config.make_private_folder(folder)
-    with Sandbox(folder) as server:
-        yield server.url

@@ -1,5 +1,6 @@
 """List the predictions made from this machine."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, local_session, session, takes
+from cometrep.commands import CONNECTION, session, settled, takes
+from cometrep.console import Console
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import STATUSES
 from cometrep.text import format_count, format_duration
@@ -47,23 +49,32 @@ def command(
     if refresh:
         with session(ctx) as opened:
             opened.console.show(opened.runner.refresh(opened.ledger.unfinished()), opened.results(""))
-    console = local_session(ctx)
-    flags = {"sandbox": "true" if ctx.params["sandbox"] else None, "base_url": ctx.params["base_url"]}
-    settings = config.load(flags)
-    ledger = Ledger(config.folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
-    if prune:
-        forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
-        still = f"; {kept} kept: in doubt, running or not saved yet" if kept else ""
-        console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
+            _list(opened.console, opened.ledger, ctx.params)
         return
+    console, settings = settled(ctx)
+    path = config.folders().ledger_file
+    ledger = Ledger(path, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
+    with contextlib.closing(ledger):
+        if prune:
+            forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
+            still = f"; {kept} kept: in doubt, running or not saved yet" if kept else ""
+            console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
+        else:
+            _list(console, ledger, ctx.params)
+
+
+def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
+    """Print the entries that the options select."""
+    model, status, since = params["model"], params["status"], params["since"]
+    unsaved, unknown = params["unsaved"], params["unknown"]
     entries = ledger.entries(
         model=model,
         status=UNKNOWN if unknown else ledger.known_status(status) if status else "",
         since=time.time() - _age_seconds("--since", since) if since else None,
-        limit=limit,
+        limit=params["limit"],
         unsaved_only=unsaved,
     )
-    if ctx.params["json"]:
+    if params["json"]:
         for entry in entries:
             console.write_json(entry.as_json())
         return

@@ -58,6 +58,14 @@ def test_it_looks_once_and_creates_nothing(served: Cli, server: Server) -> None:
     assert not (served.home / "cometrep").exists()
 
 
+def test_a_key_of_a_letter_hides_no_words(served: Cli, server: Server) -> None:
+    """It stands in half of them."""
+    server.on_get(answer_json({"detail": "no"}, 401))
+    done = served("doctor", env={"COMETAPI_KEY": "e"})
+    assert done.code == 3
+    assert re.search(r"cometrep: .*checks? failed", done.stderr)
+
+
 def test_what_has_to_be_mended_is_exit_3(cli: Cli, server: Server) -> None:
     """Faults are exit 3 with the usual two lines behind the checks: what failed, and the first fix."""
     server.on_get(answer_html())

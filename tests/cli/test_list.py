@@ -298,6 +298,16 @@ def test_a_status_that_no_entry_can_have_is_an_error(cli: Cli) -> None:
     assert cli("list", "--status", "canceled").code == 0
 
 
+def test_options_of_every_command_are_checked_here_too(cli: Cli) -> None:
+    """A word that is no progress mode is refused, and a hint keeps the server that was named."""
+    ran = cli("list", "--progress", "nonsense")
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "nonsense" in ran.stderr
+    ran = cli("list", "--base-url", "http://localhost:1", "--status", "sucseeded")
+    assert (ran.code, ran.stdout) == (2, "")
+    assert ran.stderr.endswith("hint: cometrep list --base-url http://localhost:1 --status succeeded\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--prune", "90d", "--unsaved"), ("--prune", "90d", "--refresh"), ("--unknown", "--status", "succeeded")],
