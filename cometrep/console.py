@@ -155,6 +155,13 @@ class Console:
 
     def read_stdin(self) -> bytes:
         """Read stdin to its end, once; raise UsageError where that is not possible."""
+        return b"".join(self._stdin_pieces())
+
+    def copy_stdin(self, target: BinaryIO) -> None:
+        """Copy stdin to a file, piece by piece, once; raise UsageError where it cannot be read."""
+        target.writelines(self._stdin_pieces())
+
+    def _stdin_pieces(self) -> Iterator[bytes]:
         if self._stdin is None:
             raise errors.UsageError("stdin is closed, and - asks for it", hint="name a file instead of -")
         if self._stdin_is_read:
@@ -163,19 +170,14 @@ class Console:
                 hint="save one of the two to a file, and name that",
             )
         self._stdin_is_read = True
-        try:
-            return self._stdin.buffer.read()
-        except OSError as problem:
-            raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
-
-    def copy_stdin(self, target: BinaryIO) -> None:
-        """Copy stdin to a file, piece by piece, once."""
-        if self._stdin is None or self._stdin_is_read:
-            target.write(self.read_stdin())  # which says what is wrong
-            return
-        self._stdin_is_read = True
-        while chunk := self._stdin.buffer.read(1 << 20):
-            target.write(chunk)
+        while True:
+            try:
+                piece = self._stdin.buffer.read(1 << 20)
+            except OSError as problem:
+                raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
+            if not piece:
+                return
+            yield piece
 
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on the terminal; False where there is none."""

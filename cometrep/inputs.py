@@ -119,7 +119,7 @@ def build_input(
 def read_base(name: str, read_stdin: Callable[[], bytes]) -> dict[str, Any]:
     """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
     shown = "stdin" if name == "-" else repr(name)
-    content = read_stdin() if name == "-" else _read_file(name, f"--input {name}")
+    content = read_stdin() if name == "-" else read_file(name, f"--input {name}")
     value = _parse_json(_decode(content, f"--input {name}"), shown)
     if not isinstance(value, dict):
         raise errors.UsageError(
@@ -161,7 +161,7 @@ class _Reader:
 
     def read(self, name: str, item_text: str) -> bytes:
         if name != "-":
-            content = _read_file(name, item_text)
+            content = read_file(name, item_text)
         elif self._stdin_is_read:
             raise errors.UsageError(
                 f"{item_text}: stdin can be read for one input only",
@@ -239,14 +239,15 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _read_file(name: str, item_text: str) -> bytes:
+def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYTES) -> bytes:
+    """Read the file that an INPUT item names, one byte beyond the limit at most; raise UsageError."""
     try:
         path = Path(name).expanduser()
         size = path.stat().st_size
-        if path.is_file() and size > REFUSE_BYTES:
+        if limit_bytes is not None and path.is_file() and size > limit_bytes:
             raise _too_large(_short(item_text), size)
         with path.open("rb") as file:
-            return file.read(REFUSE_BYTES + 1)
+            return file.read(-1 if limit_bytes is None else limit_bytes + 1)
     except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
         reason = getattr(problem, "strerror", None) or str(problem)
         key, at, value = item_text.partition("=@")

@@ -1,8 +1,9 @@
 """Plan a batch: its items from what the user typed, checked wholly, before anything is sent."""
 
 import contextlib
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -109,7 +110,8 @@ def planned(
                     f"--sweep takes no FILE, and {texts[0]!r} is one",
                     hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
                 )
-            source = SweepSource(sweep_axes(texts, kind_of, _read_file))
+            read_values = partial(inputs.read_file, limit_bytes=None)  # one a line
+            source = SweepSource(sweep_axes(texts, kind_of, read_values))
         else:
             source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, catalog.kind_of, model)
             built = inputs.build_input(texts, kind_of=kind_of, read_stdin=console_stdin.read_stdin)
@@ -163,8 +165,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 def _opened(name: str, console_stdin: Stdin) -> Iterator[BinaryIO]:
     """Open a source that can be read from its beginning again; stdin is copied to a temporary file."""
     if name == "-":
-        with tempfile.TemporaryFile() as copy:
-            console_stdin.copy_stdin(copy)
+        with _copied(console_stdin.copy_stdin) as copy:
             yield copy
         return
     try:
@@ -175,16 +176,25 @@ def _opened(name: str, console_stdin: Stdin) -> Iterator[BinaryIO]:
         if file.seekable():
             yield file
             return
-        with tempfile.TemporaryFile() as copy:
-            while chunk := file.read(1 << 20):
-                copy.write(chunk)
+        with _copied(partial(shutil.copyfileobj, file)) as copy:
             yield copy
 
 
-def _read_file(name: str, text: str) -> bytes:
+@contextlib.contextmanager
+def _copied(copy_to: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+    """Keep a copy of what comes once in a temporary file; raise LocalFileError where there is no room for it."""
     try:
-        return Path(name).expanduser().read_bytes()
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        try:
+            copy_to(copy)
+            copy.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):  # it tries to write once more
+                copy.close()
+            raise
     except OSError as problem:
-        raise errors.UsageError(
-            f"{text!r}: cannot read {name!r}: {problem.strerror}", hint="check the path"
+        raise errors.LocalFileError(
+            f"cannot copy the items to a temporary file: {problem.strerror}", hint="export TMPDIR=FOLDER"
         ) from problem
+    with copy:
+        yield copy

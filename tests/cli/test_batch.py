@@ -729,6 +729,25 @@ def test_a_sweep_over_a_file_that_is_no_text_is_refused(cli: Cli, folder: Path) 
     assert "words.txt is not UTF-8 text (at line 2)" in ran.stderr
 
 
+def test_a_sweep_over_a_file_of_nobody_is_refused(cli: Cli) -> None:
+    """A home that does not exist is a path that cannot be read."""
+    ran = cli("batch", "--sweep", "-m", MODEL, "prompt=@~nosuchuser/words.txt", "--sandbox")
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "cannot read '~nosuchuser/words.txt'" in ran.stderr
+
+
+def test_items_that_cannot_be_kept_are_an_error(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """A stdin that is open for writing alone, and a temporary folder without room for a copy."""
+    command = ("batch", "-", "--model", MODEL)
+    ran = served(*command, prefix=("bash", "-c", 'exec "$@" 0> unreadable', "bash"))
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "cannot read stdin" in ran.stderr
+    ran = served(*command, stdin="x" * 5000, prefix=("bash", "-c", 'ulimit -f 1; exec "$@"', "bash"))
+    assert (ran.code, ran.stdout) == (12, "")
+    assert ran.stderr.endswith("hint: export TMPDIR=FOLDER\n")
+    assert gateway.total == 0
+
+
 def test_a_sweep_takes_no_file(cli: Cli, folder: Path) -> None:
     """A file's lines and every combination are two things."""
     (folder / "p.jsonl").write_text('{"prompt": "x"}')
