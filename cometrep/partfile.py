@@ -32,6 +32,7 @@ _PART_NAME = (
     rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.(?P<own>\d+))?\.part(?:\.json)?"
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
+_STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
@@ -135,7 +136,7 @@ class PartFile:
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
-            name = portable(stem)[:200]
+            name = portable(stem)[:_STEM_LIMIT]
             path = folder / f".{name}.part"
             file = _locked(path)
             is_own = file is None
@@ -377,7 +378,7 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name[:200]}.part")
+        part = path.with_name(f".{path.name[:_STEM_LIMIT]}.part")
         file = _locked(part)
         if file is None:  # another process writes the same; the last one stays
             part, file = _own(part)

@@ -104,6 +104,21 @@ def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["p.bin"]
 
 
+def test_the_longest_ids_have_a_part_file_for_each_output(tmp_path: Path) -> None:
+    """Whole bytes of one output are not taken up as another's, and a second command has room for its own."""
+    id = "i" * 200
+    with PartFile.opened(tmp_path, f"{id}-0") as part:
+        part.append(BLOCK[:1000])
+        part.complete()
+        with PartFile.opened(tmp_path, f"{id}-0") as beside:
+            beside.restart({"validator": '"e"'})
+            beside.append(BLOCK[:9])
+    with PartFile.opened(tmp_path, f"{id}-1") as part:
+        assert (part.is_complete, part.size) == (False, 0)
+    with PartFile.opened(tmp_path, f"{id}-0") as part:
+        assert (part.is_complete, part.size) == (True, 1000)
+
+
 def test_a_part_file_of_a_small_file_is_taken_for_the_next_one(tmp_path: Path) -> None:
     """What a death left beside a sidecar is gone when the sidecar is written again."""
     (tmp_path / ".a.cometrep.json.part").write_bytes(b"half of something much longer than the new content")
