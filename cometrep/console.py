@@ -399,12 +399,16 @@ class Console:
 
     def _stop(self, events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
         """Let a use case put its things in order where it ends from outside, and hear what it says of that."""
-        with contextlib.suppress(errors.Stopped, errors.StdoutClosed, StopIteration):
+        try:
             event = events.throw(reason)
             while True:
                 if self._display:
                     self._display.take(event)
                 event = next(events)
+        except (errors.Stopped, errors.StdoutClosed, StopIteration):
+            pass
+        except errors.CometrepError as problem:  # it does not take the place of what ended the command
+            reason.message += f"; {problem.message}"
 
     def _tell_github(self, outputs: str, summary: str) -> None:
         """Append outputs and summary where a GitHub Actions step looks for them."""

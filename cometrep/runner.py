@@ -150,8 +150,11 @@ class Runner:
             self._ledger.accept(number, prediction)
         except errors.Stopped as stop:
             for prediction in received:
-                self._ledger.accept(number, prediction)  # whether or not it got through before
                 stop.prediction_id = prediction.id
+                try:
+                    self._ledger.accept(number, prediction)  # whether or not it got through before
+                except errors.LocalFileError as failure:
+                    stop.message += f"; {failure.message}"
             raise
         except errors.LocalFileError as failure:
             if not received:

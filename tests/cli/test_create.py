@@ -1,11 +1,13 @@
 """`cometrep create`: one request, sent once, its id on stdout and safe in the ledger."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable
@@ -467,3 +469,29 @@ def test_a_stopped_create_still_keeps_its_id(
     assert "abc123" in ran.stderr
     assert type_hint(served, ran).stdout == "abc123\tsucceeded\n"
     assert server.creates == 1
+
+
+def test_a_ledger_that_fails_a_stopped_create_hides_no_id(
+    served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
+    """Where the answer comes and the ledger takes no id, the stop tells of both: nothing else knows the id."""
+    is_under_way, may_answer = threading.Event(), threading.Event()
+
+    def answer(_: Received) -> Answer:
+        is_under_way.set()
+        return answer_json(prediction(status="starting"), wait_for=may_answer)
+
+    server.on_create(answer)
+    process = served.start("create", SCHNELL, "prompt=cat")
+    stopped(process)
+    assert is_under_way.wait(TIMEOUT_SECONDS)
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        database.execute("DROP TABLE changes")
+    process.send_signal(signal.SIGINT)
+    read_until(process, b"Ctrl-C again leaves at once")
+    may_answer.set()
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 130
+    assert b"no such table: changes" in stderr
+    assert stderr.endswith(b"hint: cometrep wait abc123\n")
