@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cometrep import errors, formats
+from cometrep.locks import is_held, lock
 from cometrep.names import OWN_NAMES, portable
 from cometrep.prediction import ID_PATTERN
 
@@ -337,7 +338,7 @@ def left_over_in(folder: Path) -> list[LeftOver]:
     for path in folder.iterdir():
         if named := re.fullmatch(_PART_NAME, path.name):
             found[folder / path.name.removesuffix(".json")] = named
-    return [_left_over_of(path, named) for path, named in sorted(found.items()) if not _is_held(path)]
+    return [_left_over_of(path, named) for path, named in sorted(found.items()) if not is_held(path)]
 
 
 def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
@@ -356,19 +357,6 @@ def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
         is_resumable=bool(facts.get("validator") or facts.get("is_complete")),
         is_complete=facts.get("is_complete") is True,
     )
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        import fcntl
-
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):
-        pass
-    return False
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
@@ -431,13 +419,10 @@ def _locked(path: Path) -> IO[bytes] | None:
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(path, flags, 0o666), "r+b")
-        try:
-            import fcntl
-        except ImportError:
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        is_locked = False  # also on a file system without locks: another process may write the same
+        with contextlib.suppress(OSError):
+            is_locked = lock(file.fileno())
+        if not is_locked:
             file.close()
             return None
         mine = os.fstat(file.fileno())

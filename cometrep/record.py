@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors
+from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
 from cometrep.text import storable
@@ -104,6 +105,7 @@ class Record:
         self._shard = shard
         self._now = now
         self._file = -1
+        self.lock_problem = ""  # why nothing keeps other runs away, where the file system knows no locks
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
         self._index: sqlite3.Connection | None = None
@@ -117,8 +119,9 @@ class Record:
         """
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            if not _lock(self._file) or any(_is_held(path) for path in self._overlapping()):
+            binary = getattr(os, "O_BINARY", 0)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)
+            if not self._lock() or any(is_held(path) for path in self._overlapping()):
                 raise errors.LocalFileError(
                     f"another batch is running in {self.folder}",
                     hint="wait for it, or save into another folder: --dir",
@@ -126,6 +129,13 @@ class Record:
                 )
             self._check_last_line()
         self.read()
+
+    def _lock(self) -> bool:
+        try:
+            return lock(self._file)
+        except OSError as problem:
+            self.lock_problem = problem.strerror or str(problem)
+            return True
 
     def read(self) -> None:
         """Read what earlier runs left, without touching anything.
@@ -183,7 +193,7 @@ class Record:
         """
         if self._index is None:
             return
-        held = [_is_held(path) for path in self._paths]
+        held = [is_held(path) for path in self._paths]
         query = f"SELECT key, file, {_COLUMNS} FROM items ORDER BY rowid"
         with self._translated("read"):
             for key, file, state, *facts in self._index.execute(query):
@@ -239,8 +249,9 @@ class Record:
 
     def _check_last_line(self) -> None:
         """See whether a death tore the last line, so that the next step does not run into it."""
-        size = os.fstat(self._file).st_size
-        self._is_torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+        if os.fstat(self._file).st_size:
+            os.lseek(self._file, -1, os.SEEK_END)
+            self._is_torn = os.read(self._file, 1) != b"\n"
 
     @contextlib.contextmanager
     def _translated(self, verb: str = "write") -> Iterator[None]:
@@ -331,25 +342,3 @@ def _at(api: str) -> str:
 def _shard_of(path: Path) -> tuple[int, int] | None:
     found = re.fullmatch(BATCH_RECORD, path.name)
     return (int(found[1]), int(found[2])) if found and found[1] else None
-
-
-def _lock(file: int, *, is_shared: bool = False) -> bool:
-    """Lock an open file for this process, until it ends or closes it; False where another one holds it."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _is_held(path: Path) -> bool:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        # Shared, so that runs which only look are not in each other's way.
-        return not _lock(file, is_shared=True)
-    finally:
-        os.close(file)

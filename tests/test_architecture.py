@@ -25,7 +25,7 @@ ROWS = (
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
     ("prediction",),
-    ("calls", "formats", "screen"),
+    ("calls", "formats", "locks", "screen"),
     ("text",),
     ("errors",),
 )
@@ -36,6 +36,7 @@ OWNERS = {
     "urllib3": {"api", "download", "transport"},
     "platformdirs": {"config"},
     "sqlite3": {"ledger", "record"},
+    "fcntl": {"locks"},
     "PIL": {"sandbox"},
     "http.server": {"sandbox"},
 }

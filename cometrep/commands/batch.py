@@ -133,6 +133,9 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     again = errors.Resume(resuming(console.command_line))
     batch: Batch | None = None
     record.open()
+    if record.lock_problem:
+        told = f"{record.folder} cannot be locked ({record.lock_problem}): nothing keeps another run from sending"
+        console.warn(f"{told} the same items")
     try:
         record.add_header(total=plan.total, axes=list(plan.axes))
         batch = Batch(

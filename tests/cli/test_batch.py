@@ -818,6 +818,23 @@ def test_shards_send_every_item_once_between_them(
     assert len([line for line in served("batch", "p.jsonl", "--status").lines if "\tdone\t" in line]) == 20
 
 
+def test_a_folder_that_knows_no_locks_is_told_of(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """The batch runs, as on many shared file systems, and says what nobody watches over."""
+    out = folder_of("cat")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(
+        "import errno, fcntl, os\n"
+        "def flock(file, how):\n"
+        "    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\n"
+        "fcntl.flock = flock\n"
+    )
+    ran = served(*BATCH, env={"PYTHONPATH": str(folder / "site")})
+    assert (ran.code, len(list(out.glob("*.webp")))) == (0, 1)
+    assert "cannot be locked (No locks available): nothing keeps another run from sending" in ran.stderr
+
+
 def test_two_runs_in_one_folder_refuse_each_other(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
 ) -> None:
