@@ -158,6 +158,9 @@ class Batch:
             with contextlib.suppress(errors.CometrepError):
                 self._publish()
             raise
+        finally:
+            for calls in (self._creates, self._looks, self._saves):
+                calls.close()
 
     def _run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
         began = said = published = self._accepted = self._clock()

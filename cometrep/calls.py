@@ -87,7 +87,7 @@ class Calls(Generic[Key, Answer]):
         self._answered.put(None)
 
     def close(self) -> None:
-        """Let each thread end, after the call it is in."""
+        """Let each thread end, once the calls that were submitted are made."""
         with self._lock:
             for _ in range(self._threads):
                 self._waiting.put(None)

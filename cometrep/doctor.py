@@ -160,6 +160,7 @@ class _Examination:
         """Run a blocking call in a thread; raise TimeoutError where it takes too long."""
         calls: Calls[None, Got] = Calls(threads=1)
         calls.submit(None, call)
+        calls.close()  # behind it
         answered = calls.next(self._limit_seconds)
         if answered is None:
             raise TimeoutError
@@ -633,7 +634,11 @@ def _connect(host: str, port: int, proxy: SplitResult | None, timeout_seconds: f
         user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
     connection.set_tunnel(host, port, headers)
-    connection.connect()
+    try:
+        connection.connect()
+    except BaseException:
+        connection.close()
+        raise
     return connection.sock
 
 

@@ -209,6 +209,7 @@ class Runner:
 
         calls: Calls[None, Prediction] = Calls(threads=1)
         calls.submit(None, send)
+        calls.close()  # behind it
         began = self._clock()
         try:
             answered = calls.next(SOON_SECONDS)
