@@ -6,9 +6,11 @@ or input passes with a warning at most.
 
 import json
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from cometrep.text import nearest
 
 
 class KnownInput(NamedTuple):
@@ -56,7 +58,7 @@ class KnownInput(NamedTuple):
         if not _is_kind(value, self.kind):
             return f"{self.name} is {self.kind}, not {shown}"
         if self.choices and value not in self.choices:
-            near = closest(str(value), self.choices)
+            near = nearest(str(value), self.choices)
             meant = f"; did you mean {near}?" if near else ""
             return f"{self.name} is one of {', '.join(self.choices)}, not {shown}{meant}"
         if self.kind in ("integer", "number"):
@@ -94,7 +96,7 @@ class KnownModel(NamedTuple):
         for name, value in values.items():
             known = self.inputs.get(name)
             if known is None:
-                near = closest(name, tuple(self.inputs))
+                near = nearest(name, tuple(self.inputs))
                 meant = f"; did you mean {near}?" if near else ""
                 found.append(f"{self.name} has no known input {name!r}{meant}")
             elif doubt := known.doubt(value):
@@ -191,7 +193,7 @@ def doubts(model: str, values: Mapping[str, Any]) -> list[str]:
     known = find(model)
     if known:
         return known.doubts(values)
-    near = closest(model, names())
+    near = nearest(model, names())
     meant = f"did you mean {near}?" if near else "its inputs cannot be checked"
     return [f"the catalog does not know {model}; {meant}"]
 
@@ -206,14 +208,6 @@ def closest_few(name: str) -> list[str]:
         by_last_part[part] for part in get_close_matches(name.rpartition("/")[2], by_last_part, n=3, cutoff=0.6)
     ]
     return list(dict.fromkeys(near))[:3]
-
-
-@lru_cache(1000)  # a batch asks the same of each line; bounded, as values are free-form
-def closest(word: str, candidates: tuple[str, ...]) -> str:
-    """Give the candidate nearest to a mistyped word, empty where none is near."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, candidates, n=1)), "")
 
 
 @cache

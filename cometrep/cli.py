@@ -290,24 +290,18 @@ def run(arguments: Sequence[str], console: Console) -> int:
         raise errors.Stopped("Ctrl-C", 130) from problem
 
 
-def _nearest(word: str, words: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, words, n=1)), "")
-
-
 def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
     message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
+    from cometrep.text import masked, nearest
+
     ctx = problem.ctx
     unknown = re.fullmatch(r"no such command '(.*)'", message)
-    if unknown and ctx is not None and (near := _nearest(unknown[1], ctx.command.list_commands(ctx))):
+    if unknown and ctx is not None and (near := nearest(unknown[1], tuple(ctx.command.list_commands(ctx)))):
         message += f"; did you mean {near}?"
     # An API key that was typed in a wrong place is not written into a log a second time.
-    from cometrep.text import masked
-
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")

@@ -502,9 +502,9 @@ def store_setting(name: str, value: str) -> Path:
 
 def unknown_setting(name: str) -> errors.UsageError:
     """Give the error for a name that is no setting."""
-    from difflib import get_close_matches
+    from cometrep.text import nearest
 
-    near = next(iter(get_close_matches(name, list(SETTINGS), n=1)), "")
+    near = nearest(name, tuple(SETTINGS))
     asked = f"; did you mean {near}?" if near else f"; the settings are {', '.join(SETTINGS)}"
     return errors.UsageError(
         f"{name!r} is not a setting{asked}",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, harmless
+from cometrep.text import ascii_json, harmless, one_line
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
@@ -137,7 +137,7 @@ class Console:
 
         A person whose table has no rows is told so in the words of `empty`.
         """
-        cells = [[harmless(cell).replace("\t", " ") for cell in row] for row in rows]
+        cells = [[one_line(cell) for cell in row] for row in rows]
         if not _is_terminal(self._stdout):
             for row in cells:
                 self.write_line("\t".join(row))

@@ -28,7 +28,7 @@ from cometrep.events import (
 )
 from cometrep.prediction import Prediction
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless
+from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless, one_line
 
 REDRAWS_A_SECOND = 8
 SAYING_SECONDS = 0.1  # between two events about the bytes of a file
@@ -482,7 +482,7 @@ class _Widths(NamedTuple):
 
 def _cells(row: _Row) -> _Cells:
     elapsed = max(0.001, time.monotonic() - row.began) if row.took_seconds is None else row.took_seconds
-    label, shown = _one_line(row.label), format_duration(int(elapsed))
+    label, shown = one_line(row.label), format_duration(int(elapsed))
     if row.done_bytes is not None:
         share = row.done_bytes / row.total_bytes if row.total_bytes else None
         rate = f"{format_bytes(row.done_bytes / elapsed)}/s"
@@ -490,14 +490,10 @@ def _cells(row: _Row) -> _Cells:
     is_usual = row.usual_seconds is not None and row.took_seconds is None
     usual = f"usually {format_elapsed(row.usual_seconds or 0.0)}" if is_usual else ""
     amount = "" if row.progress is None else f"{row.progress:.0%}"
-    note = _one_line(row.note)
+    note = one_line(row.note)
     return _Cells(
-        label, _one_line(row.status or "sending"), row.progress, amount, shown, note or usual, is_reason=bool(note)
+        label, one_line(row.status or "sending"), row.progress, amount, shown, note or usual, is_reason=bool(note)
     )
-
-
-def _one_line(text: str) -> str:
-    return harmless(text).replace("\t", " ")
 
 
 def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
@@ -583,7 +579,7 @@ def result_texts(prediction: Prediction, what: str) -> list[str]:
         case "status":
             return [harmless(prediction.status)]
         case "line":
-            return ["\t".join((prediction.id, harmless(prediction.status).replace("\t", " ")))]
+            return ["\t".join((prediction.id, one_line(prediction.status)))]
         case "url":
             files = prediction.output_files()
             return [harmless(file.url or file.data_uri) for file in files if file.content is None]

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 
 from cometrep.events import BatchEnded, ItemEnded, Result
-from cometrep.text import format_bytes, format_elapsed, harmless
+from cometrep.text import format_bytes, format_elapsed, harmless, one_line
 
 
 def outputs(results: Sequence[Result]) -> str:
@@ -66,13 +66,13 @@ def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
 
 def error(message: str) -> str:
     """Write the workflow command that marks a failure in the log."""
-    escaped = _one_line(message).replace("%", "%25")
+    escaped = one_line(message).replace("%", "%25")
     return f"::error title=cometrep::{escaped}"
 
 
 def _outputs(ids: Sequence[str], statuses: Sequence[str], paths: Sequence[str]) -> str:
     values = {"id": ids, "status": statuses, "path": paths[:1], "paths": paths}
-    return "".join(_output(name, [_one_line(line) for line in lines]) for name, lines in values.items())
+    return "".join(_output(name, [one_line(line) for line in lines]) for name, lines in values.items())
 
 
 def _output(name: str, lines: Sequence[str]) -> str:
@@ -84,10 +84,6 @@ def _status(result: Result) -> str:
     return harmless(result.prediction.status) if result.prediction else "not seen"
 
 
-def _one_line(text: str) -> str:
-    return harmless(text).replace("\t", " ")
-
-
 def _markdown(text: str) -> str:
     """Escape all that Markdown or HTML could read in a text."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", _one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")

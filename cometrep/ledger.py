@@ -28,7 +28,7 @@ from cometrep.prediction import (
     normalize_status,
     shorten_data_uris,
 )
-from cometrep.text import storable
+from cometrep.text import nearest, storable
 
 Answer = TypeVar("Answer")
 
@@ -481,9 +481,7 @@ class Ledger:
                 return status
         if next(self.entries(status=word, limit=1), None):  # a word of the server's own
             return word
-        from difflib import get_close_matches
-
-        near = next(iter(get_close_matches(word.lower(), known, n=1)), "")
+        near = nearest(word.lower(), known)
         raise errors.UsageError(
             f"no entry has the status {word!r}" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
             hint=f"cometrep list --status {near or 'failed'}",

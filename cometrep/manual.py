@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cometrep import __version__, config, errors
+from cometrep.text import nearest
 
 DATED = "2026-11-24"
 """The day of this version, which a manual page has to have."""
@@ -138,8 +139,6 @@ def topics(root: Page) -> dict[str, str]:
 
 def show(root: Page, topic: str) -> str:
     """Give a topic as plain text; raise UsageError that names the nearest for one that is not there."""
-    from difflib import get_close_matches
-
     asked = re.sub(r"^cometrep\b[ -]?|\(\d\)$", "", topic) or "cometrep"
     if asked in SECTIONS_ALONE:
         return plain(_prose(asked, root))
@@ -147,7 +146,7 @@ def show(root: Page, topic: str) -> str:
         return plain(_own_page(asked, root).blocks)
     known = topics(root)
     if asked not in known:
-        near = next(iter(get_close_matches(asked, known, n=1)), "")
+        near = nearest(asked, tuple(known))
         raise errors.UsageError(
             f"there is no topic {topic!r}" + (f"; did you mean {near}?" if near else ""),
             hint=f"cometrep help {near}" if near else "cometrep help",

@@ -6,6 +6,7 @@ Text that came from a server is made harmless here: no escape sequences, no bidi
 import json
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 _UNSAFE = frozenset(
@@ -44,6 +45,19 @@ def _visible(character: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def one_line(text: str) -> str:
+    """Make any text safe to stand in a line of columns, which tabs part."""
+    return harmless(text).replace("\t", " ")
+
+
+@lru_cache(1000)  # a batch asks the same of each line; bounded, as words are free-form
+def nearest(word: str, words: tuple[str, ...]) -> str:
+    """Give the one of some words that a mistyped one is nearest to, empty where none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, words, n=1)), "")
 
 
 def storable(text: str) -> str:

@@ -171,16 +171,6 @@ def test_a_multiple_is_asked_for() -> None:
     assert width.doubt(65) == "width is a multiple of 32, not 65"
 
 
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [("promt", "prompt"), ("seed", "seed"), ("xyz", ""), ("", "")],
-    ids=["near", "same", "far", "empty"],
-)
-def test_closest(word: str, expected: str) -> None:
-    """The nearest candidate is named, and none where none is near."""
-    assert catalog.closest(word, ("prompt", "seed")) == expected
-
-
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep.text import format_bytes, format_duration, harmless
+from cometrep.text import format_bytes, format_duration, harmless, nearest
 
 quick = settings(max_examples=200, deadline=None)
 
@@ -143,3 +143,13 @@ def test_format_bytes(size: float, shown: str) -> None:
 def test_format_duration(seconds: float, shown: str) -> None:
     """Durations are shown as they are typed: tenths below ten seconds, no seconds beside hours."""
     assert format_duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("promt", "prompt"), ("seed", "seed"), ("xyz", ""), ("", "")],
+    ids=["near", "same", "far", "empty"],
+)
+def test_nearest(word: str, expected: str) -> None:
+    """The nearest candidate is named, and none where none is near."""
+    assert nearest(word, ("prompt", "seed")) == expected

@@ -11,7 +11,7 @@ import typer
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, flags_of, server_options, started_sandbox, takes
 from cometrep.console import Console
-from cometrep.text import harmless
+from cometrep.text import one_line
 
 if TYPE_CHECKING:
     from cometrep.doctor import Check, Subject
@@ -45,7 +45,7 @@ def command(ctx: typer.Context) -> None:
 
 def _write(console: Console, check: "Check", subject: "Subject") -> None:
     """Write one check: for people with its fix on a line below, for programs four fields parted by tabs."""
-    name, outcome, message, fix = (harmless(part).replace("\t", " ") for part in check)
+    name, outcome, message, fix = (one_line(part) for part in check)
     screen = subject.stdout
     if not screen.is_terminal:
         console.write_line(f"{outcome}\t{name}\t{message}\t{fix}")
