@@ -11,6 +11,7 @@ from cometrep import formats
 _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
 _TITLE_WITHIN = 20_000  # characters; a page's head comes first
+_NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
@@ -40,6 +41,11 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether the answer sends the client elsewhere."""
         return 300 <= self.status < 400
+
+    @property
+    def says_not_found(self) -> bool:
+        """Whether its message says that something does not exist, whatever its status is."""
+        return re.search(_NOT_FOUND, self.message) is not None
 
     @property
     def excerpt(self) -> str:

@@ -59,7 +59,6 @@ _ID_TEXT = re.compile(
     rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{{1,200}})\""""
 )
 _FINAL_CODES = ("invalid_request", "model_not_found")
-_NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
 
 _log = logging.getLogger("cometrep.api")
 
@@ -273,7 +272,7 @@ class Api:
             return self._common_failure(answer)
         if answer.is_html and status not in (408, 429) and status < 500:
             return self._error(errors.Temporary, answer, "not_an_api", hint=self._base_url_hint())
-        if status == 404 or (status in (400, 500) and re.search(_NOT_FOUND, answer.message)):
+        if status == 404 or (status in (400, 500) and answer.says_not_found):
             return self._error(
                 errors.Refused,
                 answer,

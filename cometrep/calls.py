@@ -107,6 +107,19 @@ class Calls(Generic[Key, Answer]):
             self._answered.put(number)
 
 
+def within(seconds: float, call: Callable[[], Answer]) -> Answer:
+    """Run one blocking call in a thread and give its answer; raise TimeoutError where it takes too long."""
+    calls: Calls[None, Answer] = Calls(threads=1)
+    calls.submit(None, call)
+    calls.close()  # behind it
+    answered = calls.next(seconds)
+    if answered is None:
+        raise TimeoutError
+    if isinstance(answered[1], CometrepError):
+        raise answered[1]
+    return answered[1]
+
+
 class Ended(NamedTuple, Generic[Answer]):
     """The end of a generator: what it gave, or the exception that ended it."""
 

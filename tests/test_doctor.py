@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from cometrep import config, doctor, errors
-from cometrep.doctor import Check, Subject, examine, failure, known_base_url
+from cometrep import config, errors, installed
+from cometrep.checks import Check
+from cometrep.doctor import Subject, examine, failure, known_base_url
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.screen import Screen
@@ -59,7 +60,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "system"))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
-    monkeypatch.setattr(doctor, "_SYSTEM_SHARES", (str(tmp_path / "system"), str(tmp_path / "other")))
+    monkeypatch.setattr(installed, "_SYSTEM_SHARES", (str(tmp_path / "system"), str(tmp_path / "other")))
     monkeypatch.chdir(tmp_path / "here")
 
 

@@ -14,7 +14,8 @@ from cometrep.console import Console
 from cometrep.text import one_line
 
 if TYPE_CHECKING:
-    from cometrep.doctor import Check, Subject
+    from cometrep.checks import Check
+    from cometrep.doctor import Subject
 
 EXAMPLES = ("cometrep doctor", "cometrep doctor --json | jq -r '.checks[].fix // empty'")
 
@@ -26,18 +27,18 @@ _STYLES = {"ok": "succeeded", "warn": "warning", "fail": "error"}
 @takes(CONNECTION)
 def command(ctx: typer.Context) -> None:
     """Check key, settings, network, files and terminal, and name a fix for each fault."""
-    from cometrep import doctor
+    from cometrep import checks, doctor
 
     console: Console = ctx.obj
     with _subject(console, ctx.params) as subject:
-        checks = []
+        found = []
         for check in doctor.examine(subject):
-            checks.append(check)
-            if not console.is_json and not (console.is_quiet and check.outcome == doctor.OK):
+            found.append(check)
+            if not console.is_json and not (console.is_quiet and check.outcome == checks.OK):
                 _write(console, check, subject)
-    failure = doctor.failure(checks)
+    failure = doctor.failure(found)
     if console.is_json:
-        told = [check.as_json() for check in checks]
+        told = [check.as_json() for check in found]
         console.write_json({"schema_version": 1, "ok": failure is None, "checks": told})
     if failure:
         raise failure

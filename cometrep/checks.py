@@ -1,0 +1,46 @@
+"""What one check of doctor finds, and the words in which it is told."""
+
+import ssl
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+SHOWN = 5  # ids or files that one line names
+
+
+class Check(NamedTuple):
+    """What was found of one thing; `fix` is what to type or do, empty where all is well."""
+
+    name: str
+    outcome: str
+    message: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that JSON output uses."""
+        return {"name": self.name, "outcome": self.outcome, "message": self.message, "fix": self.fix or None}
+
+
+def untried(name: str, cause: str, again: str, why: str = "") -> Check:
+    """Say that a check was not made for what another found; `again` is the command that checks once more."""
+    return Check(name, WARN, f"not tried: {why or f'{cause} comes first'}", f"mend {cause}, then: {again}")
+
+
+def reason_of(problem: BaseException) -> str:
+    """Say in a few words why a check could not be made, or what it met."""
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    if isinstance(problem, ssl.SSLError):
+        return (problem.reason or str(problem)).replace("_", " ").lower()
+    return str(getattr(problem, "strerror", None) or problem)[:200] or type(problem).__name__
+
+
+def listed(words: Sequence[str]) -> str:
+    """Name the first few of many."""
+    rest = len(words) - SHOWN
+    return ", ".join(words[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def typed(*words: str) -> str:
+    """Give a command from its words, empty ones left out."""
+    return " ".join(filter(None, words))
