@@ -250,7 +250,7 @@ class Batch:
         if id := answered_id(item, standing, self._ledger):
             yield from self._note("created", item, id=id)
             standing = standing._replace(state=State.RUNNING, id=id)
-        if standing.digest and item.digest and standing.digest != item.digest:
+        if standing.digest not in ("", item.digest):
             yield from self._note_change(item, standing)
         fate = decide(item, standing, self._asked, self._paths_that_stay)
         if fate.is_sending:
@@ -327,9 +327,8 @@ class Batch:
             "entry": entry,
             "model": item.model,
             "input": shorten_data_uris(item.values),
+            "digest": item.digest,
         }
-        if item.digest:
-            facts["digest"] = item.digest
         leaving = partial(self._record.add, "sending", item.key, **facts)
         return self._api.create(item.model, item.values, before_leaving=leaving)
 

@@ -21,6 +21,7 @@ KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
 CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
 _INPUT_NAME = r"\w[\w.-]*"
+_LONG_FORM = '{"key": …, "model": …, "input": {…}}'
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
@@ -28,19 +29,19 @@ _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 class Item(NamedTuple):
     """One item of a batch: where it stands, the key that names it across runs, and what it sends.
 
-    `digest` tells whether what it sends has changed; empty where the key is made of it already.
+    `digest` is of what it sends, and the beginning of the key where none was given.
     """
 
     number: int
     key: str
     model: str
     values: Mapping[str, Any]
-    digest: str = ""
+    digest: str
 
     @property
     def label(self) -> str:
         """What people know it by: its own key, else its place and how its prompt begins."""
-        if self.digest:
+        if not self.key.startswith(self.digest):
             return self.key
         prompt = self.values.get("prompt")
         began = f" ({prompt[:40]}{'…' if len(prompt) > 40 else ''})" if isinstance(prompt, str) else ""
@@ -157,6 +158,9 @@ class SweepSource:
             yield Line(number, "", "", dict(zip(self.axes, values, strict=True)))
 
 
+_HASHED_KEY = r"[0-9a-f]{20}(?:-[0-9]+)?"  # of a line without one
+
+
 class Checked(NamedTuple):
     """What one pass over a source found: how many items, and the short hashes that several keyless items share."""
 
@@ -166,23 +170,41 @@ class Checked(NamedTuple):
 
 def items(source: Source, checked: Checked, *, model: str, common: Mapping[str, Any]) -> Iterator[Item]:
     """Yield the items of a checked source, each with its key, over the values that all items have in common."""
-    make_key = _KeyMaker(model, common)
-    occurrences: dict[int, int] = {}
+    for line, key, digest in _keyed(_unchanged(source), _KeyMaker(model, common), checked.repeated):
+        yield Item(line.number, key, line.model or model, {**common, **line.values}, digest)
+
+
+def _unchanged(source: Source) -> Iterator[Line]:
     for line in source.lines():
-        assert isinstance(line, Line)
-        digest = make_key.digest(line)
-        key = line.key or digest.hex()[:20]
-        if not line.key and (short := _short(digest)) in checked.repeated:
+        if isinstance(line, Wrong):
+            raise errors.LocalFileError(
+                f"line {line.number}: {line.text}; it was changed since the batch began", hint="cometrep help batch"
+            )
+        yield line
+
+
+def _keyed(
+    lines: Iterable[Line], make_key: "_KeyMaker", repeated: frozenset[int]
+) -> Iterator[tuple[Line, str, str]]:
+    """Yield lines, each with its key and the digest of what it sends.
+
+    `repeated` are the short hashes that several keyless lines share: their keys have a number at the end.
+    """
+    occurrences: dict[int, int] = {}
+    for line in lines:
+        whole = make_key.digest(line)
+        digest = whole.hex()[:20]
+        key = line.key or digest
+        if not line.key and (short := _short(whole)) in repeated:
             occurrences[short] = occurrences.get(short, 0) + 1
             key += f"-{occurrences[short]}" if occurrences[short] > 1 else ""
-        named = digest.hex()[:20] if line.key else ""
-        yield Item(line.number, key, line.model or model, {**common, **line.values}, named)
+        yield line, key, digest
 
 
 def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
     """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
     make_key = _KeyMaker(model, common)
-    explicit, keyless = _Hashes(), _Hashes()
+    explicit, hashed, keyless = _Hashes(), _Hashes(), _Hashes()
     problems = _Problems()
     total = 0
     for line in source.lines():
@@ -194,14 +216,20 @@ def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
             problems.add(Wrong(line.number, problem))
         if line.key:
             explicit.add(_key_hash(line.key))
+            if re.fullmatch(_HASHED_KEY, line.key):  # as another line's may be, or was in an earlier run's results
+                hashed.add(int(line.key[:16], 16))
         else:
             keyless.add(_short(make_key.digest(line)))
-    for wrong in _repeated_keys(source, explicit.repeated()):
-        problems.add(wrong)
+    checked = Checked(total, keyless.repeated())
+    suspects = explicit.repeated(), keyless.shared_with(hashed)
+    if any(suspects):
+        readable = (line for line in source.lines() if isinstance(line, Line))
+        for wrong in _repeated_keys(_keyed(readable, make_key, checked.repeated), *suspects):
+            problems.add(wrong)
     problems.refuse()
     if not total:
         raise errors.UsageError("the batch has no items", hint="cometrep help batch", code="bad_items")
-    return Checked(total, keyless.repeated())
+    return checked
 
 
 class _Problems:
@@ -269,6 +297,13 @@ class _Hashes:
         found: set[int] = set()
         for drawer in self._drawers:
             found.update(one for one, other in itertools.pairwise(sorted(drawer)) if one == other)
+        return frozenset(found)
+
+    def shared_with(self, other: "_Hashes") -> frozenset[int]:
+        """Give those that came in another collection too."""
+        found: set[int] = set()
+        for ours, theirs in zip(self._drawers, other._drawers, strict=True):
+            found.update(set(ours).intersection(theirs) if theirs else ())
         return frozenset(found)
 
 
@@ -374,6 +409,9 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
     if not isinstance(value, dict):
         return Wrong(number, "not an object")
     if "input" not in value or not (value.keys() <= _ITEM_FIELDS or isinstance(value["input"], dict)):
+        if misplaced := next((name for name in ("key", "model") if name in value), None):
+            # It would be sent, and paid for, as an input of another model than the line seems to name.
+            return Wrong(number, f'{misplaced!r} beside the inputs; these stand in "input" then: {_LONG_FORM}')
         return Line(number, "", "", value)
     if others := sorted(value.keys() - _ITEM_FIELDS):
         return Wrong(number, f"{others[0]!r} beside input, where only key and model can be")
@@ -422,15 +460,19 @@ def _key_hash(key: str) -> int:
     return _short(hashlib.sha256(key.encode()).digest())
 
 
-def _repeated_keys(source: Source, repeated: frozenset[int]) -> Iterator[Wrong]:
-    if not repeated:
-        return
+def _repeated_keys(
+    keyed: Iterable[tuple[Line, str, str]], explicit: frozenset[int], hashed: frozenset[int]
+) -> Iterator[Wrong]:
+    """Name the lines whose keys stood before, where an explicit key or the start of a hashed one is suspected."""
     seen: dict[str, int] = {}
-    for line in source.lines():
-        if isinstance(line, Line) and line.key and _key_hash(line.key) in repeated:
-            if line.key in seen:
-                yield Wrong(line.number, f"the key {line.key!r} is that of line {seen[line.key]} too")
-            seen.setdefault(line.key, line.number)
+    for line, key, _ in keyed:
+        if (line.key and _key_hash(key) in explicit) or (
+            re.fullmatch(_HASHED_KEY, key) and int(key[:16], 16) in hashed
+        ):
+            if key in seen:
+                told = f"the key {key!r}" if line.key else f"the key of its inputs, {key!r},"
+                yield Wrong(line.number, f"{told} is that of line {seen[key]} too")
+            seen.setdefault(key, line.number)
 
 
 # Made once: json.dumps makes a new one for each call that has options.

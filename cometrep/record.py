@@ -110,7 +110,7 @@ class Record:
         self._paths: list[Path] = []  # of all records in the folder
         self._index: sqlite3.Connection | None = None
         self._apis: set[str] = set()  # where earlier runs made predictions
-        self.totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
+        self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
 
     def open(self) -> None:
         """Make the folder, lock the record, and read what earlier runs left; a death lets go of the lock.
@@ -186,6 +186,16 @@ class Record:
             row = self._index.execute(query, (storable(key),)).fetchone()
         return Standing(State(row[0]), *row[1:]) if row else NEW
 
+    @property
+    def total(self) -> int | None:
+        """How many items there are, as far as earlier runs counted them; None where none has run."""
+        totals: dict[int, int] = {}  # by the number of shards; each way to split it speaks of the same items
+        for path, total in self._totals.items():
+            shard = _shard_of(path)
+            count = shard[1] if shard else 0
+            totals[count] = totals.get(count, 0) + total
+        return max(totals.values(), default=None)
+
     def standings(self) -> Iterator[tuple[str, Standing]]:
         """Yield every item of the folder with its standing, in the order in which they were sent.
 
@@ -233,7 +243,7 @@ class Record:
                 if not step.get("key"):
                     api = str(step.get("api", ""))
                     if isinstance(step.get("total"), int):
-                        self.totals[path] = step["total"]
+                        self._totals[path] = step["total"]
                     continue
                 if step["step"] == "created":
                     self._apis.add(api)

@@ -145,6 +145,37 @@ def test_every_line_with_a_key_of_another_is_named() -> None:
     assert told.endswith("and wrong too: 22-30")
 
 
+def test_a_key_that_another_line_has_from_its_inputs_is_an_error() -> None:
+    """As one out of an earlier run's results, whose inputs were edited; of lines alike the number counts too."""
+    solo, edited = '{"prompt": "solo"}', '{{"key": "{}", "input": {{"prompt": "edited"}}}}'
+    (key,) = (item.key for item in read(solo))
+    assert [item.key for item in read(edited.format(key))] == [key]
+    assert [item.key for item in read("\n".join([edited.format(f"{key}-2"), solo]))] == [f"{key}-2", key]
+    told = refusal("\n".join([solo, edited.format(key)]))
+    assert f"line 2: the key {key!r} is that of line 1 too" in told
+    told = refusal("\n".join([edited.format(f"{key}-2"), solo, solo]))
+    assert f"line 3: the key of its inputs, {key + '-2'!r}, is that of line 1 too" in told
+
+
+@pytest.mark.parametrize("name", ["key", "model"])
+def test_a_key_or_model_beside_the_inputs_is_an_error(name: str) -> None:
+    """It would be paid for as an input; in the long form such an input can be sent."""
+    assert f"line 1: {name!r} beside the inputs" in refusal(json.dumps({name: "a/b", "prompt": "x"}))
+    assert read(json.dumps({"input": {name: "a/b"}}))[0].values == {name: "a/b"}
+
+
+def test_a_line_that_went_wrong_since_the_check_ends_the_batch() -> None:
+    """What cannot be read any more is neither sent nor passed over."""
+    file = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "y"}\n')
+    one = FileSource(file, "a.jsonl", catalog.kind_of, MODEL)
+    checked = check(one, model=MODEL, common={})
+    file.getbuffer()[-3:-1] = b"!!"
+    left = items.items(one, checked, model=MODEL, common={})
+    assert next(left).values == {"prompt": "x"}
+    with pytest.raises(errors.LocalFileError, match=r"line 2: not JSON: .*; it was changed since the batch began"):
+        next(left)
+
+
 def test_a_csv_cell_may_hold_a_data_uri() -> None:
     """As large as one of JSON Lines."""
     (item,) = read(f'prompt,image\nx,"data:;base64,{"A" * 1_000_000}"\n', "a.csv")

@@ -259,7 +259,8 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     console, settings = settled(ctx)
     record = Record(_folder(ctx.params, settings, file))
     record.read()
-    if not record.totals:
+    total = record.total
+    if total is None:
         raise errors.UsageError(
             f"no batch has run in {str(record.folder)!r}", hint="cometrep batch --status --dir DIR"
         )
@@ -277,6 +278,6 @@ def _show_status(ctx: typer.Context, file: str) -> None:
             rows.append((key, standing.state, standing.id, told))
     if not ctx.params["json"]:
         console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), rows)
-    left = sum(record.totals.values()) - sum(counts.values())
+    left = total - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
     console.say(f"{record.folder}: {', '.join(words)}")

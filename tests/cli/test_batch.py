@@ -392,6 +392,20 @@ def test_a_key_whose_inputs_changed_is_told_and_not_sent_again(served: Cli, gate
     assert "the inputs of 'k' (line 1) changed since it was sent" in ran.stderr
 
 
+def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """A key out of the results, with edited inputs, and then the line that it was made of."""
+    folder_of("cat")
+    key = json.loads(served(*BATCH, "--json").stdout)["key"]
+    (folder / "q.jsonl").write_text(json.dumps({"key": key, "input": {"prompt": "dog"}}))
+    served("batch", "q.jsonl", "--model", MODEL)
+    assert gateway.creates == {"cat": 1, "dog": 1}
+    ran = served(*BATCH, "-d", "q")
+    assert (ran.code, gateway.creates) == (0, {"cat": 1, "dog": 1})
+    assert f"the inputs of {key!r} (line 1) changed since it was sent" in ran.stderr
+
+
 def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: Path) -> None:
     """Every combination is one item, in the folder `sweep`."""
     (folder / "prompts.txt").write_text("cat\ndog\n")
@@ -815,7 +829,9 @@ def test_shards_send_every_item_once_between_them(
     assert gateway.creates == dict.fromkeys(prompts, 1)
     ran = served(*BATCH)
     assert (ran.code, gateway.total) == (0, 20)
-    assert len([line for line in served("batch", "p.jsonl", "--status").lines if "\tdone\t" in line]) == 20
+    told = served("batch", "p.jsonl", "--status")
+    assert len([line for line in told.lines if "\tdone\t" in line]) == 20
+    assert told.stderr == "p: 20 done\n"  # the shards' records and the whole one's speak of the same items
 
 
 def test_a_folder_that_knows_no_locks_is_told_of(
