@@ -189,7 +189,6 @@ class Batch:
             answered = self._creates.next(self._patience(said))
             if answered is not None:
                 yield from self._take(*answered)
-        self._forget_throttled()
         yield from self._published()
         tally = self._tally(total, began)
         yield tally
@@ -209,13 +208,6 @@ class Batch:
                 break
             answered = self._creates.next(left)
             answers = [answered] if answered else []
-        self._forget_throttled()
-
-    def _forget_throttled(self) -> None:
-        """Mark in the ledger what was sent, was not accepted, and is not sent again by this run."""
-        for _, entry in self._again:
-            self._ledger.lenient(self._ledger.refuse, entry, errors.Temporary("not accepted, then stopped"))
-        self._again.clear()
 
     def _published(self) -> Events:
         try:
@@ -238,7 +230,7 @@ class Batch:
 
     def _send_next(self, items: Iterator[Item]) -> Events:
         if self._again:
-            self._send(*self._again.popleft())
+            self._begin(*self._again.popleft())
         elif item := next(items, None):
             yield from self._admit(item)
         else:
@@ -304,15 +296,16 @@ class Batch:
             yield Saved(standing.id, file, "kept")
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
-    def _begin(self, item: Item) -> None:
+    def _begin(self, item: Item, entry: int = 0) -> None:
+        """Send an item's create, once the ledger has it; `entry` is its number there where it was throttled."""
         try:
-            entry = self._ledger.begin(item.model, item.values)
+            if entry:
+                self._ledger.send_again(entry)
+            else:
+                entry = self._ledger.begin(item.model, item.values)
         except errors.LocalFileError as failure:
             self._give_up(failure)
-        else:
-            self._send(item, entry)
-
-    def _send(self, item: Item, entry: int) -> None:
+            return
         now = self._clock()
         self._pace.sent(now)
         self._flying[item.key] = _Flying(item, entry)
@@ -398,6 +391,7 @@ class Batch:
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
         is_temporary = isinstance(failure, errors.Temporary)
+        self._ledger.lenient(self._ledger.refuse, entry, failure)
         if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
             self._again.append((item, entry))
             attempt = max(1, self._attempts)
@@ -406,7 +400,6 @@ class Batch:
             pause = self._pace.ready_in(self._clock())  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
             return
-        self._ledger.lenient(self._ledger.refuse, entry, failure)
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
             yield from self._fail(item, State.NEW, failure, _unseen(item))
         else:

@@ -253,8 +253,16 @@ class Ledger:
             ).fetchone()
         return str(row["id"] or "") if row else ""
 
+    def send_again(self, number: int) -> None:
+        """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
+        with self._writing(durable=True) as db:
+            db.execute(
+                "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
+                (UNKNOWN, self._clock(), number),
+            )
+
     def refuse(self, number: int, failure: errors.CometrepError) -> None:
-        """Mark an entry's create as refused by the API or never sent: no prediction stands behind it."""
+        """Mark an entry's create as refused by the API or not sent: no prediction stands behind it."""
         self._mark(number, REFUSED, failure)
 
     def doubt(self, number: int, failure: errors.CometrepError) -> None:

@@ -180,11 +180,12 @@ class Runner:
                 budget = self._waiting.retry_budget_seconds
                 if failure.code == "network":
                     budget = min(budget, CONNECT_BUDGET_SECONDS)
+                self._ledger.lenient(self._ledger.refuse, number, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + budget:
-                    self._ledger.lenient(self._ledger.refuse, number, failure)
                     raise _not_accepted(failure, attempts, budget) from failure
                 yield Retrying("", failure.message, attempts, pause)
-                self._pause(number, pause)
+                self._pause(pause)
+                self._ledger.send_again(number)
             except errors.CreateUnknown as failure:
                 self._ledger.lenient(self._ledger.doubt, number, failure)
                 raise
@@ -243,12 +244,10 @@ class Runner:
         elif isinstance(answer, errors.CometrepError):
             self._ledger.lenient(self._ledger.refuse, number, answer)
 
-    def _pause(self, number: int, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         try:
             self._sleep(seconds)
         except errors.Stopped as stop:
-            stopped = errors.Temporary("stopped before it was accepted")
-            self._ledger.lenient(self._ledger.refuse, number, stopped)
             stop.message += "; nothing was created"
             raise
 

@@ -155,6 +155,31 @@ def test_a_429_is_sent_again_after_its_pause(bench: Bench) -> None:
     assert bench.entries() == [("made1", "starting")]
 
 
+def test_a_throttled_create_is_in_doubt_only_while_it_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A death in the pause leaves no entry that may have been billed; one in the next attempt does."""
+    statuses: list[str] = []
+    sleep = bench.runner._sleep
+
+    def pausing(seconds: float) -> None:
+        statuses.append(bench.entries()[0][1])
+        sleep(seconds)
+
+    monkeypatch.setattr(bench.runner, "_sleep", pausing)
+
+    def look(_: Received) -> Answer:
+        other = Ledger(bench.folder / "ledger.sqlite3", base_url=bench.server.url, is_sandbox=False)
+        statuses.extend(entry.status for entry in other.entries())
+        other.close()
+        return answer_json(prediction("made1", "starting"))
+
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429), look)
+    bench.drain(bench.runner.create(REQUEST))
+    assert statuses == ["refused", "unknown"]
+    assert bench.entries() == [("made1", "starting")]
+
+
 def test_a_lasting_429_ends_within_the_retry_budget(bench: Bench) -> None:
     """Throttling that does not end is temporary, nothing was created, and the entry says refused."""
     bench.server.on_create(answer_json({"detail": "slow down"}, 429))
