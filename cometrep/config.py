@@ -112,6 +112,9 @@ def parse_base_url(text: str) -> str:
         raise ValueError("not a URL like https://api.cometapi.com")
     if "@" in parts.netloc or "?" in text or "#" in text or port == 0:
         raise ValueError("a base URL has a host and a path, no user, query or fragment")
+    labels = parts.hostname.rstrip(".").split(".")
+    if ":" not in parts.hostname and not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("its host has a part that is empty or longer than 63 characters")
     if re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", text):
         raise ValueError("it has characters that no URL has")
     if parts.scheme == "http" and not is_local_host(parts.hostname):

@@ -242,7 +242,10 @@ class Downloads:
                 self._check_peer(id, response, url, session)
                 return response
             response.close()
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError as problem:
+                raise errors.OutputMissing(f"not an address: {location[:200]}", code="output_broken") from problem
         raise errors.Refused(
             f"more than {REDIRECT_LIMIT} redirects from {_host(url)}",
             code="redirected",

@@ -362,6 +362,8 @@ def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
         "https://api comet.com",
         "https://api.cometapi.com/a\nb",
         "https://api.cometapi.com\\@evil.example",
+        "https://a..b",
+        f"https://{'a' * 64}.example",
         "https://api.cometapi.com/{x}",
         "https://api.cometapi.com/<x>",
         "https://api.cometapi.com/\x1b[31m",

@@ -339,6 +339,26 @@ def test_what_is_no_file_is_never_replaced(in_the_way: str, served: Cli, server:
     assert not (served.home / "elsewhere").exists()
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["https://a..b/x.png", f"https://{'a' * 300}.example/x.png", "https://x:abc/", "https://[::1"],
+    ids=["an empty part", "a long part", "no port", "half an address"],
+)
+@pytest.mark.parametrize("is_redirect", [False, True], ids=["output", "redirect"])
+def test_an_address_that_is_none_takes_no_other_file_away(
+    address: str, is_redirect: bool, served: Cli, server: Server
+) -> None:
+    """In the output or in a redirect: the file beside it is saved, and that of another prediction too."""
+    server.on("GET", "/f/odd", Answer(302, headers={"Location": address}))
+    odd = server.url + "/f/odd" if is_redirect else address
+    on(server, "two", output=[odd, server.url + "/f/a.webp"])
+    on(server, "one", "/f/b.webp")
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "two", "one")
+    assert (done.code, sorted(done.lines)) == (9, ["one.webp", "two-1.webp"])
+    assert "not an address" in done.stderr
+
+
 def test_a_sidecar_says_what_was_made_and_saved(served: Cli, server: Server) -> None:
     """`--sidecar` writes prediction, files with digests, and version beside the files, data URIs shortened."""
     times = {"started_at": "2026-03-12T08:00:01Z", "completed_at": "2026-03-12T08:00:02Z"}
