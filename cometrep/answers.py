@@ -14,6 +14,7 @@ _TITLE_WITHIN = 20_000  # characters; a page's head comes first
 _NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
+_MOST_DIGITS = 4300
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
 
 
@@ -84,9 +85,14 @@ def _told_by(body: Any, text: str) -> tuple[str, str]:
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole(text: str) -> int | None:
+    # Python reads no more than 4300 digits, and one such number is no reason to lose the id beside it.
+    return int(text) if len(text) <= _MOST_DIGITS else None
 
 
 def _finite(text: str) -> float | None:

@@ -18,6 +18,7 @@ budget) are the rows marked "again", and no others::
     3xx                                                    Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
+    101; other 1xx are passed over                         CreateUnknown   no           10
     2xx with an id                                         the prediction               0
     2xx with HTML                                          Refused         no           8
     2xx with anything else                                 CreateUnknown   no           10
@@ -46,7 +47,7 @@ from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.prediction import Prediction, shorten_data_uris
 from cometrep.schedule import retry_after_seconds
-from cometrep.transport import Session, is_proxy_error, proxy_to, reason_of
+from cometrep.transport import Session, is_misdirected, is_proxy_error, proxy_to, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -144,6 +145,8 @@ class Api:
         except ValueError as problem:
             if answer.code in _FINAL_CODES:
                 return None, self._common_failure(answer)
+            if answer.says_not_found:
+                return None, self._not_found(answer, id)
             failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
             failure.message += f": {problem}"
             return None, failure
@@ -242,7 +245,7 @@ class Api:
         what = "broke off" if answer.is_cut_short else "names no usable prediction id"
         why = answer.message or answer.excerpt
         told = f": {why}" if why and not answer.is_cut_short else ""
-        probable = _ID_TEXT.match(answer.text) if answer.is_cut_short else None
+        probable = _ID_TEXT.match(answer.text) if answer.body is None else None
         failure = _unknown(f"the answer to the create (HTTP {answer.status}) {what}{told}", answer.request_id)
         failure.http_status = answer.status
         if probable:
@@ -257,7 +260,7 @@ class Api:
             return self._error(
                 errors.Temporary, answer, "server_error", hint="run the same command again", is_final=True
             )
-        if status == 408 or (status >= 500 and answer.code not in _FINAL_CODES):
+        if status == 408 or (not 200 <= status < 500 and not _is_final(answer)):
             failure = _unknown(self._told(answer), answer.request_id)
             failure.http_status = status
             return failure
@@ -273,18 +276,21 @@ class Api:
         if answer.is_html and status not in (408, 429) and status < 500:
             return self._error(errors.Temporary, answer, "not_an_api", hint=self._base_url_hint())
         if status == 404 or (status in (400, 500) and answer.says_not_found):
-            return self._error(
-                errors.Refused,
-                answer,
-                "prediction_not_found",
-                hint="cometrep list",
-                what=f"this API key's account has no prediction {id}",
-            )
-        if status in (408, 425) or (status >= 500 and answer.code not in _FINAL_CODES) or status < 400:
+            return self._not_found(answer, id)
+        if status in (408, 425) or (status >= 500 and not _is_final(answer)) or status < 400:
             return self._error(
                 errors.Temporary, answer, "server_error", hint="run the same command again in a while"
             )
         return self._common_failure(answer)
+
+    def _not_found(self, answer: Answer, id: str) -> errors.CometrepError:
+        return self._error(
+            errors.Refused,
+            answer,
+            "prediction_not_found",
+            hint="cometrep list",
+            what=f"this API key's account has no prediction {id}",
+        )
 
     def _common_failure(self, answer: Answer, *, hint: str = "") -> errors.CometrepError:
         """Give the error of an answer that means the same to a create and to a look."""
@@ -363,7 +369,13 @@ class Api:
             http_status=answer.status,
         )
 
-    def _unreachable(self, problem: requests.RequestException) -> errors.Temporary:
+    def _unreachable(self, problem: requests.RequestException) -> errors.CometrepError:
+        if is_misdirected(problem):
+            return errors.ConfigError(
+                f"cannot reach {self._base_url}: {self._reason(problem)}",
+                hint="cometrep doctor",
+                code="bad_setting",
+            )
         is_tls = isinstance(problem, requests.exceptions.SSLError)
         way = f" through the proxy {proxy_to(self._base_url)}" if is_proxy_error(problem) else ""
         failure = errors.Temporary(
@@ -387,6 +399,11 @@ class Api:
     def _clean_bytes(self, content: bytes) -> bytes:
         key = self._secret.encode()
         return content.replace(key, b"[API key]") if key else content
+
+
+def _is_final(answer: Answer) -> bool:
+    """Say whether a 5xx is no fault of the moment: the two statuses that live notes have these codes with."""
+    return answer.status in (500, 503) and answer.code in _FINAL_CODES
 
 
 class _Bearer(AuthBase):

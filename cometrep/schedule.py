@@ -42,6 +42,8 @@ _PACE_WINDOW = 1000  # creates remembered to measure the rate
 _PACE_SECONDS = 10.0
 _PACE_SLACK_SECONDS = 0.05  # a late create does not shorten the pause after it by more
 
+_LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
+
 _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 20.0
 
@@ -62,8 +64,8 @@ def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> fl
     time in its text ("resets in ~30s", "available in 1 second"), as Replicate's throttle answers have them.
     """
     header = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(?:\.\d{1,6})?", header):
-        return float(header)
+    if re.fullmatch(r"\d+(?:\.\d+)?", header):
+        return min(float(header), _LONGEST_ASKED_SECONDS)
     if header:
         from datetime import UTC
         from email.utils import parsedate_to_datetime

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import urllib3
+import urllib3.connection
 import urllib3.exceptions
 from requests.auth import AuthBase
 from urllib3.util.ssl_ import create_urllib3_context
@@ -17,6 +19,7 @@ from cometrep.answers import Answer
 from cometrep.config import is_local_url
 
 PROBE_LIMIT_BYTES = 1_000_000
+_INTERIM_LIMIT = 100  # answers before the final one
 _PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?/[A-Za-z0-9_/-]+"  # that requests leaves as it is
 
 
@@ -87,13 +90,62 @@ class Session(requests.Session):
         # What requests itself would do besides: keep cookies, call hooks, and read where a redirect leads, which
         # fails on a malformed one.
         settings.pop("allow_redirects", None)
-        return self.get_adapter(request.url or "").send(request, **settings)
+        try:
+            return self.get_adapter(request.url or "").send(request, **settings)
+        except urllib3.exceptions.LocationParseError as problem:  # requests lets these through as they are
+            raise requests.exceptions.InvalidURL(problem, request=request) from problem
+        except urllib3.exceptions.HTTPError as problem:
+            raise requests.exceptions.ConnectionError(problem, request=request) from problem
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """A response behind the interim ones before it (RFC 9110, 15.2), of which Python passes over 100 alone."""
+
+    def begin(self) -> None:
+        """Read status and headers; 101 is final, as what follows it is no HTTP."""
+        super().begin()
+        for _ in range(_INTERIM_LIMIT):
+            if not 101 < self.status < 200:
+                break
+            self.headers = None  # type: ignore[assignment]  # what makes it read once more
+            super().begin()
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _FinalResponse
+
+
+class _SecureConnection(urllib3.connection.HTTPSConnection):
+    response_class = _FinalResponse
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """An adapter that knows the connections it gave last: to find a host's anew is a tenth of what a look costs."""
+    """An adapter of connections that pass over interim answers, and that knows which ones it gave last.
+
+    To find a host's anew is a tenth of what a look costs.
+    """
 
     _last: tuple[Any, Any] = (None, None)  # what they were asked for, and they
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(connections, maxsize, block, **settings)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
+        """Give the pools of connections through a proxy; of a SOCKS proxy they are of another kind."""
+        manager = super().proxy_manager_for(proxy, **settings)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -110,6 +162,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         """Close all connections."""
         self._last = (None, None)
         super().close()
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
 
 
 class Route(NamedTuple):
@@ -134,6 +189,16 @@ def route_to(url: str) -> Route:
 def is_proxy_error(problem: BaseException) -> bool:
     """Say whether a request failed at the proxy."""
     return isinstance(problem, requests.exceptions.ProxyError)
+
+
+def is_misdirected(problem: BaseException) -> bool:
+    """Say whether a request failed for what a setting says, a URL or a proxy, and will fail so again."""
+    told = str(problem)
+    return (
+        isinstance(problem, (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL))
+        or (isinstance(problem, requests.exceptions.InvalidSchema) and "SOCKS" in told)
+        or (is_proxy_error(problem) and "407" in told)
+    )
 
 
 def proxy_to(url: str) -> str:

@@ -32,8 +32,8 @@ class Answer:
 
     `length` replaces the true Content-Length ("" leaves it out); `cut` sends only so many bytes of the body;
     `then` is `keep`, `close`, `reset` (RST) or `hang` (nothing more until the server ends); `pieces` sends the
-    body in pieces of that size; `wait_for` is an event to wait for before anything is sent, `hold_after` a number
-    of pieces and the event to wait for behind them.
+    body in pieces of that size; `interim` is sent before all of it; `wait_for` is an event to wait for before
+    anything is sent, `hold_after` a number of pieces and the event to wait for behind them.
     """
 
     status: int = 200
@@ -45,6 +45,7 @@ class Answer:
     pieces: int | None = None
     is_chunked: bool = False
     raw: bytes | None = None
+    interim: bytes = b""
     wait_for: threading.Event | None = None
     hold_after: tuple[int, threading.Event] | None = None
 
@@ -149,7 +150,7 @@ class Server:
         for number, piece in enumerate(_pieces(answer)):  # the first piece is the head
             if answer.hold_after and number == answer.hold_after[0] + 1:
                 answer.hold_after[1].wait(30)
-            connection.sendall(piece)
+            connection.sendall(piece if number else answer.interim + piece)
         if answer.then == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if answer.then == "hang":

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,10 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("422", answer_json({"title": "Bad", "detail": "- input.num_outputs: no"}, 422), errors.Refused, "bad_request"),
     ("500 invalid_request", answer_json(comet("invalid_request"), 500), errors.Refused, "bad_request"),
     ("503 model_not_found", answer_json(comet("model_not_found"), 503), errors.Refused, "model_not_found"),
+    ("502 model_not_found", answer_json(comet("model_not_found"), 502), errors.CreateUnknown, "create_unknown"),
+    ("504 invalid_request", answer_json(comet("invalid_request"), 504), errors.CreateUnknown, "create_unknown"),
+    ("524 invalid_request", answer_json(comet("invalid_request"), 524), errors.CreateUnknown, "create_unknown"),
+    ("101", Answer(raw=b"HTTP/1.1 101 Switching\r\n\r\n", then="close"), errors.CreateUnknown, "create_unknown"),
     ("401", answer_json({"title": "Unauthenticated", "status": 401}, 401), errors.ConfigError, "api_key_refused"),
     ("403", answer_json(comet("permission_denied"), 403), errors.ConfigError, "api_key_refused"),
     ("403 HTML", answer_html(403), errors.ConfigError, "api_key_refused"),
@@ -121,6 +126,38 @@ def test_a_wrapped_create_gives_the_inner_id_then_the_task_id(api: Api, server: 
     assert api.create(MODEL, {}).id == "made1"
 
 
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [INTERIM, b"HTTP/1.1 100 Continue\r\n\r\n" + INTERIM, INTERIM * 3, b"HTTP/1.1 102 Processing\r\n\r\n"],
+    ids=["103", "100 and 103", "several", "102"],
+)
+def test_interim_answers_are_passed_over(api: Api, server: Server, interim: bytes) -> None:
+    """What comes before the final answer refuses nothing: the id behind it is that of a paid prediction."""
+    server.on_create(answer_json(CREATED, 201, interim=interim))
+    server.on_get(answer_json(prediction(), interim=interim))
+    assert api.create(MODEL, {}).id == "made1"
+    assert api.get("abc123").id == "abc123"
+    assert api.get("abc123").id == "abc123"  # over the same connection, which is not out of step
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ['"metrics": {"n": ' + "9" * 6000 + "}", '"input": ' + "[" * 90_000 + "]" * 90_000, '"logs": "\n"'],
+    ids=["a number of 6000 digits", "nested without end", "a line break in a text"],
+)
+def test_an_id_beside_what_cannot_be_read_is_kept(api: Api, server: Server, rest: str) -> None:
+    """The prediction is paid for: its id is given, or named in the error."""
+    server.on_create(Answer(201, f'{{"id": "made1", "status": "starting", {rest}}}'.encode()))
+    try:
+        id = api.create(MODEL, {}).id
+    except errors.CreateUnknown as unknown:
+        id = unknown.prediction_id or ""
+    assert id == "made1"
+
+
 def test_a_broken_answer_that_began_with_an_id_names_it(api: Api, server: Server) -> None:
     """Where the answer broke off after the id, the error carries that id and how to wait for it."""
     server.on_create(answer_json(CREATED, cut=90, then="close"))
@@ -141,6 +178,24 @@ def test_a_create_that_never_left_may_be_sent_again(api: Api) -> None:
     with pytest.raises(errors.Temporary, match="cannot be resolved") as raised:
         unknown.create(MODEL, {})
     assert raised.value.is_worth_repeating
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [("{server}", "407"), ("socks5://127.0.0.1:1", "SOCKS"), ("http://[::1", "")],
+    ids=["asks for a password", "of a kind that needs a library", "no address"],
+)
+def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
+    server: Server, proxy: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, and no further attempt would go better: it is for the user to mend."""
+    server.on("CONNECT", "", Answer(407, b"who are you"))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(server=server.url))
+    monkeypatch.setitem(sys.modules, "socks", None)
+    with pytest.raises(errors.ConfigError) as raised:
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+    assert told in raised.value.message
+    assert raised.value.code == "bad_setting"
 
 
 def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
@@ -205,6 +260,13 @@ GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("500 not exist", answer_json(comet("", "task_not_exist"), 500), errors.Refused, "prediction_not_found"),
     ("500 invalid_request", answer_json(comet("invalid_request"), 500), errors.Refused, "bad_request"),
     ("503 model_not_found", answer_json(comet("model_not_found"), 503), errors.Refused, "model_not_found"),
+    ("524 invalid_request", answer_json(comet("invalid_request"), 524), errors.Temporary, "server_error"),
+    (
+        "200 not exist",
+        answer_json({"code": "task_not_exist", "message": "task_not_exist", "data": None}),
+        errors.Refused,
+        "prediction_not_found",
+    ),
     ("401", answer_json(comet(""), 401), errors.ConfigError, "api_key_refused"),
     ("403", answer_json(comet(""), 403), errors.ConfigError, "api_key_refused"),
 ]
