@@ -16,7 +16,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from http.client import HTTPException
 from random import random as real_random
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from cometrep import errors, formats
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import CHUNK_BYTES, PartFile, facts_of, size_of
+from cometrep.partfile import CHUNK_BYTES, PartFile, facts_of, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_duration, format_times
@@ -45,6 +46,11 @@ ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
+_MARKUP = rb"\s*<[!?A-Za-z]"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # no format that is known here begins so
+_GZIP = 16 + zlib.MAX_WBITS
+_NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
+_NAT64 = "64:ff9b::/96"
 _UNSATISFIED_RANGE = r"bytes \*/(\d{1,18})"
 
 _log = logging.getLogger("cometrep.download")
@@ -172,7 +178,8 @@ class Downloads:
                     _refuse_wrong_content(file.url, part)
                     part.complete()
                     return
-            if response.status_code == 416 or (response.status_code == 206 and not part.fits(response.headers)):
+            is_odd = not part.fits(response.headers) and not is_whole(response.headers)
+            if response.status_code == 416 or (response.status_code == 206 and is_odd):
                 part.restart({})
                 with self._get(id, file.url, {}) as again:
                     yield from self._take(id, file, part, name, again)
@@ -184,9 +191,10 @@ class Downloads:
     ) -> Iterator[Event]:
         """Write a response's body into the part file, behind what it holds (206) or in its place (200)."""
         self._check_status(response)
-        if response.status_code == 206 and not part.size:
+        is_part = response.status_code == 206 and not is_whole(response.headers)
+        if is_part and not part.size:
             raise errors.Temporary(f"{_host(response.url)} sent a part that nobody asked for", code="cut_short")
-        if response.status_code != 206:
+        if not is_part:
             part.restart(facts_of(response.headers))
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
@@ -292,7 +300,7 @@ class Downloads:
             return
         with contextlib.suppress(OSError):
             address = connected.getpeername()[0]
-            if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+            if not _is_public(address):
                 response.close()
                 raise errors.Refused(
                     f"the output file's host {_host(url)} answered from a private address",
@@ -317,13 +325,13 @@ class Downloads:
     def _chunks(response: requests.Response) -> Iterator[bytes]:
         """Yield the body as it comes, never holding bytes back: what came before a break is kept."""
         # An encoding that nobody asked for is undone; its length is then checked by urllib3, on the wire.
-        is_encoded = response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip"):
+            raise UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
         try:
-            if is_encoded:
-                yield from response.raw.stream(CHUNK_BYTES, decode_content=True)
-            else:
-                yield from _bytes_as_they_come(response.raw)
-        except (TransportError, HTTPException, OSError) as problem:
+            pieces = _bytes_as_they_come(response.raw)
+            yield from _decompressed(pieces) if encoding.endswith("gzip") else pieces
+        except (TransportError, HTTPException, OSError, zlib.error) as problem:
             raise errors.Temporary(
                 f"the transfer from {_host(response.url)} broke off: {reason_of(problem)}", code="cut_short"
             ) from problem
@@ -356,15 +364,34 @@ def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
             yield chunk
 
 
+def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Undo gzip (RFC 1952), one member behind the other; raise Temporary where the last one lacks its end."""
+    member = zlib.decompressobj(_GZIP)
+    for piece in pieces:
+        left = piece
+        while left:
+            if member.eof:
+                if not left.startswith(b"\x1f"):
+                    return  # padding, which gzip's own tools pass over
+                member = zlib.decompressobj(_GZIP)
+            yield member.decompress(left)
+            left = member.unused_data
+    if not member.eof:
+        raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
+
+
 def _content_of(file: OutputFile) -> tuple[bytes, str]:
     if file.content is not None:
         return file.content, "application/json" if file.extension == "json" else "text/plain; charset=utf-8"
     try:
-        return decode_data_uri(file.data_uri)
+        content, content_type = decode_data_uri(file.data_uri)
     except ValueError as problem:
         raise errors.OutputMissing(
             f"output file {file.index} is a broken data URI", code="output_broken"
         ) from problem
+    if not content:
+        raise errors.OutputMissing(f"output file {file.index} is an empty data URI", code="output_broken")
+    return content, content_type
 
 
 def _refuse_wrong_content(url: str, part: PartFile) -> None:
@@ -381,9 +408,9 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
         wrong = "a web page instead of the file"
     elif is_media and (formats.looks_like_json(head) or media_type == "application/json"):
         wrong = "JSON instead of the file"
-    elif is_media and head.lstrip().startswith((b"<?xml", b"<Error")):
-        wrong = "an XML error instead of the file"
-    elif extension in _MEDIA_EXTENSIONS and media_type == "text/plain":
+    elif is_media and re.match(_MARKUP, head.removeprefix(b"\xef\xbb\xbf")):
+        wrong = "markup instead of the file"
+    elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(_UTF_16)):
         wrong = "text instead of the file"
     if wrong:
         part.restart({})
@@ -421,14 +448,23 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
 
     Behind a proxy only an address written out is judged: the proxy resolves names, by its own rules.
     """
-    try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        return not _is_public(host)
+    if re.fullmatch(_NUMERIC_HOST, host):
+        with contextlib.suppress(OSError):
+            return not _is_public(socket.inet_ntoa(socket.inet_aton(host)))
     if is_proxied:
         return False
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False  # the connection will say it better
-    return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+    return any(not _is_public(str(entry[4][0])) for entry in found)
+
+
+def _is_public(address: str) -> bool:
+    """Say whether an IP address is a public one, also that which stands in one of NAT64 (RFC 6052)."""
+    known = ipaddress.ip_address(address.partition("%")[0])
+    if known.version == 6 and known in ipaddress.ip_network(_NAT64):
+        known = ipaddress.IPv4Address(int(known) & 0xFFFFFFFF)
+    return known.is_global

@@ -1,4 +1,4 @@
-"""Recognise a file's format from its first bytes, and a picture that lacks its last ones."""
+"""Recognise a file's format from its first bytes, and a picture or film that lacks its last ones."""
 
 import re
 from typing import BinaryIO, NamedTuple
@@ -60,6 +60,9 @@ _GENERIC_TYPES = {
     "text/plain": "txt",
 }
 
+_BOXES = frozenset(
+    (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
+)
 _JPEG_TAIL_BYTES = 65_536  # in which the end of the picture stands, whatever was put behind it
 
 SNIFF_BYTES = 4096
@@ -89,14 +92,15 @@ def looks_like_html(head: bytes) -> bool:
 
 def looks_like_json(head: bytes) -> bool:
     """Say whether first bytes are those of a JSON object or array."""
-    return head.lstrip()[:1] in (b"{", b"[")
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def is_cut_short(file: BinaryIO, size: int) -> bool:
-    """Say whether a picture of so many bytes says of itself that more of it belongs there.
+    """Say whether a picture or film of so many bytes says of itself that more of it belongs there.
 
     Only what is built as its format has it up to there is judged; of most formats nothing is said. Sources:
-    w3.org/TR/png-3 (chunks), developers.google.com/speed/webp/docs/riff_container, ITU-T T.81 (JPEG).
+    w3.org/TR/png-3 (chunks), developers.google.com/speed/webp/docs/riff_container, ITU-T T.81 (JPEG), and
+    ISO/IEC 14496-12 (the boxes of MP4, MOV, AVIF and HEIC).
     """
     file.seek(0)
     head = file.read(32)
@@ -106,6 +110,8 @@ def is_cut_short(file: BinaryIO, size: int) -> bool:
     if known and known.extension == "webp" and head[12:16] in (b"VP8 ", b"VP8L", b"VP8X"):
         whole, first = (int.from_bytes(head[at : at + 4], "little") for at in (4, 16))
         return size < 8 + whole < 0xFFFFFFFF and first + 12 <= whole
+    if head[4:8] == b"ftyp":
+        return _lacks_box_end(file, size)
     return bool(known and known.extension == "jpg" and _lacks_jpeg_end(file, size))
 
 
@@ -119,6 +125,20 @@ def _lacks_png_end(file: BinaryIO, size: int) -> bool:
             return True
         if kind == b"IEND":
             return False
+
+
+def _lacks_box_end(file: BinaryIO, size: int) -> bool:
+    at = 0
+    while at < size:
+        file.seek(at)
+        length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        if length == 1:  # it stands behind, in 64 bits
+            length = int.from_bytes(file.read(8), "big")
+        # 0 is a box up to the end; what is no box was put behind them.
+        if length < 8 or kind not in _BOXES or (at == 0 and length > size):
+            return False
+        at += length
+    return at > size
 
 
 def _lacks_jpeg_end(file: BinaryIO, size: int) -> bool:

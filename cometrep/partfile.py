@@ -447,6 +447,7 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
 
 
 def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Give what headers say of a file: its type, and as far as they can be relied on its length and validator."""
     length = headers.get("Content-Length", "").strip()
     is_encoded = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
     facts: dict[str, Any] = {"content_type": headers.get("Content-Type", "")[:200]}
@@ -455,6 +456,12 @@ def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
     if (validator := _validator(headers)) and not is_encoded:
         facts["validator"] = validator
     return facts
+
+
+def is_whole(headers: Mapping[str, str]) -> bool:
+    """Say whether the range of a 206 is all of the file."""
+    found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
+    return found is not None and int(found[1]) == 0 and found[3] == str(int(found[2]) + 1)
 
 
 def _validator(headers: Mapping[str, str]) -> str:
@@ -466,6 +473,7 @@ def _validator(headers: Mapping[str, str]) -> str:
 
 
 def size_of(path: Path) -> int:
+    """Give a file's size in bytes, 0 where it cannot be told."""
     try:
         return path.stat().st_size
     except OSError:

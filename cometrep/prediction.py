@@ -42,6 +42,10 @@ _STATUS_WORDS = {
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _BACK = r"@(\d{1,6})"
 _URL = r"(?i)https?://[^\s<>\"\x00-\x1f\x7f-\x9f]+"
+_SPACED_URL = (  # as a host may write one that names a file
+    r"(?i)https?://[^\s<>\"/]+/[^\s<>\"]*(?: [^\s<>\"]+)+"
+    r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
+)
 _DATA_URI = r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,\s]*)*(?P<base64>;base64)?,"
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
@@ -379,6 +383,14 @@ def is_url(text: str) -> bool:
     return re.fullmatch(_URL, text) is not None
 
 
+def _file_url(text: str) -> str:
+    """Give the URL that a text of an output is, spaces in the name of a file encoded; empty where it is none."""
+    text = text.strip()
+    if is_url(text):
+        return text
+    return text.replace(" ", "%20") if re.fullmatch(_SPACED_URL, text) and text.count("://") == 1 else ""
+
+
 def _is_data_uri(text: str) -> bool:
     if text[:5].lower() != "data:":
         return False
@@ -485,7 +497,9 @@ def _file_strings(output: Any) -> Iterator[str]:
     while pending:
         value = pending.pop()
         if isinstance(value, str):
-            if is_url(text := value.strip()) or _is_data_uri(text):
+            if url := _file_url(value):
+                yield url
+            elif _is_data_uri(text := value.strip()):
                 yield text
         elif isinstance(value, Mapping):
             pending.extend(reversed(list(value.values())))
@@ -502,7 +516,7 @@ def _has_other_values(output: Any) -> bool:
         elif isinstance(value, list):
             pending.extend(value)
         elif isinstance(value, str):
-            if (text := value.strip()) and not is_url(text) and not _is_data_uri(text):
+            if (text := value.strip()) and not _file_url(text) and not _is_data_uri(text):
                 return True
         elif value is not None:
             return True

@@ -303,6 +303,14 @@ def test_every_way_to_frame_a_body_is_read(saver: Saver, server: Server, script:
     assert Path(saved.path).read_bytes() == BODY
 
 
+def test_a_part_that_is_the_whole_is_taken(saver: Saver, server: Server) -> None:
+    """A server that answers with a range of all bytes, unasked, has sent the file."""
+    headers = {**TYPED, "Content-Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}
+    server.on("GET", "/f", Answer(206, BODY, headers))
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
+    assert server.count("GET") == 1
+
+
 def test_a_picture_without_its_end_is_fetched_again(saver: Saver, server: Server) -> None:
     """Where nothing else tells that a connection ended early, the picture does; in chunks it is whole as sent."""
     whole = drawn("PNG")
@@ -324,6 +332,21 @@ def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) ->
     assert saved.size_bytes == len(BODY)
 
 
+@pytest.mark.parametrize("has_length", [True, False], ids=["with its length", "without"])
+def test_a_cut_gzip_body_is_fetched_again(saver: Saver, server: Server, has_length: bool) -> None:
+    """Compressed bytes say where they end, whatever their length says; two members are one file."""
+    import gzip
+
+    encoded = {"Content-Type": "video/mp4", "Content-Encoding": "gzip"}
+    whole = gzip.compress(BODY) + gzip.compress(b"more")
+    for cut in (whole[:-10], gzip.compress(BODY)[:300]):
+        length = str(len(cut)) if has_length else ""
+        broken = Answer(200, cut, encoded, length=length, then="close")
+        server.on("GET", "/f", broken, Answer(200, whole + b"\0\0", encoded))
+        saved, _ = saver(f"{server.url}/f", template=f"{len(cut)}.{{ext}}")
+        assert Path(saved.path).read_bytes() == BODY + b"more"
+
+
 def test_a_broken_encoding_is_an_error(folder: Path, server: Server) -> None:
     """A body that claims gzip and is none gets no final name."""
     server.on("GET", "/f", Answer(200, BODY, {**TYPED, "Content-Encoding": "gzip"}))
@@ -334,6 +357,19 @@ def test_a_broken_encoding_is_an_error(folder: Path, server: Server) -> None:
 
 
 GONE: dict[str, tuple[str, Answer]] = {
+    "an encoding nobody knows": (
+        "/f.png",
+        Answer(200, BODY, {"Content-Type": "image/png", "Content-Encoding": "br"}),
+    ),
+    "JSON behind a byte order mark": (
+        "/f.png",
+        Answer(200, b'\xef\xbb\xbf{"error": "x"}', {"Content-Type": "image/png"}),
+    ),
+    "JSON in UTF-16": (
+        "/f.png",
+        Answer(200, '{"error": "x"}'.encode("utf-16"), {"Content-Type": "image/png"}),
+    ),
+    "markup of no page": ("/f", Answer(200, b"<center><h1>502</h1></center>", {"Content-Type": "image/png"})),
     "401": ("/f", answer_json({}, 401)),
     "403": ("/f", Answer(403, b"<Error>expired</Error>")),
     "404": ("/f.png", answer_html(404)),
@@ -437,6 +473,7 @@ def test_redirects_are_followed_five_times(saver: Saver, server: Server) -> None
         "https://0.0.0.0/x.png",
         "https://2130706433/x.png",
         "https://[::ffff:127.0.0.1]/x.png",
+        "https://[64:ff9b::7f00:1]/x.png",
     ],
 )
 def test_unsafe_addresses_are_refused_before_anything_is_sent(folder: Path, url: str) -> None:
@@ -444,6 +481,17 @@ def test_unsafe_addresses_are_refused_before_anything_is_sent(folder: Path, url:
     with pytest.raises(errors.Refused, match="is refused") as raised:
         Saver(folder, allows_local=False)(url)
     assert raised.value.code == "unsafe_url"
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.1", "0177.0.0.1", "[64:ff9b::7f00:1]", "10.0.0.1"])
+def test_a_private_address_is_refused_behind_a_proxy_too(
+    folder: Path, host: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy resolves names; an address that is written out, in whatever form, it is not asked for."""
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    with pytest.raises(errors.Refused, match="a private address"):
+        Saver(folder, allows_local=False)(f"https://{host}/x.png")
+    assert server.received == []
 
 
 def test_a_redirect_to_an_unsafe_address_is_refused(
@@ -649,10 +697,19 @@ def test_a_data_uri_is_saved_like_a_file(saver: Saver) -> None:
     assert saved.content_type == "image/png"
 
 
-def test_a_broken_data_uri_is_missing_output(saver: Saver) -> None:
-    """A data URI that does not decode is reported, and nothing is left."""
-    with pytest.raises(errors.OutputMissing, match="broken data URI"):
-        saver(data_uri="data:image/png;base64,%%%")
+@pytest.mark.parametrize(
+    ("data_uri", "told"),
+    [
+        ("data:image/png;base64,%%%", "broken data URI"),
+        ("data:image/png;base64,", "empty data URI"),
+        ("data:;base64,", "empty data URI"),
+    ],
+    ids=["broken", "empty", "empty without a type"],
+)
+def test_a_data_uri_without_a_file_is_missing_output(saver: Saver, data_uri: str, told: str) -> None:
+    """One that does not decode, or to nothing, is reported, and nothing is left."""
+    with pytest.raises(errors.OutputMissing, match=told):
+        saver(data_uri=data_uri)
     assert saver.left() == []
 
 

@@ -204,7 +204,17 @@ def drawn(kind: str, size: int = 40) -> bytes:
     return made.getvalue()
 
 
-PICTURES = {kind: drawn(kind) for kind in ("PNG", "WEBP", "JPEG")}
+def boxes(**contents: bytes) -> bytes:
+    """Make the boxes of an MP4 from their kinds and what is inside."""
+    return b"".join(
+        (8 + len(content)).to_bytes(4, "big") + kind.encode() + content for kind, content in contents.items()
+    )
+
+
+PICTURES = {
+    **{kind: drawn(kind) for kind in ("PNG", "WEBP", "JPEG")},
+    "MP4": boxes(ftyp=b"isom\0\0\0\0", free=b"", moov=b"m" * 600, mdat=random.Random(1).randbytes(4000)),
+}
 
 
 @pytest.mark.parametrize("kind", PICTURES)

@@ -412,6 +412,7 @@ OUTPUTS: dict[str, tuple[Any, list[str]]] = {
     "list of data URI": ([DATA_URI, DATA_URI], [DATA_URI, DATA_URI]),
     "url and data URI": ([URL, DATA_URI], [URL, DATA_URI]),
     "url among nulls": ([None, URL, ""], [URL]),
+    "a space in the name of a file": ("https://x.test/my picture.png", ["https://x.test/my%20picture.png"]),
     "plain http": ("http://127.0.0.1:8787/x.png", ["http://127.0.0.1:8787/x.png"]),
     "upper-case scheme": ("HTTPS://REPLICATE.DELIVERY/X.PNG", ["HTTPS://REPLICATE.DELIVERY/X.PNG"]),
     "blob store": (
@@ -439,9 +440,22 @@ def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str])
         ("data:,hello", "data:,hello"),
         ("data: none", "data: none"),
         ("https://two urls", "https://two urls"),
+        (f"{URL} and {OTHER}", f"{URL} and {OTHER}"),
+        ("https://x.test/a is a picture.", "https://x.test/a is a picture."),
         ("\ud800", "\\ud800"),
     ],
-    ids=["text", "tokens", "url inside text", "ftp", "bare data", "word data", "space", "lone surrogate"],
+    ids=[
+        "text",
+        "tokens",
+        "url inside text",
+        "ftp",
+        "bare data",
+        "word data",
+        "space",
+        "two urls",
+        "a sentence",
+        "lone surrogate",
+    ],
 )
 def test_text_becomes_one_text_file(output: Any, text: str) -> None:
     """A text, or a model's stream of tokens, is one file of text."""
