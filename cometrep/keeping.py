@@ -17,7 +17,7 @@ from cometrep.ledger import Ledger
 from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template, fields_of
 from cometrep.partfile import file_sha256, writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
-from cometrep.sidecar import write_sidecar
+from cometrep.sidecar import sidecar_path, write_sidecar
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
@@ -217,9 +217,13 @@ class Keeper:
                     yield Saved(prediction.id, end.saved, end.how)
         in_order = [ends[place] for place in range(len(files))]
         saved = [end.saved for end in in_order if end.saved and end.how != "skipped"]
+        failures = [end.failure for end in in_order]
         if self._keeping.writes_sidecar or prediction.has_more_than_files():
-            yield from self._write_sidecar(prediction, saved, is_complete=len(saved) == len(files))
-        return saved, [end.failure for end in in_order]
+            try:
+                yield from self._write_sidecar(prediction, saved, is_complete=len(saved) == len(files))
+            except errors.LocalFileError as failure:  # the files are saved all the same
+                return saved, [failure]
+        return saved, failures
 
     def _save_to_stdout(
         self, prediction: Prediction, files: Sequence[OutputFile], look_again: LookAgain
@@ -340,7 +344,12 @@ class Keeper:
         if not is_complete:
             yield Noted(prediction.id, "no sidecar is written: not every file was saved", is_warning=True)
             return
-        path = write_sidecar(prediction, saved)
+        rules = self._downloads.rules
+        path = sidecar_path(Path(saved[0].path).parent, prediction.id)
+        if rules.skips_existing and os.path.lexists(path):
+            yield Noted(prediction.id, f"{path} exists and stays as it is")
+            return
+        write_sidecar(prediction, saved, overwrites=rules.overwrites)
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
 
@@ -379,7 +388,12 @@ class _Fresh:
         """Give a file's fresh form; raise OutputMissing where the API has none in its place."""
         if self._files is None:
             yield Noted(id, f"output file {stale.index}: {reason}; asking the API for a fresh URL")
-            self._files = (yield from self._look_again(id)).output_files()
+            try:
+                self._files = (yield from self._look_again(id)).output_files()
+            except errors.Refused as failure:
+                if failure.code != "prediction_not_found":
+                    raise
+                self._files = ()  # it was known, and its hour is over
         if stale.index >= len(self._files):
             raise _expired(id, stale, reason)
         return self._files[stale.index]

@@ -108,7 +108,7 @@ def check_template(template: str) -> None:
         problem = str(broken).lower()
     if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
         problem = "it ends without a file name"
-    if not problem and template.lower().endswith(SIDECAR_SUFFIX):
+    if not problem and template.lower().endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
         problem = f"{SIDECAR_SUFFIX} is how sidecars end"
     if not problem and re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", template):
         problem = "it has a control character inside"

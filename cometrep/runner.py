@@ -335,13 +335,26 @@ class Runner:
     def _kept(self, result: Result) -> Generator[Event, None, Result]:
         """Save the outputs of a watched prediction; give its result with the files and what failed."""
         prediction = result.prediction
-        if result.failure or prediction is None:
+        if result.failure and result.failure.code == "prediction_not_found":
+            prediction = self._forgotten(result.id)
+        elif result.failure:
+            return result
+        if prediction is None:
             return result
         if failure := _standing(prediction, self._resume):
             return result._replace(failure=failure)
         assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
-        return result._replace(files=tuple(files), failure=self._advised(failure, prediction.id))
+        return result._replace(
+            prediction=prediction, files=tuple(files), failure=self._advised(failure, prediction.id)
+        )
+
+    def _forgotten(self, id: str) -> Prediction | None:
+        """Give a prediction that the API does not know any more as the ledger has it, where it succeeded."""
+        entry = self._ledger.lenient(self._ledger.entry, id)
+        if entry is None or entry.status != "succeeded":
+            return None
+        return Prediction(id, entry.status, entry.model, entry.input, data_removed=True)
 
     def _advised(
         self, failure: errors.CometrepError | None, id: str, *, is_paid: bool = True

@@ -1,28 +1,41 @@
 """The metadata file beside an output: what made it, and which files came of it."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cometrep import __version__
-from cometrep.names import SIDECAR_SUFFIX
+from cometrep import __version__, errors
+from cometrep.names import SIDECAR_SUFFIX, portable
 from cometrep.partfile import write_whole
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 
 
 def sidecar_path(folder: Path, id: str) -> Path:
     """Give the path of a prediction's sidecar in the folder of its files."""
-    return folder / f"{id}{SIDECAR_SUFFIX}"
+    return folder / f"{portable(id)}{SIDECAR_SUFFIX}"
 
 
-def write_sidecar(prediction: Prediction, files: Sequence[SavedFile]) -> Path:
+def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], *, overwrites: bool) -> Path:
     """Write a prediction's sidecar beside the first of its files, whole or not at all, and give its path.
 
-    Raises LocalFileError.
+    One that was written before the API forgot the prediction is kept: it knows more. Raises LocalFileError, without
+    `overwrites` also where a file that is no sidecar of this prediction has the path.
     """
     folder = Path(files[0].path).parent
     path = sidecar_path(folder, prediction.id)
+    if not overwrites and os.path.lexists(path):
+        before = _read(path, prediction.id)
+        if before is None:
+            raise errors.LocalFileError(
+                f"{path} exists and is no sidecar of {prediction.id}",
+                remedy="--overwrite",
+                code="file_exists",
+                prediction_id=prediction.id,
+            )
+        if prediction.data_removed and not before.data_removed:
+            return path
     shown: dict[str, Any] = prediction.as_json()
     for name in ("input", "output"):
         shown[name] = shorten_data_uris(shown[name])
@@ -40,10 +53,14 @@ def write_sidecar(prediction: Prediction, files: Sequence[SavedFile]) -> Path:
 
 def read_sidecar(id: str, files: Sequence[SavedFile]) -> Prediction | None:
     """Read the prediction from the sidecar beside its files; None where there is none that can be read."""
-    if not files:
-        return None
+    return _read(sidecar_path(Path(files[0].path).parent, id), id) if files else None
+
+
+def _read(path: Path, id: str) -> Prediction | None:
     try:
-        content = json.loads(sidecar_path(Path(files[0].path).parent, id).read_bytes())
+        content = json.loads(path.read_bytes())
+        if content["prediction"]["id"] != id or "cometrep_version" not in content:
+            return None
         return Prediction.from_json(content["prediction"], id=id)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None

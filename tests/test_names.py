@@ -214,6 +214,8 @@ def test_parts_that_make_a_reserved_name_together() -> None:
         ("{id", "expected '}'"),
         ("id}", "single '}'"),
         ("{", "single '{'"),
+        ("{id}.cometrep.json", "how sidecars end"),
+        ("{id}.Cometrep.{ext}", "how sidecars end"),
         ("a\0b", "control character"),
         ("a\nb", "control character"),
         ("\x1b[2J{id}", "control character"),

@@ -412,6 +412,49 @@ def test_a_sidecar_means_complete(served: Cli, server: Server) -> None:
     assert list(files(served)) == ["two-0.webp"]
 
 
+@pytest.mark.parametrize("output", [["/f/a.webp"], ["/f/a.webp", "a caption"]], ids=["asked for", "needed"])
+def test_a_file_that_is_no_sidecar_is_not_replaced_by_one(output: list[str], served: Cli, server: Server) -> None:
+    """The picture is saved, the file stays, and the hint's option replaces it; --skip-existing leaves it alone."""
+    on(server, "one", output=[server.url + part if part[0] == "/" else part for part in output])
+    pictures(server, "a.webp")
+    path = served.folder / "one.cometrep.json"
+    path.write_bytes(OLD)
+    asked = ("--sidecar",) if len(output) == 1 else ()
+    done = served("download", "one", *asked)
+    assert (done.code, done.lines) == (12, ["one.webp"])
+    assert "one.cometrep.json exists and is no sidecar of one" in done.stderr
+    skipped = served("download", "one", *asked, "--skip-existing")
+    assert skipped.code == 0
+    assert path.read_bytes() == OLD
+    assert type_hint(served, done).code == 0
+    assert json.loads(path.read_text())["prediction"]["id"] == "one"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answer_json(prediction("one", input={}, output=None, data_removed=True)),
+        answer_json({"detail": "Not found"}, 404),
+        answer_json({"code": "task_not_exist", "message": "task_not_exist", "data": None}),
+    ],
+    ids=["removed", "404", "no such task"],
+)
+def test_what_was_saved_counts_after_the_api_has_forgotten_it(answer: Answer, served: Cli, server: Server) -> None:
+    """The files that are here are told, the sidecar keeps what it knows, and a file that is not here is gone."""
+    server.on_create(answer_json(prediction("one", "starting"), 201))
+    assert served("create", SCHNELL, "prompt=cat").code == 0
+    on(server, "one", "/f/a.webp", input={"prompt": "cat"})
+    pictures(server, "a.webp")
+    assert served("download", "one", "--sidecar").code == 0
+    before = files(served)
+    server.on("GET", "/replicate/v1/predictions/one", answer)
+    server.on("GET", "/f/a.webp", Answer(404))
+    again = served("download", "one", "--sidecar")
+    assert (again.code, again.lines, files(served)) == (0, ["one.webp"], before)
+    gone = served("download", "one", "-d", "elsewhere")
+    assert (gone.code, gone.stdout) == (11, "")
+
+
 def test_a_sidecar_vouches_for_no_foreign_file(served: Cli, server: Server) -> None:
     """A path that --skip-existing left alone is not given out as this prediction's file, with an empty digest."""
     on(server, "one", "/f/a.webp")
