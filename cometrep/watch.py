@@ -34,6 +34,7 @@ EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without outpu
 WEB_PAGE_ATTEMPTS = 4
 """How many web pages in a row, before any good answer, show that the base URL is wrong and not the day."""
 
+_NEVER = float("inf")
 PUT_OFF_SECONDS = 0.2  # a look for which there is no room
 MORE_THREADS = 4  # beyond those of one prediction, where several are watched
 
@@ -70,7 +71,7 @@ class _Watched:
     prediction: Prediction | None = None
     attempts: int = 0  # failed ones in a row
     pages: int = 0  # of these, web pages at the end of the row
-    failing_since: float = 0.0
+    failing_since: float = _NEVER  # with no good answer in between
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
     turn: int = 0  # the heap's entries of earlier turns are void
@@ -177,8 +178,13 @@ class Watch:
             return []  # sent earlier, and overtaken by a newer look
         if isinstance(outcome, Prediction):
             events = self._take(watched, look_started, outcome, now)
-        elif watched.looks and isinstance(outcome, errors.Temporary):
+        elif (
+            watched.looks
+            and isinstance(outcome, errors.Temporary)
+            and now < watched.failing_since + self._retry_budget_seconds
+        ):
             events = []  # another look is still under way; a further one may join it
+            watched.failing_since = min(watched.failing_since, now)
             watched.look_due = min(watched.look_due, now + SECOND_LOOK_SECONDS)
         else:
             events = self._take_failure(watched, outcome, now)
@@ -189,6 +195,7 @@ class Watch:
     def _take(self, watched: _Watched, look_started: float, prediction: Prediction, now: float) -> list[Event]:
         watched.last_answered = look_started
         watched.attempts = watched.pages = 0
+        watched.failing_since = _NEVER
         before, watched.prediction = watched.prediction, prediction
         events: list[Event] = []
         if before is None or _shown(before) != _shown(prediction):
@@ -217,8 +224,7 @@ class Watch:
         may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
         if not may_pass and not is_early:
             return [self._end(watched, now, failure)]
-        if watched.attempts == 0:
-            watched.failing_since = now
+        watched.failing_since = min(watched.failing_since, now)
         watched.attempts += 1
         watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
         asked = failure.retry_after_seconds if isinstance(failure, errors.Temporary) else None

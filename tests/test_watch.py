@@ -373,6 +373,17 @@ def test_looks_that_all_fail_are_attempts() -> None:
     assert world.times() == [0.0, 10.0, 15.25]
 
 
+def test_looks_that_take_long_to_fail_end_with_the_budget() -> None:
+    """There is always another one under way then, which holds the end up no longer than the budget lasts."""
+    world = World({"p1": [Step(temporary(), 12.0)]})
+    events = world.watch(budget=60.0)
+    assert isinstance(failure_of(events), errors.Temporary)
+    assert 60.0 <= times_of(Result, events)[0] <= 12.0 + 60.0 + 12.0
+    good = [Step(temporary(), 12.0)] * 5 + [Step(running(), 12.0)]
+    world = World({"p1": [*good, *good, Step(done(), 1.0)]})
+    assert result_of(world.watch(budget=60.0)).failure is None  # a good answer in between begins it anew
+
+
 # Deadline
 
 
