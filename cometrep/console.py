@@ -417,8 +417,9 @@ class Console:
             problem = f"{variable} is not set"
             if path:
                 try:
+                    start = "\n" if _lacks_line_break(Path(path)) else ""  # behind what the step wrote before
                     with Path(path).open("ab") as file:
-                        file.write(text.encode("utf-8", "backslashreplace"))
+                        file.write((start + text).encode("utf-8", "backslashreplace"))
                     continue
                 except OSError as refused:
                     problem = f"cannot write {path}: {refused.strerror}"
@@ -522,6 +523,15 @@ def _write_all(stream: TextIO, content: bytes) -> None:
 
             select.select([], [raw], [])
         left = left[count or 0 :]
+
+
+def _lacks_line_break(path: Path) -> bool:
+    """Say whether a file's last line has no end."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _abandon(stream: TextIO) -> None:

@@ -499,8 +499,14 @@ class Ledger:
         db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, status, self._clock()))
 
     def _exists(self) -> bool:
+        if self._opened is not None:
+            return True
         with self._translated():
-            return self._opened is not None or self._path.exists()
+            try:
+                self._path.stat()
+            except FileNotFoundError:  # and not where a file stands in place of a folder above it
+                return False
+            return True
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -23,6 +23,7 @@ BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's num
 
 # Windows: https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscripts count as digits there.
 _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 
 
@@ -91,6 +92,14 @@ def fields_of(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
 
 
+def check_folder(folder: str) -> None:
+    """Raise UsageError for a folder whose paths are no lines."""
+    if re.search(_CONTROLS, folder):
+        raise errors.UsageError(
+            f"the folder {folder!r} has a control character inside", hint="save elsewhere: --dir DIR"
+        )
+
+
 def check_template(template: str) -> None:
     """Raise UsageError for a template with an unknown field or a stray brace, or without a file name."""
     problem = ""
@@ -110,7 +119,7 @@ def check_template(template: str) -> None:
         problem = "it ends without a file name"
     if not problem and template.lower().endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
         problem = f"{SIDECAR_SUFFIX} is how sidecars end"
-    if not problem and re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", template):
+    if not problem and re.search(_CONTROLS, template):
         problem = "it has a control character inside"
     fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)
     if not problem and any(len(part.encode("utf-8", "surrogateescape")) > LIMIT_BYTES for part in fixed):

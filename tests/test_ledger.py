@@ -625,13 +625,13 @@ def test_a_newer_ledger_is_left_alone(shelf: Shelf, ledger: Ledger) -> None:
 
 
 def test_a_folder_that_cannot_be_made(shelf: Shelf, tmp_path: Path) -> None:
-    """Where a file stands in the folder's place a create cannot be recorded, and a question finds nothing."""
+    """Where a file stands in the folder's place a create cannot be recorded, nor said that none is in doubt."""
     (tmp_path / "in-the-way").write_text("", "utf-8")
     ledger = shelf.ledger(path=tmp_path / "in-the-way" / "ledger.sqlite3")
-    assert ids(ledger) == []
-    with pytest.raises(errors.LocalFileError, match="cannot be used") as raised:
-        ledger.begin(MODEL, {})
-    assert "COMETREP_HOME" in raised.value.hint
+    for ask in (lambda: ids(ledger), lambda: ledger.begin(MODEL, {})):
+        with pytest.raises(errors.LocalFileError, match="cannot be used") as raised:
+            ask()
+        assert "COMETREP_HOME" in raised.value.hint
 
 
 def test_a_path_that_no_file_can_have(shelf: Shelf, tmp_path: Path) -> None:

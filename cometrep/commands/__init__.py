@@ -259,7 +259,10 @@ class Session(NamedTuple):
 
     def keepers(self, folder: str) -> "Callable[[str], Keeper]":
         """Give what makes the keeper of each item of a batch in a folder, from its key."""
+        from cometrep.names import check_folder
+
         assert self.keeper is not None  # all commands that save have one
+        check_folder(folder)
         return functools.partial(self.keeper.for_item, folder)
 
     def results(self, default: str, ids: list[str] | None = None) -> Results:
@@ -346,7 +349,9 @@ def _keeper(
 ) -> "Keeper":
     from cometrep.download import Downloads, Rules
     from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
+    from cometrep.names import check_folder
 
+    check_folder(settings.folder)
     downloads = Downloads(
         Rules(
             allows_local=is_local_url(base_url),

@@ -169,6 +169,13 @@ def test_a_template_that_is_none_is_refused_before_anything(template: str, serve
     assert server.received == []
 
 
+def test_a_folder_of_two_lines_is_refused(served: Cli, server: Server) -> None:
+    """A path is one line on stdout."""
+    done = served("download", "one", "-d", "a\nb")
+    assert (done.code, done.stdout, server.received) == (2, "", [])
+    assert "control character" in done.stderr
+
+
 def test_a_template_that_gives_one_name_twice_writes_nothing(served: Cli, server: Server) -> None:
     """Two files of one prediction under one name are exit 2 before anything is written; the hint works."""
     on(server, "two", "/f/a.webp", "/f/b.webp")

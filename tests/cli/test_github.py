@@ -40,6 +40,15 @@ def test_a_run_sets_outputs_and_a_summary(step: Cli, server: Server) -> None:
     assert summary[3] == r"| made1 | black\-forest\-labs\/flux\-schnell | succeeded | made1\.webp (3.0 kB) |"
 
 
+def test_a_line_that_was_left_open_is_ended_first(step: Cli, server: Server) -> None:
+    """What an earlier program of the step wrote without a line break keeps its value."""
+    path = step.folder / "GITHUB_OUTPUT"
+    path.write_text("earlier=1")
+    server.on_get(answer_json(prediction("made1")))
+    assert step("wait", "made1", "--github").code == 0
+    assert path.read_text().startswith("earlier=1\nid<<")
+
+
 @pytest.mark.parametrize("command", ["wait", "download"])
 def test_hostile_text_tells_the_step_nothing(command: str, step: Cli, server: Server) -> None:
     """A model's error with workflow commands, delimiters and Markdown in it is one error and one row."""

@@ -298,6 +298,15 @@ def test_a_status_that_no_entry_can_have_is_an_error(cli: Cli) -> None:
     assert cli("list", "--status", "canceled").code == 0
 
 
+def test_a_ledger_that_cannot_be_there_is_an_error(cli: Cli) -> None:
+    """Where a file stands in its folder's place, that nothing is in doubt would be false comfort."""
+    (cli.folder / "file").write_text("")
+    for options in ((), ("--unknown",), ("--json",)):
+        ran = cli("list", *options, env={"COMETREP_HOME": str(cli.folder / "file")})
+        assert (ran.code, ran.stdout) == (12, "")
+        assert "ledger" in ran.stderr
+
+
 def test_options_of_every_command_are_checked_here_too(cli: Cli) -> None:
     """A word that is no progress mode is refused, and a hint keeps the server that was named."""
     ran = cli("list", "--progress", "nonsense")
