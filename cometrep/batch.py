@@ -57,6 +57,7 @@ PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
 CHANGES_TOLD = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
+DOUBTS_IN_A_ROW = 8  # creates without a clear answer, each perhaps paid for, after which no more are sent
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
 FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
@@ -135,6 +136,7 @@ class Batch:
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
+        self._doubts = 0  # creates in a row whose outcome is unknown
         self._failing_since = self._accepted = 0.0
         self._score = Score()
         self._told: Counter[str] = Counter()  # warnings, by what they are about
@@ -353,7 +355,7 @@ class Batch:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item = flying.item
         if isinstance(answer, Prediction):
-            self._attempts = 0
+            self._attempts = self._doubts = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
@@ -371,6 +373,10 @@ class Batch:
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
+            self._doubts += 1
+            if self._doubts >= DOUBTS_IN_A_ROW:
+                told = f"{self._doubts} creates in a row had no clear answer, and no more are sent; the last: "
+                self._give_up(errors.CreateUnknown(told + answer.message, hint=answer.hint))
             return
         is_fatal = answer.code in FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
@@ -531,12 +537,13 @@ class Batch:
             self._score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
         elif isinstance(failure, errors.OutputMissing) and not self._may_come_back(item, prediction, failure):
-            yield from self._note("lost", item, id=id, error=failure.message, exit_code=failure.exit_code)
-            yield from self._fail(item, State.FAILED, failure, prediction)
-        else:  # the record has it as unsaved: the next run saves it
+            yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
+            yield from self._fail(item, State.FAILED, failure, prediction, files)
+        else:  # the next run saves it
             if failure.remedy == "--overwrite":
                 failure.message += "; the same command with --overwrite replaces it"
-            yield from self._fail(item, State.UNSAVED, failure, prediction)
+            yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
+            yield from self._fail(item, State.UNSAVED, failure, prediction, files)
             if failure.code == "disk_full":
                 self._give_up(failure)
 
@@ -546,7 +553,7 @@ class Batch:
         A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
         """
         standing = self._record.standing(item.key)
-        is_old = standing.state is State.UNSAVED and self._now() > standing.changed + RETENTION_SECONDS
+        is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
         return failure.code == "output_expired" and not prediction.data_removed and not is_old
 
     # Telling
@@ -560,13 +567,20 @@ class Batch:
             yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
             self._give_up(failure)
 
-    def _fail(self, item: Item, outcome: State, failure: errors.CometrepError, prediction: Prediction) -> Events:
+    def _fail(
+        self,
+        item: Item,
+        outcome: State,
+        failure: errors.CometrepError,
+        prediction: Prediction,
+        files: Sequence[SavedFile] = (),
+    ) -> Events:
         """Count and tell an item that this run could not finish; stop sending where there are too many."""
         self._score.fail(item.label, outcome, failure)
         limit = self._asked.max_failures
         if limit is not None and self._score.failed_now >= limit:
             self._is_stopping = True
-        yield _stopped(item, outcome, failure.message, prediction)
+        yield _stopped(item, outcome, failure.told, prediction, files)
 
     def _patience(self, said: float) -> float:
         now = self._clock()
@@ -585,8 +599,10 @@ class Batch:
         )
 
 
-def _stopped(item: Item, outcome: State, text: str, prediction: Prediction) -> ItemEnded:
-    return ItemEnded(prediction.id, item.key, item.label, outcome, text, prediction=prediction)
+def _stopped(
+    item: Item, outcome: State, text: str, prediction: Prediction, files: Sequence[SavedFile] = ()
+) -> ItemEnded:
+    return ItemEnded(prediction.id, item.key, item.label, outcome, text, tuple(files), prediction)
 
 
 def _is_a_page(answer: errors.CometrepError) -> bool:

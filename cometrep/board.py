@@ -64,7 +64,7 @@ class LogBoard(Silent):
     def take(self, event: Event) -> None:
         """Show one event."""
         super().take(event)
-        if isinstance(event, ItemEnded) and event.outcome in ("failed", "unknown"):
+        if isinstance(event, ItemEnded) and event.outcome != "done":
             self._failures += 1
             if self._failures <= FAILURES_SHOWN:
                 self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(event.text)}")

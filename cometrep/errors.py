@@ -103,6 +103,11 @@ class Failure(BaseException):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def told(self) -> str:
+        """All that it says, in one text."""
+        return self.message
+
 
 class CometrepError(Failure, Exception):
     """A failure that ends a command with a message and an exit code of its own."""
@@ -175,6 +180,11 @@ class Partial(CometrepError):
         codes = {failure.exit_code for failure in failures}
         if len(failures) == total and len(codes) == 1:
             self.exit_code = codes.pop()
+
+    @property
+    def told(self) -> str:
+        """All that it says, each of its failures too."""
+        return f"{self.message}: {'; '.join(failure.told for failure in self.failures)}"
 
 
 class CreateUnknown(CometrepError):

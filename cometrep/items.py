@@ -89,6 +89,9 @@ class FileSource:
         self._file.seek(0)
         head = self._file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
         self._file.seek(0)
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            yield Wrong(1, "not UTF-8 but UTF-16; save the file as UTF-8")
+            return
         is_csv = self._name.lower().endswith(".csv") or not head.startswith((b"{", b"["))
         yield from self._csv_lines() if is_csv and head else self._json_lines()
 
@@ -120,7 +123,8 @@ class FileSource:
                     yield self._csv_line(start, header, row)
                 start = reader.line_num + 1
         except csv.Error as problem:
-            yield Wrong(start, str(problem))
+            told = "a carriage return alone ends no line" if "new-line character" in str(problem) else str(problem)
+            yield Wrong(start, told)
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):

@@ -129,17 +129,21 @@ def planned(
         )
         if plan.shard:
             plan = plan._replace(total=sum(1 for _ in plan.items()))
-        yield plan._replace(doubts=(*warnings, *_doubts(plan, is_strict=is_strict)))
+        yield plan._replace(doubts=(*warnings, *_doubts(plan, warnings, is_strict=is_strict)))
 
 
-def _doubts(plan: Plan, *, is_strict: bool) -> tuple[str, ...]:
-    """Say what is doubtful about the first many items; with `is_strict` raise UsageError for all of it."""
+def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[str, ...]:
+    """Say what is doubtful about the first many items; with `is_strict` raise UsageError for all of it.
+
+    `of_common` is said already, of the inputs that all items have.
+    """
     lines: dict[str, list[int]] = {}  # by what is doubtful
     model = ""
     for item in plan.items() if is_strict else islice(plan.items(), DOUBTED_ITEMS):
         for doubt in (*catalog.doubts(item.model, item.values), *inputs.size_warnings(item.values)):
             model = model or item.model
-            lines.setdefault(doubt, []).append(item.number)
+            if doubt not in of_common:
+                lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
             break
     told = [f"{doubt} ({_numbers(numbers)})" for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)]

@@ -48,6 +48,7 @@ _STATES = {
     "unsent": State.NEW,
     "refused": State.FAILED,
     "created": State.RUNNING,
+    "left": State.UNSAVED,
     "saved": State.DONE,
     "lost": State.FAILED,
 }
@@ -61,8 +62,8 @@ def default_folder(file: str) -> str:
 class Standing(NamedTuple):
     """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known.
 
-    `entry` is the number of its create in the ledger, `status` the one its prediction failed with, `changed` the
-    Unix time of its last step.
+    `entry` is the number of its create in the ledger, `status` the one its prediction ended with, `changed` and
+    `ended` the Unix times of its last step and of the one that ended it.
     """
 
     state: State
@@ -74,6 +75,7 @@ class Standing(NamedTuple):
     entry: int = 0
     status: str = ""
     changed: float = 0.0
+    ended: float = 0.0
 
     def saved_files(self, folder: Path) -> list[SavedFile]:
         """Give the files that were saved in a record's folder, where they were put."""
@@ -112,11 +114,21 @@ class Record:
         self._apis: set[str] = set()  # where earlier runs made predictions
         self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
 
+    def refuse_as_items(self, file: str) -> None:
+        """Raise UsageError where a batch's FILE is one of the records in its folder."""
+        with contextlib.suppress(OSError):  # that it cannot be read is told by who reads it
+            if any(os.path.samefile(file, path) for path in records_in(self.folder)):  # noqa: PTH121
+                raise errors.UsageError(
+                    f"{file!r} is where the record of the batch in {str(self.folder)!r} is kept",
+                    hint="save into another folder: --dir DIR",
+                )
+
     def open(self) -> None:
         """Make the folder, lock the record, and read what earlier runs left; a death lets go of the lock.
 
         Raises LocalFileError where another run works on the same items or the folder cannot be written.
         """
+        self._refuse_file()
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
             binary = getattr(os, "O_BINARY", 0)
@@ -130,6 +142,13 @@ class Record:
             self._check_last_line()
         self.read()
 
+    def _refuse_file(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise errors.LocalFileError(
+                f"the folder of the batch would be {str(self.folder)!r}, and that is a file",
+                hint="save into another folder: --dir DIR",
+            )
+
     def _lock(self) -> bool:
         try:
             return lock(self._file)
@@ -142,6 +161,7 @@ class Record:
 
         Raises LocalFileError where that fails, and UsageError where they made predictions at another API.
         """
+        self._refuse_file()
         with self._translated("read"):
             self._paths = records_in(self.folder)
             self._index = self._indexed(self._paths)
@@ -218,17 +238,19 @@ class Record:
         index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
         index.execute(
             "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-            " files TEXT, entry INT, status TEXT, changed REAL, file INT)"
+            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, file INT)"
         )
+        known = "excluded.state NOT IN ('unknown', 'new')"  # of the same prediction as the step before
         # Within one file the order counts, between files the time.
         index.executemany(
-            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
-            " id = CASE WHEN excluded.id = '' AND excluded.state NOT IN ('unknown', 'new') THEN id"
-            " ELSE excluded.id END,"
+            f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
             " error = excluded.error, exit_code = excluded.exit_code,"
             " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
-            " entry = coalesce(nullif(excluded.entry, 0), entry), status = excluded.status,"
+            " entry = coalesce(nullif(excluded.entry, 0), entry),"
+            f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
+            f" ended = CASE WHEN excluded.ended = 0 AND {known} THEN ended ELSE excluded.ended END,"
             " changed = excluded.changed, file = excluded.file"
             " WHERE excluded.file = file OR excluded.changed >= changed",
             self._rows(paths),
@@ -337,7 +359,8 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
     id, error, digest, status = (storable(str(step.get(fact) or "")) for fact in texts)
     code, entry, time = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time"))
     files = json.dumps(step["files"]) if step.get("files") else ""
-    return storable(str(step["key"])), state, id, error, code, digest, files, entry, status, time
+    ended = time if name == "ended" else 0
+    return storable(str(step["key"])), state, id, error, code, digest, files, entry, status, time, ended
 
 
 def _number(value: Any) -> float:

@@ -21,7 +21,8 @@ class Score:
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
         self._remedies: Counter[str] = Counter()  # of what is left
-        self._failures: list[str] = []
+        self._failures: list[str] = []  # the first ones
+        self._further = 0
 
     def skip(self) -> None:
         """Count an item that an earlier run finished."""
@@ -50,11 +51,13 @@ class Score:
         """Take up why an item is left as it is, running, for the next run."""
         self._codes[failure.exit_code] += 1
         self._remedies[failure.remedy] += 1
-        self._keep(f"{label}: {failure.message}")
+        self._keep(f"{label}: {failure.told}")
 
     def _keep(self, told: str) -> None:
         if len(self._failures) < FAILURES_KEPT:
             self._failures.append(told)
+        else:
+            self._further += 1
 
     def tally(self, total: int, *, running: int, saving: int, elapsed_seconds: float, is_stopping: bool) -> Tally:
         """Give how far the batch is."""
@@ -75,7 +78,8 @@ class Score:
     def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
         remedy = "--overwrite" if 0 < tally.left == self._remedies["--overwrite"] else ""
-        return BatchEnded(tally, dict(self._codes), tuple(self._failures), fatal, remedy)
+        failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
+        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy)
 
 
 def resuming(command: str) -> str:

@@ -176,6 +176,19 @@ def test_a_line_that_went_wrong_since_the_check_ends_the_batch() -> None:
         next(left)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("prompt\ncat\n".encode("utf-16"), "line 1: not UTF-8 but UTF-16; save the file as UTF-8"),
+        (b"prompt\rcat\rdog\r", "line 1: a carriage return alone ends no line"),
+    ],
+    ids=["UTF-16", "carriage returns"],
+)
+def test_a_file_that_a_spreadsheet_wrote_otherwise_is_told(content: bytes, told: str) -> None:
+    """In words that say what to do about it."""
+    assert told in refusal(content, "a.csv")
+
+
 def test_a_csv_cell_may_hold_a_data_uri() -> None:
     """As large as one of JSON Lines."""
     (item,) = read(f'prompt,image\nx,"data:;base64,{"A" * 1_000_000}"\n', "a.csv")

@@ -304,7 +304,9 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """As where a file has the folder's name."""
+    """As where a file has the folder's name, or that of one above it."""
     (tmp_path / "out").write_text("")
-    with pytest.raises(errors.LocalFileError, match="cannot write"):
+    with pytest.raises(errors.LocalFileError, match="that is a file"):
         Record(tmp_path / "out").open()
+    with pytest.raises(errors.LocalFileError, match="cannot write"):
+        Record(tmp_path / "out" / "of").open()

@@ -63,7 +63,8 @@ def test_only_the_first_failures_are_kept() -> None:
         score.fail(f"item {number}", State.UNKNOWN, errors.CreateUnknown("no answer"))
     tally = score.tally(20, running=1, saving=2, elapsed_seconds=2.0, is_stopping=True)
     ended = score.ended(tally, None)
-    assert len(ended.first_failures) == FAILURES_KEPT
+    assert len(ended.first_failures) == FAILURES_KEPT + 1
+    assert ended.first_failures[-1] == "and 3 more; --status shows them"
     assert (tally.unknown, tally.ended, tally.items_a_second, score.failed_now) == (8, 8, 4.0, 8)
 
 

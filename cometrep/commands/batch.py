@@ -106,6 +106,7 @@ def command(
             console_stdin=opened.console,
         ) as plan:
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
+            record.refuse_as_items(file)
             opened.keepers(str(folder))("").check_batch(
                 (item.label, item.key, item.model, item.values) for item in plan.items()
             )

@@ -622,6 +622,71 @@ def test_a_rehearsal_in_the_sandbox_is_no_run(
     assert served(*BATCH, "-d", "real", "--sandbox", env=sandbox).code == 2
 
 
+def test_creates_without_clear_answers_end_the_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Each may be paid for: during an outage not the whole file is put in doubt."""
+    prompts = [f"p{i}" for i in range(40)]
+    folder_of(*prompts)
+    gateway.server.on_create(answer_json({"error": "down"}, 503))
+    ran = served(*BATCH, "-j", "2")
+    assert ran.code == 10
+    assert 8 <= gateway.server.creates <= 9
+    assert "8 creates in a row had no clear answer, and no more are sent" in ran.stderr
+    assert ran.stderr.endswith("hint: cometrep list --unknown\n")
+
+
+def test_why_an_item_is_not_saved_is_told_each_time(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """As it happens, in its summary, in JSON with the file that is there, and by --status after it."""
+    folder_of("cat")
+    server = gateway.server
+    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    server.on("GET", "/files/gone", Answer(503))
+    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
+
+    def two(request: Received) -> Answer:
+        assert callable(look)
+        reply = json.loads(look(request).body)
+        if reply["status"] == "succeeded":
+            reply["output"] = [f"{server.url}/files/here", f"{server.url}/files/gone"]
+        return answer_json(reply)
+
+    server.on_get(two)
+    ran = served(*BATCH, "--json", env={"COMETREP_RETRY_BUDGET": "0"})
+    item = json.loads(ran.stdout)
+    assert (ran.code, item["outcome"], len(item["files"])) == (9, "unsaved", 1)
+    assert "1 of 2 failed: output file 1 of " in item["error"]
+    assert "HTTP 503" in item["error"]
+    (told,) = (json.loads(line) for line in served("batch", "p.jsonl", "--status", "--json").lines)
+    assert (told["outcome"], told["error"]) == ("unsaved", item["error"])
+    ran = served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"})
+    assert len(re.findall("HTTP 503", ran.stderr)) == 2  # as it happened, and in the summary
+
+
+def test_a_file_in_the_way_of_the_folder_is_told(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """As where FILE has no extension; in a rehearsal too, and before its own record is taken for items."""
+    (folder / "items").write_text('{"prompt": "cat"}\n')
+    for options in ((), ("--dry-run",)):
+        ran = served("batch", "items", "--model", MODEL, *options)
+        assert (ran.code, ran.stdout) == (12, "")
+        assert "the folder of the batch would be 'items', and that is a file" in ran.stderr
+    (folder / "items").rename(folder / "batch.jsonl")
+    ran = served("batch", "batch.jsonl", "--model", MODEL, "-d", ".")
+    assert (ran.code, gateway.total) == (2, 0)
+    assert "'batch.jsonl' is where the record of the batch in '.' is kept" in ran.stderr
+
+
+def test_a_picture_is_on_the_page_whatever_its_name(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Also where the template gives it no extension."""
+    out = folder_of("cat")
+    (path,) = served(*BATCH, "-o", "{key}").lines
+    assert f'src="./{Path(path).name}"' in (out / "index.html").read_text()
+
+
 def test_a_ledger_that_takes_no_files_is_told(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
