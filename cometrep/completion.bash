@@ -63,10 +63,54 @@ _cometrep_read() {
     return 0
 }
 
+# Read on in a word as the shell does: $plain is what it says so far, $quote what is open. Fails where it says
+# what only running it could tell.
+_cometrep_unquote() { # _cometrep_unquote WORD
+    local at char
+    for ((at = 0; at < ${#1}; at++)); do
+        char=${1:at:1}
+        if [[ $char == \\ && $quote != \' ]]; then
+            at=$((at + 1)) char=${1:at:1}
+            [[ $quote && $char != [\$\`\"\\] ]] && plain+=\\
+            plain+=$char
+        elif [[ $quote && $char == "$quote" ]]; then
+            quote=''
+        elif [[ ! $quote && $char == [\"\'] ]]; then
+            quote=$char
+        elif [[ $quote != \' && $char == [\$\`] ]]; then
+            return 1
+        else
+            plain+=$char
+        fi
+    done
+}
+
+# Put a text into $quoted as it is to be written where $quote is open.
+_cometrep_quote() { # _cometrep_quote TEXT
+    local at char
+    if [[ $1 =~ ^[[:alnum:]@=:/.,_+-]*$ ]]; then
+        quoted=$1
+        return
+    elif [[ ! $quote ]]; then
+        printf -v quoted %q "$1"
+        return
+    fi
+    quoted=''
+    for ((at = 0; at < ${#1}; at++)); do
+        char=${1:at:1}
+        case $quote$char in
+            \'\') quoted+="'\\''" ;;
+            \"!) quoted+="\"'!'\"" ;; # a backslash keeps the history out, but stays
+            \"[\$\`\"\\]) quoted+=\\$char ;;
+            *) quoted+=$char ;;
+        esac
+    done
+}
+
 # Put the values that begin with the current word into COMPREPLY, with descriptions where they are only listed.
 # The line keeps $kept, the part of the word that readline does not replace.
 _cometrep_offer() {
-    local i value width=0 room shown half is_described=''
+    local i value quoted width=0 room shown half is_described=''
     local -a found=() told_of=()
     for ((i = 0; i < ${#values[@]}; i++)); do
         value=${values[i]}
@@ -74,9 +118,9 @@ _cometrep_offer() {
             [[ $value == "$kept"* ]] || continue
             value=${value#"$kept"}
         fi
-        [[ $is_quoted || $value =~ ^[[:alnum:]@=:/.,_+-]*$ ]] || printf -v value %q "$value"
-        found+=("$value") told_of+=("${abouts[i]}") is_described+=${abouts[i]}
-        ((${#value} > width)) && width=${#value}
+        _cometrep_quote "$value"
+        found+=("$quoted") told_of+=("${abouts[i]}") is_described+=${abouts[i]}
+        ((${#quoted} > width)) && width=${#quoted}
     done
     compopt -o nosort 2>/dev/null
     room=$((${COLUMNS:-80} - width - 3)) half=$((${COLUMNS:-80} / 2))
@@ -93,22 +137,44 @@ _cometrep_offer() {
     done
 }
 
+# List the files, or with `folders` the folders, whose paths begin as $plain does, each with a NUL behind it.
+_cometrep_find_files() { # _cometrep_find_files KIND, in a shell of its own
+    local file
+    set +f
+    unset GLOBIGNORE
+    shopt -u failglob nocaseglob
+    shopt -s nullglob dotglob
+    [[ $(bind -v 2>/dev/null) == *'completion-ignore-case on'* ]] && shopt -s nocaseglob
+    for file in "$plain"*; do
+        if [[ -d $file ]]; then
+            printf '%s/\0' "$file"
+        elif [[ $1 == files ]]; then
+            printf '%s\0' "$file"
+        fi
+    done
+}
+
 # Complete a path, which is the end of the current word as it was typed.
 _cometrep_paths() { # _cometrep_paths KIND PATH
-    local action=file file
-    [[ $1 == folders ]] && action=directory
+    local last=${2##*/} file quoted plain='' quote=''
     if [[ $2 == "$text" || ${2#[\"\']} == "$text" ]]; then
-        if [[ $action == file ]]; then compopt -o default; else compopt -o dirnames; fi
+        if [[ $1 == files ]]; then compopt -o default; else compopt -o dirnames; fi
         return
     fi
     # readline takes the @ before a path for a part of the path, so it can neither find nor quote the file.
-    while IFS= read -r file; do
-        [[ -d ${file/#\~\//$HOME/} ]] && file+=/
-        printf -v file %q "$file"
-        [[ $2 == \~* ]] && file=${file#\\}
-        file=${raw%"$2"}$file
-        COMPREPLY+=("${file#"${raw%"$text"}"}")
-    done < <(compgen -A "$action" -- "${2//[\"\'\\]/}")
+    _cometrep_unquote "${raw%"$2"}"
+    plain=''
+    _cometrep_unquote "$2" || return
+    [[ $plain =~ ^~[[:alnum:]_.-]*/ ]] && eval "plain=${BASH_REMATCH[0]}\${plain#*/}"
+    while IFS= read -rd '' file; do
+        if [[ $file == "$plain"* ]]; then
+            _cometrep_quote "${file#"$plain"}"
+            COMPREPLY+=("$text$quoted")
+        elif [[ $text == *"$last" ]]; then # written in letters of the other case
+            _cometrep_quote "${file#"${plain%"${plain##*/}"}"}"
+            COMPREPLY+=("${text%"$last"}$quoted")
+        fi
+    done < <(_cometrep_find_files "$1")
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
 }
 
@@ -164,7 +230,7 @@ _cometrep_options() { # those that begin as the current word does, and are not g
 
 _cometrep() {
     local program=${1/#\~\//$HOME/} text=$2 line=${COMP_LINE:0:COMP_POINT}
-    local path='' wanted='' redirects='' takes_options=1 is_quoted='' raw kept kind name i
+    local path='' wanted='' redirects='' takes_options=1 raw kept kind name i plain='' quote=''
     local -a words=() parts=() arguments=() options=() told=() given=() values=() abouts=()
     local word="^[[:space:]]*(([^[:space:]\"'\\\\]|\\\\.|\\\\\$|\"([^\"\\\\]|\\\\.)*(\"|\\\\?\$)|'[^']*('|\$))+)"
     COMPREPLY=()
@@ -175,9 +241,8 @@ _cometrep() {
     [[ $line ]] && words+=('')
     raw=${words[${#words[@]} - 1]}
     [[ $raw == *"$text" ]] || text=$raw
-    kept=${raw%"$text"}
-    [[ $kept == *[\"\'] ]] && is_quoted=1
-    kept=${kept//[\"\'\\]/}
+    _cometrep_unquote "${raw%"$text"}"
+    kept=$plain
     _cometrep_page ''
     _cometrep_read "${words[@]:1:${#words[@]}-2}"
 

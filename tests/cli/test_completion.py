@@ -22,7 +22,10 @@ BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
 FLUX_2 = "black-forest-labs/flux-2-pro"
-FILES = ("My fox.png", "fox.png", "$(touch owned).png", "`touch owned`'.png", "zoo/cat.png", "My pictures/")
+FILES = (
+    *("My fox.png", "fox.png", "$(touch owned).png", "`touch owned`'.png", "it's.txt", "hey!.txt"),
+    *("zoo/cat.png", "My pictures/", "Bob's pictures/a boat.png"),
+)
 
 # Each reads the script as it is installed: bash as one line of ~/.bashrc does, the others from where they look.
 BASHRC = "PS1='$ '; bind 'set show-all-if-ambiguous on'; bind 'set page-completions off'\n"
@@ -429,6 +432,67 @@ def test_a_file_name_is_quoted(shell: str, world: World) -> None:
         typed.run("show run some/one image@\\$", "<run><some/one><image@$(touch owned).png>")
         typed.run("show run some/one prompt=@\\`", "<prompt=@`touch owned`'.png>")
         typed.run("show run -i \\$", "<run><-i><$(touch owned).png>")
+    assert not (world.folder / "owned").exists()
+
+
+# Typed with a quote that the completion closes, and what the program is given; and what goes further in bash alone.
+IN_QUOTES = {
+    "'image@My f": "image@My fox.png",
+    '"image@My f': "image@My fox.png",
+    "'image@zoo/": "image@zoo/cat.png",
+    "'image@$(": "image@$(touch owned).png",
+    '"image@\\$(': "image@$(touch owned).png",
+}
+IN_QUOTES_OF_BASH = {
+    "'prompt=@it": "prompt=@it's.txt",
+    '"prompt=@it': "prompt=@it's.txt",
+    "\"image@Bob's pictures/a": "image@Bob's pictures/a boat.png",
+    "image@Bob\\'s\\ pictures/a": "image@Bob's pictures/a boat.png",
+    '"prompt=@\\`': "prompt=@`touch owned`'.png",
+    '"prompt=@he': "prompt=@hey!.txt",
+    "'prompt=@he": "prompt=@hey!.txt",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_file_name_in_quotes_is_that_of_the_file(shell: str, world: World) -> None:
+    """Behind `key@` in a quote that is still open TAB writes what the program then reads as the file's name."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    lines = IN_QUOTES | IN_QUOTES_OF_BASH if shell == "bash" else IN_QUOTES
+    with world.start(shell) as terminal:
+        typed = Shell(terminal)
+        typed.press_tab("cometrep logi")  # loads it
+        terminal.type(REGISTERED[shell].encode() + b"\r")
+        typed._clear()
+        for line, given in lines.items():
+            typed.run(f"show run some/one {line}", f"<run><some/one><{given}>")
+    assert not (world.folder / "owned").exists()
+
+
+def test_bash_completes_what_stands_behind_a_closed_quote(shells: Callable[[str], Shell]) -> None:
+    """A folder ends with the quote closed behind it; the next TAB goes on from there."""
+    bash = shells("bash")
+    assert bash.press_tab("cometrep run some/one 'image@Bob") == "cometrep run some/one 'image@Bob'\\''s pictures/'"
+    line = "cometrep run some/one 'image@Bob'\\''s pictures/'"
+    assert bash.press_tab(f"{line}a") == f"{line}a\\ boat.png "
+
+
+def test_bash_finds_files_in_letters_of_the_other_case(world: World) -> None:
+    """Where readline is told to take letters of either case, it does so behind `key@` too."""
+    with world.start("bash") as terminal:
+        shell = Shell(terminal)
+        assert shell.press_tab("cometrep run some/one image@FO") == "cometrep run some/one image@FO"
+        terminal.type(b"bind 'set completion-ignore-case on'\r\x0c")
+        shell._clear()
+        assert shell.press_tab("cometrep run some/one image@FO") == "cometrep run some/one image@fox.png "
+        assert shell.press_tab("cometrep run some/one 'image@MY F") == "cometrep run some/one 'image@My fox.png' "
+
+
+def test_bash_completes_nothing_that_would_be_run(shells: Callable[[str], Shell], world: World) -> None:
+    """What the shell would take for a command is no beginning of a file's name."""
+    for word in ('"image@$', '"image@$(touch owned', "image@`touch owned"):
+        assert shells("bash").press_tab(f"cometrep run some/one {word}") == f"cometrep run some/one {word}"
     assert not (world.folder / "owned").exists()
 
 
