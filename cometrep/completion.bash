@@ -66,7 +66,7 @@ _cometrep_read() {
 # Read on in a word as the shell does: $plain is what it says so far, $quote what is open. Fails where it says
 # what only running it could tell.
 _cometrep_unquote() { # _cometrep_unquote WORD
-    local at char
+    local at char variable='^(\$\{[[:alpha:]_][[:alnum:]_]*\}|\$[[:alpha:]_][[:alnum:]_]*)[^[:alnum:]_]'
     for ((at = 0; at < ${#1}; at++)); do
         char=${1:at:1}
         if [[ $char == \\ && $quote != \' ]]; then
@@ -77,6 +77,10 @@ _cometrep_unquote() { # _cometrep_unquote WORD
             quote=''
         elif [[ ! $quote && $char == [\"\'] ]]; then
             quote=$char
+        elif [[ $quote != \' && ${1:at} =~ $variable ]]; then
+            char=${BASH_REMATCH[1]} at=$((at + ${#BASH_REMATCH[1]} - 1))
+            char=${char//[\$\{\}]/}
+            plain+=${!char-}
         elif [[ $quote != \' && $char == [\$\`] ]]; then
             return 1
         else

@@ -489,6 +489,24 @@ def test_bash_finds_files_in_letters_of_the_other_case(world: World) -> None:
         assert shell.press_tab("cometrep run some/one 'image@MY F") == "cometrep run some/one 'image@My fox.png' "
 
 
+def test_bash_keeps_a_variable_and_the_tilde(shells: Callable[[str], Shell], world: World) -> None:
+    """What stands for a folder stays as it was typed, and a folder found there gets its slash."""
+    (world.home / "album").mkdir(exist_ok=True)
+    (world.home / "album" / "a boat.png").touch()
+    for typed, became in (
+        ("image@$HOME/alb", "image@$HOME/album/"),
+        ("image@$HOME/album/", "image@$HOME/album/a\\ boat.png "),
+        ("image@${HOME}/album/a", "image@${HOME}/album/a\\ boat.png "),
+        ('"image@$HOME/album/a', '"image@$HOME/album/a boat.png" '),
+        ("image@~/alb", "image@~/album/"),
+        ("image@~/album/a", "image@~/album/a\\ boat.png "),
+        ("'image@$HOME/alb", "'image@$HOME/alb"),
+        ("image@\\$HOME/alb", "image@\\$HOME/alb"),
+        ("image@$HOM", "image@$HOM"),
+    ):
+        assert shells("bash").press_tab(f"cometrep run some/one {typed}") == f"cometrep run some/one {became}"
+
+
 def test_bash_completes_nothing_that_would_be_run(shells: Callable[[str], Shell], world: World) -> None:
     """What the shell would take for a command is no beginning of a file's name."""
     for word in ('"image@$', '"image@$(touch owned', "image@`touch owned"):
