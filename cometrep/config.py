@@ -359,8 +359,7 @@ def _resolve(
 ) -> Setting:
     flag = flags.get(name)
     if flag is not None:
-        option = "--" + name.replace("_", "-")
-        return _checked(name, flag, option, errors.UsageError)
+        return _checked(name, flag, option_for(name), errors.UsageError)
     for variable in known.variables:
         value = os.environ.get(variable, "")
         if not _is_blank(value):
@@ -522,6 +521,11 @@ def variable_for(name: str) -> str:
         if not _is_blank(os.environ.get(variable, "")):
             return variable
     return ""
+
+
+def option_for(name: str) -> str:
+    """Name the option that gives a setting, on the commands that have one."""
+    return "--seconds" if name == "sandbox_seconds" else "--" + name.replace("_", "-")
 
 
 def environment(name: str) -> str:

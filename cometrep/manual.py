@@ -347,7 +347,7 @@ def _directive(word: str, value: str, root: Page) -> Iterator[Block]:
 def _variables(root: Page) -> Iterator[Item]:
     options = {name for page in root.parts for option in page.options for name in option.names}
     for name, known in config.SETTINGS.items():
-        option = f"--{name.replace('_', '-')}"
+        option = config.option_for(name)
         facts = [f"setting `{name}`"]
         facts += [f"option `{option}`"] if option in options else []
         facts += [f"default {known.default}"] if known.default else []

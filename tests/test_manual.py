@@ -224,6 +224,8 @@ def test_every_environment_variable_is_documented() -> None:
     for name, known in config.SETTINGS.items():
         assert f"setting {name}" in " ".join(shown.split())
         assert known.default in shown
+    for name in ("timeout", "max_size", "sandbox_seconds"):
+        assert f"setting {name}, option {config.option_for(name)}, " in " ".join(shown.split())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the pages name the paths of Linux")

@@ -22,9 +22,8 @@ def command(
         ),
     ] = 8787,
     seconds: Annotated[
-        float,
-        typer.Option("--seconds", metavar="SECONDS", min=0, max=86400, help="Length of a prediction (2)."),
-    ] = 2,
+        str | None, typer.Option("--seconds", metavar="SECONDS", help="Length of a prediction (2).")
+    ] = None,
     wrapped: Annotated[
         bool, typer.Option("--wrapped", help="Answer in the gateway's task record.", show_default=False)
     ] = False,
@@ -43,10 +42,11 @@ def command(
     from cometrep.sandbox import Fault, Sandbox
 
     console = local_session(ctx)
+    settings = config.load({"sandbox_seconds": seconds})
     folder = config.folders().sandbox
     config.make_private_folder(folder)
     faults = [Fault.parse(text) for text in fault]
-    with Sandbox(folder, port=port, seconds=seconds, wrapped=wrapped, faults=faults) as server:
+    with Sandbox(folder, port=port, seconds=settings.sandbox_seconds, wrapped=wrapped, faults=faults) as server:
         console.write_line(f"export COMETREP_BASE_URL={server.url}")
         console.write_line(f"export COMETAPI_KEY={config.SANDBOX_KEY}")
         console.hint(f"Replicate's clients: base URL {server.url}/replicate, with that key. Ctrl-C stops it")

@@ -153,6 +153,25 @@ def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
     assert f"{url}/replicate" in (cli.folder / "told").read_text()
 
 
+def test_its_seconds_are_the_setting(cli: Cli, stopped: Register) -> None:
+    """Without `--seconds` a prediction takes what the environment says, else config.toml; the option wins."""
+
+    def length(*arguments: str, variable: str) -> float:
+        env = {"COMETREP_SANDBOX_SECONDS": variable, "COMETREP_BASE_URL": "", "COMETAPI_KEY": ""}
+        process = cli.start("sandbox", "--port", "0", *arguments, env=env)
+        stopped(process)
+        assert process.stdout
+        exports = [process.stdout.readline().decode() for _ in range(2)]
+        cli.environment |= dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
+        done = cli("run", SCHNELL, *SMALL, "--json", "-q")
+        return float(json.loads(done.stdout)["metrics"]["total_time"])
+
+    assert cli("config", "set", "sandbox_seconds", "0.4").code == 0
+    assert length(variable="") == pytest.approx(0.4, rel=0.21)
+    assert length(variable="0.2") == pytest.approx(0.2, rel=0.21)
+    assert length("--seconds", "0.05", variable="0.2") == pytest.approx(0.05, rel=0.21)
+
+
 def test_the_list_beside_a_served_sandbox_is_the_sandboxs(cli: Cli, stopped: Register) -> None:
     """With the exported lines in the environment `list` shows what `@last` means."""
     serve(cli, stopped)
@@ -188,7 +207,15 @@ def test_a_port_can_be_chosen_and_may_be_taken(cli: Cli, stopped: Register) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--port", "70000"), ("--seconds", "-1"), ("--fault", "nope"), ("--fault", "429:0")]
+    "arguments",
+    [
+        ("--port", "70000"),
+        ("--seconds", "-1"),
+        ("--seconds", "nan"),
+        ("--seconds", "inf"),
+        ("--fault", "nope"),
+        ("--fault", "429:0"),
+    ],
 )
 def test_a_bad_option_is_a_usage_error(arguments: tuple[str, ...], cli: Cli) -> None:
     """What the sandbox cannot do is exit 2 before it serves anything."""
