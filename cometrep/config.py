@@ -21,7 +21,7 @@ SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_DURATION = r"(?a)(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,7}(?:\.\d{1,3})?)s?)?"
+_DURATION = r"(?a)(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,7}(?:\.\d{1,3})?|\.\d{1,3})s?)?"
 
 
 class ApiKey:

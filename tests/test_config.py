@@ -417,6 +417,8 @@ def test_a_local_url(url: str, expected: bool) -> None:
         (" 5m ", 300),
         ("0.5", 0.5),
         ("1.25s", 1.25),
+        (".3", 0.3),
+        ("1m.5s", 60.5),
     ],
     ids=str,
 )
@@ -427,7 +429,26 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "-5", "1d", "m", "1.5m", "30m1h", "1 h", "1e3", "inf", "nan", "5mm", "1H", "٣", "9" * 20, "1:30"],
+    [
+        "",
+        " ",
+        ".",
+        "5.",
+        "-5",
+        "1d",
+        "m",
+        "1.5m",
+        "30m1h",
+        "1 h",
+        "1e3",
+        "inf",
+        "nan",
+        "5mm",
+        "1H",
+        "٣",
+        "9" * 20,
+        "1:30",
+    ],
     ids=repr,
 )
 def test_no_duration(text: str) -> None:

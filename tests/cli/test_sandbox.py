@@ -169,7 +169,7 @@ def test_its_seconds_are_the_setting(cli: Cli, stopped: Register) -> None:
     assert cli("config", "set", "sandbox_seconds", "0.4").code == 0
     assert length(variable="") == pytest.approx(0.4, rel=0.21)
     assert length(variable="0.2") == pytest.approx(0.2, rel=0.21)
-    assert length("--seconds", "0.05", variable="0.2") == pytest.approx(0.05, rel=0.21)
+    assert length("--seconds", ".05", variable=".2") == pytest.approx(0.05, rel=0.21)
 
 
 def test_the_list_beside_a_served_sandbox_is_the_sandboxs(cli: Cli, stopped: Register) -> None:
