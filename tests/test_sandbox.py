@@ -558,14 +558,80 @@ def test_a_body_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPa
     assert create(server)["status"] == "starting"
 
 
-def test_a_body_of_unknown_length_is_411(world: World) -> None:
-    """Chunks are not waited for, and the connection ends after the refusal."""
+CREATE = f"/replicate/v1/models/{SCHNELL}/predictions"
+BODY = json.dumps({"input": SMALL}).encode()
+
+
+def in_chunks(link: http.client.HTTPConnection, *pieces: bytes) -> Reply:
+    """Send a create whose head says that chunks follow, then these bytes as they are, and read its answer."""
+    link.putrequest("POST", CREATE)
+    link.putheader("Authorization", f"Bearer {API_KEY}")
+    link.putheader("Transfer-Encoding", "chunked")
+    link.endheaders()
+    for piece in pieces:
+        link.send(piece)
+    return read(link)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"%x\r\n%s\r\n" % (len(BODY), BODY), b"0\r\n\r\n"),
+        (*(b"1\r\n%c\r\n" % byte for byte in BODY), b"0\r\n\r\n"),
+        (b"%X;name=value\r\n%s\r\n" % (len(BODY), BODY), b"00\r\nX-Trailer: 1\r\n\r\n"),
+    ],
+    ids=["one", "many", "extension and trailer"],
+)
+def test_a_body_in_chunks_is_taken(world: World, pieces: tuple[bytes, ...]) -> None:
+    """However it is cut it is one body, and the connection carries the next request."""
     with connection(world()) as link:
-        # The head alone: the refusal may come, and the connection end, before a chunk could be sent.
-        link.putrequest("POST", f"/replicate/v1/models/{SCHNELL}/predictions")
-        link.putheader("Transfer-Encoding", "chunked")
+        for _ in range(2):
+            reply = in_chunks(link, *pieces)
+            assert (reply.status, reply.json["input"]) == (200, SMALL)
+
+
+def test_a_body_in_chunks_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is that of the whole body, whatever the size of a chunk, and all of it is read."""
+    monkeypatch.setattr(sandbox, "BODY_LIMIT", 1000)
+    server = world()
+    for size in (400, 100_000):
+        chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
+        with connection(server) as link:
+            reply = in_chunks(link, *[chunk] * 9, b"0\r\n\r\n")
+            assert (reply.status, reply.json["status"], reply.headers["connection"]) == (413, 413, "close")
+
+
+@pytest.mark.parametrize("pieces", [b"no\r\n", b"-1\r\n", b"\r\n", b"3\r\nabcd\r\n", b"5" * 11 + b"\r\n"], ids=repr)
+def test_malformed_chunks_are_400(world: World, pieces: bytes) -> None:
+    """They are refused as by the API, and the connection ends, since nothing after them could be understood."""
+    with connection(world()) as link:
+        reply = in_chunks(link, pieces)
+        error = reply.json["error"]
+        assert (reply.status, error["code"], reply.headers["connection"]) == (400, "invalid_request", "close")
+        assert "chunk" in error["message"]
+        assert f"(request id: {reply.headers['x-cometapi-request-id']})" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Content-Length", "-1"),
+        ("Content-Length", "many"),
+        ("Content-Length", "1" * 13),
+        ("Transfer-Encoding", "gzip, chunked"),
+    ],
+)
+def test_a_body_without_a_known_end_is_400(world: World, name: str, value: str) -> None:
+    """The refusal is in the gateway's envelope, tells the value, and ends the connection."""
+    with connection(world()) as link:
+        link.putrequest("POST", CREATE)
+        link.putheader("Authorization", f"Bearer {API_KEY}")
+        link.putheader(name, value)
         link.endheaders()
-        assert read(link).status == 411
+        reply = read(link)
+        assert (reply.status, reply.json["error"]["code"]) == (400, "invalid_request")
+        assert repr(value) in reply.json["error"]["message"]
+        assert reply.headers["x-cometapi-request-id"] in reply.json["error"]["message"]
         assert link.sock is None or link.sock.recv(1) == b""
 
 

@@ -58,6 +58,7 @@ KINDS: tuple[str, ...] = ("429", "500", "524", "hang", "html", "reset", "truncat
 HANG_SECONDS = 45.0  # CometAPI's query page once recorded no answer within 45 s
 SLOW_SECONDS = 3.0
 BODY_LIMIT = 20 * 1024 * 1024
+_LINE_LIMIT = 1 << 16  # that of http.server for a header
 
 _FILE_KINDS = ("truncate", "slow", "expire")
 _REFUSALS = ("429", "500", "html")  # come instead of the prediction; the others only lose the answer to it
@@ -259,12 +260,18 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def answer(self, received: Received, body: bytes | None) -> tuple[str, _Answer]:
-        """Say what the API says, and which fault befalls the saying of it; a body of `None` was too large."""
+    def answer(self, received: Received, body: bytes | None, malformed: str = "") -> tuple[str, _Answer]:
+        """Say what the API says, and which fault befalls the saying of it; a body of `None` was too large.
+
+        `malformed` tells what kept the body from being read.
+        """
         self._received.append(received)
         request_id = f"{datetime.fromtimestamp(self.clock(), UTC):%Y%m%d%H%M%S}{secrets.token_hex(8)}"
         try:
-            fault, answer = self._decide(received, body, request_id)
+            if malformed:
+                fault, answer = "", _comet_error(400, "invalid_request", malformed, request_id)
+            else:
+                fault, answer = self._decide(received, body, request_id)
         except OSError as error:
             message = f"the sandbox cannot write its folder: {error.strerror}"
             fault, answer = "", _comet_error(500, "", message, request_id)
@@ -412,12 +419,12 @@ class _Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         """Read a request, and send its answer as the fault of the moment has it."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,12}", length):
-            self.send_error(HTTPStatus.LENGTH_REQUIRED)
-            return
-        sandbox, body = self.server.sandbox, self._read(int(length))
-        fault, answer = sandbox.answer(Received(self.command, self.path, headers), body)
+        sandbox, body, malformed = self.server.sandbox, None, ""
+        try:
+            body = self._read_body(headers)
+        except ValueError as error:
+            malformed = str(error)
+        fault, answer = sandbox.answer(Received(self.command, self.path, headers), body, malformed)
         self.close_connection = self.close_connection or body is None or fault == "truncate"
         if fault == "reset":
             self._reset()
@@ -437,13 +444,46 @@ class _Handler(BaseHTTPRequestHandler):
     # All methods come to one place: those that the API does not have get its page, too. http.server names them.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve  # noqa: N815
 
-    def _read(self, length: int) -> bytes | None:
-        """Read the body; one over the limit is read and forgotten, else its sender would miss the answer."""
-        if length <= BODY_LIMIT:
+    def _read_body(self, headers: Mapping[str, str]) -> bytes | None:
+        """Read the body, `None` for one over the limit; raise ValueError where its end cannot be known.
+
+        One over the limit is read and forgotten, else its sender would miss the answer.
+        """
+        if "transfer-encoding" in headers:
+            if headers["transfer-encoding"].lower() != "chunked":
+                raise ValueError(f"the transfer encoding {headers['transfer-encoding']!r} is not chunked")
+            return self._read_chunks()
+        length = headers.get("content-length", "0")
+        if not re.fullmatch(r"[0-9]{1,12}", length):
+            raise ValueError(f"the content length {length!r} is not a number of bytes")
+        return self._read(int(length), BODY_LIMIT)
+
+    def _read(self, length: int, room: int) -> bytes | None:
+        if length <= room:
             return self.rfile.read(length)
         while length > 0 and (piece := self.rfile.read(min(length, 1 << 20))):
             length -= len(piece)
         return None
+
+    def _read_chunks(self) -> bytes | None:
+        """Read a body in chunks (RFC 9112, 7.1); what stands behind the last one is forgotten."""
+        body, is_over = bytearray(), False
+        while length := self._chunk_length():
+            chunk = self._read(length, -1 if is_over else BODY_LIMIT - len(body))
+            is_over = chunk is None
+            body += chunk or b""
+            if self.rfile.readline(3).strip(b"\r\n"):
+                raise ValueError("a chunk of the request body is longer than it says")
+        while self.rfile.readline(_LINE_LIMIT).strip(b"\r\n"):
+            pass
+        return None if is_over else bytes(body)
+
+    def _chunk_length(self) -> int:
+        line = self.rfile.readline(_LINE_LIMIT)
+        match = re.fullmatch(rb"([0-9A-Fa-f]{1,10})[ \t]*(;.*)?\r?\n", line)
+        if match is None:
+            raise ValueError(f"{line[:20].decode('ascii', 'replace')!r} is not the length of a chunk")
+        return int(match[1], 16)
 
     def _send(self, answer: _Answer, limit: int | None = None) -> None:
         """Send head and body in one piece; of the body no more than `limit` bytes."""
