@@ -794,6 +794,22 @@ def test_an_unknown_id_is_a_task_error_when_wrapped(world: World) -> None:
     assert reply.json == {"code": "task_not_exist", "message": "task_not_exist", "data": None}
 
 
+def test_head_tells_what_get_would(world: World) -> None:
+    """On every path status and headers are those of GET, the body is left out, and no fault is used up."""
+    server = world("get:500:1")
+    found = f"/replicate/v1/predictions/{create(server)['id']}"
+    expected = {found: 200, "/replicate/v1/predictions/x": 404, CREATE: 301, "/": 200, "/elsewhere": 301}
+    for path in expected:
+        assert ask(server, "HEAD", path).status == expected[path]
+    assert ask(server, "GET", found).status == 500
+    for key in (f"Bearer {API_KEY}", None):
+        for path in expected:
+            head, get = (ask(server, method, path, Authorization=key) for method in ("HEAD", "GET"))
+            assert (head.status, head.body) == (get.status, b"")
+            own = {"x-cometapi-request-id": ""}
+            assert {**head.headers, **own} == {**get.headers, **own}
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "x"}'])
 def test_a_prediction_that_cannot_be_read_is_unknown(world: World, content: str) -> None:
     """A file of another version in the folder breaks nothing."""

@@ -287,14 +287,15 @@ class Sandbox:
             fault = self._due("file") if is_sent else ""
             return fault, _canned(fault, request_id) or answer
         create = _CREATE.fullmatch(path) if received.method == "POST" else None
-        get = _GET.fullmatch(path) if received.method == "GET" else None
+        get = _GET.fullmatch(path) if received.method in ("GET", "HEAD") else None
         if create is None and get is None:
             # CometAPI's error guide: a wrong path is a redirect or a page of HTML, never a JSON 404. Here the one
             # leads to the other, so that a client which follows it is caught out as well.
             return "", _page(200, "CometAPI") if path == "/" else _page(301, "Moved", ("Location", "/"))
         if not _KEY.fullmatch(received.headers.get("authorization", "")):
             return "", _comet_error(401, "invalid_api_key", "Invalid token", request_id)
-        fault = self._due("create" if create else "get")
+        # As of files, HEAD uses up no fault: it stands for no look of a client.
+        fault = "" if received.method == "HEAD" else self._due("create" if create else "get")
         instead = _canned(fault, request_id)
         if instead and fault in _REFUSALS:
             return fault, instead
