@@ -447,16 +447,38 @@ def test_ids_look_like_replicates(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b'"x"', b"{}", b'{"input": null}', b'{"input": []}', b'{"prompt": "flat"}',
-     b'{"input": {"prompt": "x", "seed": NaN}}', b'{"input": {"prompt": "x", "other": 1e999}}', b"\xff\xfe",
-     b"[" * 100_000],
-)  # fmt: skip
-def test_a_malformed_create_is_500_invalid_request(world: World, body: bytes) -> None:
+    "body", [b"[]", b"null", b'"x"', b"{}", b'{"input": null}', b'{"input": []}', b'{"prompt": "flat"}'], ids=repr
+)
+def test_a_create_without_an_input_is_500_invalid_request(world: World, body: bytes) -> None:
     """What was observed of the gateway: a body without an input object is its own fault, in its words."""
     reply = ask(world(), "POST", f"/replicate/v1/models/{SCHNELL}/predictions", body)
     assert (reply.status, reply.json["error"]["code"]) == (500, "invalid_request")
     assert reply.json["error"]["type"] == "comet_api_error"
+    assert "field input is required" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "char 0"),
+        (b'{"input": {"prompt": "a fox', "char 21"),
+        (b'{"input": {"prompt": "x"}} {}', "Extra data"),
+        ('{"input": {"prompt": "café"}}'.encode("latin-1"), "0xe9 in position 25"),
+        ('{"input": {"prompt": "x"}}'.encode("utf-16"), "utf-8"),
+        (b'{"input": {"prompt": "x", "seed": NaN}}', "NaN"),
+        (b'{"input": {"prompt": "x", "other": 1e999}}', "1e999"),
+        (b"[" * 100_000, ""),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_body_that_is_no_json_is_400(world: World, body: bytes, told: str) -> None:
+    """The refusal says that it is no JSON, and where, in the gateway's envelope; nothing is made."""
+    reply = ask(world(), "POST", f"/replicate/v1/models/{SCHNELL}/predictions", body)
+    error = reply.json["error"]
+    assert (reply.status, error["type"], error["code"]) == (400, "comet_api_error", "invalid_request")
+    assert error["message"].startswith("the request body is not JSON: ")
+    assert told in error["message"]
+    assert not list(world.folder.glob("predictions/*"))
 
 
 DEV, FLUX_2 = "black-forest-labs/flux-dev", "black-forest-labs/flux-2-dev"

@@ -320,9 +320,9 @@ class Sandbox:
             message = f"No available channel for model {name} under group default (distributor)"
             return _comet_error(503, "model_not_found", message, request_id)
         try:
-            document = json.loads(body, parse_float=_finite, parse_constant=_finite)
-        except (ValueError, RecursionError):
-            document = None
+            document = json.loads(body.decode(), parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError) as error:
+            return _comet_error(400, "invalid_request", f"the request body is not JSON: {error}", request_id)
         given = document.get("input") if isinstance(document, dict) else None
         if not isinstance(given, dict):  # observed: a missing field is a 500 here, not a 400
             return _comet_error(500, "invalid_request", "field input is required, an object", request_id)
