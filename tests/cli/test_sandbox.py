@@ -17,6 +17,7 @@ from cometrep.sandbox import KINDS
 from tests.cli.test_streams import bash
 from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
 
+ROOT = Path(__file__).parents[2]
 SCHNELL = "black-forest-labs/flux-schnell"
 SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
 Register = Callable[["subprocess.Popen[bytes]"], None]
@@ -130,27 +131,43 @@ def test_without_pillow_it_says_what_to_install(cli: Cli, tmp_path: Path) -> Non
         assert "hint: pip install 'cometrep[sandbox]'\n" in done.stderr
 
 
+SHELL_LINES = re.findall(r"(?m)^    (.+)$", (ROOT / "cometrep/topics/sandbox.txt").read_text("utf-8"))[:5]
+
+
 def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
-    """What `cometrep sandbox` prints can be given to eval, and every command then talks to it."""
+    """The page's lines start it behind a script, point every command at it, and end it."""
+    start, await_it, take, run, end = SHELL_LINES
+    assert (take, end) == (". ./sandbox.env", "kill $!")
+    background = start.replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 0 --seconds 0.05 2> told")
     done = bash(
         cli,
         f"""set -e
-        exec 3< <(exec {cli.shell} sandbox --port 0 --seconds 0.05 2> told)
-        server=$!
-        trap 'kill $server' EXIT
-        read -ru 3 one; read -ru 3 two
-        eval "$one; $two"
-        cometrep run {SCHNELL} prompt=cat megapixels=0.25 -q -o cat.webp
+        {background}
+        {await_it}
+        {take}
+        {run} megapixels=0.25 -q -o cat.webp
         cometrep status @last
         cometrep config get base_url
+        {end}
+        wait $! || echo $?
         """,
     )
     assert done.code == 0, done.stderr
-    path, status, url = done.lines
+    path, status, url, ended = done.lines
     assert path == "cat.webp"
     assert status.endswith("\tsucceeded")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+    assert ended == "143"
     assert f"{url}/replicate" in (cli.folder / "told").read_text()
+
+
+def test_its_lines_end_where_it_cannot_start(cli: Cli) -> None:
+    """A script that waits for a sandbox that refused to serve ends, before anything is sent elsewhere."""
+    background = SHELL_LINES[0].replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 70000 2> told")
+    done = bash(cli, "\n".join([background, *SHELL_LINES[1:]]))
+    assert (done.code, done.stdout) == (1, "")
+    assert "kill" in done.stderr
+    assert "cometrep: " in (cli.folder / "told").read_text()
 
 
 def test_its_seconds_are_the_setting(cli: Cli, stopped: Register) -> None:
