@@ -10,7 +10,7 @@ from cometrep import errors
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import Cli
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import RESET, Answer, Server, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
@@ -248,6 +248,20 @@ def test_refresh_asks_about_the_unfinished(served: Cli, server: Server) -> None:
     ]
     assert sorted(request.path.rpartition("/")[2] for request in server.received) == ["gone1", "late1"]
     assert "warning" in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["no key", "no server", "no credit", "a page"])
+def test_a_look_that_refresh_cannot_make_is_a_warning(fault: str, served: Cli, server: Server) -> None:
+    """The entry is listed with its last status, the warning names it, and the exit code is 0, as the page says."""
+    create(served, server, "one1")
+    server.on_get(answer_html(200, "Welcome") if fault == "a page" else answer_json({"detail": "no"}, 402))
+    env = {"COMETREP_RETRY_BUDGET": "0"} | ({"COMETAPI_KEY": ""} if fault == "no key" else {})
+    if fault == "no server":
+        server.on_get(RESET)
+    done = served("list", "--refresh", env=env)
+    assert (done.code, [line.split("\t")[:2] for line in done.lines]) == (0, [["one1", "starting"]])
+    assert "cometrep: warning: prediction one1: " in done.stderr
+    assert "hint:" not in done.stderr
 
 
 def test_prune_forgets_what_is_old(cli: Cli) -> None:
