@@ -12,6 +12,7 @@ import pytest
 from cometrep import cli, config, errors, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.sandbox import KINDS
+from cometrep.schedule import schedule_for
 from tests.conftest import needs
 
 PACKAGE = Path(cli.__file__).parent
@@ -252,6 +253,20 @@ def test_every_event_of_progress_json_is_named() -> None:
     events = set(re.findall(r"yield \"(\w+)\", ", (PACKAGE / "display.py").read_text("utf-8")))
     assert len(events) > 8
     assert events <= set(re.findall(r"`(\w+)`", prose("progress")))
+
+
+def test_the_page_tells_how_often_it_looks() -> None:
+    """The pauses between looks are those that WAITING names, and follow three runs or more that were alike."""
+    text = prose("looks")
+    for told in ("0.2 seconds", "half second after 3 seconds", "three finished", "two seconds", "10 seconds"):
+        assert told in text
+    for runs in ([], [60.0, 60.0], [0.5, 0.5, 0.5], [2.0, 15.0, 60.0]):
+        schedule = schedule_for(runs)
+        assert [schedule.pause(at).seconds for at in (0.0, 3.2, 60.0)] == [0.2, 0.5, 0.5]
+        assert 0.5 < schedule.pause(90.0).seconds < schedule.pause(600.0).seconds < schedule.pause(7200.0).seconds
+        assert schedule.pause(7200.0).seconds == 10
+    early, around, late = (schedule_for([60.0, 60.0, 60.0]).pause(at).seconds for at in (10.0, 60.0, 200.0))
+    assert 0.2 <= around < 0.5 < late < early <= 10
 
 
 @pytest.mark.parametrize(
