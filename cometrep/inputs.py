@@ -203,7 +203,7 @@ def _file_value(item: Item, shown: str, reader: _Reader) -> str:
     if separator and not re.fullmatch(r"[\w.+-]+/[\w.+-]+", media_type):
         raise errors.UsageError(
             f"{_short(shown)}: {media_type!r} is not a media type",
-            hint=f"write {item.key}@{name};type=image/png",
+            hint=f"write {_typed(item.key, '@', f'{name};type=image/png')}",
             code="bad_input",
         )
     if is_url(name) or name.startswith("data:"):
@@ -251,7 +251,9 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
     except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
         reason = getattr(problem, "strerror", None) or str(problem)
         key, at, value = item_text.partition("=@")
-        hint = f"for text that begins with @ write {key}='\\@{value}'" if at else "check the path"
+        is_text = at and not key.endswith(":")  # a file of JSON stands for no text
+        as_text = _typed(key, "=", f"\\@{value}")
+        hint = f"for text that begins with @ write {as_text}" if is_text else "check the path"
         raise errors.UsageError(
             f"{_short(item_text)}: cannot read {_short(name)}: {reason}", hint=hint, code="bad_input"
         ) from problem
@@ -345,6 +347,14 @@ def _kind_name(value: Any) -> str:
 
 def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1000:.0f} kB"
+
+
+def _typed(key: str, separator: str, value: str) -> str:
+    """Give an item as it is typed in a shell."""
+    import shlex
+
+    escaped = re.sub(r"[=:@\\]", r"\\\g<0>", key)
+    return f"{shlex.quote(escaped)}{separator}{shlex.quote(value)}"
 
 
 def _short(text: str) -> str:

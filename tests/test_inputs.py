@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,8 @@ def test_a_type_may_be_given_and_only_a_media_type(here: Path) -> None:
     assert values("image@a;b.png;type=image/x-raw")["image"].startswith("data:image/x-raw;base64,")
     assert "'png' is not a media type" in refused("image@a;b.png;type=png").message
     assert "is not a media type" in refused("image@a;b.png;type=image/png,evil").message
+    hint = refused("image@a;b.png;type=png").hint
+    assert shlex.split(hint) == ["write", "image@a;b.png;type=image/png"], "a shell ends a command at ;"
 
 
 @pytest.mark.parametrize(
@@ -406,6 +409,16 @@ def test_a_file_that_cannot_be_read_is_refused(here: Path, separator: str, name:
 def test_a_missing_text_file_hints_at_the_escape(here: Path) -> None:
     """Who wanted a text that begins with @ is shown how to write it."""
     assert refused("prompt=@handle rides a horse").hint.endswith(r"write prompt='\@handle rides a horse'")
+    assert refused("mask:=@missing.json").hint == "check the path"
+
+
+@pytest.mark.parametrize("text", ["it's me", 'a "b" $HOME `date`', "a;b & c", "me"])
+@pytest.mark.parametrize("key", ["prompt", "it's a key", r"a\=b"])
+def test_the_escape_of_a_hint_can_be_pasted(here: Path, key: str, text: str) -> None:
+    """A shell makes of what the hint names the one item that means the text, whatever its quotes."""
+    hint = refused(f"{key}=@{text}").hint
+    (typed,) = shlex.split(hint.partition(" write ")[2])
+    assert split_item(typed) == Item(split_item(f"{key}=").key, "=", f"@{text}")
 
 
 @pytest.mark.parametrize(
