@@ -450,7 +450,7 @@ def store(name: str, value: str | None) -> Path:
     renamed over it; a symlink stays a symlink. Raises UsageError, ConfigError or LocalFileError.
     """
     if name not in SETTINGS:
-        raise unknown_setting(name)
+        raise unknown_setting(name, lambda near: _change_command(near, value))
     if value is not None:
         value = _checked(name, value, name, errors.UsageError).value
     path = folders().config_file
@@ -502,15 +502,28 @@ def store_setting(name: str, value: str) -> Path:
     return store(name, value)
 
 
-def unknown_setting(name: str) -> errors.UsageError:
-    """Give the error for a name that is no setting."""
+def _change_command(name: str, value: str | None) -> str:
+    """Give the command that sets a setting in the config file, or removes it with None."""
+    import shlex
+
+    from cometrep.text import masked
+
+    if value is None or _is_blank(value):
+        return f"cometrep config unset {name}"
+    return "cometrep login" if name == "api_key" else f"cometrep config set {name} {shlex.quote(masked(value))}"
+
+
+def unknown_setting(
+    name: str, command_for: Callable[[str], str] = "cometrep config get {}".format
+) -> errors.UsageError:
+    """Give the error for a name that is no setting; `command_for` says what to type with the one that was meant."""
     from cometrep.text import nearest
 
     near = nearest(name, tuple(SETTINGS))
     asked = f"; did you mean {near}?" if near else f"; the settings are {', '.join(SETTINGS)}"
     return errors.UsageError(
         f"{name!r} is not a setting{asked}",
-        hint=f"cometrep config get {near}" if near else "cometrep config show",
+        hint=command_for(near) if near else "cometrep config show",
         code="bad_setting",
     )
 

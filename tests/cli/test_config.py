@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,30 @@ def test_what_is_no_setting_is_refused(command: tuple[str, ...], told: str, cli:
     if "api_key" not in command:
         assert KEY not in done.stderr
     assert not (cli.home / "cometrep").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (("get", "Timeout"), "cometrep config get timeout"),
+        (("set", "Timeout", "5"), "cometrep config set timeout 5"),
+        (("set", "Dir", "my pictures"), "cometrep config set dir 'my pictures'"),
+        (("set", "dirs", ""), "cometrep config unset dir"),
+        (("unset", "Timeout"), "cometrep config unset timeout"),
+        (("set", "api-key", KEY), "cometrep login"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistyped_setting_hints_at_the_command_that_was_meant(
+    command: tuple[str, ...], hint: str, cli: Cli
+) -> None:
+    """The hint is the same command with the right name, and does what was meant; a key is never repeated."""
+    done = cli("config", *command)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"\nhint: {hint}\n")
+    assert KEY not in done.stderr
+    if hint != "cometrep login":
+        assert cli(*shlex.split(hint)[1:]).code == 0
 
 
 @pytest.mark.parametrize(
