@@ -451,6 +451,13 @@ def store(name: str, value: str | None) -> Path:
     """
     if name not in SETTINGS:
         raise unknown_setting(name, lambda near: _change_command(near, value))
+    if value is not None and _is_blank(value):
+        # In the file it would count as unset, and hide that from who looks into it.
+        raise errors.UsageError(
+            f"{name}: {value!r} is blank, and a blank setting counts as unset",
+            hint=_change_command(name, None),
+            code="bad_setting",
+        )
     if value is not None:
         value = _checked(name, value, name, errors.UsageError).value
     path = folders().config_file

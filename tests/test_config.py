@@ -823,15 +823,18 @@ def test_a_stored_value_of_another_type_is_refused(file: Path, text: str) -> Non
 @example("\u2028\x85\x0c\r\n")
 @example("\ufeff")
 def test_any_text_that_was_stored_is_read_again(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Whatever a value holds, TOML gives it back, but for the white space around it; a blank one is as none."""
+    """Whatever a value holds, TOML gives it back, but for the white space around it; a blank one is refused."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.getbasetemp() / "stored"
         patch.setenv("COMETREP_HOME", str(home))
         (home / "config.toml").unlink(missing_ok=True)
+        if not text.strip().strip("\ufeff").strip():
+            with pytest.raises(errors.UsageError, match="is blank"):
+                config.store("dir", text)
+            return
         path = config.store("dir", text)
         assert tomllib.loads(path.read_text("utf-8")) == {"dir": text.strip()}
-        is_blank = not text.strip().strip("\ufeff").strip()
-        assert config.load().folder == ("" if is_blank else text.strip())
+        assert config.load().folder == text.strip()
 
 
 def test_an_environment_variable_of_another_program_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
-    if name == "output" and value != "-":
+    if name == "output" and value.strip() not in ("", "-"):
         from cometrep.names import check_template
 
         check_template(value)

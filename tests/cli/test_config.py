@@ -134,6 +134,20 @@ def test_a_mistyped_setting_hints_at_the_command_that_was_meant(
         assert cli(*shlex.split(hint)[1:]).code == 0
 
 
+@pytest.mark.parametrize("value", ["", " ", "\ufeff"], ids=["empty", "space", "BOM"])
+@pytest.mark.parametrize("name", ["dir", "output", "base_url", "timeout", "progress"])
+def test_a_blank_value_is_not_stored(name: str, value: str, cli: Cli) -> None:
+    """It would count as unset: `unset` says so, and is the hint; what was set before stays."""
+    before = {"dir": "pictures", "output": "{id}.{ext}", "base_url": "https://x.test", "progress": "none"}
+    assert cli("config", "set", name, before.get(name, "5m")).code == 0
+    done = cli("config", "set", name, value)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.endswith(
+        f"is blank, and a blank setting counts as unset\nhint: cometrep config unset {name}\n"
+    )
+    assert cli("config", "get", name).stdout == before.get(name, "5m") + "\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
