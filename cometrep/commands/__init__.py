@@ -57,7 +57,10 @@ IdArgument = Annotated[
 ]
 
 OneIdArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="A prediction of this machine: its id, its URL, @last or @2.")
+    str,
+    typer.Argument(
+        metavar="ID", help="A prediction of this machine: its id, its URL, @last, @2, or - for one id on stdin."
+    ),
 ]
 
 Group = tuple[inspect.Parameter, ...]
@@ -234,8 +237,14 @@ class Session(NamedTuple):
         """Build a create's request from an entry of the ledger and the INPUT items that change it."""
         from cometrep.request import prepare_again
 
-        found = self.ledger.entry(self.ids([id])[0])
-        return self._warned(*prepare_again(found, id, items, **self._input_options()))
+        asked, *more = self.ids([id])
+        if more:
+            raise errors.UsageError(
+                f"stdin held {1 + len(more)} ids, and one prediction is created again",
+                hint=f"cometrep rerun {asked}",
+            )
+        named = asked if id == "-" else id
+        return self._warned(*prepare_again(self.ledger.entry(asked), named, items, **self._input_options()))
 
     def _input_options(self) -> dict[str, Any]:
         return {

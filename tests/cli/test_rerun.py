@@ -46,6 +46,27 @@ def test_items_change_inputs(made: Cli, server: Server) -> None:
     assert sent(server)[1] == {"prompt": "cat", "seed": 8, "num_outputs": 2}
 
 
+@pytest.mark.parametrize("command", ["echo @last", "cometrep list -n 1", "cometrep list -n 1 --json"])
+def test_the_id_may_come_from_stdin(command: str, made: Cli, server: Server) -> None:
+    """`-` takes the one id on stdin, as other commands print it."""
+    assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
+    done = made.shell_line(f"{command} | cometrep rerun -q - seed=8")
+    assert (done.code, done.stdout, done.stderr) == (0, "made2.webp\n", "")
+    assert sent(server)[1] == {"prompt": "cat", "seed": 8}
+
+
+def test_several_ids_on_stdin_are_refused(made: Cli, server: Server) -> None:
+    """Rather than the first of them created again and the others dropped; nothing is sent."""
+    for _ in range(2):
+        assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
+    done = made.shell_line("cometrep list | cometrep rerun -")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "cometrep: stdin held 2 ids, and one prediction is created again\nhint: cometrep rerun made2\n"
+    )
+    assert server.creates == 2
+
+
 def test_a_dry_run_sends_nothing(made: Cli, server: Server) -> None:
     """`--dry-run` shows the request that would be sent."""
     assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
@@ -64,6 +85,7 @@ def test_a_file_that_the_ledger_did_not_keep_is_asked_for_by_name(made: Cli, ser
     assert "input image was a file (image/png, 58 bytes, SHA-256 " in done.stderr
     assert hashlib.sha256(content).hexdigest()[:12] in done.stderr
     assert done.stderr.splitlines()[1] == "hint: cometrep rerun @last image@FILE"
+    assert made("rerun", "-", stdin="@last").stderr.endswith("\nhint: cometrep rerun made1 image@FILE\n")
     assert server.creates == 1
     assert made("rerun", "-q", "@last", "image@fox.png").code == 0
     assert sent(server)[0] == sent(server)[1]
