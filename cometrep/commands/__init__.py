@@ -109,16 +109,14 @@ POLLING = (
         logs=(Annotated[bool, option(_WAITING, "--logs", help="Show the model's log lines.")], False),
     ),
 )
-SAVING = _group(
-    output=(
-        Annotated[
-            str | None,
-            option(
-                _SAVING, "-o", "--output", metavar="TEMPLATE", help="Name to save as, with fields; - for stdout."
-            ),
-        ],
-        None,
-    ),
+
+
+def _output_group(about: str) -> Group:
+    annotation = Annotated[str | None, option(_SAVING, "-o", "--output", metavar="TEMPLATE", help=about)]
+    return _group(output=(annotation, None))
+
+
+_FILES = _group(
     dir=(
         Annotated[str | None, option(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in.")],
         None,
@@ -132,13 +130,19 @@ SAVING = _group(
         Annotated[str | None, option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files (2GiB).")],
         None,
     ),
-    sidecar=(
-        Annotated[bool, option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
-        False,
+)
+SAVING = (
+    *_output_group("Name to save as, with fields; - for stdout."),
+    *_FILES,
+    *_group(
+        sidecar=(
+            Annotated[bool, option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
+            False,
+        ),
     ),
 )
-# A batch always writes sidecars: its page and its record lean on them.
-BATCH_SAVING = tuple(parameter for parameter in SAVING if parameter.name != "sidecar")
+# A batch has many files, so none goes to stdout; it always writes sidecars: its page and its record lean on them.
+BATCH_SAVING = (*_output_group("Name to save as, with fields."), *_FILES)
 PRINTING = _group(
     print_what=(
         Annotated[

@@ -56,6 +56,18 @@ def test_every_argument_and_option_is_explained(page: Page) -> None:
         assert re.fullmatch(r"|[A-Z][A-Z:/\[\]]*", option.metavar)
 
 
+@pytest.mark.parametrize("command", ["run", "download", "rerun", "batch"])
+def test_the_help_of_output_speaks_of_stdout_where_that_works(command: str, cli: Cli) -> None:
+    """`-o -` is in the help of the commands that take it, and not in that of `batch`, which refuses it."""
+    (page,) = (page for page in ROOT.parts if page.words[-1] == command)
+    (told,) = (option.about for option in page.options if "-o" in option.names)
+    assert told == "Name to save as, with fields" + ("." if command == "batch" else "; - for stdout.")
+    (cli.folder / "items.jsonl").write_text('{"prompt": "cat"}\n')
+    words = {"batch": ["items.jsonl", "-m", "a/b"], "run": ["a/b"]}.get(command, ["@last"])
+    done = cli(command, *words, "-o", "-", "--sandbox", *(["--dry-run"] if command in ("run", "batch") else []))
+    assert ("-o - writes one file" in done.stderr) == (command == "batch")
+
+
 @pytest.mark.parametrize("columns", ["40", "200"])
 def test_help_is_the_same_on_every_terminal(columns: str, cli: Cli) -> None:
     """The help is the same bytes however wide the terminal is."""
