@@ -1,6 +1,7 @@
 """The manual: every page is well formed, says what the program does, and the same on paper and on the screen."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from cometrep import cli, config, errors, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
-from tests.conftest import needs
+from tests.conftest import Cli, needs
 
 PACKAGE = Path(cli.__file__).parent
 ROOT = cli.pages()
@@ -253,6 +254,26 @@ def test_every_event_of_progress_json_is_named() -> None:
     events = set(re.findall(r"yield \"(\w+)\", ", (PACKAGE / "display.py").read_text("utf-8")))
     assert len(events) > 8
     assert events <= set(re.findall(r"`(\w+)`", prose("progress")))
+
+
+def test_every_event_of_a_batch_is_told_with_what_it_holds(sandboxed: Cli) -> None:
+    """The page of batch has each event of its `--progress json`, and each name that one holds."""
+    section = prose("batch").partition("## OUTPUT")[2].partition("## ")[0]
+    told = dict(re.findall(r"(?m)^`(\w+)`\n    (.+)$", section))
+    assert set(told) == {"created", "saved", "item", "retry", "note", "tally"}
+    (sandboxed.folder / "b").mkdir()
+    (sandboxed.folder / "b" / "cat.webp").write_text("mine")
+    (sandboxed.folder / "a.jsonl").write_text(
+        '{"prompt": "sandbox:fail"}\n{"key": "cat", "input": {"prompt": "x"}}\n'
+    )
+    command = ("batch", "a.jsonl", "-m", "black-forest-labs/flux-schnell", "-o", "{key}.webp", "--progress", "json")
+    lines = sandboxed(*command).stderr.splitlines()
+    lines += sandboxed(*command, "-d", "b", "--skip-existing").stderr.splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    assert set(told) - {event["event"] for event in events} <= {"retry"}
+    for event in events:
+        names = set(event) - {"event", "time", "id"}
+        assert names <= set(re.findall(r"`(\w+)`", told[event["event"]])), event
 
 
 def test_the_page_tells_how_often_it_looks() -> None:
