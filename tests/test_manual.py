@@ -218,7 +218,8 @@ def test_every_environment_variable_is_documented() -> None:
     """What the package reads from the environment is in cometrep-environment(7)."""
     texts = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
     read = {name for text in texts for name in re.findall(r"environ(?:ment|\.get)\(\"([A-Z_]+)\"", text)}
-    read |= {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"}
+    read |= {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+    read |= {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
     read |= {variable for known in config.SETTINGS.values() for variable in known.variables}
     assert {"NO_COLOR", "TERM", "CI", "COMETREP_HOME"} <= read
     shown = manual.show(ROOT, "environment")

@@ -245,10 +245,11 @@ def test_a_deadline_can_be_a_setting(served: Cli, server: Server) -> None:
     assert "deadline of 0.5s" in done.stderr
 
 
-def test_a_proxy_that_is_not_there_is_named(cli: Cli) -> None:
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_that_is_not_there_is_named(name: str, cli: Cli) -> None:
     """It is not the API that cannot be reached; the proxy's password is not shown."""
     env = {
-        "HTTPS_PROXY": "http://user:hunter2@127.0.0.1:1",
+        name: "http://user:hunter2@127.0.0.1:1",
         "COMETREP_RETRY_BUDGET": "0",
         "COMETAPI_KEY": "sk-1234",
     }
@@ -269,14 +270,15 @@ def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server
     assert KEY not in str(server.received)
 
 
-def test_a_bundle_of_certificates_that_is_missing_is_named(cli: Cli) -> None:
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_bundle_of_certificates_that_is_missing_is_named(name: str, cli: Cli) -> None:
     """Before anything is sent, whatever the command."""
-    env = {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem", "COMETAPI_KEY": KEY}
+    env = {name: "/nowhere/ca.pem", "COMETAPI_KEY": KEY}
     for command in (("status", "abc"), ("run", "black-forest-labs/flux-schnell", "prompt=x")):
         ran = cli(*command, env=env)
         assert (ran.code, ran.stdout) == (3, "")
         assert "no file of trusted certificates at /nowhere/ca.pem" in ran.stderr
-        assert "REQUESTS_CA_BUNDLE" in ran.stderr
+        assert name in ran.stderr
     assert "refused" in cli("list").stdout  # the create is known not to have been sent
 
 
