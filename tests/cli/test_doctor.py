@@ -98,12 +98,14 @@ def test_json_is_one_object(served: Cli, cli: Cli, server: Server) -> None:
 
 
 def test_quiet_leaves_out_what_is_in_order(served: Cli, server: Server) -> None:
-    """`-q` prints warnings and failures alone."""
+    """`-q` prints warnings and failures alone; with `--json` the list stays whole, as programs want it."""
     server.on_get(answer_json({"detail": "no"}, 401))
     done = served("doctor", "--quiet")
     assert done.code == 3
     assert "ok" not in {row[0] for row in rows(done.stdout).values()}
     assert rows(done.stdout)["api"][0] == "fail"
+    whole = json.loads(served("doctor", "--quiet", "--json").stdout)["checks"]
+    assert [check["name"] for check in whole] == list(rows(served("doctor").stdout))
 
 
 def test_the_sandbox_is_examined_in_place_of_the_api(cli: Cli) -> None:
