@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, harmless, one_line
+from cometrep.text import ascii_json, format_count, harmless, one_line
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
@@ -192,8 +192,12 @@ class Console:
             raise
 
     def expand_ids(self, ids: Sequence[str]) -> list[str]:
-        """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`."""
+        """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`.
+
+        Lines of `list` and `batch` for creates that gave no id are left out, with a warning.
+        """
         expanded: list[str] = []
+        nameless = 0
         for id in ids:
             if id != "-":
                 expanded.append(id)
@@ -202,9 +206,13 @@ class Console:
                 word = line.split("\t")[0].strip()
                 if word.startswith("{"):
                     with contextlib.suppress(ValueError, TypeError, KeyError):
-                        word = str(json.loads(line)["id"])
-                if word:
+                        word = str(json.loads(line)["id"] or "-")
+                if word == "-":
+                    nameless += 1
+                elif word:
                     expanded.append(word)
+        if nameless:
+            self.warn(f"{format_count(nameless, 'line')} of stdin left out, of a create that gave no id")
         if not expanded:
             raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
         return expanded

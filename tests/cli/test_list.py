@@ -123,6 +123,23 @@ def test_json_is_an_object_a_line(cli: Cli) -> None:
     )
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["lines", "json"])
+def test_a_list_can_be_piped_whatever_it_holds(form: tuple[str, ...], served: Cli, server: Server) -> None:
+    """What a create in doubt or a refused one has in place of an id is looked up nowhere; a warning counts them."""
+    remember(served, "")
+    create(served, server, "one1")
+    remember(served, "")
+    server.on_get(answer_json(prediction("one1", "processing")))
+    server.received.clear()
+    done = served("status", "-", stdin=served("list", *form).stdout)
+    assert (done.code, done.stdout) == (0, "one1\tprocessing\n")
+    assert done.stderr == "cometrep: warning: 2 lines of stdin left out, of a create that gave no id\n"
+    assert len(server.received) == 1
+    alone = served("status", "-", stdin=served("list", "--unknown", *form).stdout)
+    assert (alone.code, alone.stdout) == (2, "")
+    assert "stdin held no ids" in alone.stderr
+
+
 def test_the_sandboxs_are_kept_apart(cli: Cli) -> None:
     """The sandbox's predictions are in no list but `--sandbox`'s, and marked there; `@last` does not mix them."""
     remember(cli, "real")
