@@ -12,6 +12,7 @@ import pytest
 
 from cometrep import cli, config, errors, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
+from cometrep.runner import CONNECT_BUDGET_SECONDS
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
 from tests.conftest import Cli, needs
@@ -219,7 +220,7 @@ def test_every_environment_variable_is_documented() -> None:
     texts = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
     read = {name for text in texts for name in re.findall(r"environ(?:ment|\.get)\(\"([A-Z_]+)\"", text)}
     read |= {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
-    read |= {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    read |= {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "LC_ALL", "LC_CTYPE", "LANG", "TMPDIR"}
     read |= {variable for known in config.SETTINGS.values() for variable in known.variables}
     assert {"NO_COLOR", "TERM", "CI", "COMETREP_HOME"} <= read
     shown = manual.show(ROOT, "environment")
@@ -289,6 +290,12 @@ def test_the_page_tells_how_often_it_looks() -> None:
         assert schedule.pause(7200.0).seconds == 10
     early, around, late = (schedule_for([60.0, 60.0, 60.0]).pause(at).seconds for at in (10.0, 60.0, 200.0))
     assert 0.2 <= around < 0.5 < late < early <= 10
+
+
+@pytest.mark.parametrize("command", ["status", "download"])
+def test_the_page_tells_how_long_one_look_is_repeated(command: str) -> None:
+    """A command that looks once gives up sooner than one that waits, and its page says when."""
+    assert f" {CONNECT_BUDGET_SECONDS:.0f} seconds" in prose(command)
 
 
 @pytest.mark.parametrize(
