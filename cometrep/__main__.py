@@ -102,7 +102,7 @@ def _stop_with_the_cursor_shown(console: "Console") -> None:
 
 def _stopper(console: "Console") -> "signal._HANDLER":
     def stop(number: int, frame: FrameType | None) -> None:
-        with console.stepped_aside():
+        with console.aside():
             os.kill(os.getpid(), signal.SIGSTOP)
 
     return stop
@@ -111,7 +111,7 @@ def _stopper(console: "Console") -> "signal._HANDLER":
 def _quitter(console: "Console") -> "signal._HANDLER":
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one needs no terminal in order
-        with console.stepped_aside():
+        with console.aside():
             os.kill(os.getpid(), number)
 
     return stop

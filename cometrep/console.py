@@ -20,6 +20,7 @@ from cometrep.text import ascii_json, format_count, harmless, one_line
 if TYPE_CHECKING:
     from cometrep.display import Silent
     from cometrep.events import Event
+    from cometrep.github import Report
 
 Returned = TypeVar("Returned")
 
@@ -242,7 +243,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Write a warning."""
-        with self._aside():
+        with self.aside():
             self._screen().warning(self._with_flags(text))
 
     def say(self, text: str) -> None:
@@ -301,7 +302,7 @@ class Console:
         return re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", text)
 
     def _line(self, text: str) -> None:
-        with self._aside():
+        with self.aside():
             self._write_stderr(text + "\n")
 
     def _write_stderr(self, text: str) -> None:
@@ -321,20 +322,12 @@ class Console:
 
     def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
         """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
-        from cometrep.display import new_display
-        from cometrep.events import BatchEnded, Created, ItemEnded, Noted, Result, Saved, Saving, Seen
+        from cometrep.events import Result, Saved, Unfinished
 
-        unfinished = dict.fromkeys(results.ids, False)  # and whether they have ended, and only are not saved yet
-        returned: Returned | None = None
-        reason = ""
-        ended: list[Result] = []
-        items: list[ItemEnded] = []  # kept for GitHub alone
+        unfinished, returned, reason = Unfinished(results.ids), None, ""
+        report = self._step_report(results)
         self._saved_paths = set()
-        self._display = new_display(self._mode(), self._screen())
-        if results.is_batch:
-            from cometrep.board import new_board
-
-            self._display = new_board(self._mode(), self._screen())
+        self._display = self._new_display(results)
         try:
             while True:
                 try:
@@ -342,17 +335,9 @@ class Console:
                 except StopIteration as end:
                     returned = end.value
                     return end.value  # type: ignore[no-any-return]
-                if isinstance(event, Created) and not results.is_batch:  # a batch's own record knows them
-                    unfinished[event.id] = False
-                elif isinstance(event, Seen) and event.id in unfinished:
-                    unfinished[event.id] = event.prediction.is_terminal
-                elif isinstance(event, Saving) and event.id in unfinished:
-                    unfinished[event.id] = True
-                if isinstance(event, Noted):
-                    event = event._replace(hint=self._with_flags(event.hint))
-                self._display.take(event)
-                if isinstance(event, Noted) and event.hint and self._progress != "json":
-                    self.hint(event.hint)
+                if not results.is_batch:  # its own record knows what is left
+                    unfinished.take(event)
+                self._draw(event)
                 try:
                     self._write_result(event, results.what)
                 except (errors.StdoutClosed, errors.LocalFileError) as refused:
@@ -361,20 +346,13 @@ class Console:
                     refused.hint = results.resume.of(*([] if results.is_batch else [event.id]))
                     raise
                 if isinstance(event, Result):
-                    unfinished.pop(event.id, None)
-                    ended.append(event)
-                elif self.tells_github and isinstance(event, ItemEnded):
-                    items.append(event)
+                    unfinished.leave(event.id)
+                if report:
+                    report.take(event)
         except errors.Stopped as stop:
             # The signal may have come while something was drawn: the use case has to put its things in order too.
             self._stop(events, stop)
-            left = list(unfinished) or ([stop.prediction_id] if stop.prediction_id else [])
-            if left:
-                stop.prediction_id = left[0]
-                for words, has_ended in (("left running", False), ("not saved yet", True)):
-                    if ids := [id for id in left if unfinished.get(id, False) is has_ended]:
-                        stop.message += f"; {words}: {', '.join(ids)}"
-                stop.hint = results.resume.of(*left)
+            unfinished.tell(stop, results.resume)
             raise
         except errors.StdoutClosed as gone:
             self._stop(events, gone)
@@ -386,13 +364,35 @@ class Console:
             events.close()  # where stdout takes no more, the use case learns it here
             shown, self._display = self._display, None
             shown.close()
-            if self.tells_github:
-                from cometrep import github
+            if report and (texts := report.texts(returned, reason)):
+                self._tell_github(*texts)
 
-                if isinstance(returned, BatchEnded):
-                    self._tell_github(*github.of_batch(returned, items))
-                elif not results.is_batch:
-                    self._tell_github(github.outputs(ended), github.summary(ended, reason))
+    def _new_display(self, results: Results) -> "Silent":
+        if results.is_batch:
+            from cometrep.board import new_board
+
+            return new_board(self._mode(), self._screen())
+        from cometrep.display import new_display
+
+        return new_display(self._mode(), self._screen())
+
+    def _step_report(self, results: Results) -> "Report | None":
+        if not self.tells_github:
+            return None
+        from cometrep.github import Report
+
+        return Report(is_batch=results.is_batch)
+
+    def _draw(self, event: "Event") -> None:
+        from cometrep.events import Noted
+
+        hint = self._with_flags(event.hint) if isinstance(event, Noted) else ""
+        if isinstance(event, Noted):
+            event = event._replace(hint=hint)
+        if self._display:
+            self._display.take(event)
+        if hint and self._progress != "json":
+            self.hint(hint)
 
     def _save_the_rest(self, events: "Generator[Event, None, Any]", id: str) -> None:
         """Let a prediction's other files be saved where stdout takes no more: they are paid for."""
@@ -433,30 +433,24 @@ class Console:
                     problem = f"cannot write {path}: {refused.strerror}"
             self.warn(f"--github: {problem}, so nothing is told there")
 
-    @contextlib.contextmanager
-    def stepped_aside(self) -> Iterator[None]:
-        """Leave the terminal in order while the process is stopped, and take it up again."""
-        with self._aside():
-            yield
-
     def _write_result(self, event: "Event", what: str) -> None:
         from cometrep.display import result_texts
         from cometrep.events import ItemEnded, Result, Saved
 
         if isinstance(event, Saved) and event.how == "stdout":
-            with self._aside():
+            with self.aside():
                 self.write_bytes(Path(event.file.path).read_bytes())
         elif isinstance(event, Saved) and event.how != "skipped" and what == "path":
             self._saved_paths.add(event.file.path)
-            with self._aside():
+            with self.aside():
                 self.write_line(event.file.path)
         elif isinstance(event, ItemEnded):
             self._saved_paths.clear()  # memory does not grow with the items
             if what == "json":
-                with self._aside():
+                with self.aside():
                     self.write_json(event.as_json())
         elif isinstance(event, Result) and event.prediction:
-            with self._aside():
+            with self.aside():
                 if what == "json":
                     self.write_json(event.prediction.as_json(event.files))
                 elif what == "path":
@@ -465,7 +459,8 @@ class Console:
                 for text in result_texts(event.prediction, what):
                     self.write_line(text)
 
-    def _aside(self) -> contextlib.AbstractContextManager[None]:
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the terminal in order while something else is done, and take it up again."""
         return self._display.aside() if self._display else contextlib.nullcontext()
 
     def _mode(self) -> str:

@@ -10,8 +10,33 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from cometrep.events import BatchEnded, ItemEnded, Result
+from cometrep.events import BatchEnded, Event, ItemEnded, Result
 from cometrep.text import format_bytes, format_elapsed, harmless, one_line
+
+
+class Report:
+    """What a step is told at the end of a command: of each prediction, or of each item of a batch."""
+
+    def __init__(self, *, is_batch: bool) -> None:
+        self._is_batch = is_batch
+        self._results: list[Result] = []
+        self._items: list[ItemEnded] = []
+
+    def take(self, event: Event) -> None:
+        """Take up how a prediction or an item ended."""
+        if isinstance(event, Result):
+            self._results.append(event)
+        elif isinstance(event, ItemEnded):
+            self._items.append(event)
+
+    def texts(self, returned: object, reason: str) -> tuple[str, str] | None:
+        """Give the outputs and the summary, from what the command's events returned or why they did not.
+
+        None for a batch that was ended before it came to any count.
+        """
+        if isinstance(returned, BatchEnded):
+            return of_batch(returned, self._items)
+        return None if self._is_batch else (outputs(self._results), summary(self._results, reason))
 
 
 def outputs(results: Sequence[Result]) -> str:
