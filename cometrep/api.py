@@ -59,6 +59,7 @@ _PLAIN_MEMBERS = r"""(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\d.eE+-]+|null|true|fal
 _ID_TEXT = re.compile(
     rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{{1,200}})\""""
 )
+_BASE_URL_HINT = "cometrep doctor"
 _FINAL_CODES = ("invalid_request", "model_not_found")
 
 _log = logging.getLogger("cometrep.api")
@@ -122,34 +123,32 @@ class Api:
     def get(self, id: str) -> Prediction:
         """Look at a prediction once; raise as the module's docstring says."""
         try:
-            answer = self._send("GET", f"{self._base_url}/replicate/v1/predictions/{id}", None)
-            prediction, failure = self._seen(answer, id)
-        except requests.RequestException as problem:
-            failure = self._unreachable(problem)
+            try:
+                answer = self._send("GET", f"{self._base_url}/replicate/v1/predictions/{id}", None)
+            except requests.RequestException as problem:
+                raise self._unreachable(problem) from problem
+            return self._seen(answer, id)
+        except errors.CometrepError as failure:
             failure.prediction_id = id
-            raise failure from problem
-        if failure is not None:
-            failure.prediction_id = id
-            raise failure
-        assert prediction is not None
-        return prediction
+            raise
 
-    def _seen(self, answer: Answer, id: str) -> tuple[Prediction | None, errors.CometrepError | None]:
-        """Give the prediction that a look's answer holds, or else the error it is."""
+    def _seen(self, answer: Answer, id: str) -> Prediction:
+        """Give the prediction that a look's answer holds, or else raise the error it is."""
         if answer.is_redirect:
-            return None, self._redirected(answer)
+            raise self._redirected(answer)
         if answer.status not in range(200, 300) or answer.is_html:
-            return None, self._get_failure(answer, id)
+            raise self._get_failure(answer, id)
         try:
-            return Prediction.from_json(answer.body, id=id), None
+            return Prediction.from_json(answer.body, id=id)
         except ValueError as problem:
             if answer.code in _FINAL_CODES:
-                return None, self._common_failure(answer)
-            if answer.says_not_found:
-                return None, self._not_found(answer, id)
-            failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
-            failure.message += f": {problem}"
-            return None, failure
+                failure = self._common_failure(answer)
+            elif answer.says_not_found:
+                failure = self._not_found(answer, id)
+            else:
+                failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
+                failure.message += f": {problem}"
+            raise failure from problem
 
     def describe_create(self, model: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Show the request that `create` would send, its key hidden and its data URIs shortened."""
@@ -274,7 +273,7 @@ class Api:
         if status in (401, 403):
             return self._common_failure(answer)
         if answer.is_html and status not in (408, 429) and status < 500:
-            return self._error(errors.Temporary, answer, "not_an_api", hint=self._base_url_hint())
+            return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
         if status == 404 or (status in (400, 500) and answer.says_not_found):
             return self._not_found(answer, id)
         if status in (408, 425) or (status >= 500 and not _is_final(answer)) or status < 400:
@@ -296,7 +295,7 @@ class Api:
         """Give the error of an answer that means the same to a create and to a look."""
         status = answer.status
         if answer.is_html and status not in (401, 402, 403, 413, 429):
-            return self._error(errors.Refused, answer, "not_an_api", hint=self._base_url_hint())
+            return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT)
         if status in (401, 403):
             return self._error(
                 errors.ConfigError,
@@ -363,7 +362,7 @@ class Api:
         return errors.Refused(
             f"HTTP {answer.status} from {self._base_url}: redirected to {self._clean(to)[:200] or 'nowhere'};"
             " the API does not redirect, so the base URL or the path is wrong",
-            hint=self._base_url_hint(),
+            hint=_BASE_URL_HINT,
             code="redirected",
             request_id=answer.request_id or None,
             http_status=answer.status,
@@ -388,9 +387,6 @@ class Api:
 
     def _reason(self, problem: BaseException) -> str:
         return self._clean(reason_of(problem))
-
-    def _base_url_hint(self) -> str:
-        return "cometrep doctor"
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""

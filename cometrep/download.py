@@ -158,13 +158,11 @@ class Downloads:
                 pause = max(backoff_seconds(in_a_row, self._random()), failure.retry_after_seconds or 0.0)
                 budget = self.rules.retry_budget_seconds
                 if now + pause > failing_since + budget or attempts >= ATTEMPT_LIMIT:
-                    raise errors.Temporary(
+                    told = (
                         f"output file {file.index} of {id}: {failure.message}; {format_times(attempts)} failed and"
-                        f" the retry budget of {format_duration(budget)} is used up",
-                        code=failure.code,
-                        prediction_id=id,
-                        http_status=failure.http_status,
-                    ) from failure
+                        f" the retry budget of {format_duration(budget)} is used up"
+                    )
+                    raise failure.told_as(errors.Temporary, told, prediction_id=id) from failure
                 yield Retrying(id, failure.message, attempts, pause)
                 self._sleep(pause)
 

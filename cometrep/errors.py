@@ -20,7 +20,9 @@ The tree, by what the user does next::
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Kind = TypeVar("Kind", bound="CometrepError")
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
@@ -111,6 +113,19 @@ class Failure(BaseException):
 
 class CometrepError(Failure, Exception):
     """A failure that ends a command with a message and an exit code of its own."""
+
+    def told_as(
+        self, kind: type[Kind], message: str, *, hint: str | None = None, prediction_id: str | None = None
+    ) -> Kind:
+        """Give the same failure as another kind and in other words: with its code, its ids and its HTTP status."""
+        return kind(
+            message,
+            hint=self.hint if hint is None else hint,
+            code=self.code,
+            prediction_id=prediction_id or self.prediction_id,
+            request_id=self.request_id,
+            http_status=self.http_status,
+        )
 
 
 class UsageError(CometrepError):

@@ -406,12 +406,7 @@ def _paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     """Give a failure the exit code it has after a create: 2 would say that nothing was sent."""
     if not isinstance(failure, errors.UsageError):
         return failure
-    return errors.LocalFileError(
-        f"{failure.message}; nothing of it is saved yet",
-        hint=failure.hint,
-        code=failure.code,
-        prediction_id=failure.prediction_id,
-    )
+    return failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
 
 
 def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError:
@@ -430,10 +425,4 @@ def _not_accepted(failure: errors.Temporary, attempts: int, budget: float) -> er
         why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}"
     else:
         why = f"{format_times(attempts)} within the retry budget of {format_duration(budget)}"
-    return errors.Temporary(
-        f"{failure.message} ({why}); nothing was created",
-        hint=failure.hint,
-        code=failure.code,
-        request_id=failure.request_id,
-        http_status=failure.http_status,
-    )
+    return failure.told_as(errors.Temporary, f"{failure.message} ({why}); nothing was created")

@@ -232,7 +232,7 @@ class Watch:
         is_over = now + pause > watched.failing_since + self._retry_budget_seconds
         has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
         if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
-            return [self._end(watched, now, _not_an_api(failure))]
+            return [self._end(watched, now, failure.told_as(errors.Refused, failure.message))]
         if is_over:
             return [self._end(watched, now, self._budget_failure(watched, failure, asked, now))]
         watched.look_due = now + pause
@@ -289,14 +289,7 @@ class Watch:
                 seconds = max(0.0, watched.started + self._deadline_seconds - now)
                 left = f"{format_duration(seconds)} of the deadline is left"
             told += f" ({left}); it may still run"
-        return errors.Temporary(
-            told,
-            hint=self._resume.of(watched.id),
-            code=last.code,
-            prediction_id=watched.id,
-            request_id=last.request_id,
-            http_status=last.http_status,
-        )
+        return last.told_as(errors.Temporary, told, hint=self._resume.of(watched.id), prediction_id=watched.id)
 
 
 def watch(
@@ -347,17 +340,6 @@ def watch(
 
 def _shown(prediction: Prediction) -> tuple[str, float | None, int]:
     return prediction.status, prediction.progress, len(prediction.logs)
-
-
-def _not_an_api(failure: errors.CometrepError) -> errors.CometrepError:
-    return errors.Refused(
-        failure.message,
-        hint=failure.hint,
-        code=failure.code,
-        prediction_id=failure.prediction_id,
-        request_id=failure.request_id,
-        http_status=failure.http_status,
-    )
 
 
 def _may_gain_output(prediction: Prediction) -> bool:
