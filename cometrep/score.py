@@ -100,8 +100,30 @@ def next_commands(ended: BatchEnded, command: str) -> list[str]:
     return lines
 
 
-def outcome(ended: BatchEnded, command: str) -> errors.CometrepError | None:
-    """Give the error that a run of a batch comes to, None where all is done; `command` is what ran it."""
+def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
+    """Say in what ended a run at once how many creates had no answer, and how `command`, which ran it, goes on."""
+    stop.hint = resuming(command)
+    if in_doubt:
+        stop.message += f"; {format_count(in_doubt, 'create')} had no answer yet and may be paid for"
+    same = "the same command" if stop.hint == command else "the command of the hint"
+    stop.message += f"; {same} goes on from here"
+
+
+def outcome(ended: BatchEnded, command: str, *, was_stopped: bool = False) -> errors.Failure | None:
+    """Give the error that a run of a batch comes to, None where all is done; `command` is what ran it.
+
+    Where it `was_stopped` after what was running, that is the error, as long as anything is left.
+    """
+    failure = _failure(ended, command)
+    if failure is None or not (was_stopped and ended.tally.left):
+        return failure
+    stopped = errors.Stopped("Ctrl-C", 130)
+    stopped.message += f"; {failure.message}"
+    stopped.hint = resuming(command)
+    return stopped
+
+
+def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     tally = ended.tally
     if ended.fatal:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"

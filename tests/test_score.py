@@ -4,12 +4,12 @@ import pytest
 
 from cometrep import errors
 from cometrep.record import State
-from cometrep.score import FAILURES_KEPT, Score, next_commands, outcome
+from cometrep.score import FAILURES_KEPT, Score, next_commands, outcome, tell_stop
 
 COMMAND = "cometrep batch lines.jsonl"
 
 
-def came_to(score: Score, total: int, fatal: errors.CometrepError | None = None) -> errors.CometrepError | None:
+def came_to(score: Score, total: int, fatal: errors.CometrepError | None = None) -> errors.Failure | None:
     """Give the error that a score comes to."""
     tally = score.tally(total, running=0, saving=0, elapsed_seconds=1.0, is_stopping=False)
     return outcome(score.ended(tally, fatal), COMMAND)
@@ -104,3 +104,37 @@ def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:
     failure = came_to(Score(), 2, errors.LocalFileError("no space", code="disk_full"))
     assert failure
     assert failure.hint == COMMAND
+
+
+def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
+    """After what was running; where nothing is left, it came to its own end."""
+    score = Score()
+    score.finish()
+    tally = score.tally(2, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
+    stopped = outcome(score.ended(tally, None), f"{COMMAND} --retry-failed", was_stopped=True)
+    assert isinstance(stopped, errors.Stopped)
+    assert (stopped.exit_code, stopped.hint) == (130, COMMAND)
+    assert stopped.message == "stopped by Ctrl-C; of 2 items: 1 left"
+    score.finish()
+    tally = score.tally(2, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
+    assert outcome(score.ended(tally, None), COMMAND, was_stopped=True) is None
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "options", "told"),
+    [
+        (0, "", "stopped by Ctrl-C; the same command goes on from here"),
+        (
+            2,
+            " --retry-unknown",
+            "stopped by Ctrl-C; 2 creates had no answer yet and may be paid for; the command of the hint goes on"
+            " from here",
+        ),
+    ],
+    ids=["none in doubt", "two in doubt"],
+)
+def test_a_stop_at_once_tells_what_had_no_answer(in_doubt: int, options: str, told: str) -> None:
+    """And the command that goes on, which sends nothing again that may be paid for."""
+    stop = errors.Stopped("Ctrl-C", 130)
+    tell_stop(stop, in_doubt, COMMAND + options)
+    assert (stop.message, stop.hint) == (told, COMMAND)

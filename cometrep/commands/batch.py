@@ -126,18 +126,18 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep.console import Results
     from cometrep.gallery import Gallery
     from cometrep.runner import Waiting
-    from cometrep.score import next_commands, outcome, resuming
+    from cometrep.score import next_commands, outcome, resuming, tell_stop
     from cometrep.signals import finishing_first
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
     again = errors.Resume(resuming(console.command_line))
     batch: Batch | None = None
-    record.open()
-    if record.lock_problem:
-        told = f"{record.folder} cannot be locked ({record.lock_problem}): nothing keeps another run from sending"
-        console.warn(f"{told} the same items")
     try:
+        record.open()
+        if record.lock_problem:
+            told = f"{record.folder} cannot be locked ({record.lock_problem})"
+            console.warn(f"{told}: nothing keeps another run from sending the same items")
         record.add_header(total=plan.total, axes=list(plan.axes))
         batch = Batch(
             opened.api,
@@ -153,11 +153,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         with finishing_first(batch.stop):
             ended: BatchEnded = console.show(batch.run(plan.items(), plan.total), results)
     except errors.Stopped as stop:
-        if batch and batch.in_doubt:
-            stop.message += f"; {format_count(batch.in_doubt, 'create')} had no answer yet and may be paid for"
-        same = "the same command" if again.command == console.command_line else "the command of the hint"
-        stop.message += f"; {same} goes on from here"
-        stop.hint = again.command
+        tell_stop(stop, batch.in_doubt if batch else 0, console.command_line)
         raise
     finally:
         record.close()
@@ -168,13 +164,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     if console.is_quiet:
         for line in ended.first_failures:
             console.warn(line)
-    failure = outcome(ended, console.command_line)
-    if failure and batch.was_asked_to_stop and ended.tally.left:
-        stopped = errors.Stopped("Ctrl-C", 130)
-        stopped.message += f"; {failure.message}"
-        stopped.hint = again.command
-        raise stopped
-    if failure:
+    if failure := outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop):
         raise failure
 
 
