@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -91,7 +92,11 @@ class Keeper:
         names = self._names("ID", request.model, template or default_template(count), "")
         _check_writable(names.part_folder(0))
         target = names.path(0, "ext")
-        if target.exists() and not target.is_file() and not target.is_dir():
+        if target.is_dir():
+            raise errors.UsageError(
+                f"-o {template}: it is a folder", hint=f"-d {shlex.quote(template)}", code="bad_template"
+            )
+        if target.exists() and not target.is_file():
             raise errors.UsageError(
                 f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
             )
@@ -195,7 +200,10 @@ class Keeper:
         self, prediction: Prediction, look_again: LookAgain
     ) -> Generator[Event, None, tuple[list[SavedFile], list[errors.CometrepError | None]]]:
         files = prediction.output_files() or self._files_remembered(prediction)
-        yield from self._doubts(prediction, len(files))
+        if all(
+            file.content is None for file in files
+        ):  # the model's text is one output, however many were asked for
+            yield from self._doubts(prediction, len(files))
         if self._keeping.template == "-":
             yield from self._save_to_stdout(prediction, files, look_again)
             return [], [None]

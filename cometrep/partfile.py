@@ -137,8 +137,8 @@ class PartFile:
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
-            name = portable(stem)[:_STEM_LIMIT]
-            path = folder / f".{name}.part"
+        path = folder / f".{portable(stem)[:_STEM_LIMIT]}.part"
+        with _writing(path):
             file = _locked(path)
             is_own = file is None
             if file is None:

@@ -272,10 +272,10 @@ def test_each_answer_of_the_api_is_judged(
 
 
 def test_an_api_that_hangs_is_not_waited_for(server: Server) -> None:
-    """An answer that does not come ends in time, and the clock cannot be compared."""
+    """A slow API is a warning, as other commands wait longer; the clock cannot be compared."""
     server.on_get(HANG)
     checks = examined(server.url, limit=0.2)
-    assert checks["api"].message == "no answer: no answer in time"
+    assert checks["api"][1:3] == ("warn", "it is there, but gave no answer in 0.2 s")
     assert checks["clock"].message == "not tried: api comes first"
 
 

@@ -366,6 +366,26 @@ def test_an_address_that_is_none_takes_no_other_file_away(
     assert "not an address" in done.stderr
 
 
+def test_a_text_is_one_output_however_many_were_asked_for(served: Cli, server: Server) -> None:
+    """No filter dropped any of it; of two pictures one may be missing."""
+    asked = {"prompt": "cat", "num_outputs": 2}
+    on(server, "told", output=["A ", "fox"], input=asked)
+    on(server, "one", "/f/a.webp", input=asked)
+    pictures(server, "a.webp")
+    assert "filter" not in served("download", "told").stderr
+    assert "one has 1 of 2 outputs asked for" in served("download", "one").stderr
+
+
+def test_a_part_file_s_place_that_is_taken_is_named(served: Cli, server: Server) -> None:
+    """It is hidden, so the error says which file is in the way."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.folder / ".one-0.part").symlink_to("elsewhere")
+    done = served("download", "one")
+    assert done.code == 12
+    assert "cannot write .one-0.part: " in done.stderr
+
+
 def test_a_sidecar_says_what_was_made_and_saved(served: Cli, server: Server) -> None:
     """`--sidecar` writes prediction, files with digests, and version beside the files, data URIs shortened."""
     times = {"started_at": "2026-03-12T08:00:01Z", "completed_at": "2026-03-12T08:00:02Z"}

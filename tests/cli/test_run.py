@@ -401,9 +401,10 @@ def test_events_tell_the_whole_way(sandboxed: Cli) -> None:
 def test_outputs_that_cannot_all_be_kept_are_refused_before_the_create(
     served: Cli, server: Server, options: tuple[str, ...]
 ) -> None:
-    """Two outputs under one name; a name that is a pipe, a device or the like."""
+    """Two outputs under one name; a name that is a pipe, a device, a folder or the like."""
     os.mkfifo(served.folder / "pipe")
-    for arguments in (("num_outputs=2", "-o", "x.webp"), ("-o", "pipe"), ("-o", "/dev/null")):
+    (served.folder / "folder").mkdir()
+    for arguments in (("num_outputs=2", "-o", "x.webp"), ("-o", "pipe"), ("-o", "/dev/null"), ("-o", "folder")):
         ran = served("run", SCHNELL, "prompt=x", *arguments, *options)
         assert (ran.code, ran.stdout) == (2, "")
     assert server.received == []
