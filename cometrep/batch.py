@@ -41,7 +41,7 @@ from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.prediction import Prediction, Request, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
-from cometrep.runner import Waiting
+from cometrep.runner import Patience
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
 from cometrep.score import Score
 from cometrep.sidecar import read_sidecar
@@ -101,7 +101,7 @@ class Batch:
         keeper_of: Callable[[str], Keeper],
         *,
         asked: Asked,
-        waiting: Waiting,
+        patience: Patience,
         pace: Pace,
         publish: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -113,7 +113,7 @@ class Batch:
         self._record = record
         self._keeper_of = keeper_of
         self._asked = asked
-        self._waiting = waiting
+        self._patience = patience
         self._pace = pace
         self._look_pace = Pace(LOOKS_A_SECOND)
         self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
@@ -125,8 +125,8 @@ class Batch:
         self._looks: Calls[Key, Answer] = Calls(min(asked.jobs, LOOK_THREADS), beside=self._creates)
         self._saves: Calls[Key, Answer] = Calls(min(asked.jobs, SAVE_THREADS), beside=self._creates)
         self._watch = Watch(
-            deadline_seconds=waiting.deadline_seconds,
-            retry_budget_seconds=waiting.retry_budget_seconds,
+            deadline_seconds=patience.deadline_seconds,
+            retry_budget_seconds=patience.retry_budget_seconds,
             random=random,
         )
         self._flying: dict[str, _Flying] = {}  # by key
@@ -188,7 +188,7 @@ class Batch:
             if self._clock() >= said + TALLY_SECONDS:
                 said = self._clock()
                 yield self._tally(total, began)
-            answered = self._creates.next(self._patience(said))
+            answered = self._creates.next(self._rest_seconds(said))
             if answered is not None:
                 yield from self._take(*answered)
         yield from self._published()
@@ -420,12 +420,12 @@ class Batch:
         """Say whether creates that were not accepted have failed for longer than the retry budget."""
         now = self._clock()
         if failure.code == "rate_limited":
-            budget = THROTTLED_BUDGETS * self._waiting.retry_budget_seconds
+            budget = THROTTLED_BUDGETS * self._patience.retry_budget_seconds
             return now + (failure.retry_after_seconds or 0.0) > self._accepted + budget
         if self._attempts == 0:
             self._failing_since = now
         self._attempts += 1
-        return now > self._failing_since + self._waiting.retry_budget_seconds
+        return now > self._failing_since + self._patience.retry_budget_seconds
 
     def _give_up(self, failure: errors.CometrepError) -> None:
         self._fatal = self._fatal or failure
@@ -458,7 +458,7 @@ class Batch:
         if model and model not in self._runs:
             known = self._ledger.lenient(partial(self._ledger.run_seconds, limit=RUNS_KEPT), model) or []
             self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
-        return schedule_for(self._runs.get(model, ()), fixed_interval_seconds=self._waiting.interval_seconds)
+        return schedule_for(self._runs.get(model, ()), fixed_interval_seconds=self._patience.interval_seconds)
 
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""
@@ -582,7 +582,7 @@ class Batch:
             self._is_stopping = True
         yield _stopped(item, outcome, failure.told, prediction, files)
 
-    def _patience(self, said: float) -> float:
+    def _rest_seconds(self, said: float) -> float:
         now = self._clock()
         waits = [self._watch.wake_in(now), max(0.0, said + TALLY_SECONDS - now)]
         if self._has_more and self._has_room():

@@ -30,7 +30,7 @@ GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "bad_request", "model
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
 
-class Waiting(NamedTuple):
+class Patience(NamedTuple):
     """How to wait: the deadline of it all (None for none), the budget for failed attempts, a fixed interval."""
 
     deadline_seconds: float | None = 1800.0
@@ -46,7 +46,7 @@ class Runner:
         api: Api,
         ledger: Ledger,
         *,
-        waiting: Waiting,
+        patience: Patience,
         keeper: "Keeper | None" = None,
         resume: errors.Resume = errors.WAIT_AGAIN,
         clock: Callable[[], float] = time.monotonic,
@@ -56,7 +56,7 @@ class Runner:
     ) -> None:
         self._api = api
         self._ledger = ledger
-        self._waiting = waiting
+        self._patience = patience
         self._keeper = keeper
         self._resume = resume
         self._clock = clock
@@ -177,7 +177,7 @@ class Runner:
             except errors.Temporary as failure:
                 attempts += 1
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
-                budget = self._waiting.retry_budget_seconds
+                budget = self._patience.retry_budget_seconds
                 if failure.code == "network":
                     budget = min(budget, CONNECT_BUDGET_SECONDS)
                 self._ledger.lenient(self._ledger.refuse, number, failure)
@@ -266,12 +266,12 @@ class Runner:
         for id, seconds in runs.items():
             if seconds:
                 yield Expected(id, sorted(seconds)[len(seconds) // 2])
-        budget = self._waiting.retry_budget_seconds
+        budget = self._patience.retry_budget_seconds
         schedules = {
             target.id: schedule_for(
                 runs.get(target.id, ()),
                 age_seconds=target.age_seconds,
-                fixed_interval_seconds=self._waiting.interval_seconds,
+                fixed_interval_seconds=self._patience.interval_seconds,
             )
             for target in targets
         }
@@ -279,7 +279,7 @@ class Runner:
         for event in watch(
             self._api.get,
             targets,
-            deadline_seconds=None if until_answered else self._waiting.deadline_seconds,
+            deadline_seconds=None if until_answered else self._patience.deadline_seconds,
             retry_budget_seconds=min(budget, CONNECT_BUDGET_SECONDS) if until_answered else budget,
             schedule_of=schedules.__getitem__,
             until_answered=until_answered,

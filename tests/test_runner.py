@@ -18,7 +18,7 @@ from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Request
 from cometrep.request import prepare
-from cometrep.runner import Runner, Waiting
+from cometrep.runner import Patience, Runner
 from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -39,7 +39,7 @@ class Bench:
         self.runner = Runner(
             self.api,
             self.ledger,
-            waiting=Waiting(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01),
+            patience=Patience(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01),
             resume=errors.Resume("cometrep download --wait"),
             keeper=Keeper(
                 Keeping(folder=str(folder / "out"), **keeping),

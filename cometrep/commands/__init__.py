@@ -310,7 +310,7 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
     """Open what a command needs, from its shared options and the settings, and close it again."""
     from cometrep.api import Api
     from cometrep.ledger import Ledger
-    from cometrep.runner import Runner, Waiting
+    from cometrep.runner import Patience, Runner
 
     params = ctx.params
     console, settings = settled(ctx)
@@ -331,7 +331,7 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
         runner = Runner(
             api,
             ledger,
-            waiting=Waiting(
+            patience=Patience(
                 settings.deadline_seconds, settings.retry_budget_seconds, _interval(params.get("interval"))
             ),
             keeper=keeper,

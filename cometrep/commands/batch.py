@@ -125,7 +125,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep.batch import Batch
     from cometrep.console import Results
     from cometrep.gallery import Gallery
-    from cometrep.runner import Waiting
+    from cometrep.runner import Patience
     from cometrep.score import next_commands, outcome, resuming, tell_stop
     from cometrep.signals import finishing_first
 
@@ -145,7 +145,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
             record,
             opened.keepers(str(record.folder)),
             asked=_asked(params),
-            waiting=Waiting(settings.deadline_seconds, settings.retry_budget_seconds),
+            patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
             pace=pace,
             publish=gallery.write,
         )
@@ -212,7 +212,7 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
         facts: dict[str, Any] = {"items": plan.total, "folder": str(record.folder), "first": shown}
         console.write_json({"schema_version": 1, **facts, **counts})
         return
-    fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items())
+    fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
     size = f" ({plan.size_text()})" if plan.is_sweep else ""
     console.write_line(f"{format_count(plan.total, 'item')}{size}: {fates}")
     console.write_line(f"folder: {record.folder}")
