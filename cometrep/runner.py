@@ -5,7 +5,7 @@ end what went wrong. Nothing is printed here.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from random import random as real_random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,8 +129,8 @@ class Runner:
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None
-        target = Target(created.id, is_fresh=True, told_status=created.status)
-        for event in self._watch([target], models={created.id: request.model}):
+        target = Target(created.id, is_fresh=True, told_status=created.status, model=request.model)
+        for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
                 result = yield from self._kept(event)
                 failure = _paid(result.failure)
@@ -256,13 +256,15 @@ class Runner:
     def _target(self, id: str) -> Target:
         entry = self._ledger.lenient(self._ledger.entry, id)
         age = max(0.0, self._now() - entry.created) if entry else 0.0
-        return Target(id, is_fresh=entry is not None and age < FRESH_SECONDS, age_seconds=age)
+        is_fresh = entry is not None and age < FRESH_SECONDS
+        return Target(id, is_fresh=is_fresh, age_seconds=age, model=entry.model if entry else "")
 
-    def _watch(
-        self, targets: Sequence[Target], *, until_answered: bool = False, models: Mapping[str, str] | None = None
-    ) -> Events:
-        """Watch predictions, writing each change into the ledger and giving each its model's asked-for name."""
-        runs = {} if until_answered else self._earlier_runs(targets, models or {})
+    def _watch(self, targets: Sequence[Target], *, until_answered: bool = False, is_paid: bool = False) -> Events:
+        """Watch predictions, writing each change into the ledger and giving each its model's asked-for name.
+
+        `is_paid` where this command created them.
+        """
+        runs = {} if until_answered else self._earlier_runs(targets)
         for id, seconds in runs.items():
             if seconds:
                 yield Expected(id, sorted(seconds)[len(seconds) // 2])
@@ -275,7 +277,7 @@ class Runner:
             )
             for target in targets
         }
-        names = dict(models or {})
+        models = {target.id: target.model for target in targets}
         for event in watch(
             self._api.get,
             targets,
@@ -288,30 +290,18 @@ class Runner:
             random=self._random,
         ):
             if isinstance(event, Result):
-                self._advised(event.failure, event.id, is_paid=bool(models))
+                self._advised(event.failure, event.id, is_paid=is_paid)
             if isinstance(event, (Seen, Result)) and event.prediction:
-                prediction = event.prediction
-                if event.id not in names:
-                    entry = self._ledger.lenient(self._ledger.entry, event.id)
-                    names[event.id] = entry.model if entry else ""
                 if isinstance(event, Seen):
-                    self._ledger.lenient(self._ledger.see, prediction)
-                event = event._replace(prediction=prediction.with_model(names[event.id]))
+                    self._ledger.lenient(self._ledger.see, event.prediction)
+                event = event._replace(prediction=event.prediction.with_model(models[event.id]))
             yield event
 
-    def _earlier_runs(self, targets: Sequence[Target], models: Mapping[str, str]) -> dict[str, list[float]]:
+    def _earlier_runs(self, targets: Sequence[Target]) -> dict[str, list[float]]:
         """Give by prediction how long earlier ones of its model ran, in seconds, as far as the ledger knows."""
-        by_model: dict[str, list[float]] = {"": []}
-        runs = {}
-        for target in targets:
-            model = models.get(target.id, "")
-            if not model:
-                entry = self._ledger.lenient(self._ledger.entry, target.id)
-                model = entry.model if entry else ""
-            if model not in by_model:
-                by_model[model] = self._ledger.lenient(self._ledger.run_seconds, model) or []
-            runs[target.id] = by_model[model]
-        return runs
+        models = {target.model for target in targets} - {""}
+        runs = {model: self._ledger.lenient(self._ledger.run_seconds, model) or [] for model in models}
+        return {target.id: runs.get(target.model, []) for target in targets}
 
     def _in_order(self, ids: Sequence[str], *, until_answered: bool = False) -> Events:
         """Watch predictions; their results come in the order of `ids`, each as soon as those before it are out."""

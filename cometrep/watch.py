@@ -46,13 +46,15 @@ class Target(NamedTuple):
     """One prediction to watch.
 
     `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
-    answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create.
+    answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create;
+    `model` as it was asked for, empty where that is not known.
     """
 
     id: str
     is_fresh: bool = False
     told_status: str = ""
     age_seconds: float = 0.0
+    model: str = ""
 
 
 @dataclass(slots=True)
