@@ -441,6 +441,20 @@ def test_an_answer_that_broke_off_behind_its_id_says_how_to_go_on(served: Cli, s
     assert served("wait", "abc123").stdout == "abc123\tsucceeded\n"
 
 
+def under_way(cli: Cli, server: Server) -> "tuple[subprocess.Popen[bytes], threading.Event]":
+    """Start a create, and give it once the server has it; its answer comes when the event is set."""
+    has_come, may_answer = threading.Event(), threading.Event()
+
+    def answer(_: Received) -> Answer:
+        has_come.set()
+        return answer_json(prediction(status="starting"), wait_for=may_answer)
+
+    server.on_create(answer)
+    process = cli.start("create", SCHNELL, "prompt=cat")
+    assert has_come.wait(TIMEOUT_SECONDS)
+    return process, may_answer
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_stopped_create_still_keeps_its_id(
     number: signal.Signals,
@@ -449,17 +463,9 @@ def test_a_stopped_create_still_keeps_its_id(
     stopped: Callable[["subprocess.Popen[bytes]"], None],
 ) -> None:
     """A signal while the answer is on its way waits a moment for it, names the id, and its hint goes on."""
-    is_under_way, may_answer = threading.Event(), threading.Event()
-
-    def answer(_: Received) -> Answer:
-        is_under_way.set()
-        return answer_json(prediction(status="starting"), wait_for=may_answer)
-
-    server.on_create(answer)
     server.on_get(answer_json(prediction(output=["https://x.test/a.webp"])))
-    process = served.start("create", SCHNELL, "prompt=cat")
+    process, may_answer = under_way(served, server)
     stopped(process)
-    assert is_under_way.wait(TIMEOUT_SECONDS)
     process.send_signal(number)
     told = read_until(process, b"waiting 5s for its answer; Ctrl-C again leaves at once")
     may_answer.set()
@@ -475,16 +481,8 @@ def test_a_ledger_that_fails_a_stopped_create_hides_no_id(
     served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
 ) -> None:
     """Where the answer comes and the ledger takes no id, the stop tells of both: nothing else knows the id."""
-    is_under_way, may_answer = threading.Event(), threading.Event()
-
-    def answer(_: Received) -> Answer:
-        is_under_way.set()
-        return answer_json(prediction(status="starting"), wait_for=may_answer)
-
-    server.on_create(answer)
-    process = served.start("create", SCHNELL, "prompt=cat")
+    process, may_answer = under_way(served, server)
     stopped(process)
-    assert is_under_way.wait(TIMEOUT_SECONDS)
     (ledger,) = served.home.rglob("ledger.sqlite3")
     with contextlib.closing(sqlite3.connect(ledger)) as database:
         database.execute("DROP TABLE changes")
