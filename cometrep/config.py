@@ -7,7 +7,6 @@ The only module that reads the environment or knows where cometrep's folders are
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -551,25 +550,6 @@ def option_for(name: str) -> str:
 def environment(name: str) -> str:
     """Read an environment variable that is not a setting of cometrep's own, as NO_COLOR or TERM are."""
     return os.environ.get(name, "")
-
-
-def data_folders() -> tuple[Path, ...]:
-    """List the `share` folders where completions and manual pages stand: the program's, the user's, all's."""
-    listed = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share:/opt/homebrew/share"
-    named = (str(Path(sys.prefix, "share")), str(user_data_folder()), *listed.split(":"))
-    return tuple(dict.fromkeys(Path(name) for name in named if name))
-
-
-def user_data_folder() -> Path:
-    """Find the user's own `share` folder, where shells look on every system (XDG base directory specification)."""
-    named = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises where there is no home
-
-
-def fish_folder() -> Path:
-    """Find the folder of the user's own files for fish."""
-    named = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(os.path.expanduser(named), "fish")  # noqa: PTH111 - as above
 
 
 def _edited(text: str, name: str, value: str | None) -> str:

@@ -1,6 +1,7 @@
 """Find where shells and man look for cometrep's files, and what they find there."""
 
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -27,13 +28,12 @@ def completion(shell: str) -> Path | None:
 
 def unseen_completion(shell: str) -> Path | None:
     """Find a script that stands where its shell does not look: in the program's prefix, or the user's folders."""
-    folders = (Path(sys.prefix, "share"), *_shares())
-    return _first_in(folders, _COMPLETIONS[shell])
+    return _first_in([_own_share(), *_shares()], _COMPLETIONS[shell])
 
 
 def man_page() -> Path | None:
     """Find the manual page of cometrep itself, where man looks."""
-    folders = config.data_folders()
+    folders = [_own_share(), *_shares()]
     return _first_in(folders, "man/man1/cometrep.1") or _first_in(folders, "man/man1/cometrep.1.gz")
 
 
@@ -43,8 +43,24 @@ def _first_in(folders: Sequence[Path], name: str) -> Path | None:
 
 def _shares() -> list[Path]:
     """List the `share` folders in which shells may look: the user's, those of XDG_DATA_DIRS, the systems' own."""
-    folders = (config.user_data_folder(), *_data_dirs(), *map(Path, _SYSTEM_SHARES))
+    folders = (_user_share(), *_data_dirs(), *map(Path, _SYSTEM_SHARES))
     return list(dict.fromkeys(folders))
+
+
+def _own_share() -> Path:
+    """Give the `share` folder of the program's own prefix."""
+    return Path(sys.prefix, "share")
+
+
+def _user_share() -> Path:
+    """Give the user's own `share` folder, where shells look on every system."""
+    return _user_folder("XDG_DATA_HOME", "~/.local/share")
+
+
+def _user_folder(variable: str, default: str) -> Path:
+    """Give a folder of the user's own (XDG base directory specification)."""
+    named = config.environment(variable) or default
+    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises where there is no home
 
 
 def _data_dirs() -> list[Path]:
@@ -64,7 +80,7 @@ def _bash_completion() -> Path | None:
     if script is None:
         return None
     named = [Path(name) for name in config.environment("BASH_COMPLETION_USER_DIR").split(":") if name]
-    folders = named or [config.user_data_folder() / "bash-completion"]
+    folders = named or [_user_share() / "bash-completion"]
     folders.append(script.parent)
     if _version_in(script) >= _BIN_PREFIX_VERSION:
         folders += [prefix / "share/bash-completion" for prefix in _command_prefixes()]
@@ -107,7 +123,7 @@ def _zsh_completion() -> Path | None:
     if sourced := _sourced_in("zsh", rc):
         return sourced
     folders = [Path(share, "zsh", name) for share in _SYSTEM_SHARES for name in _ZSH_FOLDERS]
-    own = config.user_data_folder() / "zsh/site-functions"
+    own = _user_share() / "zsh/site-functions"
     if "zsh/site-functions" in _content(rc):
         folders.insert(0, own)
     return _first_in(folders, "_cometrep")
@@ -115,7 +131,7 @@ def _zsh_completion() -> Path | None:
 
 def _fish_completion() -> Path | None:
     """Find the script that fish loads: the user's own, or one of those that programs bring."""
-    own = _first_in([config.fish_folder()], "completions/cometrep.fish")
+    own = _first_in([_user_folder("XDG_CONFIG_HOME", "~/.config") / "fish"], "completions/cometrep.fish")
     return own or _first_in(_shares(), _COMPLETIONS["fish"])
 
 
@@ -135,7 +151,7 @@ def completion_fix(shell: str) -> str:
     """Give the line to type, after which the shell finds its script."""
     if shell == "bash" and _bash_completion_script() is None:
         return "echo 'source <(cometrep completion bash)' >> ~/.bashrc"
-    target = config.user_data_folder() / _COMPLETIONS[shell]
+    target = _user_share() / _COMPLETIONS[shell]
     if shell == "bash" and (user := config.environment("BASH_COMPLETION_USER_DIR")):
         target = Path(user.split(":")[0], "completions/cometrep")
     folder, file = shlex.quote(str(target.parent)), shlex.quote(str(target))
