@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.calls import Ended, side_by_side
+from cometrep.digest import file_sha256
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
 from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template, fields_of
-from cometrep.partfile import file_sha256, writable_folder
+from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import sidecar_path, write_sidecar
 
