@@ -21,7 +21,7 @@ ROWS = (
     ("runner", "fate", "score"),
     ("keeping", "request", "record", "items"),
     ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "github"),
-    ("transport", "partfile", "installed"),
+    ("transport", "partfile", "installed", "live"),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
     ("prediction",),
@@ -31,7 +31,7 @@ ROWS = (
 )
 OWNERS = {
     "typer": {"__main__", "cli", "commands"},
-    "rich": {"display", "board"},
+    "rich": {"display", "board", "live"},
     "requests": {"api", "download", "transport"},
     "urllib3": {"api", "download", "transport"},
     "platformdirs": {"config"},

@@ -1,0 +1,83 @@
+"""Draw lines on a terminal anew, a few times a second, and leave it in order.
+
+rich lays the lines out. Its own live display leaves old frames behind where a window is made narrower.
+"""
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cometrep.screen import Screen
+
+REDRAWS_A_SECOND = 8
+
+
+class Live:
+    """Lines that a thread draws anew a few times a second.
+
+    The cursor is left where they begin. A terminal that is made narrower breaks what was drawn into more lines, or
+    cuts it, and takes the cursor along with its place: all that was drawn still begins there, and is erased there.
+    """
+
+    def __init__(self, screen: Screen, table: Callable[[int, int], Any]) -> None:
+        from rich.console import Console
+
+        self._screen = screen
+        self._table = table
+        self._paper = io.StringIO() if screen.speaks_unicode else _AsciiPaper()
+        self._console = Console(
+            file=self._paper,
+            force_terminal=True,
+            no_color=not screen.has_colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        self._lock = threading.RLock()
+        self._ended: threading.Event | None = None  # of the thread that draws
+        self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+        self._drawn_size: tuple[int, int] | None = None  # of the screen that shows the lines
+
+    def start(self) -> None:
+        """Hide the cursor, and draw from now on."""
+        if self._ended is None:
+            self._ended = ended = threading.Event()
+            self._screen.write("\x1b[?25l")
+            threading.Thread(target=self._run, args=(ended,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Erase what was drawn and show the cursor; where a signal cuts in, stopping again does the rest."""
+        with self._lock:
+            while (ended := self._ended) is not None:
+                ended.set()
+                self._screen.write(("\r\x1b[J" if self._drawn_size else "") + "\x1b[?25h")
+                if self._ended is ended:  # and Ctrl-Z has not begun anew in between
+                    self._ended = self._drawn_size = None
+
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(max(0.0, self._due - time.monotonic())):
+            with self._lock:
+                if not ended.is_set():
+                    self._draw()
+            self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+
+    def _draw(self) -> None:
+        size = self._console.size
+        self._console.print(self._table(*size), width=size.width)
+        lines = self._paper.getvalue().rstrip("\n").split("\n")
+        self._paper.seek(0)
+        self._paper.truncate()
+        # Over the old lines, as to erase them first would flicker; but not where the terminal may have broken them.
+        begin = "\r" if self._drawn_size in (None, size) else "\r\x1b[J"
+        back = f"\r\x1b[{len(lines) - 1}A" if len(lines) > 1 else "\r"
+        self._drawn_size = size
+        # Without wrapping: the window may be made narrower right now, and terminals disagree about some widths.
+        self._screen.write(f"\x1b[?7l{begin}" + "\x1b[K\n".join(lines) + f"\x1b[J{back}\x1b[?7h")
+
+
+class _AsciiPaper(io.StringIO):
+    """What rich writes on for a terminal without UTF-8: it draws by the encoding."""
+
+    encoding = "ascii"
