@@ -270,7 +270,11 @@ class Batch:
         self._told["changed"] += 1
         if self._told["changed"] <= CHANGES_TOLD and not self._asked.fate(standing).is_sending:
             told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
-            yield Noted("", f"{told} again; give it another key", is_warning=True)
+            told += " again; give it another key"
+            if item.key.startswith(item.digest):
+                told = f"line {item.number} is not sent: other inputs had the key {item.key!r} that its own make"
+                told += "; give it a key"
+            yield Noted("", told, is_warning=True)
 
     def _pass_over(self, item: Item, standing: Standing) -> Events:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
@@ -374,10 +378,11 @@ class Batch:
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             self._doubts += 1
-            if self._doubts >= DOUBTS_IN_A_ROW:
+            if self._doubts >= DOUBTS_IN_A_ROW and self._has_more:
                 told = f"{self._doubts} creates in a row had no clear answer, and no more are sent; the last: "
                 self._give_up(errors.CreateUnknown(told + answer.message, hint=answer.hint))
             return
+        self._doubts = 0
         is_fatal = answer.code in FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
@@ -531,12 +536,15 @@ class Batch:
             yield from self._note("saved", item, id=id, files=shown)
         for file in files:
             yield Saved(id, file)
-        for path in skipped:
-            yield Noted("", f"{item.label}: {path} exists and stays as it is; {id} is not saved")
-        if failure is None:
+        if skipped and failure is None:
+            told = f"{', '.join(skipped)} exists and stays as it is; {id} is not saved"
+            yield from self._note("left", item, id=id, error=told)
+            self._score.skip()
+            yield _stopped(item, State.UNSAVED, told, prediction, files)
+        elif failure is None:
             self._score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
-        elif isinstance(failure, errors.OutputMissing) and not self._may_come_back(item, prediction, failure):
+        elif self._is_lost(item, prediction, failure):
             yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.FAILED, failure, prediction, files)
         else:  # the next run saves it
@@ -547,14 +555,18 @@ class Batch:
             if failure.code == "disk_full":
                 self._give_up(failure)
 
-    def _may_come_back(self, item: Item, prediction: Prediction, failure: errors.CometrepError) -> bool:
-        """Say whether output files that could not be had may be had by the next run.
+    def _is_lost(self, item: Item, prediction: Prediction, failure: errors.CometrepError) -> bool:
+        """Say whether output files that could not be had will not be had by the next run either.
 
         A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
         """
         standing = self._record.standing(item.key)
         is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
-        return failure.code == "output_expired" and not prediction.data_removed and not is_old
+        is_over = prediction.data_removed or is_old
+        failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
+        return all(
+            isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired") for one in failures
+        )
 
     # Telling
 

@@ -92,6 +92,9 @@ class FileSource:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             yield Wrong(1, "not UTF-8 but UTF-16; save the file as UTF-8")
             return
+        if b"\0" in head:
+            yield Wrong(1, "not text: it has NUL bytes, as UTF-16 has; save the file as UTF-8")
+            return
         is_csv = self._name.lower().endswith(".csv") or not head.startswith((b"{", b"["))
         yield from self._csv_lines() if is_csv and head else self._json_lines()
 

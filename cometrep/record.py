@@ -133,7 +133,10 @@ class Record:
             self.folder.mkdir(parents=True, exist_ok=True)
             binary = getattr(os, "O_BINARY", 0)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)
-            if not self._lock() or any(is_held(path) for path in self._overlapping()):
+            is_mine = self._lock()
+            if not is_mine or any(is_held(path) for path in self._overlapping()):
+                if is_mine and not os.fstat(self._file).st_size:
+                    self.path.unlink(missing_ok=True)  # it was made just now
                 raise errors.LocalFileError(
                     f"another batch is running in {self.folder}",
                     hint="wait for it, or save into another folder: --dir",
@@ -181,6 +184,13 @@ class Record:
             os.close(self._file)
             self._file = -1
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that steps are written to still stands in the folder."""
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        return False
+
     def add(self, step: str, key: str, **facts: Any) -> None:
         """Append one step of an item, with one write; safe from any thread."""
         line = {"step": step, "time": round(self._now(), 3), "key": key, **facts}
@@ -219,7 +229,7 @@ class Record:
     def standings(self) -> Iterator[tuple[str, Standing]]:
         """Yield every item of the folder with its standing, in the order in which they were sent.
 
-        A create that a run at work still waits for is no doubt: it counts as running.
+        While a run is at work, a create that it waits for is no doubt and what it saves is not unsaved: both run.
         """
         if self._index is None:
             return
@@ -228,8 +238,8 @@ class Record:
         with self._translated("read"):
             for key, file, state, *facts in self._index.execute(query):
                 standing = Standing(State(state), *facts)
-                is_asked = standing.state is State.UNKNOWN and not standing.error and held[file]
-                yield key, standing._replace(state=State.RUNNING) if is_asked else standing
+                is_open = standing.state in (State.UNKNOWN, State.UNSAVED) and not standing.error
+                yield key, standing._replace(state=State.RUNNING) if is_open and held[file] else standing
 
     def _indexed(self, paths: list[Path]) -> sqlite3.Connection | None:
         """Look through records and give a table of where their items stand, None where there is nothing."""
@@ -250,7 +260,7 @@ class Record:
             " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
             " entry = coalesce(nullif(excluded.entry, 0), entry),"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
-            f" ended = CASE WHEN excluded.ended = 0 AND {known} THEN ended ELSE excluded.ended END,"
+            f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " changed = excluded.changed, file = excluded.file"
             " WHERE excluded.file = file OR excluded.changed >= changed",
             self._rows(paths),

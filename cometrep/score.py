@@ -105,6 +105,7 @@ def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     stop.hint = resuming(command)
     if in_doubt:
         stop.message += f"; {format_count(in_doubt, 'create')} had no answer yet and may be paid for"
+        stop.message += " (--retry-unknown sends again)"
     same = "the same command" if stop.hint == command else "the command of the hint"
     stop.message += f"; {same} goes on from here"
 
@@ -139,9 +140,12 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     words = [f"{count} {what}" for count, what in counts if count]
     if not words:
         return None
-    is_doubt_alone = not (tally.failed or tally.left)  # to be looked at before it is sent again
     alike = [code for code, count in ended.codes.items() if count == tally.total]
+    if tally.total == tally.unknown + tally.left and tally.unknown:  # the rest was not sent for that
+        alike = [errors.CreateUnknown.exit_code]
     exit_code = alike[0] if alike else errors.Partial.exit_code
+    # What is in doubt is to be looked at before more is sent.
+    is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
         hint="cometrep list --unknown" if is_doubt_alone else next_commands(ended, command)[0].partition(": ")[2],

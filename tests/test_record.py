@@ -288,11 +288,15 @@ def test_a_create_under_way_is_in_doubt_only_once_its_run_is_gone(record: Record
     record.add("sending", "a")
     record.add("sending", "b")
     record.add("doubt", "b", error="no answer", exit_code=10)
+    record.add("created", "c", id="abc")
+    record.add("ended", "c", id="abc", status="succeeded")
     looked = Record(record.folder)
     looked.read()
-    assert [standing.state for _, standing in looked.standings()] == [State.RUNNING, State.UNKNOWN]
+    states = [standing.state for _, standing in looked.standings()]
+    assert states == [State.RUNNING, State.UNKNOWN, State.RUNNING]
     record.close()
-    assert [standing.state for _, standing in looked.standings()] == [State.UNKNOWN, State.UNKNOWN]
+    states = [standing.state for _, standing in looked.standings()]
+    assert states == [State.UNKNOWN, State.UNKNOWN, State.UNSAVED]
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:

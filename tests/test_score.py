@@ -127,8 +127,8 @@ def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
         (
             2,
             " --retry-unknown",
-            "stopped by Ctrl-C; 2 creates had no answer yet and may be paid for; the command of the hint goes on"
-            " from here",
+            "stopped by Ctrl-C; 2 creates had no answer yet and may be paid for (--retry-unknown sends again);"
+            " the command of the hint goes on from here",
         ),
     ],
     ids=["none in doubt", "two in doubt"],

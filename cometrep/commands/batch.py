@@ -156,12 +156,18 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         tell_stop(stop, batch.in_doubt if batch else 0, console.command_line)
         raise
     finally:
+        is_in_place = record.is_in_place
         record.close()
+    if not is_in_place:
+        told = (
+            f"{record.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
+        )
+        console.warn(f"{told}; another run there would send all of it again")
     lines = board.summary_lines(ended)
     commands = next_commands(ended, console.command_line)
     for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:
         console.say(line)
-    if console.is_quiet:
+    if console.is_quiet and settings.progress != "json":
         for line in ended.first_failures:
             console.warn(line)
     if failure := outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop):

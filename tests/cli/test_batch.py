@@ -403,7 +403,7 @@ def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
     assert gateway.creates == {"cat": 1, "dog": 1}
     ran = served(*BATCH, "-d", "q")
     assert (ran.code, gateway.creates) == (0, {"cat": 1, "dog": 1})
-    assert f"the inputs of {key!r} (line 1) changed since it was sent" in ran.stderr
+    assert f"line 1 is not sent: other inputs had the key {key!r} that its own make" in ran.stderr
 
 
 def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: Path) -> None:
@@ -562,7 +562,9 @@ def test_a_file_that_is_skipped_is_told(served: Cli, gateway: Gateway, folder: P
     (folder / "p" / "cat.webp").write_bytes(b"mine")
     ran = served(*BATCH, "-o", "{key}.{ext}", "--skip-existing")
     assert "cat.webp exists and stays as it is" in ran.stderr
-    assert (folder / "p" / "cat.webp").read_bytes() == b"mine"
+    assert "0 done, 0 failed, 1 skipped" in ran.stderr
+    assert (ran.code, (folder / "p" / "cat.webp").read_bytes()) == (0, b"mine")
+    assert "cat.webp exists and stays as it is" in served(*BATCH, "--status").stdout
 
 
 def test_a_saved_file_that_changed_or_went_is_told(
@@ -628,12 +630,79 @@ def test_creates_without_clear_answers_end_the_batch(
     """Each may be paid for: during an outage not the whole file is put in doubt."""
     prompts = [f"p{i}" for i in range(40)]
     folder_of(*prompts)
-    gateway.server.on_create(answer_json({"error": "down"}, 503))
-    ran = served(*BATCH, "-j", "2")
-    assert ran.code == 10
-    assert 8 <= gateway.server.creates <= 9
+    down, refused = answer_json({"error": "down"}, 503), answer_json({"detail": "no such input"}, 422)
+    gateway.server.on_create(*[down] * 7, refused, down)  # a refusal is a clear answer
+    ran = served(*BATCH, "-j", "1")
+    assert (ran.code, gateway.server.creates) == (10, 16)
     assert "8 creates in a row had no clear answer, and no more are sent" in ran.stderr
     assert ran.stderr.endswith("hint: cometrep list --unknown\n")
+
+
+def test_failures_in_doubt_that_end_a_batch_are_its_code(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """With --max-failures too: to go on is to put more in doubt, so the hint is to look first."""
+    folder_of(*(f"p{i}" for i in range(9)))
+    gateway.server.on_create(answer_json({"error": "down"}, 503))
+    ran = served(*BATCH, "-j", "1", "--max-failures", "3")
+    assert (ran.code, gateway.server.creates) == (10, 3)
+    assert ran.stderr.endswith("hint: cometrep list --unknown\n")
+
+
+@pytest.mark.parametrize("gone", [1, 2], ids=["one of two files", "both"])
+def test_files_that_stay_gone_for_an_hour_fail_their_item(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], gone: int
+) -> None:
+    """However many it has, and however often the batch was resumed in that hour."""
+    out = folder_of("cat")
+    server = gateway.server
+    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    for number in range(gone):
+        server.on("GET", f"/files/{number}", Answer(404))
+    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
+
+    def two(request: Received) -> Answer:
+        assert callable(look)
+        reply = json.loads(look(request).body)
+        return answer_json({**reply, "output": [f"{server.url}/files/{number}" for number in range(2)]})
+
+    server.on_get(two)
+    record = out / "batch.jsonl"
+    for minutes in (0, 50, 50):
+        written = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        told = [{**step, "time": step["time"] - 60 * minutes} for step in written]
+        out.mkdir(exist_ok=True)
+        record.write_text("".join(json.dumps(step, separators=(",", ":")) + "\n" for step in told))
+        served(*BATCH)
+    (row,) = served(*BATCH, "--status").lines
+    assert row.split("\t")[1] == "failed"
+    assert served(*BATCH, "--retry-failed", "--dry-run").stdout.startswith("1 item: 1 to send again\n")
+
+
+def test_a_record_that_is_gone_at_the_end_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """As where its folder was moved: another run would know nothing of what was sent."""
+    out = folder_of("cat")
+    gateway.holds.clear()
+    process = served.start(*BATCH)
+    stopped(process)
+    wait_until(lambda: bool(gateway.total))
+    out.rename(out.with_name("moved"))
+    gateway.holds.set()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"p/batch.jsonl is not where it was" in stderr
+
+
+def test_no_plain_lines_stand_among_events(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """With -q too: what failed is an event."""
+    folder_of("bad", "cat")
+    gateway.ends["bad"] = "failed"
+    ran = served(*BATCH, "--progress", "json", "-q")
+    *events, failure, hint = ran.stderr.splitlines()
+    assert [json.loads(line)["event"] for line in events].count("item") == 2
+    assert (failure.startswith("cometrep: "), hint.startswith("hint: ")) == (True, True)
 
 
 def test_why_an_item_is_not_saved_is_told_each_time(
