@@ -5,6 +5,7 @@ import itertools
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
@@ -17,6 +18,34 @@ Item = TypeVar("Item")
 
 _PATIENCE_SECONDS = 0.5  # at a stretch: on Windows no signal cuts into it
 _LEAVING_SECONDS = 0.5  # that steps under way have to end, where nobody waits for what they give
+
+
+class _Numbers:
+    """A queue of numbers for one reader, into which a signal handler may put too.
+
+    queue.SimpleQueue waits for ever where a signal handler lasts longer than the timeout that is left, as the one
+    does that stops the process on Ctrl-Z (python/cpython: Modules/_queuemodule.c).
+    """
+
+    def __init__(self) -> None:
+        self._numbers: deque[int | None] = deque()
+        self._bell = threading.Lock()  # held while there is nothing new
+        self._bell.acquire()
+
+    def put(self, number: int | None) -> None:
+        """Append a number; from any thread, and at any moment of the reader's own."""
+        self._numbers.append(number)
+        with contextlib.suppress(RuntimeError):  # it has rung already
+            self._bell.release()
+
+    def get(self, timeout_seconds: float) -> int | None:
+        """Give the first number, None after the timeout."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self._numbers:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._bell.acquire(timeout=left):
+                break
+        return self._numbers.popleft() if self._numbers else None
 
 
 class Calls(Generic[Key, Answer]):
@@ -34,7 +63,7 @@ class Calls(Generic[Key, Answer]):
         self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]] | None] = queue.SimpleQueue()
         self._numbers: Iterator[int] = beside._numbers if beside else itertools.count()
         self._untaken: dict[int, tuple[Key, Answer | BaseException]] = beside._untaken if beside else {}
-        self._answered: queue.SimpleQueue[int | None] = beside._answered if beside else queue.SimpleQueue()
+        self._answered: _Numbers = beside._answered if beside else _Numbers()
         self._given = -1  # the number of the answer that `next` gave last
 
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
@@ -52,13 +81,9 @@ class Calls(Generic[Key, Answer]):
         A CometrepError counts as an answer; whatever else a call raised is raised here.
         """
         self.forget()
-        try:
-            number = self._answered.get(timeout=timeout_seconds)
-        except queue.Empty:
+        number = self._answered.get(timeout_seconds)
+        if number is None or number not in self._untaken:  # too late, woken, or it was given as untaken
             return None
-        if number not in self._untaken:  # woken, or it was given as untaken
-            return None
-        assert number is not None
         self._given = number
         key, answer = self._untaken[number]
         if isinstance(answer, BaseException) and not isinstance(answer, CometrepError):

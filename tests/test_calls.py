@@ -1,5 +1,7 @@
 """Blocking calls in a few threads: answers come back, and a call that hangs holds up nobody."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -252,6 +254,25 @@ def test_threads_end_with_their_work() -> None:
     assert not [thread for thread in left if thread.is_alive()]
 
 
+OUTLASTED = """
+import signal, threading
+from cometrep.calls import Calls
+
+calls = Calls(threads=1)
+signal.signal(signal.SIGALRM, lambda *_: threading.Event().wait(0.2))
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+print(calls.next(0.1))
+"""
+
+
+def test_a_wait_ends_though_a_signal_handler_outlasts_it() -> None:
+    """As on Ctrl-Z, where the handler stops the process until it is continued."""
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLASTED], capture_output=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    assert done.stdout == b"None\n"
+
+
 def test_an_answer_counts_as_taken_when_the_next_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a signal took out of the hand, what was given last and what waits are untaken, each once."""
     calls: Calls[int, str] = Calls(threads=1)
@@ -269,8 +290,8 @@ def test_an_answer_counts_as_taken_when_the_next_is_asked_for(monkeypatch: pytes
 
     class Interrupted:
         @staticmethod
-        def get(timeout: float) -> int | None:
-            get(timeout=timeout)
+        def get(timeout_seconds: float) -> int | None:
+            get(timeout_seconds)
             raise errors.Stopped("Ctrl-C", 130)
 
     with monkeypatch.context() as patched:
