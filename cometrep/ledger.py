@@ -179,6 +179,7 @@ class Ledger:
         self._lock = threading.RLock()  # of the connection: one transaction at a time
         self._opened: sqlite3.Connection | None = None
         self._is_durable: bool | None = None  # whether the last write waited for the disk
+        self._patience_seconds = _BUSY_SECONDS  # how long the last write would have waited for another process
         self.problem: errors.LocalFileError | None = None
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
@@ -200,6 +201,7 @@ class Ledger:
             if self._opened:
                 self._opened.close()
                 self._opened = self._is_durable = None
+                self._patience_seconds = _BUSY_SECONDS
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
@@ -220,9 +222,12 @@ class Ledger:
             )
             return int(cursor.lastrowid or 0)
 
-    def accept(self, number: int, prediction: Prediction) -> None:
-        """Write the id that a create's answer gave into its entry; durable on return."""
-        with self._writing(durable=True) as db:
+    def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = _BUSY_SECONDS) -> None:
+        """Write the id that a create's answer gave into its entry; durable on return.
+
+        Raises LocalFileError, where another process holds the file after so many seconds.
+        """
+        with self._writing(durable=True, patience_seconds=patience_seconds) as db:
             db.execute(
                 "UPDATE entries SET id = ?, status = ?, changed = ? WHERE number = ?",
                 (prediction.id, storable(prediction.status), self._clock(), number),
@@ -514,13 +519,18 @@ class Ledger:
             yield self._connection()
 
     @contextlib.contextmanager
-    def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def _writing(
+        self, *, durable: bool = False, patience_seconds: float = _BUSY_SECONDS
+    ) -> Iterator[sqlite3.Connection]:
         """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
         with self._lock, self._translated():
             db = self._connection()
             if durable != self._is_durable:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._is_durable = durable
+            if patience_seconds != self._patience_seconds:
+                db.execute(f"PRAGMA busy_timeout = {1000 * patience_seconds:.0f}")
+                self._patience_seconds = patience_seconds
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db

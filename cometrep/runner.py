@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONNECT_BUDGET_SECONDS = 15.0  # for a command that a person waits in front of: no connection, or one look
 FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
+LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger that another process holds
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
 GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "bad_request", "model_not_found", "bad_answer")
 """Refusals of a look after which only the same prediction is to be looked at again."""
@@ -146,24 +147,28 @@ class Runner:
         number = self._ledger.begin(request.model, request.values)
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:
-            prediction = yield from self._send(request, number, received)
-            self._ledger.accept(number, prediction)
+            prediction = (yield from self._send(request, number, received)).with_model(request.model)
+            try:
+                self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
+            except errors.LocalFileError:
+                yield Created(prediction)  # another process holds the ledger: people need not wait for the id
+                self._ledger.accept(number, prediction)
+            else:
+                yield Created(prediction)
         except errors.Stopped as stop:
             for prediction in received:
                 stop.prediction_id = prediction.id
-                try:
-                    self._ledger.accept(number, prediction)  # whether or not it got through before
+                try:  # whether or not it got through before
+                    self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
                 except errors.LocalFileError as failure:
                     stop.message += f"; {failure.message}"
             raise
         except errors.LocalFileError as failure:
             if not received:
                 raise
-            prediction = received[-1]
+            prediction = received[-1].with_model(request.model)
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
             yield Noted(prediction.id, told, is_warning=True)
-        prediction = prediction.with_model(request.model)
-        yield Created(prediction)
         return prediction
 
     def _send(
@@ -344,7 +349,7 @@ class Runner:
         entry = self._ledger.lenient(self._ledger.entry, id)
         if entry is None or entry.status != "succeeded":
             return None
-        return Prediction(id, entry.status, entry.model, entry.input, data_removed=True)
+        return Prediction(id, entry.status, entry.model, entry.input, entry.output, data_removed=True)
 
     def _advised(
         self, failure: errors.CometrepError | None, id: str, *, is_paid: bool = True

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sqlite3
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -256,6 +257,24 @@ def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypa
         stop(events)
     assert "unknown" in raised.value.message
     assert bench.entries() == [("", "unknown")]
+
+
+def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger has the last word as a rule; where another process holds it, people need not wait for the id."""
+    monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)
+    holder = sqlite3.connect(bench.folder / "ledger.sqlite3", isolation_level=None, check_same_thread=False)
+
+    def answer(_: Received) -> Answer:
+        holder.execute("BEGIN EXCLUSIVE")
+        return answer_json(prediction("made1", "starting"))
+
+    bench.server.on_create(answer)
+    events = bench.runner.create(REQUEST)
+    assert isinstance(next(events), Created)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert [type(event) for event in events] == [Result]
+    assert bench.entries() == [("made1", "starting")]
 
 
 def test_a_ledger_that_cannot_be_written_stops_a_create_before_it_is_sent(server: Server, folder: Path) -> None:
