@@ -52,9 +52,10 @@ def prepare_again(
     )
     for name, value in request.values.items():
         if lost := _lost_file(value):
+            again = f"{name}{':=@JSONFILE' if isinstance(value, dict) else '@FILE'}"
             raise errors.UsageError(
                 f"input {name} was a file ({lost}), and the ledger keeps no files",
-                hint=f"cometrep rerun {shlex.join((id, *items))} {name}@FILE",
+                hint=f"cometrep rerun {shlex.join((id, *items))} {again}",
                 code="bad_input",
             )
     return request, doubts
@@ -62,8 +63,8 @@ def prepare_again(
 
 def _lost_file(value: Any) -> str:
     """Tell of a data URI that the ledger shortened in a JSON value, empty where there is none."""
-    if isinstance(value, list):
-        return next(filter(None, map(_lost_file, value)), "")
+    if isinstance(value, (list, dict)):
+        return next(filter(None, map(_lost_file, value.values() if isinstance(value, dict) else value)), "")
     found = re.fullmatch(_SHORTENED, value) if isinstance(value, str) else None
     return f"{found['type']}, {found['bytes']} bytes, SHA-256 {found['sha'][:12]}…" if found else ""
 

@@ -91,6 +91,19 @@ def test_a_file_that_the_ledger_did_not_keep_is_asked_for_by_name(made: Cli, ser
     assert sent(server)[0] == sent(server)[1]
 
 
+def test_a_file_inside_an_object_is_asked_for_too(made: Cli, server: Server) -> None:
+    """What the ledger keeps in its place is no input to pay for."""
+    nested = {"a": {"b": ["data:image/png;base64,iVBORw0KGgo="]}}
+    (made.folder / "n.json").write_text(json.dumps(nested))
+    assert made("create", "-q", DEV, "prompt=cat", "mask:=@n.json").code == 0
+    done = made("rerun", "@last")
+    assert (done.code, server.creates) == (2, 1)
+    assert "input mask was a file (image/png, 8 bytes" in done.stderr
+    assert done.stderr.splitlines()[1] == "hint: cometrep rerun @last mask:=@JSONFILE"
+    assert made("rerun", "-q", "@last", "mask:=@n.json").code == 0
+    assert sent(server)[0] == sent(server)[1]
+
+
 @pytest.mark.parametrize("id", ["unknown1", "@last"])
 def test_what_was_not_made_here_cannot_be_rerun(id: str, served: Cli, server: Server) -> None:
     """A prediction of another machine has no input here: a usage error, and nothing is sent."""
