@@ -27,7 +27,8 @@ class Answer:
         self.status = status
         self.headers = headers
         self.is_cut_short = is_cut_short
-        self.text = content.decode("utf-8-sig", "replace")
+        # UTF-8 as a rule (RFC 8259, 8.1), and where its first bytes show another form of Unicode, that.
+        self.text = content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
         media_type = headers.get("Content-Type", "").lower()
         self.is_html = formats.looks_like_html(content) or (
             "html" in media_type and not formats.looks_like_json(content)

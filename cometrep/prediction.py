@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -205,14 +205,13 @@ class Prediction(NamedTuple):
         """
         if not isinstance(body, Mapping):
             raise ValueError("the reply is not a JSON object")
+        _cut_down(body)
         outer = body.get("data")
         outer = outer if isinstance(outer, Mapping) else {}
         inner = outer.get("data")
         if isinstance(inner, str):
             inner = _object_in(inner)
         inner = inner if isinstance(inner, Mapping) else {}
-        if is_nested_too_deeply(body):
-            raise ValueError(f"the reply is nested more than {DEPTH_LIMIT} levels deep")
         ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"))
         own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
@@ -447,17 +446,30 @@ def data_uri_sizes(value: Any) -> Iterator[int]:
 
 def is_nested_too_deeply(value: Any) -> bool:
     """Say whether a JSON value is nested more than `DEPTH_LIMIT` levels deep."""
+    return any(_children(item) for item in _deepest(value))
+
+
+def _cut_down(value: Any) -> None:
+    """Empty what stands at the `DEPTH_LIMIT`-th level of a JSON value: above it may be an id that is paid for."""
+    for item in _deepest(value):
+        if isinstance(item, (dict, list)):
+            item.clear()
+
+
+def _deepest(value: Any) -> list[Any]:
+    """List the items of a JSON value at its `DEPTH_LIMIT`-th level, of most values none."""
     level = [value]
-    for _ in range(DEPTH_LIMIT):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
+    for _ in range(DEPTH_LIMIT - 1):
+        level = [child for item in level for child in _children(item)]
         if not level:
-            return False
-    return True
+            break
+    return level
+
+
+def _children(item: Any) -> Collection[Any]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
 
 
 def _moment(text: str) -> float | None:
@@ -476,9 +488,11 @@ def _object_in(text: str) -> Any:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    _cut_down(value)
+    return value
 
 
 def _word(value: object) -> str:
