@@ -49,6 +49,7 @@ _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl"
 _MARKUP = rb"\s*<[!?A-Za-z]"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # no format that is known here begins so
 _GZIP = 16 + zlib.MAX_WBITS
+_ZLIB_FORMS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
 _NAT64 = "64:ff9b::/96"
 _UNSATISFIED_RANGE = r"bytes \*/(\d{1,18})"
@@ -215,6 +216,10 @@ class Downloads:
                 part.restart({})
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part)
+        encoding = _encoding_of(response.headers)
+        if encoding and encoding not in _ZLIB_FORMS and not formats.sniff(part.head):  # some labels mean nothing
+            part.restart({})
+            raise UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
         is_marked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         if total is None and not is_marked and part.is_cut_short():
             had = part.size
@@ -227,7 +232,7 @@ class Downloads:
         session = self._session()
         for _ in range(REDIRECT_LIMIT + 1):
             self._check_address(id, url, session)
-            _log.debug("> GET %s%s", url, f" {dict(headers)}" if headers else "")
+            _log.debug("> GET %s%s", _without_query(url), f" {dict(headers)}" if headers else "")
             try:
                 response = session.get(
                     url,
@@ -276,6 +281,8 @@ class Downloads:
             problem_text = "not an https address"
         elif parts.username or parts.password:
             problem_text = "it carries a user name or password"
+        elif "%" in host and ":" not in host:
+            problem_text = "its host is encoded"
         elif not self.rules.allows_local:
             if parts.scheme != "https":
                 problem_text = "not https"
@@ -323,12 +330,10 @@ class Downloads:
     def _chunks(response: requests.Response) -> Iterator[bytes]:
         """Yield the body as it comes, never holding bytes back: what came before a break is kept."""
         # An encoding that nobody asked for is undone; its length is then checked by urllib3, on the wire.
-        encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
+        form = _ZLIB_FORMS.get(_encoding_of(response.headers))
         try:
             pieces = _bytes_as_they_come(response.raw)
-            yield from _decompressed(pieces) if encoding.endswith("gzip") else pieces
+            yield from _decompressed(pieces, form) if form else pieces
         except (TransportError, HTTPException, OSError, zlib.error) as problem:
             raise errors.Temporary(
                 f"the transfer from {_host(response.url)} broke off: {reason_of(problem)}", code="cut_short"
@@ -362,16 +367,22 @@ def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
             yield chunk
 
 
-def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Undo gzip (RFC 1952), one member behind the other; raise Temporary where the last one lacks its end."""
-    member = zlib.decompressobj(_GZIP)
+def _encoding_of(headers: Mapping[str, str]) -> str:
+    """Give how a body is encoded, empty where it is not: what stands beside `identity`."""
+    words = [word.strip().lower() for word in headers.get("Content-Encoding", "").split(",")]
+    return ", ".join(word for word in words if word not in ("", "identity"))
+
+
+def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
+    """Undo gzip (RFC 1952), one member behind the other, or zlib's form; raise Temporary where the end lacks."""
+    member = zlib.decompressobj(form)
     for piece in pieces:
         left = piece
         while left:
             if member.eof:
                 if not left.startswith(b"\x1f"):
                     return  # padding, which gzip's own tools pass over
-                member = zlib.decompressobj(_GZIP)
+                member = zlib.decompressobj(form)
             yield member.decompress(left)
             left = member.unused_data
     if not member.eof:
@@ -397,8 +408,9 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
     head, extension = part.head, _url_extension(url)
     media_type = part.content_type.split(";")[0].strip().lower()
     is_media = not extension or extension in _MEDIA_EXTENSIONS
+    is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in ("image", "video", "audio")
     wrong = ""
-    if not head:
+    if not head.strip():
         wrong = "an empty file"
     elif extension in _TEXT_EXTENSIONS or formats.sniff(head):
         return
@@ -406,6 +418,8 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
         wrong = "a web page instead of the file"
     elif is_media and (formats.looks_like_json(head) or media_type == "application/json"):
         wrong = "JSON instead of the file"
+    elif is_due and part.is_json_alone:
+        wrong = "a value of JSON instead of the file"
     elif is_media and re.match(_MARKUP, head.removeprefix(b"\xef\xbb\xbf")):
         wrong = "markup instead of the file"
     elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(_UTF_16)):
@@ -422,6 +436,12 @@ def _url_extension(url: str) -> str:
     except ValueError:
         return ""
     return found.group(1).lower() if found else ""
+
+
+def _without_query(url: str) -> str:
+    """Show a URL as it may stand in a log: a signed one gives the file to whoever has it."""
+    shown, query, _ = url.partition("?")
+    return f"{shown}?…" if query else shown
 
 
 def _plain(extension: str) -> str:
@@ -451,6 +471,8 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
     if re.fullmatch(_NUMERIC_HOST, host):
         with contextlib.suppress(OSError):
             return not _is_public(socket.inet_ntoa(socket.inet_aton(host)))
+    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":
+        return True
     if is_proxied:
         return False
     try:

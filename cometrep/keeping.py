@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, formats
 from cometrep.calls import Ended, side_by_side
 from cometrep.digest import file_sha256
 from cometrep.download import Downloads, UrlExpired
@@ -307,13 +307,14 @@ class Keeper:
         if self._downloads.rules.overwrites:
             return None
         for known in copies:
-            target = names.path(known.index, Path(known.path).suffix)
+            # The name does not tell the extension where a template has that in its folders alone.
+            extensions = Path(known.path).suffix, formats.extension_for(b"", known.content_type, "")
+            targets = [names.path(known.index, extension) for extension in extensions]
+            target = next((one for one in targets if os.path.abspath(one) == known.path), None)  # noqa: PTH100
+            if target is None:
+                continue
             with contextlib.suppress(OSError):
-                if (
-                    target.absolute() == Path(known.path)
-                    and target.stat().st_size == known.size_bytes
-                    and file_sha256(target) == known.sha256
-                ):
+                if target.stat().st_size == known.size_bytes and file_sha256(target) == known.sha256:
                     return known.at(str(target))
         return None
 

@@ -28,6 +28,7 @@ _PART_NAME = (
     rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.(?P<own>\d+))?\.part(?:\.json)?"
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
+_SHORT_BYTES = 512
 _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
@@ -93,6 +94,17 @@ class PartFile:
         """The hex digest of the bytes so far."""
         with _writing(self._path):
             return self._hash.hexdigest()
+
+    @property
+    def is_json_alone(self) -> bool:
+        """Whether the bytes so far, which are few, are a whole value of JSON."""
+        if self.size > len(self.head) or len(self.head) > _SHORT_BYTES:
+            return False
+        try:
+            json.loads(self.head)
+        except (ValueError, RecursionError):
+            return False
+        return True
 
     def resume_headers(self) -> dict[str, str]:
         """Give the request headers that ask for the rest, none where there is nothing to go on from."""
@@ -232,12 +244,21 @@ class PartFile:
         is_useful = self._is_noted or (self._facts.get("validator") and self.size)
         with contextlib.suppress(OSError, errors.LocalFileError):
             if self._is_committed or self._is_own or not is_useful:
-                self._path.unlink(missing_ok=True)
-                self._facts_path.unlink(missing_ok=True)
+                # Another process may have taken the usual names, once the final one was given.
+                is_taken = self._path.exists() and not self._has_its_name()
+                if not is_taken:
+                    self._path.unlink(missing_ok=True)
+                    self._facts_path.unlink(missing_ok=True)
             elif not self._is_noted:
                 self._note()
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except (OSError, ValueError):  # ValueError: closed for the rename, as Windows asks for
+            return self._file.closed
 
 
 class LeftOver(NamedTuple):
@@ -364,7 +385,9 @@ def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
     length = headers.get("Content-Length", "").strip()
     is_encoded = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
     facts: dict[str, Any] = {"content_type": headers.get("Content-Type", "")[:200]}
-    if re.fullmatch(r"\d{1,18}", length) and not is_encoded:
+    if is_whole(headers) and not is_encoded:
+        facts["total"] = int(headers["Content-Range"].rpartition("/")[2])
+    elif re.fullmatch(r"\d{1,18}", length) and not is_encoded:
         facts["total"] = int(length)
     if (validator := _validator(headers)) and not is_encoded:
         facts["validator"] = validator

@@ -25,16 +25,16 @@ def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], *, overwri
     """
     folder = Path(files[0].path).parent
     path = sidecar_path(folder, prediction.id)
-    if not overwrites and os.path.lexists(path):
+    if os.path.lexists(path):
         before = _read(path, prediction.id)
-        if before is None:
+        if before is None and not overwrites:
             raise errors.LocalFileError(
                 f"{path} exists and is no sidecar of {prediction.id}",
                 remedy="--overwrite",
                 code="file_exists",
                 prediction_id=prediction.id,
             )
-        if prediction.data_removed and not before.data_removed:
+        if before and prediction.data_removed and not before.data_removed:
             return path
     shown: dict[str, Any] = prediction.as_json()
     for name in ("input", "output"):

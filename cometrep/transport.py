@@ -19,7 +19,7 @@ from cometrep.answers import Answer
 from cometrep.config import is_local_url
 
 PROBE_LIMIT_BYTES = 1_000_000
-_INTERIM_LIMIT = 100  # answers before the final one
+_INTERIM_LIMIT = 1000  # answers before the final one
 _PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?/[A-Za-z0-9_/-]+"  # that requests leaves as it is
 
 

@@ -1,5 +1,6 @@
 """Files that are written beside their names first; how outputs get there is tested with their downloads."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -117,6 +118,21 @@ def test_the_longest_ids_have_a_part_file_for_each_output(tmp_path: Path) -> Non
         assert (part.is_complete, part.size) == (False, 0)
     with PartFile.opened(tmp_path, f"{id}-0") as part:
         assert (part.is_complete, part.size) == (True, 1000)
+
+
+def test_a_part_file_that_took_the_name_of_a_finished_one_stays(tmp_path: Path) -> None:
+    """Two commands save one output under two names: what the first leaves behind is its own alone."""
+    with contextlib.ExitStack() as second:
+        with PartFile.opened(tmp_path, "p-0") as first:
+            first.append(BLOCK[:10])
+            assert first.commit(tmp_path / "a.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
+            other = second.enter_context(PartFile.opened(tmp_path, "p-0"))
+            other.restart({"validator": '"e"', "total": 20})
+            other.append(BLOCK[:10])
+        other.append(BLOCK[10:20])
+        assert other.commit(tmp_path / "b.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
+    assert (tmp_path / "b.bin").read_bytes() == BLOCK[:20]
 
 
 def test_a_part_file_of_a_small_file_is_taken_for_the_next_one(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def command(
         ),
     ] = "",
     since: Annotated[str, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = "",
-    limit: Annotated[int | None, _select("-n", "--limit", min=1, metavar="N", help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many.")
+    ] = None,
     unsaved: Annotated[
         bool, _select("--unsaved", help="Only successes not saved here; with the time left.")
     ] = False,

@@ -258,6 +258,23 @@ def test_the_files_of_two_predictions_do_not_go_to_stdout(served: Cli, server: S
     assert (done.code, done.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("-d", ".."), ("-d", "a/../b"), ("-o", "../x.{ext}"), ("-o", "{ext}/{index}"), ("-o", "{ext}/{id}.{ext}")],
+    ids=str,
+)
+def test_a_file_is_known_however_its_path_is_written(options: tuple[str, ...], served: Cli, server: Server) -> None:
+    """With `..` in it, or without an extension of its own."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    (served.folder / "here" / "a").mkdir(parents=True)
+    first = served("download", "one", *options, cwd=served.folder / "here")
+    assert first.code == 0
+    server.on("GET", "/f/a.webp", Answer(404))
+    again = served("download", "one", *options, cwd=served.folder / "here")
+    assert (again.code, again.stdout) == (0, first.stdout)
+
+
 def test_a_known_file_is_not_fetched_again(served: Cli, server: Server) -> None:
     """What the ledger knows and the disk still holds is reported as saved, without a byte from the file's host."""
     on(server, "one", "/f/a.webp")
