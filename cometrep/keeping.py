@@ -201,9 +201,7 @@ class Keeper:
         self, prediction: Prediction, look_again: LookAgain
     ) -> Generator[Event, None, tuple[list[SavedFile], list[errors.CometrepError | None]]]:
         files = prediction.output_files() or self._files_remembered(prediction)
-        if all(
-            file.content is None for file in files
-        ):  # the model's text is one output, however many were asked for
+        if files[0].content is None:  # a text is one output, however many were asked for
             yield from self._doubts(prediction, len(files))
         if self._keeping.template == "-":
             yield from self._save_to_stdout(prediction, files, look_again)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -446,7 +446,7 @@ def data_uri_sizes(value: Any) -> Iterator[int]:
 
 def is_nested_too_deeply(value: Any) -> bool:
     """Say whether a JSON value is nested more than `DEPTH_LIMIT` levels deep."""
-    return any(_children(item) for item in _deepest(value))
+    return any(isinstance(item, (dict, list)) and item for item in _deepest(value))
 
 
 def _cut_down(value: Any) -> None:
@@ -460,16 +460,15 @@ def _deepest(value: Any) -> list[Any]:
     """List the items of a JSON value at its `DEPTH_LIMIT`-th level, of most values none."""
     level = [value]
     for _ in range(DEPTH_LIMIT - 1):
-        level = [child for item in level for child in _children(item)]
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
         if not level:
             break
     return level
-
-
-def _children(item: Any) -> Collection[Any]:
-    if isinstance(item, dict):
-        return item.values()
-    return item if isinstance(item, list) else ()
 
 
 def _moment(text: str) -> float | None:
