@@ -50,7 +50,8 @@ def command(
     _refuse_contradictions(ctx.params)
     if refresh:
         with session(ctx) as opened:
-            opened.console.show(opened.runner.refresh(opened.ledger.unfinished()), opened.results(""))
+            asked = opened.ledger.unfinished()[:limit]  # of so many lines, no more can be unfinished
+            opened.console.show(opened.runner.refresh(asked), opened.results(""))
             _list(opened.console, opened.ledger, ctx.params)
         return
     console, settings = settled(ctx)

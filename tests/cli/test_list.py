@@ -267,6 +267,17 @@ def test_refresh_asks_about_the_unfinished(served: Cli, server: Server) -> None:
     assert "warning" in done.stderr
 
 
+def test_refresh_asks_about_no_more_than_are_listed(served: Cli, server: Server) -> None:
+    """A look costs the API something, and an old ledger may hold thousands that were never waited for."""
+    for id in ("one1", "two1", "three1"):
+        create(served, server, id)
+        finish(server, id)
+    server.received.clear()
+    done = served("list", "--refresh", "-n", "2")
+    assert [line.split("\t")[:2] for line in done.lines] == [["three1", "succeeded"], ["two1", "succeeded"]]
+    assert sorted(request.path.rpartition("/")[2] for request in server.received) == ["three1", "two1"]
+
+
 @pytest.mark.parametrize("fault", ["no key", "no server", "no credit", "a page"])
 def test_a_look_that_refresh_cannot_make_is_a_warning(fault: str, served: Cli, server: Server) -> None:
     """The entry is listed with its last status, the warning names it, and the exit code is 0, as the page says."""
