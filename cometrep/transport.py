@@ -193,11 +193,11 @@ def is_proxy_error(problem: BaseException) -> bool:
 
 def is_misdirected(problem: BaseException) -> bool:
     """Say whether a request failed for what a setting says, a URL or a proxy, and will fail so again."""
-    told = str(problem)
+    told = reason_of(problem)  # the whole text also holds the URL, and with it any word of an id
     return (
         isinstance(problem, (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL))
         or (isinstance(problem, requests.exceptions.InvalidSchema) and "SOCKS" in told)
-        or (is_proxy_error(problem) and "407" in told)
+        or (is_proxy_error(problem) and told.startswith("Tunnel connection failed: 407"))
     )
 
 

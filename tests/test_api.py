@@ -198,6 +198,18 @@ def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
     assert raised.value.code == "bad_setting"
 
 
+@pytest.mark.parametrize("status", [502, 407])
+def test_an_id_is_not_read_as_what_the_proxy_said(
+    server: Server, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prediction whose id holds the digits of a refusal is still watched past a proxy's passing fault."""
+    server.on("CONNECT", "", Answer(status, b"not now"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    expected = errors.ConfigError if status == 407 else errors.Temporary
+    with pytest.raises(expected, match=str(status)):
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).get("made407")
+
+
 def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
     """TLS against something that speaks none fails before the request leaves, and the next time too."""
     seen: list[bytes] = []
