@@ -141,7 +141,8 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     if not words:
         return None
     alike = [code for code, count in ended.codes.items() if count == tally.total]
-    if tally.total == tally.unknown + tally.left and tally.unknown:  # the rest was not sent for that
+    if set(ended.codes) == {errors.CreateUnknown.exit_code} and tally.total == tally.unknown + tally.left:
+        # The rest was not sent for that.
         alike = [errors.CreateUnknown.exit_code]
     exit_code = alike[0] if alike else errors.Partial.exit_code
     # What is in doubt is to be looked at before more is sent.

@@ -37,6 +37,19 @@ def test_items_that_failed_alike_give_their_code() -> None:
     assert (mixed.exit_code, mixed.code) == (9, "partial")
 
 
+def test_a_doubt_beside_another_fault_gives_the_code_of_a_part() -> None:
+    """Items not sent for a doubt have no code, and leave it its own; an item that could not be saved has one."""
+    score = Score()
+    score.fail("a", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    unsent = came_to(score, 2)
+    assert unsent
+    assert (unsent.exit_code, unsent.code) == (10, "create_unknown")
+    score.fail("b", State.UNSAVED, errors.Temporary("broke off"))
+    mixed = came_to(score, 2)
+    assert mixed
+    assert (mixed.exit_code, mixed.code) == (9, "partial")
+
+
 def test_an_item_left_running_is_left() -> None:
     """What still runs is no failure: the same command goes on with it."""
     score = Score()
