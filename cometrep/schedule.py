@@ -11,9 +11,10 @@ from cometrep import errors
 SHORTEST_INTERVAL_SECONDS = 0.2  # at most 5 looks a second
 LONGEST_INTERVAL_SECONDS = 10.0
 
-_FIRST_INTERVAL_SECONDS = 0.165
-_FIRST_GROWTH = 0.105  # of the wait, as an end is no likelier in a second of a longer one
-_STEADY_FROM_SECONDS = 3.2
+_FIRST_UNTIL_SECONDS = 0.35
+_SHORT_INTERVAL_SECONDS = 0.25
+_SHORT_GROWTH = 0.038  # of the wait, as an end is no likelier in a second of a longer one
+_STEADY_FROM_SECONDS = 2.4
 _STEADY_UNTIL_SECONDS = 75.0
 _STEADY_INTERVAL_SECONDS = 0.5
 _LONG_FROM_SECONDS = 120.0
@@ -109,12 +110,14 @@ class PollSchedule(NamedTuple):
     fixed_interval_seconds: float | None = None
 
     def pause(self, elapsed_seconds: float) -> Pause:
-        """Give the pause before the next look: growing with the wait at first, steady, then growing again."""
+        """Give the pause before the next look: short, then steady, then growing with the wait."""
         if self.fixed_interval_seconds is not None:
             return Pause(self.fixed_interval_seconds)
         if elapsed_seconds < _STEADY_FROM_SECONDS:
-            seconds = _FIRST_INTERVAL_SECONDS + _FIRST_GROWTH * elapsed_seconds
-            return Pause(max(SHORTEST_INTERVAL_SECONDS, seconds), is_from_start=True)
+            seconds = SHORTEST_INTERVAL_SECONDS
+            if elapsed_seconds >= _FIRST_UNTIL_SECONDS:
+                seconds = _SHORT_INTERVAL_SECONDS + _SHORT_GROWTH * elapsed_seconds
+            return Pause(seconds, is_from_start=True)
         if elapsed_seconds < _LONG_FROM_SECONDS:
             part = (elapsed_seconds - _STEADY_UNTIL_SECONDS) / (_LONG_FROM_SECONDS - _STEADY_UNTIL_SECONDS)
             growth = max(0.0, part) * (_LONG_INTERVAL_SECONDS - _STEADY_INTERVAL_SECONDS)
