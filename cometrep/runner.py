@@ -185,17 +185,17 @@ class Runner:
                 budget = self._patience.retry_budget_seconds
                 if failure.code == "network":
                     budget = min(budget, CONNECT_BUDGET_SECONDS)
-                self._ledger.lenient(self._ledger.refuse, number, failure)
+                self._ledger.insist(self._ledger.refuse, number, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + budget:
                     raise _not_accepted(failure, attempts, budget) from failure
                 yield Retrying("", failure.message, attempts, pause)
                 self._pause(pause)
                 self._ledger.send_again(number)
             except errors.CreateUnknown as failure:
-                self._ledger.lenient(self._ledger.doubt, number, failure)
+                self._ledger.insist(self._ledger.doubt, number, failure)
                 raise
             except errors.CometrepError as failure:
-                self._ledger.lenient(self._ledger.refuse, number, failure)
+                self._ledger.insist(self._ledger.refuse, number, failure)
                 if isinstance(failure, errors.Refused):
                     from cometrep.request import input_named
 
@@ -214,10 +214,10 @@ class Runner:
             return received[-1]
 
         calls: Calls[None, Prediction] = Calls(threads=1)
-        calls.submit(None, send)
-        calls.close()  # behind it
-        began = self._clock()
         try:
+            calls.submit(None, send)
+            calls.close()  # behind it
+            began = self._clock()
             answered = calls.next(SOON_SECONDS)
             if answered is None:
                 yield Creating("", request.model)
@@ -247,7 +247,7 @@ class Runner:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = "cometrep list --unknown"
         elif isinstance(answer, errors.CometrepError):
-            self._ledger.lenient(self._ledger.refuse, number, answer)
+            self._ledger.insist(self._ledger.refuse, number, answer)
 
     def _pause(self, seconds: float) -> None:
         try:

@@ -1,8 +1,68 @@
-"""Let Ctrl-C ask a command to finish what it does, before it ends it."""
+"""Let signals end, stop or kill a command: asked once it puts all in order, asked twice it leaves at once."""
 
 import contextlib
+import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from types import FrameType
+
+from cometrep import errors
+
+_ENDING = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
+_ECHO_SECONDS = 0.3
+
+
+class Signals:
+    """How this process meets the signals of its user, its terminal and its parent."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None  # when the one came that ends the command
+        self._aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+    def catch(self) -> None:
+        """Let signals end the command by `errors.Stopped`, so that everything is put in order on the way out."""
+        for number in _numbers(*_ENDING):
+            # One that the parent ignores (as nohup does) stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+
+    def draw_aside(self, aside: Callable[[], AbstractContextManager[None]]) -> None:
+        """Let Ctrl-Z stop, and Ctrl-\\ or a second Ctrl-C kill, within `aside`: no line or cursor lost."""
+        self._aside = aside
+        for number, handler in zip(_numbers("SIGTSTP", "SIGQUIT"), (self._suspend, self._kill), strict=False):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+    def ignore(self) -> None:
+        """Let no further signal change the exit code in the last moments of the interpreter."""
+        for number in _numbers(*_ENDING):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            raise errors.Stopped(_ENDING[signal.Signals(number).name], 128 + number)
+        # A second one ends the process at once, unless it is the first one's echo: `timeout` sends to the command
+        # and to its group, systemd a SIGHUP behind its SIGTERM, and a terminal's Ctrl-C may come along.
+        if now > self._first + _ECHO_SECONDS:
+            self._kill(number, frame)
+
+    def _kill(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a further one needs no terminal in order
+        with self._aside():
+            os.kill(os.getpid(), number)
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        with self._aside():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _numbers(*names: str) -> list[signal.Signals]:
+    """List those of the signals that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextlib.contextmanager

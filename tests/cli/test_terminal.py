@@ -1,5 +1,6 @@
 """What a person at a terminal sees: the program on a real pty, its screen kept by pyte."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ import pytest
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.conftest import TIMEOUT_SECONDS, Cli
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import HANG, Answer, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 WEBP = {"Content-Type": "image/webp"}
@@ -205,6 +206,21 @@ def test_a_run_shows_status_percentage_and_saved_files(served: Cli, server: Serv
             "abc123-1.webp",
         ]
         assert not terminal.screen.cursor.hidden
+
+
+def test_a_second_ctrl_c_leaves_the_terminal_in_order(served: Cli, server: Server) -> None:
+    """It leaves at once, with the cursor shown."""
+    server.on_create(HANG)
+    with Terminal(served, "run", SCHNELL, "prompt=cat") as terminal:
+        terminal.until(lambda: server.creates == 1 and HIDE in terminal.raw)
+        terminal.type(b"\x03")
+        terminal.until("Ctrl-C again leaves at once")
+        while terminal.process.poll() is None:  # one that comes too soon is the first one's echo
+            terminal.type(b"\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                terminal.process.wait(0.05)
+        assert terminal.finish() == -signal.SIGINT
+        assert terminal.raw.rfind(SHOW) > terminal.raw.rfind(HIDE) >= 0
 
 
 def test_ctrl_c_while_saving_puts_the_terminal_in_order(served: Cli, server: Server) -> None:
