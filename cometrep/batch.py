@@ -363,7 +363,7 @@ class Batch:
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
-            self._ledger.lenient(self._ledger.accept, flying.entry, answer)
+            self._ledger.insist(self._ledger.accept, flying.entry, answer)
             self._flying[item.key] = flying._replace(id=answer.id)
         else:
             assert isinstance(answer, errors.CometrepError)
@@ -373,7 +373,7 @@ class Batch:
     def _refused(self, item: Item, entry: int, answer: errors.CometrepError) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
         if isinstance(answer, errors.CreateUnknown):
-            self._ledger.lenient(self._ledger.doubt, entry, answer)
+            self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
@@ -390,7 +390,7 @@ class Batch:
                 yield from self._note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer)
             return
-        self._ledger.lenient(self._ledger.refuse, entry, answer)
+        self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # its step could not be recorded, so it was not sent
             self._give_up(answer)
             return
@@ -402,7 +402,7 @@ class Batch:
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
         is_temporary = isinstance(failure, errors.Temporary)
-        self._ledger.lenient(self._ledger.refuse, entry, failure)
+        self._ledger.insist(self._ledger.refuse, entry, failure)
         if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
             self._again.append((item, entry))
             attempt = max(1, self._attempts)

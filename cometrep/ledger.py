@@ -40,6 +40,7 @@ _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can 
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _CACHE_KIB = 256  # of pages; the system caches the file anyway
 _BUSY_SECONDS = 60.0
+_HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _VERSION = 1
 _SCHEMA = """
@@ -187,12 +188,14 @@ class Ledger:
 
         The first problem is kept in `problem`, and after it nothing more is asked.
         """
-        if self.problem:
-            return None
+        return None if self.problem else self.insist(question, *values)
+
+    def insist(self, question: Callable[..., Answer], *values: object) -> Answer | None:
+        """Ask leniently, and also behind a problem: of a create that may be paid for, what can be kept is kept."""
         try:
             return question(*values)
         except errors.LocalFileError as problem:
-            self.problem = problem
+            self.problem = self.problem or problem
             return None
 
     def close(self) -> None:
@@ -528,6 +531,8 @@ class Ledger:
             if durable != self._is_durable:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._is_durable = durable
+            if self.problem:
+                patience_seconds = min(patience_seconds, _HASTE_SECONDS)
             if patience_seconds != self._patience_seconds:
                 db.execute(f"PRAGMA busy_timeout = {1000 * patience_seconds:.0f}")
                 self._patience_seconds = patience_seconds

@@ -337,9 +337,11 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
             keeper=keeper,
             resume=_resume(params),
         )
-        yield Session(console, settings, api, ledger, runner, keeper, params, base_url)
-        if ledger.problem:
-            console.warn(f"{ledger.problem.message}; nothing of this is recorded")
+        try:
+            yield Session(console, settings, api, ledger, runner, keeper, params, base_url)
+        finally:
+            if ledger.problem:
+                console.warn(f"{ledger.problem.message}; not all of this is recorded")
 
 
 def _resume(params: Mapping[str, Any]) -> errors.Resume:
