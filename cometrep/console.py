@@ -32,6 +32,7 @@ _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|li
 
 
 _BARE_LOCALES = ("C", "POSIX")
+_COPIED_BYTES = 262_144  # of a file, at a time
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
@@ -438,8 +439,9 @@ class Console:
         from cometrep.events import ItemEnded, Result, Saved
 
         if isinstance(event, Saved) and event.how == "stdout":
-            with self.aside():
-                self.write_bytes(Path(event.file.path).read_bytes())
+            with self.aside(), Path(event.file.path).open("rb") as file:
+                while piece := file.read(_COPIED_BYTES):
+                    self.write_bytes(piece)
         elif isinstance(event, Saved) and event.how != "skipped" and what == "path":
             self._saved_paths.add(event.file.path)
             with self.aside():

@@ -257,7 +257,7 @@ class Gallery:
             f'<dt>{_escaped(name)}</dt><dd dir="auto">{_escaped(value)}</dd>' for name, value in inputs if value
         )
         sidecar = sidecar_path(Path(one.files[0]).parent, one.id)
-        has_sidecar = os.path.exists(self._folder / sidecar)  # noqa: PTH110 - raises nothing, whatever the id is
+        has_sidecar = os.path.exists(self._folder / sidecar)
         links = [(str(sidecar), "sidecar")] if has_sidecar else []
         links += [(path, Path(path).suffix[1:] or "other") for path in one.files if path not in one.pictures]
         shown = "".join(f'<a href="{_href(path)}">{_escaped(word)}</a>' for path, word in links)

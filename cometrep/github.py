@@ -27,7 +27,7 @@ class Report:
         if isinstance(event, Result):
             self._results.append(event)
         elif isinstance(event, ItemEnded):
-            self._items.append(event)
+            self._items.append(event._replace(prediction=None, text=""))  # there may be many
 
     def texts(self, returned: object, reason: str) -> tuple[str, str] | None:
         """Give the outputs and the summary, from what the command's events returned or why they did not.

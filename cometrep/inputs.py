@@ -261,22 +261,27 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
 
 def _parse_json(text: str, shown: str) -> Any:
     try:
-        value = strict_json(text)
-        if is_nested_too_deeply(value):
-            raise RecursionError
-    except (ValueError, RecursionError) as problem:
-        reason = str(problem) if isinstance(problem, ValueError) else "nested too deeply"
+        return strict_json(text)
+    except ValueError as problem:
         raise errors.UsageError(
-            f"{_short(shown)}: not JSON: {reason}",
+            f"{_short(shown)}: not JSON: {problem}",
             hint='numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text',
             code="bad_input",
         ) from problem
-    return value
 
 
 def strict_json(text: str) -> Any:
-    """Read JSON; raise ValueError for what could not be sent as it stands: 1e999, NaN, a name that stands twice."""
-    return _decoder().decode(text)
+    """Read JSON; raise ValueError for what could not be sent as it stands: 1e999, NaN, a name that stands twice.
+
+    And for what is nested more deeply than all that looks through it can follow.
+    """
+    try:
+        value = _decoder().decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if is_nested_too_deeply(value):
+        raise ValueError("nested too deeply")
+    return value
 
 
 @cache

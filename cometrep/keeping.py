@@ -93,11 +93,11 @@ class Keeper:
         names = self._names("ID", request.model, template or default_template(count), "")
         _check_writable(names.part_folder(0))
         target = names.path(0, "ext")
-        if target.is_dir():
+        if os.path.isdir(target):
             raise errors.UsageError(
                 f"-o {template}: it is a folder", hint=f"-d {shlex.quote(template)}", code="bad_template"
             )
-        if target.exists() and not target.is_file():
+        if os.path.exists(target) and not os.path.isfile(target):
             raise errors.UsageError(
                 f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
             )

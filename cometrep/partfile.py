@@ -329,7 +329,13 @@ def writable_folder(folder: Path) -> Path:
     """Give a folder, or the nearest parent of it that exists, once it has taken a file; raise OSError."""
     import tempfile
 
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(one))
+    there = folder.absolute()
+    while True:
+        try:
+            there.lstat()  # raises what a mere question would not tell, such as a name that is too long
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            there = there.parent
     with tempfile.TemporaryFile(dir=there):
         return there
 

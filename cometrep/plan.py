@@ -1,6 +1,7 @@
 """Plan a batch: its items from what the user typed, checked wholly, before anything is sent."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,7 +106,7 @@ def planned(
                     "a sweep needs inputs to vary",
                     hint=f"cometrep batch --sweep -m {model} prompt=cat,dog seed:=1..3",
                 )
-            if Path(texts[0]).is_file():
+            if os.path.isfile(texts[0]):
                 raise errors.UsageError(
                     f"--sweep takes no FILE, and {texts[0]!r} is one",
                     hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",

@@ -146,7 +146,7 @@ class Record:
         self.read()
 
     def _refuse_file(self) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise errors.LocalFileError(
                 f"the folder of the batch would be {str(self.folder)!r}, and that is a file",
                 hint="save into another folder: --dir DIR",

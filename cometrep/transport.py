@@ -1,6 +1,7 @@
 """What API and downloads share of HTTP: sessions that follow and keep nothing, and why a transfer failed."""
 
 import http.client
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ class Session(requests.Session):
         Raises ConfigError, before anything leaves, where there are no certificates.
         """
         verify = settings.get("verify")
-        if isinstance(verify, str) and (request.url or "").startswith("https:") and not Path(verify).exists():
+        if isinstance(verify, str) and (request.url or "").startswith("https:") and not os.path.exists(verify):
             # requests itself raises an OSError that is none of its own.
             raise errors.ConfigError(
                 f"no file of trusted certificates at {verify}",

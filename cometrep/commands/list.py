@@ -120,7 +120,7 @@ def _age_seconds(option: str, text: str) -> float:
         if text.endswith("d") and text[:-1].isdecimal():
             return int(text[:-1]) * 86400.0
         return config.parse_duration(text)
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise errors.UsageError(
             f"{option} {text!r} is not an age like 90m, 2h or 7d", hint=f"cometrep list {option} 2d"
         ) from problem

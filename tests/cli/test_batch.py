@@ -768,7 +768,55 @@ def test_a_ledger_that_takes_no_files_is_told(
     folder_of("cat", "dog")
     ran = served(*BATCH)
     assert (ran.code, len(list(out.glob("*.webp")))) == (0, 2)
-    assert "no such table: files; nothing of this is recorded" in ran.stderr
+    assert "no such table: files; not all of this is recorded" in ran.stderr
+    assert served("list", "--unknown").stdout == ""
+
+
+def test_a_failing_batch_tells_of_its_ledger_too(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A problem of the ledger is told beside the failures, and nothing accepted stays in doubt for it."""
+    folder_of("cat", "dog", "emu", "fox")
+    gateway.ends["cat"] = "failed"
+    assert served("list").code == 0
+    assert served("create", MODEL, "prompt=first").code == 0
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        database.execute("DROP TABLE files")
+    ran = served(*BATCH, "-j", "1")
+    assert ran.code == 9
+    assert "no such table: files; not all of this is recorded" in ran.stderr
+    assert "unknown" not in served("list").stdout
+
+
+def test_a_line_nested_beyond_reason_is_a_bad_line(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """JSON Lines and CSV say so of it, with its number, before anything is sent."""
+    deep = "[" * 600 + "]" * 600
+    (folder / "p.jsonl").write_text(f'{{"prompt": {deep}}}\n')
+    (folder / "p.csv").write_text(f"prompt:json\n{deep}\n")
+    for file, number in (("p.jsonl", 1), ("p.csv", 2)):
+        ran = served("batch", file, "--model", MODEL)
+        assert ran.code == 2
+        assert f"line {number}: " in ran.stderr
+        assert "nested too deeply" in ran.stderr
+    assert gateway.total == 0
+
+
+def test_a_long_prompt_is_no_file(served: Cli, gateway: Gateway) -> None:
+    """The first item of a sweep may be longer than any file's name."""
+    ran = served("batch", "--sweep", "-m", MODEL, f"prompt={'x' * 300}", "seed:=1..2", "--dry-run")
+    assert (ran.code, ran.stdout.count('"method"')) == (0, 2)
+
+
+@pytest.mark.parametrize("option", [["--status"], []], ids=["status", "run"])
+def test_a_folder_with_an_impossible_name_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], option: list[str]
+) -> None:
+    """It is a local file's error, before anything is sent."""
+    folder_of("cat")
+    ran = served(*([] if option else BATCH), *(["batch", *option] if option else []), "-d", "x" * 300)
+    assert (ran.code, gateway.total) == (12, 0)
+    assert "File name too long" in ran.stderr
 
 
 def test_an_id_that_the_ledger_has_is_not_in_doubt(

@@ -369,3 +369,10 @@ def test_options_that_contradict_each_other_are_refused(arguments: tuple[str, ..
     ran = cli("list", *arguments)
     assert (ran.code, ran.stdout) == (2, "")
     assert "contradict each other" in ran.stderr
+
+
+def test_an_age_beyond_all_numbers_is_no_age(cli: Cli) -> None:
+    """It is refused as any other text that is none."""
+    done = cli("list", "--since", f"{'9' * 400}d")
+    assert done.code == 2
+    assert "is not an age like" in done.stderr

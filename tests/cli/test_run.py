@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -409,3 +410,25 @@ def test_outputs_that_cannot_all_be_kept_are_refused_before_the_create(
         assert (ran.code, ran.stdout) == (2, "")
     assert server.received == []
     assert stat.S_ISFIFO((served.folder / "pipe").stat().st_mode)
+
+
+def test_a_folder_with_an_impossible_name_is_refused_before_the_create(served: Cli, server: Server) -> None:
+    """Nothing is paid for what could not be saved."""
+    done = served("run", SCHNELL, "prompt=cat", "-d", "x" * 300)
+    assert (done.code, server.creates) == (12, 0)
+    assert "File name too long; nothing was sent" in done.stderr
+
+
+def test_a_large_picture_goes_to_stdout_in_pieces(served: Cli, server: Server) -> None:
+    """What `-o -` needs of memory does not grow with the file."""
+    size = 64 * 2**20
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
+    server.on("GET", "/f/a", Answer(200, picture(size), WEBP))
+    with served.start("run", SCHNELL, "prompt=cat", "-o", "-") as process:
+        assert process.stdout
+        taken = len(process.stdout.read(size // 2))
+        status = Path(f"/proc/{process.pid}/status").read_text()  # while it writes
+        taken += len(process.stdout.read())
+    assert (process.returncode, taken) == (0, size)
+    assert int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) * 1024 < size
