@@ -395,6 +395,9 @@ def _content_of(file: OutputFile) -> tuple[bytes, str]:
     try:
         content, content_type = decode_data_uri(file.data_uri)
     except ValueError as problem:
+        if file.is_forgotten:
+            told = f"output file {file.index} stood in the reply itself, which the API does not give any more"
+            raise errors.OutputMissing(told, code="output_expired") from problem
         raise errors.OutputMissing(
             f"output file {file.index} is a broken data URI", code="output_broken"
         ) from problem

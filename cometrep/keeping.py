@@ -317,28 +317,26 @@ class Keeper:
         return None
 
     def _files_remembered(self, prediction: Prediction) -> tuple[OutputFile, ...]:
-        """List the files of an output that the API no longer has from the ledger, to find those already saved."""
-        if not prediction.data_removed:
-            raise errors.OutputMissing(
-                f"prediction {prediction.id} reported success without any output",
-                hint=f"cometrep status {prediction.id} --json",
-            )
+        """List the files of an output that the API does not show, any more or again, as the ledger has them."""
         entry = self._ledger.lenient(self._ledger.entry, prediction.id)
-        files = prediction.with_output(entry.output).output_files() if entry else ()
-        if not files:
+        if files := prediction.with_output(entry.output).output_files() if entry else ():
+            return files
+        if not prediction.data_removed:
+            told = f": {prediction.error_text}" if prediction.error_text else ""
             raise errors.OutputMissing(
-                f"the output of {prediction.id} is gone: the API removes it about an hour after the end",
-                hint="create it again, and save it within the hour",
-                code="output_expired",
+                f"prediction {prediction.id} reported success without any output{told}",
+                hint=f"cometrep status --json -- {prediction.id}",
             )
-        return files
+        raise errors.OutputMissing(
+            f"the output of {prediction.id} is gone: the API removes it about an hour after the end",
+            hint="create it again, and save it within the hour",
+            code="output_expired",
+        )
 
     def _doubts(self, prediction: Prediction, count: int) -> Iterator[Event]:
-        values = prediction.input
-        if not isinstance(values, Mapping):
-            entry = self._ledger.lenient(self._ledger.entry, prediction.id)
-            values = entry.input if entry else {}
-        asked = Request(prediction.model, values).asked_outputs
+        entry = self._ledger.lenient(self._ledger.entry, prediction.id)
+        values = entry.input if entry else prediction.input  # what was sent: a reply's input may be an empty one
+        asked = Request(prediction.model, values if isinstance(values, Mapping) else {}).asked_outputs
         if count < asked:
             yield Noted(
                 prediction.id,

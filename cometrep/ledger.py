@@ -1,9 +1,9 @@
 """Remember every prediction made from this machine.
 
 One SQLite file in WAL mode. An entry is written before its create is sent, with the status `unknown`: whatever
-happens then, it stands for a prediction that may exist. The answer's id, each change seen and each file saved
+happens then, it stands for a prediction that may exist. The answer's id, what was last seen and each file saved
 are added as they come; a refused create is marked `refused`. The sandbox's entries are marked, and every
-question asks for one kind only.
+question about predictions asks for one kind only.
 """
 
 import contextlib
@@ -61,8 +61,6 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_by_id ON entries (id);
 CREATE INDEX entries_by_model ON entries (model, status);
-CREATE TABLE changes (id TEXT NOT NULL, status TEXT NOT NULL, seen REAL NOT NULL);
-CREATE INDEX changes_by_id ON changes (id);
 CREATE TABLE files (
     id TEXT NOT NULL,
     file_index INTEGER NOT NULL,
@@ -226,40 +224,37 @@ class Ledger:
             return int(cursor.lastrowid or 0)
 
     def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = _BUSY_SECONDS) -> None:
-        """Write the id that a create's answer gave into its entry; durable on return.
+        """Write the id that a create's answer gave into its entry, and what else it told; durable on return.
 
         Raises LocalFileError, where another process holds the file after so many seconds.
         """
         with self._writing(durable=True, patience_seconds=patience_seconds) as db:
             db.execute(
-                "UPDATE entries SET id = ?, status = ?, changed = ? WHERE number = ?",
-                (prediction.id, storable(prediction.status), self._clock(), number),
+                "UPDATE entries SET id = ?, status = ?, output = ?, error = ?, changed = ?, run_seconds = ?"
+                " WHERE number = ?",
+                (
+                    prediction.id,
+                    storable(prediction.status),
+                    _output_of(prediction),
+                    storable(prediction.error_text) or None,
+                    self._clock(),
+                    prediction.run_seconds,
+                    number,
+                ),
             )
-            self._add_change(db, prediction.id, storable(prediction.status))
 
     def id_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> str:
         """Give the id that the answer to a create brought into its entry, made `before` a Unix time.
 
         Empty where none did, or where the entry is another create's.
         """
-        if not self._exists():
-            return ""
-        with self._reading() as db:
-            row = db.execute(
-                "SELECT id FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
-                " AND is_sandbox = ? AND (is_sandbox OR base_url = ?) AND status NOT IN (?, ?)",
-                (
-                    number,
-                    model,
-                    _json(shorten_data_uris(values)),
-                    before,
-                    self._is_sandbox,
-                    self._base_url,
-                    UNKNOWN,
-                    REFUSED,
-                ),
-            ).fetchone()
-        return str(row["id"] or "") if row else ""
+        rows = self._rows(
+            "SELECT id FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+            " AND is_sandbox = ? AND (is_sandbox OR base_url = ?) AND status NOT IN (?, ?)",
+            *(number, model, _json(shorten_data_uris(values)), before),
+            *(self._is_sandbox, self._base_url, UNKNOWN, REFUSED),
+        )
+        return str(rows[0]["id"] or "") if rows else ""
 
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
@@ -293,20 +288,16 @@ class Ledger:
 
     def see(self, prediction: Prediction) -> None:
         """Write what a look showed into the prediction's entry, where it has one here and something changed."""
-        if not self._exists():
-            return
-        with self._reading() as db:
-            row = db.execute(
-                "SELECT number, status, output FROM entries WHERE id = ? AND is_sandbox = ?"
-                " ORDER BY number DESC LIMIT 1",
-                (prediction.id, self._is_sandbox),
-            ).fetchone()
+        rows = self._rows(
+            "SELECT number, status, output FROM entries WHERE id = ? AND is_sandbox = ?"
+            " ORDER BY number DESC LIMIT 1",
+            *(prediction.id, self._is_sandbox),
+        )
         status = storable(prediction.status)
-        if row is None or (row["status"] == status and not prediction.is_terminal):
+        if not rows or (rows[0]["status"] == status and not prediction.is_terminal):
             return
-        output = None if prediction.output is None else _json(shorten_data_uris(prediction.output))
-        if output is not None and len(output) > _OUTPUT_LIMIT:
-            output = None
+        (row,) = rows
+        output = _output_of(prediction)
         if row["status"] == status and (output is None or output == row["output"]):
             return
         with self._writing() as db:
@@ -323,8 +314,6 @@ class Ledger:
                     row["number"],
                 ),
             )
-            if row["status"] != status:
-                self._add_change(db, prediction.id, status)
 
     def add_file(self, id: str, file: SavedFile) -> None:
         """Write that an output file stands on disk, under its absolute path."""
@@ -345,34 +334,26 @@ class Ledger:
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
         """List the files saved of a prediction in the order of its output, the newest copy of each first."""
-        if not self._exists():
-            return ()
-        with self._reading() as db:
-            rows = db.execute("SELECT * FROM files WHERE id = ? ORDER BY file_index, saved DESC", (id,)).fetchall()
-        return tuple(_saved_file(row) for row in rows)
+        rows = self._rows("SELECT * FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
+        return tuple(map(_saved_file, rows))
 
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
         """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
-        if not self._exists():
-            return []
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT run_seconds FROM entries WHERE model = ? AND status = 'succeeded' AND is_sandbox = ?"
-                " AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
-                (model, self._is_sandbox, limit),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT run_seconds FROM entries WHERE model = ? AND status = 'succeeded' AND is_sandbox = ?"
+            " AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
+            *(model, self._is_sandbox, limit),
+        )
         return [row["run_seconds"] for row in rows]
 
     def entry(self, id: str) -> Entry | None:
         """Find the entry of a prediction id."""
-        if not self._exists():
-            return None
-        with self._reading() as db:
-            row = db.execute(
-                "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? ORDER BY number DESC LIMIT 1",
-                (id, self._is_sandbox),
-            ).fetchone()
-        return _entry(row) if row else None
+        rows = self._rows(
+            "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? ORDER BY number DESC LIMIT 1",
+            id,
+            self._is_sandbox,
+        )
+        return _entry(rows[0]) if rows else None
 
     def resolve(self, reference: Reference) -> str:
         """Give the prediction id that a reference means.
@@ -382,21 +363,17 @@ class Ledger:
         if reference.id:
             return reference.id
         shown = "@last" if reference.back == 1 else f"@{reference.back}"
-        row = None
-        if self._exists():
-            with self._reading() as db:
-                row = db.execute(
-                    "SELECT * FROM entries WHERE is_sandbox = ? AND status != ?"
-                    " ORDER BY number DESC LIMIT 1 OFFSET ?",
-                    (self._is_sandbox, REFUSED, reference.back - 1),
-                ).fetchone()
-        if row is None:
+        rows = self._rows(
+            "SELECT * FROM entries WHERE is_sandbox = ? AND status != ? ORDER BY number DESC LIMIT 1 OFFSET ?",
+            *(self._is_sandbox, REFUSED, reference.back - 1),
+        )
+        if not rows:
             raise errors.UsageError(
                 f"{shown}: the ledger of this machine holds no such prediction",
                 hint="cometrep list",
                 code="no_such_entry",
             )
-        entry = _entry(row)
+        entry = _entry(rows[0])
         if not entry.id:
             raise errors.CreateUnknown(
                 f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
@@ -454,15 +431,12 @@ class Ledger:
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that had not ended when they were last seen."""
-        if not self._exists():
-            return []
         ended = _json([*TERMINAL_STATUSES, UNKNOWN, REFUSED])
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
-                " AND status NOT IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
-                (self._is_sandbox, self._base_url, ended),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
+            " AND status NOT IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
+            *(self._is_sandbox, self._base_url, ended),
+        )
         return [row["id"] for row in rows]
 
     def prune(self, before: float) -> tuple[int, int]:
@@ -477,8 +451,7 @@ class Ledger:
         with self._writing() as db:
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
             values = (self._is_sandbox, before, _json(kept))
-            for table in ("changes", "files"):
-                db.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
+            db.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
             return db.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
 
     def _is_needed(self, entry: Entry) -> bool:
@@ -503,9 +476,6 @@ class Ledger:
             hint=f"cometrep list --status {near or 'failed'}",
         )
 
-    def _add_change(self, db: sqlite3.Connection, id: str, status: str) -> None:
-        db.execute("INSERT INTO changes VALUES (?, ?, ?)", (id, status, self._clock()))
-
     def _exists(self) -> bool:
         if self._opened is not None:
             return True
@@ -515,6 +485,13 @@ class Ledger:
             except FileNotFoundError:  # and not where a file stands in place of a folder above it
                 return False
             return True
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Ask the file where there is one."""
+        if not self._exists():
+            return []
+        with self._reading() as db:
+            return db.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -662,6 +639,14 @@ def _saved_file(row: sqlite3.Row) -> SavedFile:
         content_type=row["content_type"],
         url=row["url"],
     )
+
+
+def _output_of(prediction: Prediction) -> str | None:
+    """Give an output as it is kept, None where there is none or it is too large for that."""
+    if prediction.output is None:
+        return None
+    output = _json(shorten_data_uris(prediction.output))
+    return output if len(output) <= _OUTPUT_LIMIT else None
 
 
 def _json(value: Any) -> str:

@@ -47,6 +47,7 @@ _SPACED_URL = (  # as a host may write one that names a file
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
 )
 _DATA_URI = r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,\s]*)*(?P<base64>;base64)?,"
+SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
 
@@ -111,6 +112,11 @@ class OutputFile(NamedTuple):
     data_uri: str = ""
     content: bytes | None = None
     extension: str = ""
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it is a data URI of which the ledger alone has kept no more than the SHA-256."""
+        return re.fullmatch(SHORTENED_DATA_URI, self.data_uri) is not None
 
     @property
     def source(self) -> str:
@@ -226,8 +232,8 @@ class Prediction(NamedTuple):
         if status == "failed" and not error and reason and not is_url(reason):
             error = reason
         output = facts.get("output")
-        if status == "succeeded" and output is None and is_url(reason):
-            output = reason
+        if status == "succeeded" and output is None:
+            output = next((url for url in (_word(outer.get("result_url")), reason) if is_url(url)), None)
         logs = facts.get("logs")
         logs = logs if isinstance(logs, str) else ""
         metrics = facts.get("metrics")
@@ -288,7 +294,7 @@ class Prediction(NamedTuple):
         found = list(_file_strings(self.output))
         if found:
             return tuple(
-                OutputFile(index, data_uri=text) if _is_data_uri(text) else OutputFile(index, url=text)
+                OutputFile(index, url=text) if is_url(text) else OutputFile(index, data_uri=text)
                 for index, text in enumerate(found)
             )
         if not _has_other_values(self.output):
@@ -398,7 +404,7 @@ def _is_data_uri(text: str) -> bool:
 
 
 def decode_data_uri(uri: str) -> tuple[bytes, str]:
-    """Give a data URI's bytes and media type; raise ValueError where it is broken.
+    """Give a data URI's bytes and media type; raise ValueError where it is broken, or its bytes were not kept.
 
     Source: RFC 2397.
     """
@@ -504,36 +510,31 @@ def _told(value: Any) -> str:
     return json.dumps(value) if value else ""
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    """Give all that a JSON value holds in its lists and objects, in order; no reply is nested too deeply for it."""
+    if isinstance(value, (Mapping, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _file_string(leaf: Any) -> str:
+    """Give the URL or data URI that a value is, or was before the ledger shortened it; empty where it is none."""
+    if not isinstance(leaf, str):
+        return ""
+    text = leaf.strip()
+    is_data = _is_data_uri(text) or re.fullmatch(SHORTENED_DATA_URI, text)
+    return text if is_data else _file_url(text)
+
+
 def _file_strings(output: Any) -> Iterator[str]:
-    # A stack of its own: a reply may nest deeper than Python's recursion allows.
-    pending = [output]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            if url := _file_url(value):
-                yield url
-            elif _is_data_uri(text := value.strip()):
-                yield text
-        elif isinstance(value, Mapping):
-            pending.extend(reversed(list(value.values())))
-        elif isinstance(value, list):
-            pending.extend(reversed(value))
+    return filter(None, map(_file_string, _leaves(output)))
 
 
 def _has_other_values(output: Any) -> bool:
-    pending = [output]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, Mapping):
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, str):
-            if (text := value.strip()) and not _file_url(text) and not _is_data_uri(text):
-                return True
-        elif value is not None:
-            return True
-    return False
+    leaves = (leaf.strip() if isinstance(leaf, str) else leaf for leaf in _leaves(output))
+    return any(leaf not in (None, "") and not _file_string(leaf) for leaf in leaves)
 
 
 def _progress(status: str, logs: str, outer_progress: object) -> float | None:

@@ -9,9 +9,7 @@ from typing import Any
 
 from cometrep import catalog, errors, inputs
 from cometrep.ledger import Entry
-from cometrep.prediction import Request, parse_model, shorten_data_uris
-
-_SHORTENED = r"data:(?P<type>[^;]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
+from cometrep.prediction import SHORTENED_DATA_URI, Request, parse_model, shorten_data_uris
 
 
 def prepare(
@@ -65,7 +63,7 @@ def _lost_file(value: Any) -> str:
     """Tell of a data URI that the ledger shortened in a JSON value, empty where there is none."""
     if isinstance(value, (list, dict)):
         return next(filter(None, map(_lost_file, value.values() if isinstance(value, dict) else value)), "")
-    found = re.fullmatch(_SHORTENED, value) if isinstance(value, str) else None
+    found = re.fullmatch(SHORTENED_DATA_URI, value) if isinstance(value, str) else None
     return f"{found['type']}, {found['bytes']} bytes, SHA-256 {found['sha'][:12]}…" if found else ""
 
 

@@ -329,11 +329,7 @@ class Runner:
 
     def _kept(self, result: Result) -> Generator[Event, None, Result]:
         """Save the outputs of a watched prediction; give its result with the files and what failed."""
-        prediction = result.prediction
-        if result.failure and result.failure.code == "prediction_not_found":
-            prediction = self._forgotten(result.id)
-        elif result.failure:
-            return result
+        prediction = self._remembered(result) if result.failure else result.prediction
         if prediction is None:
             return result
         if failure := _standing(prediction, self._resume):
@@ -344,12 +340,28 @@ class Runner:
             prediction=prediction, files=tuple(files), failure=self._advised(failure, prediction.id)
         )
 
-    def _forgotten(self, id: str) -> Prediction | None:
-        """Give a prediction that the API does not know any more as the ledger has it, where it succeeded."""
-        entry = self._ledger.lenient(self._ledger.entry, id)
-        if entry is None or entry.status != "succeeded":
+    def _remembered(self, result: Result) -> Prediction | None:
+        """Give a prediction that the API does not know, any more or yet, or does not show, as the ledger has it.
+
+        None where that had not ended either. An answer to the create may have told of the end.
+        """
+        is_unknown = result.failure is not None and result.failure.code == "prediction_not_found"
+        is_unseen = result.prediction is None and isinstance(
+            result.failure, (errors.Temporary, errors.StillRunning)
+        )
+        entry = self._ledger.lenient(self._ledger.entry, result.id) if is_unknown or is_unseen else None
+        if entry is None or (entry.output is None and entry.status == "succeeded" and not is_unknown):
             return None
-        return Prediction(id, entry.status, entry.model, entry.input, entry.output, data_removed=True)
+        kept = Prediction(
+            result.id,
+            entry.status,
+            entry.model,
+            entry.input,
+            entry.output,
+            entry.error or None,
+            data_removed=is_unknown,
+        )
+        return kept if kept.is_terminal else None
 
     def _advised(
         self, failure: errors.CometrepError | None, id: str, *, is_paid: bool = True
@@ -361,7 +373,7 @@ class Runner:
         """
         if failure is None:
             return None
-        goes_on = (*GOES_ON_CODES, *(("not_an_api", "redirected") if is_paid else ()))
+        goes_on = (*GOES_ON_CODES, *(("not_an_api", "redirected", "prediction_not_found") if is_paid else ()))
         for one in failure.failures if isinstance(failure, errors.Partial) else (failure,):
             one.prediction_id = id
             if id not in one.message:

@@ -200,6 +200,15 @@ def test_a_look_needs_a_status() -> None:
         read({"id": "p1"}, id="p1")
 
 
+def test_the_url_in_a_result_url_is_the_output_where_there_is_no_other() -> None:
+    """The gateway's record names the result there today, and its own output stands over it."""
+    wrapped = {"status": "SUCCESS", "fail_reason": "", "result_url": URL, "data": None}
+    assert Prediction.from_json({"data": wrapped}, id="p1").output == URL
+    inner = {"status": "succeeded", "output": ["https://f.example/b.png"]}
+    own = Prediction.from_json({"data": {**wrapped, "data": inner}}, id="p1")
+    assert own.output == inner["output"]
+
+
 def test_the_url_in_a_fail_reason_is_the_output_where_there_is_no_other() -> None:
     """A gateway has at times put the result there; what was paid for is not given up as missing."""
     wrapped = {"status": "SUCCESS", "fail_reason": URL, "data": None}

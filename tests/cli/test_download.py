@@ -499,6 +499,40 @@ def test_what_was_saved_counts_after_the_api_has_forgotten_it(answer: Answer, se
     assert (gone.code, gone.stdout) == (11, "")
 
 
+PNG_URI = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_the_ledgers_note_of_a_file_is_no_file(served: Cli, server: Server) -> None:
+    """Of a file in the reply itself the ledger keeps the SHA-256 alone: forgotten by the API, it is gone."""
+    server.on_create(answer_json(prediction("one", "starting"), 201))
+    assert served("create", SCHNELL, "prompt=cat").code == 0
+    reply = prediction("one", output=[PNG_URI, f"{server.url}/f/a.webp"])
+    server.on("GET", "/replicate/v1/predictions/one", answer_json(reply))
+    pictures(server, "a.webp")
+    assert served("wait", "one").code == 0
+    unsaved = json.loads(served("list", "--unsaved", "--json").stdout)
+    assert unsaved["unsaved_outputs"] == 2
+    server.on("GET", "/replicate/v1/predictions/one", answer_json({"detail": "Not found"}, 404))
+    done = served("download", "one")
+    assert (done.code, done.lines) == (9, ["one-1.webp"])
+    assert "output file 0 stood in the reply itself, which the API does not give any more" in done.stderr
+    assert json.loads(served("list", "--unsaved", "--json").stdout)["unsaved_outputs"] == 1
+
+
+def test_files_of_a_reply_that_stand_on_disk_count_when_it_is_forgotten(served: Cli, server: Server) -> None:
+    """The file in the reply keeps its index in what the ledger remembers."""
+    server.on_create(answer_json(prediction("one", "starting"), 201))
+    assert served("create", SCHNELL, "prompt=cat").code == 0
+    reply = prediction("one", output=[PNG_URI, f"{server.url}/f/a.webp"])
+    server.on("GET", "/replicate/v1/predictions/one", answer_json(reply))
+    pictures(server, "a.webp")
+    saved = served("download", "one")
+    assert (saved.code, saved.lines) == (0, ["one-0.png", "one-1.webp"])
+    server.on("GET", "/replicate/v1/predictions/one", answer_json({"detail": "Not found"}, 404))
+    again = served("download", "one")
+    assert (again.code, again.lines) == (0, saved.lines)
+
+
 def test_a_sidecar_vouches_for_no_foreign_file(served: Cli, server: Server) -> None:
     """A path that --skip-existing left alone is not given out as this prediction's file, with an empty digest."""
     on(server, "one", "/f/a.webp")
@@ -544,9 +578,10 @@ def test_a_deadline_while_waiting_names_the_download(served: Cli, server: Server
         ({"status": "aborted"}, 5, "prediction_aborted"),
         ({"output": None, "data_removed": True}, 11, "output_expired"),
         ({"output": []}, 11, "output_missing"),
+        ({"output": None, "error": "upload failed"}, 11, "output_missing"),
         ({"output": ["data:image/png;base64,A"]}, 11, "output_broken"),
     ],
-    ids=["failed", "aborted", "removed", "empty", "broken"],
+    ids=["failed", "aborted", "removed", "empty", "empty by an error", "broken"],
 )
 def test_a_prediction_without_files_has_its_own_code(
     reply: dict[str, Any], code: int, error: str, served: Cli, server: Server
@@ -557,6 +592,7 @@ def test_a_prediction_without_files_has_its_own_code(
     assert done.code == code
     told = json.loads(done.stderr)["error"]
     assert (told["code"], told["exit_code"], told["prediction_id"]) == (error, code, "one")
+    assert str(reply.get("error") or "") in told["message"]
     assert json.loads(done.stdout)["id"] == "one"
     assert files(served) == {}
 

@@ -235,6 +235,63 @@ def test_an_early_not_found_is_forgiven(served: Cli, server: Server) -> None:
     assert "attempt 1 failed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        answer_json({"detail": "not found"}, 404),
+        answer_json(prediction()),
+        answer_json(prediction(data_removed=True)),
+        answer_json({"detail": "boom"}, 500),
+        answer_json({"detail": "slow down"}, 429),
+    ],
+    ids=["404", "empty", "removed", "500", "429"],
+)
+@pytest.mark.parametrize("by", ["run", "download"])
+def test_what_the_answer_to_the_create_told_is_not_lost(look: Answer, by: str, served: Cli, server: Server) -> None:
+    """An output that was there from the first is saved, whatever later looks make of it."""
+    server.on_create(answer_json(prediction(output=[f"{server.url}/f/a.webp"]), 201))
+    server.on_get(look)
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    without = {"COMETREP_RETRY_BUDGET": "0"}
+    if by == "run":
+        done = served("run", SCHNELL, "prompt=cat", env=without)
+    else:
+        assert served("create", SCHNELL, "prompt=cat").code == 0
+        assert served("list", "--unsaved").stdout.startswith("abc123\t")
+        done = served("download", "abc123", env=without)
+    assert (done.code, done.stdout) == (0, "abc123.webp\n")
+    assert server.creates == 1
+
+
+def test_a_failure_that_the_answer_to_the_create_told_is_the_outcome(served: Cli, server: Server) -> None:
+    """It is exit 4 with its reason, where no look shows the prediction."""
+    server.on_create(answer_json(prediction(status="failed", error="NSFW content"), 201))
+    server.on_get(answer_json({"detail": "not found"}, 404))
+    done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert done.code == 4
+    assert "NSFW content" in done.stderr
+
+
+def test_an_api_that_does_not_know_what_it_made_is_asked_again(served: Cli, server: Server) -> None:
+    """A paid prediction that is reported missing leaves the command that goes on with it."""
+    server.on_create(answer_json(prediction(status="starting"), 201))
+    server.on_get(answer_json({"detail": "not found"}, 404))
+    done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert done.code == 7
+    server.on_get(finished(server))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    assert type_hint(served, done.stderr).stdout == "abc123.webp\n"
+
+
+def test_fewer_outputs_than_were_asked_for_are_told(served: Cli, server: Server) -> None:
+    """What was sent counts, where the reply has an empty input."""
+    accepted(server, answer_json(prediction(output=[f"{server.url}/f/a.webp"], input={})))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    done = served("run", SCHNELL, "prompt=cat", "num_outputs=3")
+    assert done.code == 0
+    assert "abc123 has 1 of 3 outputs asked for" in done.stderr
+
+
 def test_a_refused_create_ends_it(served: Cli, server: Server) -> None:
     """Where the create failed there is no wait and no download, and the code is the create's own."""
     for answer, code in (
