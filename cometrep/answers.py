@@ -77,7 +77,7 @@ def _told_by(body: Any, text: str) -> tuple[str, str]:
     if isinstance(error, str):
         return error.strip()[:_MESSAGE_LIMIT], code
     parts = [source.get(name) for name in ("title", "message", "detail")]
-    told = [part if isinstance(part, str) else json.dumps(part) for part in parts if part]
+    told = [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts if part]
     message = ": ".join(dict.fromkeys(part.strip() for part in told))
     if code and code != "success" and code not in message:
         message = f"{message} [{code}]" if message else code

@@ -14,7 +14,7 @@ budget) are the rows marked "again", and no others::
     425                                                    Temporary       no           7
     408                                                    CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
-    401, 403                                               ConfigError     no           3
+    401, 403 (without credit it is 8)                      ConfigError     no           3
     3xx                                                    Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
@@ -27,7 +27,8 @@ A look (GET) is free to repeat, so all that may pass is Temporary there: lost co
 429, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx and the two codes above are final.
 
 Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
-on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone.
+on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone; what 403 means without
+credit is from QuantumNous/new-api: service/pre_consume_quota.go.
 """
 
 import json
@@ -61,6 +62,7 @@ _ID_TEXT = re.compile(
 )
 _BASE_URL_HINT = "cometrep doctor"
 _FINAL_CODES = ("invalid_request", "model_not_found")
+_NO_CREDIT_CODES = ("insufficient_user_quota", "pre_consume_token_quota_failed")  # on 403
 
 _log = logging.getLogger("cometrep.api")
 
@@ -296,7 +298,14 @@ class Api:
         status = answer.status
         if answer.is_html and status not in (401, 402, 403, 413, 429):
             return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT)
-        if status in (401, 403):
+        if status == 402 or (status == 403 and answer.code in _NO_CREDIT_CODES):
+            return self._error(
+                errors.Refused,
+                answer,
+                "no_credit",
+                hint="top up the account, then run the same command again",
+            )
+        if status == 401:
             return self._error(
                 errors.ConfigError,
                 answer,
@@ -304,13 +313,9 @@ class Api:
                 hint=self._replace_key_command,
                 what=f"the API key {self._api_key} is refused",
             )
-        if status == 402:
-            return self._error(
-                errors.Refused,
-                answer,
-                "no_credit",
-                hint="top up the account, then run the same command again",
-            )
+        if status == 403:  # the key is known; it may not do this, or something on the way lets nobody through
+            what = "blocked on the way" if answer.is_html else f"the API key {self._api_key} may not do this"
+            return self._error(errors.ConfigError, answer, "api_key_refused", hint="cometrep doctor", what=what)
         if status == 429:
             return self._error(
                 errors.Temporary, answer, "rate_limited", hint="run the same command again in a while"

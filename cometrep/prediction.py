@@ -48,6 +48,7 @@ _SPACED_URL = (  # as a host may write one that names a file
 )
 _DATA_URI = r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,\s]*)*(?P<base64>;base64)?,"
 SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
+_ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
 
@@ -263,9 +264,10 @@ class Prediction(NamedTuple):
     def error_text(self) -> str:
         """The model's own error as one text, empty where it gave none."""
         if isinstance(self.error, Mapping):
-            parts = [self.error.get(key) for key in ("code", "message", "detail", "title")]
+            parts = [self.error.get(key) for key in _ERROR_WORDS]
             text = ": ".join(_told(part) for part in parts if part)
-            return text or _told(self.error)
+            others = {k: v for k, v in self.error.items() if v and k not in (*_ERROR_WORDS, *_ERROR_KINDS)}
+            return " ".join(filter(None, (text, _told(others)))) or _told(self.error)
         return _told(self.error)
 
     @property
@@ -507,7 +509,7 @@ def _word(value: object) -> str:
 def _told(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
-    return json.dumps(value) if value else ""
+    return json.dumps(value, ensure_ascii=False) if value else ""
 
 
 def _leaves(value: Any) -> Iterator[Any]:

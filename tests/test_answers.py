@@ -73,6 +73,7 @@ ERRORS: dict[str, tuple[object, str, str, str]] = {
     "problem json that repeats itself": ({"title": "No", "detail": " No "}, "No", "", ""),
     "detail only": ({"detail": "Request was throttled."}, "Request was throttled.", "", ""),
     "detail with retry_after": ({"detail": "slow", "status": 429, "retry_after": 9}, "slow", "", ""),
+    "detail in Chinese": ({"detail": [{"msg": "字段必填"}]}, '[{"msg": "字段必填"}]', "", ""),
     "detail of a validator": (
         {"detail": [{"loc": ["input", "seed"], "msg": "bad"}]},
         '[{"loc": ["input", "seed"], "msg": "bad"}]',

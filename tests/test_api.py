@@ -83,6 +83,7 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("401", answer_json({"title": "Unauthenticated", "status": 401}, 401), errors.ConfigError, "api_key_refused"),
     ("403", answer_json(comet("permission_denied"), 403), errors.ConfigError, "api_key_refused"),
     ("403 HTML", answer_html(403), errors.ConfigError, "api_key_refused"),
+    ("403 quota", answer_json(comet("insufficient_user_quota"), 403), errors.Refused, "no_credit"),
     ("425", answer_json({"detail": "too early"}, 425), errors.Temporary, "server_error"),
     ("429", answer_json({"detail": "slow down"}, 429), errors.Temporary, "rate_limited"),
     ("429 HTML", answer_html(429), errors.Temporary, "rate_limited"),

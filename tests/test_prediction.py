@@ -974,3 +974,20 @@ def test_any_text_is_a_model_or_a_usage_error(text: str) -> None:
     assert (_ID_CHARACTERS | {"."}).issuperset(owner + name)
     assert not (owner + "/" + name).startswith((".", "-"))
     assert name[0] not in ".-_"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ({"code": "E1", "message": "no", "type": "comet_api_error", "param": ""}, "E1: no"),
+        ({"reason": "提示词违规", "detail": ["x"]}, '["x"] {"reason": "提示词违规"}'),
+        ({"reason": "flagged"}, '{"reason": "flagged"}'),
+        ({"type": "x"}, '{"type": "x"}'),
+        ({}, ""),
+        (["一", 2], '["一", 2]'),
+    ],
+    ids=str,
+)
+def test_nothing_of_an_error_is_lost(error: object, text: str) -> None:
+    """The known words come first, and what stands beside them, in any script, behind."""
+    assert Prediction("p1", "failed", error=error).error_text == text
