@@ -27,6 +27,9 @@ HEARTBEAT_SECONDS = 30.0
 SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
 SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
 LOOKS_AT_ONCE = 3
+REPEATS_AT_ONCE = 4  # of all predictions together: looks that hang leave room for those of others
+LATE_SECONDS = 0.25  # behind the deadline: so late it is not met unless the program did something else
+LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
 """How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
 
@@ -36,7 +39,7 @@ WEB_PAGE_ATTEMPTS = 4
 
 _NEVER = float("inf")
 PUT_OFF_SECONDS = 0.2  # a look for which there is no room
-MORE_THREADS = 4  # beyond those of one prediction, where several are watched
+MORE_THREADS = 24  # beyond those of one prediction, where several are watched; none is made before it is needed
 
 Look = tuple[str, float]  # which prediction, and when the look began
 Outcome = Prediction | errors.CometrepError
@@ -76,6 +79,7 @@ class _Watched:
     failing_since: float = _NEVER  # with no good answer in between
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
+    overtime: float | None = None  # when its last look, after the deadline, is waited for no longer
     turn: int = 0  # the heap's entries of earlier turns are void
 
     @property
@@ -88,7 +92,9 @@ class _Watched:
         times = [self.look_due, self.last_said + HEARTBEAT_SECONDS]
         if self.looks:
             times.append(max(self.looks[0], self.slow_said) + SLOW_SECONDS)
-        if deadline_seconds is not None:
+        if self.overtime is not None:
+            times.append(self.overtime)
+        elif deadline_seconds is not None:
             times.append(self.started + deadline_seconds)
         return min(times)
 
@@ -117,6 +123,7 @@ class Watch:
         self._watched: dict[str, _Watched] = {}
         self._turns: list[tuple[float, int, str]] = []  # heap of (when, turn, id)
         self._turn_count = 0
+        self._repeats = 0  # looks under way beside an earlier one at the same prediction
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -155,19 +162,36 @@ class Watch:
             if self._is_void(entry):
                 continue
             watched = self._watched[entry[2]]
-            if self._deadline_seconds is not None and now >= watched.started + self._deadline_seconds:
-                events.append(self._end(watched, now, self._deadline_failure(watched)))
+            if self._is_over(watched, now):
+                events.append(self._end_at_deadline(watched, now))
                 continue
             events += self._say(watched, now)
-            if now >= watched.look_due and len(looks) >= most_looks:
+            is_repeat = bool(watched.looks)
+            has_room = len(looks) < most_looks and not (is_repeat and self._repeats >= REPEATS_AT_ONCE)
+            if now >= watched.look_due and not has_room:
                 watched.look_due = now + PUT_OFF_SECONDS
             elif now >= watched.look_due:
+                self._repeats += is_repeat
                 watched.looks.append(now)
                 looks.append(watched.id)
-                is_last = len(watched.looks) >= LOOKS_AT_ONCE
+                is_last = len(watched.looks) >= LOOKS_AT_ONCE or watched.overtime is not None
                 watched.look_due = float("inf") if is_last else now + SECOND_LOOK_SECONDS
             self._plan(watched)
         return looks, events
+
+    def _is_over(self, watched: _Watched, now: float) -> bool:
+        """Say whether its time is up; where nobody looked on as it ran out, there is a last look."""
+        if self._deadline_seconds is None or now < watched.started + self._deadline_seconds:
+            return False
+        if watched.overtime is not None:
+            return now >= watched.overtime
+        if now < watched.started + self._deadline_seconds + LATE_SECONDS:
+            return True
+        # The caller was busy saving, or the process was stopped, and the end may have come meanwhile.
+        watched.overtime = now + LAST_LOOK_SECONDS
+        if not watched.looks:
+            watched.look_due = now
+        return False
 
     def answer(self, id: str, look_started: float, outcome: Outcome, now: float) -> list[Event]:
         """Take the answer of a look and give what follows from it; answers about ended watches are void."""
@@ -176,6 +200,7 @@ class Watch:
             return []
         if look_started in watched.looks:
             watched.looks.remove(look_started)
+            self._repeats -= bool(watched.looks)
         if look_started < watched.last_answered:
             return []  # sent earlier, and overtaken by a newer look
         if isinstance(outcome, Prediction):
@@ -190,7 +215,9 @@ class Watch:
             watched.look_due = min(watched.look_due, now + SECOND_LOOK_SECONDS)
         else:
             events = self._take_failure(watched, outcome, now)
-        if id in self._watched:
+        if id in self._watched and watched.overtime is not None:
+            events.append(self._end_at_deadline(watched, now))
+        elif id in self._watched:
             self._plan(watched)
         return events
 
@@ -259,8 +286,13 @@ class Watch:
         watched = self._watched.get(entry[2])
         return watched is None or watched.turn != entry[1]
 
+    def _end_at_deadline(self, watched: _Watched, now: float) -> Result:
+        has_ended = watched.prediction is not None and watched.prediction.is_terminal
+        return self._end(watched, now, None if has_ended else self._deadline_failure(watched))
+
     def _end(self, watched: _Watched, now: float, failure: errors.CometrepError | None) -> Result:
         del self._watched[watched.id]
+        self._repeats -= max(0, len(watched.looks) - 1)
         return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:

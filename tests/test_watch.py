@@ -630,6 +630,43 @@ def test_many_predictions_do_not_hold_each_other_up() -> None:
     assert [result_of(events, id).failure for id in ("late", "flaky", "quick")] == [None, None, None]
 
 
+def test_a_look_that_was_due_before_the_deadline_is_made_up_for() -> None:
+    """Where the caller was busy over the deadline, what has ended meanwhile has ended, and what runs on does."""
+    world = World(
+        {"first": [done()], "late": [running(), done()], "runs": [running()]},
+        busy_seconds=6.0,
+    )
+    events = world.watch(deadline=5.0)
+    assert result_of(events, "late").failure is None
+    assert isinstance(failure_of(events, "runs"), errors.StillRunning)
+    assert [len(world.times(id)) for id in ("late", "runs")] == [2, 2]
+
+
+def test_the_last_look_is_not_waited_for_long() -> None:
+    """One that hangs ends the wait five seconds behind its beginning."""
+    world = World({"first": [done()], "hangs": [running(), Step(done(), NEVER)]}, busy_seconds=6.0)
+    events = world.watch(deadline=5.0)
+    assert isinstance(failure_of(events, "hangs"), errors.StillRunning)
+    assert times_of(Result, events)[1] == pytest.approx(6.0 + 5.0)
+
+
+def test_a_success_without_output_has_ended_by_the_deadline() -> None:
+    """The pause before the one more look at it does not turn it into a prediction that runs on."""
+    world = World({"p1": [done(output=None)]})
+    events = world.watch(deadline=0.5)
+    assert result_of(events, "p1").failure is None
+    assert result_of(events, "p1").prediction is not None
+
+
+def test_looks_that_hang_leave_room_for_others() -> None:
+    """Further looks beside hanging ones are few at a time, however many predictions hang."""
+    names = [f"h{number}" for number in range(10)]
+    world = World({**{id: [Step(done(), NEVER)] for id in names}, "ok": [done()]})
+    events = world.watch(deadline=45.0)
+    assert result_of(events, "ok").failure is None
+    assert sum(len(world.times(id)) for id in names) == 10 + 4
+
+
 def test_hundreds_of_predictions_are_looked_at_alike() -> None:
     """Every one of many predictions has its looks and its result."""
     names = [f"p{number}" for number in range(300)]
