@@ -104,17 +104,21 @@ class Runner:
         _raise(outcomes)
 
     def download(self, ids: Sequence[str], *, waits: bool) -> Events:
-        """Save the outputs of predictions, each as soon as it is finished."""
+        """Save the outputs of predictions in the order of `ids`; with `waits` each as soon as it is finished."""
         if self._keeper:
             self._keeper.check_ids(ids)
+        distinct = list(dict.fromkeys(ids))
         outcomes: dict[str, errors.CometrepError | None] = {}
-        for event in self._watch([self._target(id) for id in dict.fromkeys(ids)], until_answered=not waits):
+        looks = (
+            self._watch([*map(self._target, distinct)]) if waits else self._in_order(distinct, until_answered=True)
+        )
+        for event in looks:
             if isinstance(event, Result):
-                event = yield from self._kept(event)
+                event = yield from self._kept(event._replace(files=()))
                 outcomes[event.id] = event.failure
             if waits or not isinstance(event, Seen):
                 yield event
-        _raise([outcomes[id] for id in dict.fromkeys(ids)])
+        _raise([outcomes[id] for id in distinct])
 
     def check(self, request: Request) -> None:
         """Raise where the outputs of a request cannot all be kept, as `Keeper.check` does."""

@@ -543,6 +543,28 @@ def test_a_sidecar_vouches_for_no_foreign_file(served: Cli, server: Server) -> N
     assert all(file["sha256"] for file in told)
 
 
+@pytest.mark.parametrize("what", ["path", "url"])
+def test_files_come_in_the_order_of_the_ids(what: str, served: Cli, server: Server) -> None:
+    """Whichever prediction is seen first, what is told of them stands in the order given."""
+    is_seen = threading.Event()
+
+    def one(_: Received) -> Answer:
+        return answer_json(prediction("one", output=[f"{server.url}/f/a.webp"]), wait_for=is_seen)
+
+    def two(_: Received) -> Answer:
+        is_seen.set()
+        return answer_json(prediction("two", output=[f"{server.url}/f/b.webp"]))
+
+    server.on("GET", "/replicate/v1/predictions/one", one)
+    server.on("GET", "/replicate/v1/predictions/two", two)
+    pictures(server, "a.webp", "b.webp")
+    done = served("download", "one", "two", "--print", what)
+    assert done.code == 0
+    assert [Path(line).name for line in done.lines] == (
+        ["one.webp", "two.webp"] if what == "path" else ["a.webp", "b.webp"]
+    )
+
+
 def test_an_unfinished_prediction_is_refused_or_waited_for(served: Cli, server: Server) -> None:
     """Without `--wait` what still runs is exit 6 with the command that waits; that command saves."""
     running, done_reply = (
