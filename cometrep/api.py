@@ -171,16 +171,21 @@ class Api:
         # The documented path has owner/name as one parameter; the slash stays literal.
         return f"{self._base_url}/replicate/v1/models/{model}/predictions"
 
-    def _session(self) -> Session:
+    def require_key(self) -> ApiKey:
+        """Give the API key; raise ConfigError where there is none, and nothing can be sent."""
         if self._api_key is None:
             raise errors.ConfigError(
                 f"no API key is set; keys are made at {KEY_PAGE}, and --sandbox needs none",
                 hint="cometrep login",
                 code="api_key_missing",
             )
+        return self._api_key
+
+    def _session(self) -> Session:
+        key = self.require_key()
         with self._lock:
             if self._opened is None:
-                self._opened = Session(_Bearer(self._api_key), self._connections)
+                self._opened = Session(_Bearer(key), self._connections)
                 self._opened.headers["Accept"] = "application/json"
             return self._opened
 

@@ -172,6 +172,8 @@ def _text(text: str) -> str:
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 
+PROMPT_BUDGET_SECONDS = 15.0
+
 SETTINGS: Mapping[str, _Known] = {
     "api_key": _Known("the API key", ("COMETAPI_KEY", "COMETAPI_API_KEY"), "", parse_api_key),
     "base_url": _Known(
@@ -238,6 +240,12 @@ class Settings(NamedTuple):
     def retry_budget_seconds(self) -> float:
         """How long failed attempts are repeated."""
         return float(self._value("retry_budget"))
+
+    @property
+    def prompt_budget_seconds(self) -> float:
+        """The same where a person waits for no more than a connection or one look: short, unless it was set."""
+        is_set = self.resolved["retry_budget"].origin != "default"
+        return self.retry_budget_seconds if is_set else PROMPT_BUDGET_SECONDS
 
     @property
     def folder(self) -> str:

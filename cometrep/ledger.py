@@ -399,7 +399,6 @@ class Ledger:
         unsaved_only: bool = False,
     ) -> Iterator[Entry]:
         """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time.
-
         `unsaved_only` keeps the successes of which an output file was not saved from this machine.
         """
         if not self._exists():

@@ -22,7 +22,6 @@ from cometrep.watch import SLOW_SECONDS, Target, watch
 if TYPE_CHECKING:
     from cometrep.keeping import Keeper
 
-CONNECT_BUDGET_SECONDS = 15.0  # for a command that a person waits in front of: no connection, or one look
 FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
 LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger that another process holds
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
@@ -32,10 +31,14 @@ STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that 
 
 
 class Patience(NamedTuple):
-    """How to wait: the deadline of it all (None for none), the budget for failed attempts, a fixed interval."""
+    """How to wait: the deadline of it all (None for none), the budget for failed attempts, a fixed interval.
+
+    `prompt_budget_seconds` is the budget where there is no connection, or one look is all that was asked for.
+    """
 
     deadline_seconds: float | None = 1800.0
     retry_budget_seconds: float = 60.0
+    prompt_budget_seconds: float = 15.0
     interval_seconds: float | None = None
 
 
@@ -148,6 +151,7 @@ class Runner:
 
     def _create(self, request: Request) -> Generator[Event, None, Prediction]:
         """Send a create once, again only where it provably was not accepted; the id is in the ledger on return."""
+        self._api.require_key()  # before there is an entry
         number = self._ledger.begin(request.model, request.values)
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:
@@ -188,7 +192,7 @@ class Runner:
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
                 budget = self._patience.retry_budget_seconds
                 if failure.code == "network":
-                    budget = min(budget, CONNECT_BUDGET_SECONDS)
+                    budget = self._patience.prompt_budget_seconds
                 self._ledger.insist(self._ledger.refuse, number, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + budget:
                     raise _not_accepted(failure, attempts, budget) from failure
@@ -277,7 +281,7 @@ class Runner:
         for id, seconds in runs.items():
             if seconds:
                 yield Expected(id, sorted(seconds)[len(seconds) // 2])
-        budget = self._patience.retry_budget_seconds
+        patience = self._patience
         schedules = {
             target.id: schedule_for(
                 runs.get(target.id, ()),
@@ -291,7 +295,9 @@ class Runner:
             self._api.get,
             targets,
             deadline_seconds=None if until_answered else self._patience.deadline_seconds,
-            retry_budget_seconds=min(budget, CONNECT_BUDGET_SECONDS) if until_answered else budget,
+            retry_budget_seconds=patience.prompt_budget_seconds
+            if until_answered
+            else patience.retry_budget_seconds,
             schedule_of=schedules.__getitem__,
             until_answered=until_answered,
             resume=self._resume,

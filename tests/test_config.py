@@ -842,3 +842,12 @@ def test_an_environment_variable_of_another_program_can_be_read(monkeypatch: pyt
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     assert (config.environment("NO_COLOR"), config.environment("FORCE_COLOR")) == ("1", "")
+
+
+@pytest.mark.parametrize(("budget", "seconds"), [("", 15.0), ("3m", 180.0)])
+def test_a_retry_budget_that_was_set_holds_everywhere(
+    monkeypatch: pytest.MonkeyPatch, budget: str, seconds: float
+) -> None:
+    """Without one a single look, or a connection that never stands, is given up sooner than a wait."""
+    monkeypatch.setenv("COMETREP_RETRY_BUDGET", budget)
+    assert config.load().prompt_budget_seconds == seconds

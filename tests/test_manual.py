@@ -12,7 +12,6 @@ import pytest
 
 from cometrep import cli, config, errors, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
-from cometrep.runner import CONNECT_BUDGET_SECONDS
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
 from tests.conftest import Cli, needs
@@ -295,7 +294,7 @@ def test_the_page_tells_how_often_it_looks() -> None:
 @pytest.mark.parametrize("command", ["status", "download"])
 def test_the_page_tells_how_long_one_look_is_repeated(command: str) -> None:
     """A command that looks once gives up sooner than one that waits, and its page says when."""
-    assert f" {CONNECT_BUDGET_SECONDS:.0f} seconds" in prose(command)
+    assert f" {config.PROMPT_BUDGET_SECONDS:.0f} seconds" in prose(command)
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,10 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
             api,
             ledger,
             patience=Patience(
-                settings.deadline_seconds, settings.retry_budget_seconds, _interval(params.get("interval"))
+                settings.deadline_seconds,
+                settings.retry_budget_seconds,
+                settings.prompt_budget_seconds,
+                _interval(params.get("interval")),
             ),
             keeper=keeper,
             resume=_resume(params),

@@ -493,3 +493,9 @@ def test_a_ledger_that_fails_a_stopped_create_hides_no_id(
     assert process.returncode == 130
     assert b"not now" in stderr
     assert stderr.endswith(b"hint: cometrep wait abc123\n")
+
+
+def test_without_a_key_there_is_no_entry(cli: Cli) -> None:
+    """What was never sent for want of a key is no create that was refused."""
+    assert cli("create", SCHNELL, "prompt=cat").code == 3
+    assert cli("list").stdout == ""
