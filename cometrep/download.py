@@ -52,7 +52,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB_FORMS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
 _NAT64 = "64:ff9b::/96"
-_UNSATISFIED_RANGE = r"bytes \*/(\d{1,18})"
 
 _log = logging.getLogger("cometrep.download")
 
@@ -169,21 +168,18 @@ class Downloads:
 
     def _fetch(self, id: str, file: OutputFile, part: PartFile, name: str) -> Iterator[Event]:
         """Make one attempt; on return the part file is whole."""
-        response = self._get(id, file.url, part.resume_headers())
-        with response:
-            if response.status_code == 416:
-                found = re.fullmatch(_UNSATISFIED_RANGE, response.headers.get("Content-Range", ""))
-                if found and int(found.group(1)) == part.size and part.size:
-                    _refuse_wrong_content(file.url, part)
-                    part.complete()
-                    return
-            is_odd = not part.fits(response.headers) and not is_whole(response.headers)
-            if response.status_code == 416 or (response.status_code == 206 and is_odd):
-                part.restart({})
-                with self._get(id, file.url, {}) as again:
-                    yield from self._take(id, file, part, name, again)
-            else:
+        asked = part.resume_headers()
+        with self._get(id, file.url, asked) as response:
+            if asked and response.status_code == 416 and part.is_all(response.headers):
+                _refuse_wrong_content(file.url, part)
+                part.complete()
+                return
+            if not asked or not _refuses_rest(response, part):
                 yield from self._take(id, file, part, name, response)
+                return
+        # What came before stays until all of it is there: behind a fresh URL the rest may still be had.
+        with self._get(id, file.url, {}) as whole:
+            yield from self._take(id, file, part, name, whole)
 
     def _take(
         self, id: str, file: OutputFile, part: PartFile, name: str, response: requests.Response
@@ -191,7 +187,7 @@ class Downloads:
         """Write a response's body into the part file, behind what it holds (206) or in its place (200)."""
         self._check_status(response)
         is_part = response.status_code == 206 and not is_whole(response.headers)
-        if is_part and not part.size:
+        if is_part and not part.fits(response.headers):
             raise errors.Temporary(f"{_host(response.url)} sent a part that nobody asked for", code="cut_short")
         if not is_part:
             part.restart(facts_of(response.headers))
@@ -318,7 +314,7 @@ class Downloads:
         status = response.status_code
         if status in (200, 206):
             return
-        if status in (408, 425, 429) or status >= 500:
+        if _is_passing(status):
             failure = errors.Temporary(
                 f"HTTP {status} from {_host(response.url)}", code="server_error", http_status=status
             )
@@ -365,6 +361,18 @@ def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
                 return
             received = len(chunk)
             yield chunk
+
+
+def _is_passing(status: int) -> bool:
+    return status in (408, 425, 429) or status >= 500
+
+
+def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
+    """Say whether the answer to a ranged request is neither the rest, nor the whole, nor a passing fault."""
+    status = response.status_code
+    if status == 206:
+        return not part.fits(response.headers) and not is_whole(response.headers)
+    return status == 501 or (status != 200 and not _is_passing(status))
 
 
 def _encoding_of(headers: Mapping[str, str]) -> str:

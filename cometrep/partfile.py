@@ -116,18 +116,21 @@ class PartFile:
     def fits(self, headers: Mapping[str, str]) -> bool:
         """Say whether a 206 goes on exactly where this part file ends, in the same file."""
         found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
-        if not found or int(found.group(1)) != self.size or not self.size:
+        if not found or int(found[1]) != self.size or not self.resume_headers() or _is_encoded(headers):
             return False
-        total = None if found.group(3) == "*" else int(found.group(3))
-        if total is not None and self.total_bytes not in (None, total):
-            return False
-        if total is not None and int(found.group(2)) != total - 1:
+        total = self.total_bytes if found[3] == "*" else int(found[3])
+        if total is None or self.total_bytes not in (None, total) or int(found[2]) != total - 1:
             return False
         validator = _validator(headers)
-        if validator and self._facts.get("validator") not in (None, validator):
+        if validator and self._facts.get("validator") != validator:
             return False
-        self._facts["total"] = total if total is not None else self.total_bytes
+        self._facts["total"] = total
         return True
+
+    def is_all(self, headers: Mapping[str, str]) -> bool:
+        """Say whether the headers of a 416 mean that all of the file is there, as far as anything tells."""
+        is_end = headers.get("Content-Range", "").strip() == f"bytes */{self.size}"
+        return is_end and self.total_bytes in (None, self.size) and not self.is_cut_short()
 
     def restart(self, facts: Mapping[str, Any]) -> None:
         """Empty the part file and take up what is known of what will come."""
@@ -389,7 +392,7 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
 def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
     """Give what headers say of a file: its type, and as far as they can be relied on its length and validator."""
     length = headers.get("Content-Length", "").strip()
-    is_encoded = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+    is_encoded = _is_encoded(headers)
     facts: dict[str, Any] = {"content_type": headers.get("Content-Type", "")[:200]}
     if is_whole(headers) and not is_encoded:
         facts["total"] = int(headers["Content-Range"].rpartition("/")[2])
@@ -398,6 +401,10 @@ def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
     if (validator := _validator(headers)) and not is_encoded:
         facts["validator"] = validator
     return facts
+
+
+def _is_encoded(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
 
 
 def is_whole(headers: Mapping[str, str]) -> bool:

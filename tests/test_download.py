@@ -211,8 +211,14 @@ def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server:
         ranged(total=len(BODY) + 1),
         ranged(etag='"v2"'),
         ranged(picture(300_000, seed=9), etag='"v2"', total=300_000),
+        Answer(
+            206,
+            BODY[100_000:],
+            {**TYPED, "Content-Range": "bytes 100000-299999/300000", "Content-Encoding": "gzip"},
+        ),
         Answer(416, b"", {"Content-Range": "bytes */5"}),
-        Answer(416, b""),
+        Answer(416, b"", {"Content-Range": "bytes */100000"}),
+        *(Answer(status) for status in (416, 400, 403, 404, 410, 412, 501)),
     ],
     ids=[
         "range ignored",
@@ -221,8 +227,10 @@ def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server:
         "other total",
         "other validator",
         "other file",
+        "encoded",
         "416",
-        "bare 416",
+        "416 at the cut",
+        *("bare 416", "400", "403", "404", "410", "412", "501"),
     ],
 )
 def test_a_rest_that_does_not_fit_starts_over(saver: Saver, server: Server, second: Any) -> None:
@@ -232,6 +240,31 @@ def test_a_rest_that_does_not_fit_starts_over(saver: Saver, server: Server, seco
     content = Path(saved.path).read_bytes()
     assert content in (BODY, picture(300_000, seed=9))
     assert hashlib.sha256(content).hexdigest() == saved.sha256
+    assert sent_bytes(server) == ["", "bytes=100000-", ""][: len(server.received)]
+    assert not any(isinstance(event, Retrying) and "HTTP" in event.reason for event in saver.events)
+
+
+def test_what_came_stays_where_neither_the_rest_nor_the_whole_is_had(saver: Saver, server: Server) -> None:
+    """An expired URL takes nothing away: from a fresh one of the same file the rest is enough."""
+    server.on("GET", "/f", cut(100_000), Answer(403))
+    with pytest.raises(UrlExpired):
+        saver(f"{server.url}/f")
+    server.on("GET", "/fresh", ranged())
+    saved, _ = saver(f"{server.url}/fresh")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", "bytes=100000-", "", "bytes=100000-"]
+
+
+def test_a_rest_without_an_end_is_not_built_upon(saver: Saver, server: Server) -> None:
+    """Where nobody says how long the file is, a range may be less than all that lacks."""
+    first = Answer(200, BODY, TYPED, is_chunked=True, cut=100_000, then="close")
+
+    def piece(request: Received) -> Answer:
+        start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
+        return Answer(206, BODY[start:200_000], {**TYPED, "Content-Range": f"bytes {start}-199999/*"})
+
+    server.on("GET", "/f", first, piece, Answer(200, BODY, TYPED))
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
 
 
 def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
