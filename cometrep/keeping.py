@@ -79,7 +79,7 @@ class Keeper:
     def check(self, request: Request) -> None:
         """Raise where the outputs asked for cannot all be kept, before anything is paid for.
 
-        UsageError where names clash, LocalFileError where the folder cannot be written to.
+        UsageError where names clash, LocalFileError where the folder to save in takes no file.
         """
         template, count = self._keeping.template, request.asked_outputs
         if template == "-" and count > 1:
@@ -89,6 +89,11 @@ class Keeper:
                 code="name_clash",
             )
         if template == "-":
+            try:
+                _temporary_folder().cleanup()
+            except errors.LocalFileError as failure:
+                told = f"{failure.message}; nothing was sent"
+                raise failure.told_as(errors.LocalFileError, told, hint="export TMPDIR=FOLDER") from failure
             return
         names = self._names("ID", request.model, template or default_template(count), "")
         _check_writable(names.part_folder(0))
@@ -241,7 +246,7 @@ class Keeper:
                 remedy=OWN_NAMES,
                 code="name_clash",
             )
-        with tempfile.TemporaryDirectory(prefix="cometrep-") as folder:
+        with _temporary_folder() as folder:
             names = Names(folder, default_template(1), prediction.id, prediction.model, "")
             for event in self._fetched(prediction.id, {0: files[0]}, names, look_again):
                 if not isinstance(event, _End):
@@ -373,6 +378,14 @@ def _check_writable(folder: Path) -> None:
         raise errors.LocalFileError(
             f"cannot save in {folder}: {problem.strerror}; nothing was sent", hint="save elsewhere: -d DIR"
         ) from problem
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for a file that has no place of its own; raise LocalFileError."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="cometrep-", ignore_cleanup_errors=True)
+    except OSError as problem:
+        raise errors.LocalFileError(f"no temporary folder (TMPDIR) takes a file: {problem.strerror}") from problem
 
 
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -566,6 +567,29 @@ def test_stdout_takes_one_file_and_leaves_none(server: Server, folder: Path) -> 
             handed.append(Path(event.file.path).read_bytes())
     assert handed == [picture(2000)]
     assert bench.saved() == {}
+
+
+def test_stdout_needs_a_temporary_folder_before_anything_is_paid(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none takes a file nothing is sent; where it goes later, the error is one that is gone on from."""
+    bench = Bench(server, folder, template="-")
+    server.on_create(answer_json(prediction("made1", "starting")))
+    usable = tempfile.gettempdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+    with pytest.raises(errors.LocalFileError, match=r"TMPDIR.*nothing was sent"):
+        bench.drain(bench.runner.run(REQUEST))
+    assert server.received == []
+    monkeypatch.setattr(tempfile, "tempdir", usable)
+
+    def look(_: Received) -> Answer:
+        monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+        return answer_json(prediction("made1", output=f"{server.url}/f"))
+
+    server.on_get(look)
+    with pytest.raises(errors.LocalFileError, match="made1: no temporary folder") as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    assert raised.value.hint == "cometrep download --wait made1"
 
 
 def test_an_output_on_another_scheme_is_refused(server: Server, folder: Path) -> None:
