@@ -19,6 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from http.client import HTTPException
+from pathlib import Path
 from random import random as real_random
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
@@ -104,10 +105,10 @@ class Downloads:
         left alone). Raises UrlExpired, Temporary, Refused, OutputMissing or LocalFileError.
         """
         guess = _url_extension(file.url) or file.extension
-        if self.rules.skips_existing and guess:
-            target = names.path(file.index, guess)
+        if self.rules.skips_existing and (guess or not names.has_extension):
+            target = names.path(file.index, guess or "bin")
             if os.path.lexists(target):
-                return SavedFile(str(target), file.index, size_of(target), "", url=file.url), "skipped"
+                return _skipped(file, target), "skipped"
         with PartFile.opened(names.part_folder(file.index), f"{id}-{file.index}") as part:
             if file.url and not part.is_complete:
                 yield from self._fill(id, file, part, names.path(file.index, guess or "bin").name)
@@ -126,6 +127,8 @@ class Downloads:
                 overwrites=self.rules.overwrites,
                 skips_existing=self.rules.skips_existing,
             )
+            if how == "skipped":
+                return _skipped(file, target), how
             is_named = target.suffix and formats.sniff(part.head)
             if is_named and _plain(target.suffix) != _plain(extension):
                 yield Noted(id, f"{target} holds {extension} data, whatever its name says", is_warning=True)
@@ -395,6 +398,11 @@ def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
             left = member.unused_data
     if not member.eof:
         raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
+
+
+def _skipped(file: OutputFile, target: Path) -> SavedFile:
+    """Give what stands in an output file's place: nothing is known of it but its size."""
+    return SavedFile(str(target), file.index, size_of(target), "", url=file.url)
 
 
 def _content_of(file: OutputFile) -> tuple[bytes, str]:

@@ -54,6 +54,11 @@ class Names(NamedTuple):
         parts = [_expand(part, values, index) for part in self.template.replace("\\", "/").split("/")]
         return Path(self.folder, "/".join(parts))
 
+    @property
+    def has_extension(self) -> bool:
+        """Whether the names tell what kind of file each is, which is known last."""
+        return "ext" in fields_of(self.template)
+
     def are_distinct(self, count: int) -> bool:
         """Say whether `count` files get as many names, whatever their extensions turn out to be."""
         return len({self.comparable(index) for index in range(count)}) == count

@@ -629,15 +629,29 @@ def test_skip_existing_fetches_nothing(folder: Path, server: Server) -> None:
     assert saved.path.endswith(f"{ID}.webp")
 
 
+def test_skip_existing_fetches_nothing_for_a_name_without_an_extension_of_its_own(
+    folder: Path, server: Server
+) -> None:
+    """Whatever the file will turn out to be, its path is known and exists."""
+    (folder / "out.webp").write_bytes(b"mine")
+    saver = Saver(folder, skips_existing=True)
+    _, how = saver(f"{server.url}/f", template="out.webp")
+    assert (how, server.received) == ("skipped", [])
+
+
 def test_skip_existing_leaves_what_only_the_bytes_show_to_exist(folder: Path, server: Server) -> None:
-    """Where the URL does not tell the extension, the path that exists is still left alone."""
+    """Where the URL does not tell the extension, the path that exists is left alone, and nothing is said of it."""
     (folder / f"{ID}.webp").write_bytes(b"mine")
     server.on("GET", "/f", Answer(200, BODY, TYPED))
     saver = Saver(folder, skips_existing=True)
-    _, how = saver(f"{server.url}/f")
+    saved, how = saver(f"{server.url}/f")
     assert how == "skipped"
     assert (folder / f"{ID}.webp").read_bytes() == b"mine"
     assert saver.left() == [f"{ID}.webp"]
+    assert (saved.size_bytes, saved.sha256) == (4, "")
+    (folder / f"{ID}.png-webp").write_bytes(b"mine")
+    saver(f"{server.url}/f", template="{id}.png-{ext}")
+    assert not any(isinstance(event, Noted) for event in saver.events)
 
 
 @pytest.mark.parametrize("overwrites", [False, True])
