@@ -6,6 +6,7 @@ the user's own template makes folders.
 
 import functools
 import hashlib
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -65,7 +66,8 @@ class Names(NamedTuple):
 
     def comparable(self, index: int) -> str:
         """Give a name as many file systems compare it: they tell neither case nor composed accents apart."""
-        return unicodedata.normalize("NFC", str(self.path(index, "ext"))).casefold()
+        path = os.path.normpath(self.path(index, "ext"))  # `{index}/../cat.webp` is one place, whatever the index
+        return unicodedata.normalize("NFC", path).casefold()
 
     def check(self, count: int) -> None:
         """Raise UsageError where the template gives two of `count` files one name."""

@@ -282,7 +282,14 @@ def test_default_names_are_distinct(id: str, count: int, extension: str) -> None
 
 @pytest.mark.parametrize(
     ("template", "count", "expected"),
-    [("{id}.{ext}", 1, True), ("{id}.{ext}", 2, False), ("{id}.{index}", 2, True), ("x", 1, True), ("x", 3, False)],
+    [
+        ("{id}.{ext}", 1, True),
+        ("{id}.{ext}", 2, False),
+        ("{id}.{index}", 2, True),
+        ("x", 1, True),
+        ("x", 3, False),
+        ("{index}/../x", 2, False),
+    ],
     ids=str,
 )
 def test_a_template_that_gives_two_files_one_name_is_refused(template: str, count: int, expected: bool) -> None:
