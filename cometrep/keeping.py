@@ -70,6 +70,7 @@ class Keeper:
         self._downloads = downloads
         self._ledger = ledger
         self._now = now
+        self._owners: dict[str, str] = {}  # by comparable name, the prediction that it was given to
 
     def for_item(self, folder: str, key: str) -> "Keeper":
         """Give what keeps the outputs of one batch item, beside those of others; for any thread."""
@@ -173,19 +174,21 @@ class Keeper:
                 hint=f"cometrep download {' '.join(distinct)}",
                 code="name_clash",
             )
-        if len({self._foreseen(id, template).comparable(0) for id in distinct}) < len(distinct):
+        entries = {id: self._ledger.lenient(self._ledger.entry, id) for id in distinct}
+        are_known = all(entries.values())  # else the one that is not may turn out to be as any other
+        foreseen = [
+            self._names(id, entry.model, template, _date_of(entry.created))
+            if entry and are_known
+            else self._names(id, "model", template, "")
+            for id, entry in entries.items()
+        ]
+        if len({names.comparable(0) for names in foreseen}) < len(distinct):
             raise errors.UsageError(
-                f"the template {template!r} gives the outputs of {len(distinct)} predictions one name",
+                f"the template {template!r} {'gives' if are_known else 'may give'} the outputs of {len(distinct)}"
+                " predictions one name",
                 hint="add {id} to it: -o '{id}-{index}.{ext}'",
                 code="name_clash",
             )
-
-    def _foreseen(self, id: str, template: str) -> Names:
-        """Give the names of a prediction's files before it was looked at, as far as the ledger knows it."""
-        entry = self._ledger.lenient(self._ledger.entry, id)
-        if entry is None:
-            return self._names(id, "model", template, "")
-        return self._names(id, entry.model, template, time.strftime("%Y-%m-%d", time.gmtime(entry.created)))
 
     def save(self, prediction: Prediction, look_again: LookAgain) -> Saving:
         """Save every output file of a prediction that succeeded; give the files and what failed.
@@ -214,6 +217,7 @@ class Keeper:
         template = self._keeping.template or default_template(len(files))
         names = self._names(prediction.id, prediction.model, template, prediction.created_at)
         names.check(len(files))
+        self._claim(names, len(files))
         ends: dict[int, _End] = {}
         told = 0
         for event in self._ends(prediction, files, names, look_again):
@@ -236,6 +240,18 @@ class Keeper:
             except errors.LocalFileError as failure:  # the files are saved all the same
                 return saved, [failure]
         return saved, failures
+
+    def _claim(self, names: Names, count: int) -> None:
+        """Raise UsageError where a file of another prediction has one of the names in this command."""
+        for index in range(count):
+            owner = self._owners.setdefault(names.comparable(index), names.id)
+            if owner != names.id:
+                raise errors.UsageError(
+                    f"the template {names.template!r} gives output files of {owner} and {names.id} one name",
+                    remedy=OWN_NAMES,
+                    code="name_clash",
+                    prediction_id=names.id,
+                )
 
     def _save_to_stdout(
         self, prediction: Prediction, files: Sequence[OutputFile], look_again: LookAgain
@@ -366,8 +382,12 @@ class Keeper:
 
     def _names(self, id: str, model: str, template: str, created_at: str) -> Names:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
-        date = found.group() if found else time.strftime("%Y-%m-%d", time.gmtime(self._now()))
+        date = found.group() if found else _date_of(self._now())
         return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
+
+
+def _date_of(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def _check_writable(folder: Path) -> None:
@@ -391,8 +411,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
     """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
     count = Request(model, values).asked_outputs
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    names = Names(folder, template or default_template(count), "ID", model, date, key)
+    names = Names(folder, template or default_template(count), "ID", model, _date_of(time.time()), key)
     return [str(names.path(index, "ext")) for index in range(count)]
 
 
