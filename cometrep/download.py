@@ -247,7 +247,7 @@ class Downloads:
             except requests.RequestException as problem:
                 raise errors.Temporary(f"cannot fetch {_host(url)}: {reason_of(problem)}") from problem
             _log.debug("< %s %s", response.status_code, response.headers.get("Content-Type", ""))
-            location = response.headers.get("Location", "")
+            location = _as_sent(response.headers.get("Location", ""))
             if response.status_code not in (301, 302, 303, 307, 308) or not location:
                 self._check_peer(id, response, url, session)
                 return response
@@ -364,6 +364,14 @@ def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
                 return
             received = len(chunk)
             yield chunk
+
+
+def _as_sent(header: str) -> str:
+    """Give a header that http.client took for Latin-1 as the UTF-8 that it was, where it was."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _is_passing(status: int) -> bool:

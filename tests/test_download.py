@@ -509,6 +509,17 @@ def test_redirects_are_followed_five_times(saver: Saver, server: Server) -> None
 
 
 @pytest.mark.parametrize(
+    "location", ["/f/é.png".encode().decode("latin-1"), "/f/%C3%A9.png"], ids=["raw", "encoded"]
+)
+def test_a_redirect_to_a_name_in_utf_8_is_followed(saver: Saver, server: Server, location: str) -> None:
+    """The bytes that the host wrote are those that it is asked for, encoded or not."""
+    server.on("GET", "/old", Answer(302, headers={"Location": location}))
+    server.on("GET", "/f/%C3%A9.png", Answer(200, BODY, TYPED))
+    saver(f"{server.url}/old")
+    assert server.received[-1].path == "/f/%C3%A9.png"
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://replicate.delivery/x.png",
