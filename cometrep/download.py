@@ -315,7 +315,7 @@ class Downloads:
     @staticmethod
     def _check_status(response: requests.Response) -> None:
         status = response.status_code
-        if status in (200, 206):
+        if status in (200, 203, 206):
             return
         if _is_passing(status):
             failure = errors.Temporary(
@@ -383,7 +383,7 @@ def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
     status = response.status_code
     if status == 206:
         return not part.fits(response.headers) and not is_whole(response.headers)
-    return status == 501 or (status != 200 and not _is_passing(status))
+    return status == 501 or (status not in (200, 203) and not _is_passing(status))
 
 
 def _encoding_of(headers: Mapping[str, str]) -> str:
