@@ -46,7 +46,9 @@ _SPACED_URL = (  # as a host may write one that names a file
     r"(?i)https?://[^\s<>\"/]+/[^\s<>\"]*(?: [^\s<>\"]+)+"
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
 )
-_DATA_URI = r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,\s]*)*(?P<base64>;base64)?,"
+_DATA_URI = (  # also with a parameter that has no value, as the `;utf8` of many an SVG
+    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:; ?(?!base64\b)[\w-]+(?:=[^;,\s]*)?)*(?P<base64>; ?base64)?,"
+)
 SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 _ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"

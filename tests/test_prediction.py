@@ -422,6 +422,7 @@ OUTPUTS: dict[str, tuple[Any, list[str]]] = {
     "object of urls": ({"video": URL, "zip": OTHER}, [URL, OTHER]),
     "list of data URI": ([DATA_URI, DATA_URI], [DATA_URI, DATA_URI]),
     "url and data URI": ([URL, DATA_URI], [URL, DATA_URI]),
+    "url and plain SVG": ([URL, "data:image/svg+xml;utf8,<svg/>"], [URL, "data:image/svg+xml;utf8,<svg/>"]),
     "url among nulls": ([None, URL, ""], [URL]),
     "a space in the name of a file": ("https://x.test/my picture.png", ["https://x.test/my%20picture.png"]),
     "plain http": ("http://127.0.0.1:8787/x.png", ["http://127.0.0.1:8787/x.png"]),
@@ -638,8 +639,13 @@ def test_ten_megabytes_of_logs_are_read_quickly() -> None:
         ("data:image/svg+xml,%3Csvg%2F%3E", b"<svg/>", "image/svg+xml"),
         ("data:text/plain,", b"", "text/plain"),
         ("data:,hello", b"hello", "text/plain"),
+        ("data:image/svg+xml;utf8,<svg a='é'/>", "<svg a='é'/>".encode(), "image/svg+xml"),
+        ("data:image/png; charset=x; base64,aGVsbG8=", b"hello", "image/png"),
     ],
-    ids=["png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"],
+    ids=[
+        *("png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"),
+        *("no value", "spaces"),
+    ],
 )
 def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> None:
     """RFC 2397 data URIs give their bytes and media type."""
@@ -653,12 +659,23 @@ def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> Non
         URL,
         "data:",
         "data:image/png;base64",
+        "data:image/png;base64;x,aGVsbG8=",
         "data:image/png;base64,ä",
         "data:image/png;base64,a!b=",
         "data:image/png;base64,aaaaa",
         "data:text/plain,\ud800",
     ],
-    ids=["empty", "url", "no comma", "no comma after base64", "not ASCII", "not base64", "length", "surrogate"],
+    ids=[
+        "empty",
+        "url",
+        "no comma",
+        "no comma after base64",
+        "base64 within",
+        "not ASCII",
+        "not base64",
+        "length",
+        "surrogate",
+    ],
 )
 def test_a_broken_data_uri_is_a_value_error(uri: str) -> None:
     """What is no data URI, or holds no base64, is refused."""
