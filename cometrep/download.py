@@ -47,8 +47,6 @@ ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
-_MARKUP = rb"\s*<[!?A-Za-z]"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # no format that is known here begins so
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB_FORMS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
@@ -203,7 +201,7 @@ class Downloads:
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
                 raise self._too_large(id, file, part.size)
-            if not is_checked and part.size >= 512:
+            if not is_checked and part.size >= formats.SNIFF_BYTES:
                 _refuse_wrong_content(file.url, part)
                 is_checked = True
             if part.size - said >= step or part.size == total:
@@ -436,6 +434,10 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
     media_type = part.content_type.split(";")[0].strip().lower()
     is_media = not extension or extension in _MEDIA_EXTENSIONS
     is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in ("image", "video", "audio")
+    if extension == "svg" or media_type == "image/svg+xml":
+        may_be_xml = not formats.shows_root(head)  # else it was recognised
+    else:
+        may_be_xml = not extension and media_type.endswith(("/xml", "+xml"))
     wrong = ""
     if not head.strip():
         wrong = "an empty file"
@@ -443,13 +445,15 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
         return
     elif formats.looks_like_html(head) or media_type == "text/html":
         wrong = "a web page instead of the file"
+    elif may_be_xml and formats.looks_like_markup(head):
+        return
     elif is_media and (formats.looks_like_json(head) or media_type == "application/json"):
         wrong = "JSON instead of the file"
     elif is_due and part.is_json_alone:
         wrong = "a value of JSON instead of the file"
-    elif is_media and re.match(_MARKUP, head.removeprefix(b"\xef\xbb\xbf")):
+    elif is_media and formats.looks_like_markup(head):
         wrong = "markup instead of the file"
-    elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(_UTF_16)):
+    elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(formats.UTF_16_MARKS)):
         wrong = "text instead of the file"
     if wrong:
         part.restart({})

@@ -1,5 +1,6 @@
 """Recognise a file's format from its first bytes, and a picture or film that lacks its last ones."""
 
+import codecs
 import re
 from typing import BinaryIO, NamedTuple
 
@@ -48,9 +49,12 @@ _BRANDS = {
 _MP4 = Format("mp4", "video/mp4")
 _BMP = Format("bmp", "image/bmp")
 _SVG = Format("svg", "image/svg+xml")
-# Atomic: comments in a row would else be parted in exponentially many ways.
-_HTML = rb"(?is)(?>\s*<!--.*?-->)*\s*<(?:!doctype\s+html|html|head|body)\b"
-_SVG_START = rb"(?s)(?>\s*<\?xml[^>]*\?>)?(?>\s*<!--.*?-->)*\s*(?:<!DOCTYPE\s+svg[^>]*>\s*)?<svg\b"
+# What may stand before a root element; possessive, for comments in a row would else be parted in many ways.
+_MISC = rb"(?:\s*<(?:!--.*?--|\?.*?\?)>)*+\s*"
+_PROLOG = rb"(?s)" + _MISC + rb"(?:<!DOCTYPE\s++(?!(?i:html)\b)[^>\[]*(?:\[.*?\]\s*)?>" + _MISC + rb")?"
+_HTML = rb"(?is)" + _MISC + rb"<(?:!doctype\s+html|html|head|body)\b"
+_SVG_ROOT = _PROLOG + rb"<(?:[\w.-]+:)?svg\b"
+_ANY_ROOT = _PROLOG + rb"<[^!?]"
 _ZIP_CONTAINERS = frozenset({"docx", "xlsx", "pptx", "epub", "npz", "usdz", "apk", "jar", "3mf"})
 
 _GENERIC_TYPES = {
@@ -60,6 +64,8 @@ _GENERIC_TYPES = {
     "text/plain": "txt",
 }
 
+_MARKUP = rb"\s*<[!?A-Za-z]"
+
 _BOXES = frozenset(
     (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 )
@@ -67,6 +73,9 @@ _JPEG_TAIL_BYTES = 65_536  # in which the end of the picture stands, whatever wa
 
 SNIFF_BYTES = 4096
 """How many first bytes `sniff` can make use of."""
+
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How a text in UTF-16 begins, and no other format that is known here."""
 
 
 def sniff(head: bytes) -> Format | None:
@@ -80,19 +89,37 @@ def sniff(head: bytes) -> Format | None:
         return _BMP
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], _MP4)
-    if re.match(_SVG_START, head[:SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf")):
+    if re.match(_SVG_ROOT, _plain(head)):
         return _SVG
     return None
 
 
 def looks_like_html(head: bytes) -> bool:
     """Say whether first bytes are those of a web page, whatever its Content-Type says."""
-    return bool(re.match(_HTML, head[:SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf")))
+    return re.match(_HTML, _plain(head)) is not None
+
+
+def shows_root(head: bytes) -> bool:
+    """Say whether the first element of markup is among first bytes, and no long comment fills them."""
+    return re.match(_ANY_ROOT, _plain(head)) is not None
 
 
 def looks_like_json(head: bytes) -> bool:
     """Say whether first bytes are those of a JSON object or array."""
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+    return _plain(head).lstrip()[:1] in (b"{", b"[")
+
+
+def looks_like_markup(head: bytes) -> bool:
+    """Say whether first bytes are those of HTML, XML or the like."""
+    return re.match(_MARKUP, _plain(head)) is not None
+
+
+def _plain(head: bytes) -> bytes:
+    """Give first bytes of a text without its byte order mark, in UTF-8 where they are UTF-16."""
+    head = head[:SNIFF_BYTES]
+    if head.startswith(UTF_16_MARKS):
+        return head.decode("utf-16", "replace").encode()
+    return head.removeprefix(b"\xef\xbb\xbf")
 
 
 def is_cut_short(file: BinaryIO, size: int) -> bool:

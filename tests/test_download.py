@@ -23,6 +23,7 @@ from tests.test_formats import drawn
 ID = "abc123"
 BODY = picture(300_000)
 TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
+SVG = {"Content-Type": "image/svg+xml"}
 
 
 class Clock:
@@ -435,6 +436,12 @@ GONE: dict[str, tuple[str, Answer]] = {
     "JSON for a picture": ("/f.webp", answer_json({"error": "expired"})),
     "JSON called a picture": ("/f", answer_json({"error": "x"}, headers={"Content-Type": "image/png"})),
     "XML for a picture": ("/f.jpg", Answer(200, b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>")),
+    "XML for a drawing": (
+        "/f.svg",
+        Answer(200, b"<?xml version='1.0'?><Error/>", {"Content-Type": "application/xml"}),
+    ),
+    "XHTML for a drawing": ("/f.svg", Answer(200, b"<?xml version='1.0'?><!DOCTYPE html><html>", SVG)),
+    "a page called XML": ("/f", Answer(200, b"<?xml version='1.0'?><html>", {"Content-Type": "application/xml"})),
     "nothing": ("/f.png", Answer(200, b"", TYPED)),
 }
 
@@ -472,6 +479,32 @@ def test_the_extension_comes_from_the_first_bytes_then_the_url(
     server.on("GET", path, Answer(200, content, {"Content-Type": "application/octet-stream"}))
     saved, _ = saver(f"{server.url}{path}")
     assert Path(saved.path).name == f"{ID}.{expected}"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers"),
+    [
+        ("/f.svg", b"<!--" + b" licence" * 700 + b"--><svg/>", {}),
+        ("/f.svg", b"<!--" + b" licence" * 700 + b"--><svg/>", {"Content-Type": "text/plain"}),
+        ("/f", b"<!--" + b" licence" * 700 + b"--><svg/>", SVG),
+        ("/f.svg", "<?xml version='1.0' encoding='UTF-16'?><svg/>".encode("utf-16"), SVG),
+    ],
+    ids=["a long comment", "a long comment called text", "without an extension", "UTF-16"],
+)
+def test_a_drawing_is_taken_however_it_begins(
+    saver: Saver, server: Server, path: str, content: bytes, headers: dict[str, str]
+) -> None:
+    """Where the first bytes do not show what kind of XML it is, the URL or the type is taken at its word."""
+    server.on("GET", path, Answer(200, content, headers, pieces=600))
+    saved, _ = saver(f"{server.url}{path}")
+    assert (Path(saved.path).name, Path(saved.path).read_bytes()) == (f"{ID}.svg", content)
+
+
+def test_other_xml_is_taken_where_it_says_so(saver: Saver, server: Server) -> None:
+    """A URL without an extension may well be one of notes or a model."""
+    content = b"<?xml version='1.0'?><score-partwise/>"
+    server.on("GET", "/f", Answer(200, content, {"Content-Type": "application/vnd.recordare.musicxml+xml"}))
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == content
 
 
 def test_a_name_that_promises_another_format_is_warned_of(saver: Saver, server: Server) -> None:

@@ -53,6 +53,23 @@ HEADS = {
         "svg",
         "image/svg+xml",
     ),
+    "svg with a comment behind its doctype": (
+        b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x"\n "y">\n<!-- by x -->\n<svg>',
+        "svg",
+        "image/svg+xml",
+    ),
+    "svg with a doctype of entities": (
+        b'<!-- a --><!DOCTYPE svg PUBLIC "x" "y" [\n\t<!ENTITY ns "x">\n]>\n<svg xmlns="&ns;">',
+        "svg",
+        "image/svg+xml",
+    ),
+    "svg with a style sheet": (
+        b'<?xml version="1.0"?><?xml-stylesheet href="a.css"?><svg>',
+        "svg",
+        "image/svg+xml",
+    ),
+    "svg with a prefix": (b"<s:svg xmlns:s='http://www.w3.org/2000/svg'>", "svg", "image/svg+xml"),
+    "svg in UTF-16": ("<?xml version='1.0'?><svg/>".encode("utf-16"), "svg", "image/svg+xml"),
 }
 
 
@@ -76,6 +93,8 @@ def test_first_bytes_name_the_format(head: bytes, extension: str, media_type: st
         b"<?xml version='1.0'?><a/>",
         b"<svgx>",
         b"<html><svg>",
+        b"<!DOCTYPE  html><svg>",
+        b"<!doctype html><svg>",
         b"ftyp",
         b"\xff\xd8",
     ],
@@ -129,6 +148,8 @@ PAGES = {
     "body": b"<body>",
     "white space": b"\r\n\t <html>",
     "BOM": b"\xef\xbb\xbf<html>",
+    "XHTML": b"<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC 'x' 'y'>\n<html>",
+    "UTF-16": "<html>".encode("utf-16"),
     "comments": b"<!-- Cloudflare --> <!-- -- > --><!---->\n<HTML>",
 }
 
@@ -160,9 +181,12 @@ def test_other_bytes_are_no_web_page(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"<", b"<!--", b"x"], ids=["nothing", "tag", "comment", "text"])
-def test_many_comments_are_read_quickly(end: bytes) -> None:
-    """A hostile row of comments costs no more than its length."""
-    head = b"<!---->" * (SNIFF_BYTES // 7) + end
+@pytest.mark.parametrize(
+    "repeated", [b"<!---->", b"<??>", b"<!--", b"<?", b"<!DOCTYPE x[", b"<!DOCTYPE x>"], ids=str
+)
+def test_many_comments_are_read_quickly(repeated: bytes, end: bytes) -> None:
+    """A hostile row of comments and the like costs no more than its length."""
+    head = repeated * (SNIFF_BYTES // len(repeated)) + end
     began = time.process_time()
     assert not looks_like_html(head)
     assert sniff(head) is None
