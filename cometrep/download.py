@@ -438,8 +438,9 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
         may_be_xml = not formats.shows_root(head)  # else it was recognised
     else:
         may_be_xml = not extension and media_type.endswith(("/xml", "+xml"))
+    may_be_blank = not is_media or media_type.startswith("text/")
     wrong = ""
-    if not head.strip():
+    if not head or not (may_be_blank or head.strip()):
         wrong = "an empty file"
     elif extension in _TEXT_EXTENSIONS or formats.sniff(head):
         return

@@ -443,6 +443,7 @@ GONE: dict[str, tuple[str, Answer]] = {
     "XHTML for a drawing": ("/f.svg", Answer(200, b"<?xml version='1.0'?><!DOCTYPE html><html>", SVG)),
     "a page called XML": ("/f", Answer(200, b"<?xml version='1.0'?><html>", {"Content-Type": "application/xml"})),
     "nothing": ("/f.png", Answer(200, b"", TYPED)),
+    "nothing for a text": ("/f.txt", Answer(200, b"", {"Content-Type": "text/plain"})),
 }
 
 
@@ -498,6 +499,14 @@ def test_a_drawing_is_taken_however_it_begins(
     server.on("GET", path, Answer(200, content, headers, pieces=600))
     saved, _ = saver(f"{server.url}{path}")
     assert (Path(saved.path).name, Path(saved.path).read_bytes()) == (f"{ID}.svg", content)
+
+
+@pytest.mark.parametrize("path", ["/out.txt", "/out"])
+def test_a_text_may_be_blank(saver: Saver, server: Server, path: str) -> None:
+    """A line that is empty is a text all the same, and what a model read from a picture without any."""
+    server.on("GET", "/out", Answer(200, b"\n", {"Content-Type": "text/plain"}))
+    saved, _ = saver(f"{server.url}{path}")
+    assert (Path(saved.path).name, Path(saved.path).read_bytes()) == (f"{ID}.txt", b"\n")
 
 
 def test_other_xml_is_taken_where_it_says_so(saver: Saver, server: Server) -> None:
