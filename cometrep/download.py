@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats
 from cometrep.events import Event, Noted, Retrying, Saving
-from cometrep.names import Names
+from cometrep.names import EXTENSION_LIMIT, Names
 from cometrep.partfile import CHUNK_BYTES, PartFile, facts_of, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
 from cometrep.schedule import backoff_seconds, retry_after_seconds
@@ -42,7 +42,7 @@ _READS_A_LOOK = 16  # between two looks at how fast bytes come
 _FAST_BYTES_A_SECOND = 20_000_000
 REDIRECT_LIMIT = 5
 
-_EXTENSION = r"\.([A-Za-z0-9]{1,8})$"
+_EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))

@@ -55,13 +55,26 @@ _PROLOG = rb"(?s)" + _MISC + rb"(?:<!DOCTYPE\s++(?!(?i:html)\b)[^>\[]*(?:\[.*?\]
 _HTML = rb"(?is)" + _MISC + rb"<(?:!doctype\s+html|html|head|body)\b"
 _SVG_ROOT = _PROLOG + rb"<(?:[\w.-]+:)?svg\b"
 _ANY_ROOT = _PROLOG + rb"<[^!?]"
-_ZIP_CONTAINERS = frozenset({"docx", "xlsx", "pptx", "epub", "npz", "usdz", "apk", "jar", "3mf"})
-
-_GENERIC_TYPES = {
-    "": "bin",
-    "application/octet-stream": "bin",
-    "binary/octet-stream": "bin",
+# By extension, those of formats built on that one: its bytes and its Content-Type are often all that theirs are.
+_BUILT_ON = {
+    "zip": "docx xlsx pptx odt ods odp epub npz usdz apk jar 3mf kmz mxl ora kra pt pth ckpt keras",
+    "json": "geojson topojson jsonl ndjson jsonld ipynb gltf har lottie webmanifest",
+    "xml": "dae gpx kml musicxml x3d mpd rss atom ttml xmp xsd xsl plist drawio",
+    "gz": "tgz svgz",
+    "glb": "vrm",
+    "m3u": "m3u8",
+    "mp4": "m4a m4v",
+    "ogg": "oga ogv opus",
+    "tif": "dng",
+    "webm": "mkv mka weba",
+}
+_BY_TYPE = {
+    "": "",
+    "application/octet-stream": "",
+    "binary/octet-stream": "",
     "text/plain": "txt",
+    "application/xml": "xml",  # and not what a system lists first, such as xsl
+    "text/xml": "xml",
 }
 
 _MARKUP = rb"\s*<[!?A-Za-z]"
@@ -185,21 +198,27 @@ def _lacks_jpeg_end(file: BinaryIO, size: int) -> bool:
 def extension_for(head: bytes, content_type: str, url_extension: str) -> str:
     """Choose a file's extension: its first bytes, then its Content-Type, then its URL's own extension.
 
-    The URL's word wins where it is the more exact one: a zip that is an epub, plain text that is a csv.
+    The URL's word wins where it is the more exact one: a zip that is an epub, plain text that is a csv, JSON that
+    is a notebook.
     """
-    known = sniff(head)
-    if known:
-        is_container = known.extension == "zip" and url_extension in _ZIP_CONTAINERS
-        return url_extension if is_container else known.extension
+    found = _extension_by_content(head, content_type)
+    is_more_exact = not found or found == "txt" or url_extension in _BUILT_ON.get(found, "").split()
+    return url_extension if url_extension and is_more_exact else found or "bin"
+
+
+def _extension_by_content(head: bytes, content_type: str) -> str:
+    """Give the extension that first bytes and Content-Type tell, empty where they tell none."""
+    if known := sniff(head):
+        return known.extension
     media_type = content_type.split(";")[0].strip().lower()
-    if media_type in _GENERIC_TYPES:
-        return url_extension or _GENERIC_TYPES[media_type]
+    if media_type in _BY_TYPE:
+        return _BY_TYPE[media_type]
     for known in (*(known for _, known in _PREFIXES), *_RIFF.values(), *_BRANDS.values(), _MP4, _BMP, _SVG):
         if known.media_type == media_type:
             return known.extension
     import mimetypes
 
-    return (mimetypes.guess_extension(media_type) or "").removeprefix(".") or url_extension or "bin"
+    return (mimetypes.guess_extension(media_type) or "").removeprefix(".")
 
 
 def media_type_for(head: bytes, name: str) -> str:

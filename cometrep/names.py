@@ -18,6 +18,7 @@ from cometrep import errors
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
 LIMIT_BYTES = 255  # of one name, on every file system in use
+EXTENSION_LIMIT = 12  # characters; `safetensors` has one less
 SIDECAR_SUFFIX = ".cometrep.json"
 BATCH_PAGE = "index.html"
 BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's numbers, where it is one's
@@ -46,7 +47,7 @@ class Names(NamedTuple):
         """Give the path of output file number `index` with an extension."""
         values = {
             "id": portable(self.id),
-            "ext": re.sub(r"[^a-z0-9]", "", extension.lower())[:10] or "bin",
+            "ext": re.sub(r"[^a-z0-9]", "", extension.lower())[:EXTENSION_LIMIT] or "bin",
             "model": portable(self.model.replace("/", "-") or "model"),
             "name": portable(self.model.rpartition("/")[2] or "model"),
             "date": portable(self.date),
@@ -168,7 +169,7 @@ def _shortened(name: str) -> str:
     if len(name.encode()) <= LIMIT_BYTES:
         return name
     stem, dot, extension = name.rpartition(".")
-    if not dot or len(extension) > 10:
+    if not dot or len(extension) > EXTENSION_LIMIT:
         stem, dot, extension = name, "", ""
     end = f"~{hashlib.sha256(name.encode()).hexdigest()[:12]}{dot}{extension}"
     room = LIMIT_BYTES - len(end.encode())

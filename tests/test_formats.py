@@ -120,6 +120,10 @@ def test_other_bytes_name_no_format(head: bytes) -> None:
         ("text/plain", "csv", "csv"),
         ("text/plain; charset=utf-8", "", "txt"),
         ("application/json", "", "json"),
+        ("application/json", "php", "json"),
+        *(("application/json", word, word) for word in ("geojson", "ipynb", "jsonl", "gltf")),
+        *((kind, word, word) for kind in ("text/xml", "application/xml") for word in ("xml", "dae", "musicxml")),
+        ("application/xml", "", "xml"),
         ("application/x-nobody-knows", "abc", "abc"),
         ("application/x-nobody-knows", "", "bin"),
         ("nonsense", "", "bin"),
@@ -132,7 +136,8 @@ def test_content_type_then_url_name_what_bytes_do_not(content_type: str, url_ext
 
 
 @pytest.mark.parametrize(
-    ("url_extension", "expected"), [("epub", "epub"), ("docx", "docx"), ("zip", "zip"), ("png", "zip"), ("", "zip")]
+    ("url_extension", "expected"),
+    [("epub", "epub"), ("docx", "docx"), ("pt", "pt"), ("zip", "zip"), ("png", "zip"), ("", "zip")],
 )
 @pytest.mark.parametrize("content_type", ["application/zip", "application/octet-stream", ""])
 def test_a_zip_keeps_the_name_of_what_it_contains(content_type: str, url_extension: str, expected: str) -> None:
