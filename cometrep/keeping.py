@@ -264,7 +264,7 @@ class Keeper:
             )
         with _temporary_folder() as folder:
             names = Names(folder, default_template(1), prediction.id, prediction.model, "")
-            for event in self._fetched(prediction.id, {0: files[0]}, names, look_again):
+            for event in self._fetched(prediction.id, {0: files[0]}, names, _Fresh(look_again, count=1)):
                 if not isinstance(event, _End):
                     yield event
                 elif event.failure:
@@ -283,12 +283,12 @@ class Keeper:
                 yield _End(place, copy, "kept", is_new=False)
             else:
                 left[place] = file
-        yield from self._fetched(prediction.id, left, names, look_again)
+        yield from self._fetched(prediction.id, left, names, _Fresh(look_again, count=len(files)))
 
     def _fetched(
-        self, id: str, files: Mapping[int, OutputFile], names: Names, look_again: LookAgain | None
+        self, id: str, files: Mapping[int, OutputFile], names: Names, fresh: "_Fresh | None"
     ) -> "Iterator[Event | _End]":
-        """Fetch files, some at a time; with `look_again` expired ones once more, from the URL the API has now."""
+        """Fetch files, some at a time; with `fresh` expired ones once more, from the URL the API has now."""
         stale: dict[int, str] = {}
         savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
         at_once = self._keeping.files_at_once
@@ -303,12 +303,12 @@ class Keeper:
             elif not isinstance(came.problem, UrlExpired):
                 assert came.problem
                 raise came.problem
-            elif look_again:
+            elif fresh:
                 stale[place] = came.problem.reason
             else:
                 yield _End(place, failure=_expired(id, files[place], came.problem.reason))
-        if look_again and stale:
-            fresh, again = _Fresh(look_again), {}
+        if fresh and stale:
+            again = {}
             for place, reason in stale.items():
                 try:
                     again[place] = yield from fresh.file(id, files[place], reason)
@@ -416,14 +416,15 @@ def preview(folder: str, template: str, key: str, model: str, values: Mapping[st
 
 
 class _Fresh:
-    """The output files of one prediction as the API has them now, looked up once at most."""
+    """The output files of one prediction as the API has them now, looked up once at most; there were `count`."""
 
-    def __init__(self, look_again: LookAgain) -> None:
+    def __init__(self, look_again: LookAgain, *, count: int) -> None:
         self._look_again = look_again
+        self._count = count
         self._files: tuple[OutputFile, ...] | None = None
 
     def file(self, id: str, stale: OutputFile, reason: str) -> Generator[Event, None, OutputFile]:
-        """Give a file's fresh form; raise OutputMissing where the API has none in its place."""
+        """Give a file's fresh form; raise OutputMissing where the API has none that is surely in its place."""
         if self._files is None:
             yield Noted(id, f"output file {stale.index}: {reason}; asking the API for a fresh URL")
             try:
@@ -432,7 +433,7 @@ class _Fresh:
                 if failure.code != "prediction_not_found":
                     raise
                 self._files = ()  # it was known, and its hour is over
-        if stale.index >= len(self._files):
+        if len(self._files) != self._count or self._files[stale.index].content is not None:
             raise _expired(id, stale, reason)
         return self._files[stale.index]
 

@@ -452,6 +452,22 @@ def test_an_output_that_stays_expired_is_gone(bench: Bench) -> None:
     assert bench.server.count("GET", "/old.webp") == 2
 
 
+@pytest.mark.parametrize(
+    "now", [["b.webp"], ["a.webp", "b.webp", "c.webp"], [], None], ids=["fewer", "more", "none", "text"]
+)
+def test_a_fresh_output_of_other_files_takes_nothing_s_place(bench: Bench, now: list[str] | None) -> None:
+    """Which of its files is which nobody can tell: what had expired is missing, and no picture is saved twice."""
+    fresh = "it is gone" if now is None else [f"{bench.server.url}/files/{name}" for name in now]
+    bench.server.on("GET", "/files/", Answer(200, picture(), TYPED))
+    bench.server.on("GET", "/gone", Answer(404))
+    old = [f"{bench.server.url}/gone", f"{bench.server.url}/files/b.webp"][: 1 if now is None else 2]
+    bench.server.on_get(answer_json(prediction(output=old)), answer_json(prediction(output=fresh)))
+    with pytest.raises(errors.CometrepError) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.exit_code == (11 if now is None else 9)
+    assert list(bench.saved()) == ([] if now is None else ["abc123-1.webp"])
+
+
 def test_some_files_lost_is_a_partial_failure(bench: Bench) -> None:
     """One file of two that cannot be had leaves the other saved, and exits as partial."""
     good = files_on(bench.server, "x.webp")[0]
