@@ -145,14 +145,15 @@ class Keeper:
         for label, key, model, values in items:
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
-            if not names.are_distinct(count):
+            its_own = {hash(names.comparable(index)) for index in range(count)}
+            if len(its_own) < count:
                 told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
-            elif not has_id and hash(names.comparable(0)) in taken:
+            elif not has_id and its_own & taken:
                 told = f"the template {template!r} gives {label!r} a name that an item before it has"
             elif self._is_of_the_batch(names.path(0, "ext")):
                 told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
             else:
-                taken.add(hash(names.comparable(0)))
+                taken |= its_own
                 continue
             raise errors.UsageError(
                 told, hint="add {id}, {key} or {index} to it: -o '{key}-{id}-{index}.{ext}'", code="name_clash"

@@ -453,6 +453,10 @@ CLASHES = {
         "{key}.{ext}",
     ),
     "two keys alike but for case": (['{"key": "B", "input": {}}', '{"key": "b", "input": {}}'], "{key}.{ext}"),
+    "a later output of one and the first of another": (
+        ['{"key": "a", "input": {"num_outputs": 11}}', '{"key": "a1", "input": {"num_outputs": 2}}'],
+        "{key}{index}.{ext}",
+    ),
     "two outputs of one item": (['{"prompt": "x", "num_outputs": 2}'], "{key}.{ext}"),
     "a field that is none": (['{"prompt": "x"}', '{"prompt": "y"}'], "{{id}}.{ext}"),
     "one name for all": (['{"prompt": "x"}', '{"prompt": "y"}'], "picture.{ext}"),
