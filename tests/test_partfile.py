@@ -1,10 +1,15 @@
 """Files that are written beside their names first; how outputs get there is tested with their downloads."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +19,92 @@ from cometrep import errors
 from cometrep.partfile import PartFile, write_whole
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what the file system is asked for from now on, in its order."""
+    steps: list[str] = []
+
+    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any, **rest: Any) -> Any:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(given[0]).st_mode)
+            steps.append(f"{name} of the folder" if is_folder else name)
+            return real(*given, **rest)
+
+        return step
+
+    for name in ("fsync", "link", "replace", "rename", "unlink"):
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    return steps
+
+
+def save(folder: Path, *, overwrites: bool = False) -> str:
+    """Give some bytes their final name, and tell how that ended."""
+    with PartFile.opened(folder, "p-0") as part:
+        part.restart({})
+        part.append(BLOCK[:1000])
+        return part.commit(folder / "p.bin", "p", 0, overwrites=overwrites, skips_existing=False)
+
+
+@pytest.mark.parametrize(
+    ("overwrites", "expected"),
+    [
+        (False, ["fsync", "link", "unlink", "fsync of the folder"]),
+        (True, ["fsync", "replace", "fsync of the folder"]),
+    ],
+    ids=["beside what exists", "over what exists"],
+)
+def test_bytes_are_on_the_disk_before_they_have_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrites: bool, expected: list[str]
+) -> None:
+    """A power cut leaves no name without its bytes, and no part file goes before the name is given."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart({})
+        part.append(BLOCK[:1000])
+        steps = steps_of(monkeypatch)
+        part.commit(tmp_path / "p.bin", "p", 0, overwrites=overwrites, skips_existing=False)
+        assert steps == expected
+
+
+def test_a_small_file_is_on_the_disk_before_it_replaces_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an output file: a power cut leaves the old content or the new, and never an empty file."""
+    steps = steps_of(monkeypatch)
+    write_whole(tmp_path / "x.json", [b"new"])
+    assert steps == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.EOPNOTSUPP, "not supported"), NotImplementedError("no links")])
+def test_a_file_system_without_hard_links_takes_a_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    """The file gets its name all the same, nothing else stays, and what exists is still not replaced."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(os, "link", refused)
+    assert save(tmp_path) == "saved"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("p.bin", BLOCK[:1000])]
+    (tmp_path / "p.bin").write_bytes(b"mine")
+    with pytest.raises(errors.LocalFileError, match="exists and differs"):
+        save(tmp_path)
+    assert (tmp_path / "p.bin").read_bytes() == b"mine"
+
+
+def test_a_name_that_is_taken_at_the_last_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another program makes the file between the look and the naming, that file is not replaced."""
+    link = os.link
+
+    def outrun(source: Path, target: Path, **rest: Any) -> None:
+        target.write_bytes(b"theirs")
+        link(source, target, **rest)
+
+    monkeypatch.setattr(os, "link", outrun)
+    with pytest.raises(errors.LocalFileError, match="exists and differs"):
+        save(tmp_path)
+    assert (tmp_path / "p.bin").read_bytes() == b"theirs"
 
 
 @given(st.lists(st.integers(0, len(BLOCK)), min_size=1, max_size=5), st.integers(0, 5))
