@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,29 @@ def test_a_create_is_written_before_it_is_sent(shelf: Shelf, ledger: Ledger) -> 
     assert entry.input == {"prompt": "cat", "seed": 7}
     assert (entry.output, entry.error, entry.request_id, entry.files) == (None, "", "", ())
     assert entry.created == entry.changed == 1_800_000_001.0
+
+
+def test_what_is_paid_for_waits_for_the_disk(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a create comes to is on the disk before the program goes on; what looks show need not be."""
+    levels: list[int] = []
+
+    class Watched(sqlite3.Connection):
+        def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
+            if statement == "COMMIT":
+                levels.append(super().execute("PRAGMA synchronous").fetchone()[0])
+            return super().execute(statement, values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+    number = ledger.begin(MODEL, {})
+    levels.clear()  # of making the file
+    ledger.refuse(number, errors.Refused("slow down"))
+    ledger.send_again(number)
+    ledger.accept(number, Prediction("p1", "starting"))
+    ledger.see(Prediction("p1", "processing"))
+    other = ledger.begin(MODEL, {})
+    ledger.doubt(other, errors.CreateUnknown("broke off"))
+    full, normal = 2, 1  # sqlite.org/pragma.html#pragma_synchronous
+    assert levels == [full, full, full, normal, full, full]
 
 
 def test_an_accepted_create_has_its_id(shelf: Shelf, ledger: Ledger) -> None:
