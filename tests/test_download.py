@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from cometrep.download import Downloads, Rules, UrlExpired
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
-from tests.servers import Answer, Received, Server, answer_html, answer_json, picture
+from tests.conftest import Certificate
+from tests.servers import Answer, Received, Server, TlsServer, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
 ID = "abc123"
@@ -627,6 +629,32 @@ def test_a_redirect_to_an_unsafe_address_is_refused(
         server.on("GET", "/f", Answer(302, headers={"Location": location}))
         with pytest.raises(errors.Refused, match="is refused"):
             saver(first)
+
+
+def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
+    folder: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that has a public address when it is checked, and this machine's when it is asked, gives no file."""
+    path = certificate(name="DNS:files.example.test")
+    resolve, asked = socket.getaddrinfo, 0
+
+    def rebinding(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
+        nonlocal asked
+        if host != "files.example.test":
+            return resolve(host, port, *rest, **named)
+        asked += 1
+        return resolve("1.1.1.1" if asked == 1 else "127.0.0.1", port, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server:
+        server.on("GET", "/f.webp", Answer(200, BODY, TYPED))
+        saver = Saver(folder, allows_local=False)
+        with pytest.raises(errors.Refused, match="answered from a private address") as raised:
+            saver(f"https://files.example.test:{server.url.rpartition(':')[2]}/f.webp")
+    assert raised.value.code == "unsafe_url"
+    assert asked == 2
+    assert saver.left() == []
 
 
 @pytest.mark.parametrize("url", ["https://", "http://[::1", "https://exa mple/x", "https://x:99999/y"])
