@@ -244,6 +244,26 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
     assert server.creates == 1
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"), [("ANSWER_LIMIT_BYTES", 1000), ("ANSWER_TIMEOUT_SECONDS", 0.0)], ids=["bytes", "time"]
+)
+def test_an_answer_without_end_is_let_go(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    """Beyond its size or its time no more is read: a create is in doubt, with its id, and a look may pass."""
+    long = answer_json(prediction("made1", "starting", logs="." * 100_000), is_chunked=True)
+    server.on_create(long)
+    server.on_get(long)
+    assert api.get("made1").logs == "." * 100_000
+    monkeypatch.setattr(f"cometrep.api.{limit}", value)
+    with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == "made1"
+    with pytest.raises(errors.Temporary) as passing:
+        api.get("made1")
+    assert passing.value.is_worth_repeating
+
+
 GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("reset", RESET, errors.Temporary, "network"),
     ("cut", answer_json(prediction(), cut=20, then="close"), errors.Temporary, "network"),
