@@ -132,7 +132,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield int(world.count_file.read_text())
 
 
-def check_after_death(world: World, *, code: int) -> None:
+def check_after_death(world: World) -> None:
     """Check every promise after a run that a signal ended, and finish its job."""
     assert len(world.given) <= 1, "created more often than asked"
     finished = whole("made1")
@@ -157,14 +157,15 @@ def check_after_death(world: World, *, code: int) -> None:
     assert world.named_files() == finished
     assert [path.name for path in world.cli.folder.iterdir() if path.name.startswith(".")] == []
     assert len(world.given) == 1, "the resumed command created something"
-    assert code != 0
 
 
 @pytest.mark.parametrize("part", range(MOMENTS))
 def test_a_run_killed_anywhere_is_finished_by_the_next_command(world: World, life: int, part: int) -> None:
-    """SIGKILL at moments spread over the whole life of `run` loses nothing that can be kept."""
+    """SIGKILL at moments spread over the whole life of `run` loses nothing; it may end before the last of them."""
     done = world.killed("SIGKILL", str(1 + part * (life - 2) // (MOMENTS - 1)), *RUN)
-    check_after_death(world, code=done.code or -9)
+    assert done.code in (-signal.SIGKILL, 0), done.stderr
+    assert done.code == -signal.SIGKILL or part > MOMENTS // 2, "it was not killed"
+    check_after_death(world)
 
 
 @pytest.mark.parametrize("moment", NAMED)
@@ -172,7 +173,7 @@ def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: 
     """SIGKILL between the answer and the ledger, between bytes and their name, and the like, loses nothing."""
     done = world.killed("SIGKILL", moment, *RUN)
     assert done.code == -signal.SIGKILL
-    check_after_death(world, code=done.code)
+    check_after_death(world)
 
 
 @pytest.mark.parametrize("moment", ["partfile.append:return", "partfile.complete:return", "partfile.commit:call"])
@@ -200,7 +201,7 @@ def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith(("cometrep:", "hint:"))]
     assert said[-1] == "hint: cometrep download --wait made1"
-    check_after_death(world, code=done.code)
+    check_after_death(world)
 
 
 def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None:
