@@ -259,9 +259,10 @@ import signal, threading
 from cometrep.calls import Calls
 
 calls = Calls(threads=1)
-signal.signal(signal.SIGALRM, lambda *_: threading.Event().wait(0.2))
-signal.setitimer(signal.ITIMER_REAL, 0.02)
-print(calls.next(0.1))
+over = threading.Event()
+signal.signal(signal.SIGALRM, lambda *_: over.wait(0.05))  # never set: a real handler that lasts
+signal.setitimer(signal.ITIMER_REAL, 0.005)
+print(calls.next(0.02))
 """
 
 

@@ -210,14 +210,8 @@ def test_without_a_key_nothing_is_sent(cli: Cli, folder_of: Callable[..., Path],
     assert "no API key" in ran.stderr
 
 
-def test_throttled_creates_are_sent_once_accepted(
-    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
-) -> None:
-    """A 429 slows all down, Retry-After is waited for, and each item is accepted once."""
-    prompts = [f"p{i}" for i in range(8)]
-    folder_of(*prompts)
-    slow = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "1"})
-    gateway.refusals |= {"p2": [slow], "p7": [slow]}
+def moments_of(gateway: Gateway) -> list[tuple[float, int]]:
+    """Note from now on when each create was answered, and with which status."""
     moments: list[tuple[float, int]] = []
     create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
 
@@ -228,11 +222,26 @@ def test_throttled_creates_are_sent_once_accepted(
         return answer
 
     gateway.server.on_create(timed)
+    return moments
+
+
+def test_throttled_creates_are_sent_once_accepted(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """After a 429 nothing is sent before Retry-After has passed, it is said, and each item is accepted once."""
+    folder_of("p0", "p1", "p2")
+    asked_seconds = 0.6  # longer than the first pause would be anyway
+    gateway.refusals["p1"] = [
+        answer_json({"detail": "slow down"}, 429, headers={"Retry-After": str(asked_seconds)})
+    ]
+    moments = moments_of(gateway)
     ran = served(*BATCH, "-j", "1", "--progress", "json")
-    assert (ran.code, sum(gateway.creates.values()), len(gateway.creates)) == (0, 8, 8)
-    first = next(i for i, (_, status) in enumerate(moments) if status == 429)
-    assert moments[first + 1][0] - moments[first][0] >= 1.0
-    assert "slow down" in ran.stderr
+    assert (ran.code, gateway.creates) == (0, {"p0": 1, "p1": 1, "p2": 1})
+    assert [status for _, status in moments] == [201, 429, 201, 201]
+    assert moments[2][0] - moments[1][0] >= asked_seconds
+    (retry,) = (event for event in map(json.loads, ran.stderr.splitlines()) if event["event"] == "retry")
+    assert "slow down" in retry["reason"]
+    assert retry["pause_seconds"] == pytest.approx(asked_seconds, abs=0.01)
 
 
 def test_a_file_that_could_not_be_fetched_is_saved_by_the_next_run(
@@ -323,11 +332,12 @@ def test_a_thousand_in_flight_need_few_threads(
 
 
 def test_rate_spaces_creates(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
-    """`--rate` holds whatever -j allows."""
-    folder_of(*(f"p{i}" for i in range(5)))
-    began = time.monotonic()
-    assert served(*BATCH, "-j", "5", "--rate", "5/s").code == 0
-    assert time.monotonic() - began > 0.7
+    """`--rate` holds whatever -j allows: six creates at 10 a second are half a second apart."""
+    folder_of(*(f"p{i}" for i in range(6)))
+    moments = moments_of(gateway)
+    assert served(*BATCH, "-j", "6", "--rate", "10/s").code == 0
+    assert len(moments) == 6
+    assert moments[-1][0] - moments[0][0] > 0.3  # where the first one was slow to come
 
 
 @pytest.mark.parametrize("text", ["60", "0/s", "-1/m", "2/d", "x/s", "1/0"])
@@ -860,7 +870,7 @@ def test_a_full_stdout_loses_no_create_under_way(
 
     def slow(request: Received) -> Answer:
         if request.json()["input"]["prompt"] != "p0":
-            threading.Event().wait(0.5)
+            wait_until(lambda: any(step["step"] == "saved" for step in steps(out)))
         return create(request)
 
     gateway.server.on_create(slow)

@@ -821,16 +821,18 @@ def distant(served: Cli, certificate: Certificate) -> Iterator[TunnelingServer]:
 
 
 def test_files_from_afar_come_side_by_side(served: Cli, distant: TunnelingServer) -> None:
-    """Each of four answers waits for the requests of the others; the paths are told in the output's order."""
+    """Each of four answers waits for the requests of the others, the first also for the others to be saved.
+
+    The paths are told in the output's order.
+    """
     all_asked = threading.Barrier(4)
-    later = threading.Event()
 
     def held(request: Received) -> Answer:
         all_asked.wait(20)
         number = int(request.path[-1])
-        if number == 3:
-            threading.Timer(0.1, later.set).start()
-        return Answer(200, picture(3000, number), WEBP, wait_for=later if number == 0 else None)
+        if number == 0:
+            wait_until(lambda: {f"abc-{other}.webp" for other in (1, 2, 3)} <= files(served).keys())
+        return Answer(200, picture(3000, number), WEBP)
 
     on(distant, "abc", "/f/0", "/f/1", "/f/2", "/f/3")
     distant.on("GET", "/f/", held)
