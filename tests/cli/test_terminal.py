@@ -411,47 +411,6 @@ def test_a_resized_terminal_is_drawn_in_its_new_size(
         assert not any(left in terminal.text for left in ("processing", "running", "━"))
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_what_changes_is_whole_at_every_width(columns: int, served: Cli, server: Server) -> None:
-    """Status, percentage and time are whole at any width; the label is what is cut, and no note just ends."""
-    last = threading.Event()
-    ids = ["15vn707jchrg60d21v0fbjw4ab", "25vn707jchrg60d21v0fbjw4ab", "third"]
-    for id, status in zip(ids, ("processing", "processing", "starting"), strict=True):
-        live = prediction(id, status, logs=bar_at(25) if status == "processing" else "")
-        ended = answer_json(prediction(id, output="done"), wait_for=last)
-        busy = [Answer(503, b"busy")] if id == "third" else []
-        server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(live), *busy, ended)
-    with Terminal(served, "wait", *ids, "-q", "--progress", "bar", columns=columns) as terminal:
-        terminal.until(lambda: terminal.text.count("25%") == 2, "starting", "retry 1" if columns > 60 else "third")
-        for line, id in zip(sorted(terminal.lines, key=lambda line: line[2:]), ids, strict=True):
-            shown = line[2:].split()
-            assert line[0] != " "
-            assert shown[0] == id or (columns == 40 and re.fullmatch(r"25vn7\S+…|15vn7\S+…", shown[0]))
-            assert re.search(r" processing .*25%  ?\d+s$| starting .*\d+s( retry 1: HTTP 503\S*.*)?$", line)
-            assert len(line) < columns
-        assert ("━" in terminal.text) == (columns > 40)
-        last.set()
-        assert terminal.finish() == 0
-
-
-@pytest.mark.parametrize(("columns", "is_whole"), [(40, False), (80, False), (200, True)])
-def test_a_long_file_name_is_cut_where_there_is_no_room(
-    columns: int, is_whole: bool, served: Cli, server: Server
-) -> None:
-    """While a file is saved its amount and time stay whole; its name is shortened only where it has to be."""
-    rest = threading.Event()
-    name = "a-rather-long-name-for-a-picture-of-a-boat-on-a-lake-in-the-evening.webp"
-    server.on_get(answer_json(prediction(output=f"{server.url}/f/0.webp")))
-    server.on("GET", "/f/", Answer(200, picture(400_000), WEBP, pieces=200_000, hold_after=(1, rest)))
-    with Terminal(served, "download", "abc123", "-o", name, columns=columns) as terminal:
-        terminal.until("saving", "200.0 kB")
-        (line,) = [line for line in terminal.lines if "saving" in line]
-        assert re.fullmatch(r"\S a-rather-lo\S* saving( [━╸╺]+)? 200\.0 kB \d+s( [\d.]+ [kM]?B/s)?", line.rstrip())
-        assert (name in line, "…" in line) == (is_whole, not is_whole)
-        rest.set()
-        assert terminal.finish() == 0
-
-
 def test_what_has_ended_does_not_hide_what_runs(served: Cli, server: Server) -> None:
     """What ended and waits for its turn in the results goes below what runs, with a sign."""
     last = threading.Event()
@@ -573,11 +532,10 @@ def _accepted(id: str) -> Prediction:
     return Prediction.from_json(prediction(id, "starting"))
 
 
-@pytest.mark.parametrize("columns", [120, 80])
-def test_a_table_is_aligned_under_its_header(columns: int, cli: Cli) -> None:
-    """On a terminal `list` has a header and a line an entry, aligned and none wider than the terminal."""
+def test_a_table_has_a_header_on_a_terminal(cli: Cli) -> None:
+    """On a terminal `list` has a header and one line an entry, never broken, aligned and harmless."""
     entries(cli, "a cat " * 40, "two\twords", "\x1b[31m[bold]")
-    with Terminal(cli, "list", columns=columns) as terminal:
+    with Terminal(cli, "list", columns=80) as terminal:
         assert terminal.finish() == 0
         assert terminal.lines[0].split() == ["ID", "STATUS", "AGE", "MODEL", "FILES", "PROMPT"]
         assert len(terminal.lines) == 4
