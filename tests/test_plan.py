@@ -1,0 +1,219 @@
+"""A batch before anything is sent: where its items come from, how many there are, and what is doubtful of them."""
+
+import errno
+import io
+import os
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from cometrep import errors, plan
+from cometrep.plan import Plan, planned
+
+SCHNELL = "black-forest-labs/flux-schnell"
+FROM_IMAGE = "black-forest-labs/flux-dev"
+
+
+class Stdin:
+    """A stdin that holds some bytes, once, and perhaps no room to copy them to."""
+
+    def __init__(self, content: bytes = b"", problem: OSError | None = None) -> None:
+        self._rest = io.BytesIO(content)
+        self._problem = problem
+
+    def read_stdin(self) -> bytes:
+        return self._rest.read()
+
+    def copy_stdin(self, target: BinaryIO) -> None:
+        if self._problem:
+            raise self._problem
+        target.write(self._rest.read())
+
+
+def planning(
+    file: str,
+    *texts: str,
+    model: str = SCHNELL,
+    is_sweep: bool = False,
+    shard: str = "",
+    is_strict: bool = False,
+    stdin: Stdin | None = None,
+) -> AbstractContextManager[Plan]:
+    """Plan a batch as the command does."""
+    rest = {"model": model, "is_sweep": is_sweep, "shard": shard, "is_strict": is_strict}
+    return planned(file, texts, console_stdin=stdin or Stdin(), **rest)  # type: ignore[arg-type]
+
+
+def written(folder: Path, *lines: str) -> str:
+    """Write a file of items, and give its path."""
+    path = folder / "p.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def prompts(made: Plan) -> list[str]:
+    """Give the prompts of all items, as often as this is asked."""
+    return [item.values["prompt"] for item in made.items()]
+
+
+CATS = ('{"prompt": "cat"}', '{"prompt": "dog"}')
+
+
+def test_a_file_is_read_as_often_as_it_is_asked_for(tmp_path: Path) -> None:
+    """It is checked in one pass and sent in another, and closed at the end."""
+    with planning(written(tmp_path, *CATS), "seed=7") as made:
+        assert (made.total, made.size, made.doubts) == (2, 2, ())
+        assert prompts(made) == prompts(made) == ["cat", "dog"]
+        assert {item.values["seed"] for item in made.items()} == {7}
+    with pytest.raises(ValueError, match="closed"):
+        prompts(made)
+
+
+def test_what_comes_once_is_read_as_often_too(tmp_path: Path) -> None:
+    """A pipe in place of a file, and stdin, are copied to a temporary file first."""
+    content = "\n".join(CATS).encode()
+    with planning("-", stdin=Stdin(content)) as made:
+        assert prompts(made) == prompts(made) == ["cat", "dog"]
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    with planning(str(pipe)) as made:
+        assert prompts(made) == prompts(made) == ["cat", "dog"]
+    writer.join()
+
+
+def test_stdin_may_be_an_input_of_all_items(tmp_path: Path) -> None:
+    """Where it is not the source, `name=@-` reads it."""
+    with planning(written(tmp_path, '{"seed": 1}', '{"seed": 2}'), "prompt=@-", stdin=Stdin(b"a fox")) as made:
+        assert prompts(made) == ["a fox", "a fox"]
+
+
+def test_items_that_cannot_be_had_are_an_error(tmp_path: Path) -> None:
+    """No such file, and no room for a copy: nothing is planned, and the error says what to do."""
+    with pytest.raises(errors.UsageError, match="cannot read") as raised, planning(str(tmp_path / "none")):
+        pass
+    assert raised.value.hint == "check the path"
+    full = Stdin(problem=OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(errors.LocalFileError, match="No space left") as no_room, planning("-", stdin=full):
+        pass
+    assert no_room.value.hint == "export TMPDIR=FOLDER"
+
+
+def test_bad_lines_are_all_named(tmp_path: Path) -> None:
+    """Before anything is sent, however far down they stand."""
+    file = written(tmp_path, "{", *CATS, "[]")
+    with pytest.raises(errors.UsageError) as raised, planning(file):
+        pass
+    assert "line 1" in raised.value.message
+    assert "line 4" in raised.value.message
+
+
+@pytest.mark.parametrize(("shard", "size_text"), [("", ""), ("1/2", " of them in this shard")])
+def test_a_sweep_says_how_it_comes_to_its_size(shard: str, size_text: str) -> None:
+    """Each input with the number of its values, and what of the product falls to the shard."""
+    with planning("", "prompt=cat,dog", "seed:=1..3", "go_fast=true", is_sweep=True, shard=shard) as made:
+        assert made.size == 6
+        assert {name: len(values) for name, values in made.axes.items()} == {"prompt": 2, "seed": 3, "go_fast": 1}
+        part = f", {made.total}{size_text}" if shard else ""
+        assert made.size_text() == f"2 prompt x 3 seed x 1 go_fast = 6 items{part}"
+
+
+def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
+    """Each item is in one of them, and each knows its own number and that of all."""
+    every = [f"p{number}" for number in range(30)]
+    file = written(tmp_path, *(f'{{"prompt": "{prompt}"}}' for prompt in every))
+    found: list[str] = []
+    for shard in ("1/3", "2/3", "3/3"):
+        with planning(file, shard=shard) as made:
+            assert (made.total, made.size) == (len(prompts(made)), 30)
+            found += prompts(made)
+    assert sorted(found) == sorted(every)
+
+
+@pytest.mark.parametrize(
+    ("texts", "model", "told"),
+    [
+        (("prompt=cat",), "", "a sweep needs --model"),
+        ((), SCHNELL, "a sweep needs inputs to vary"),
+        (("p.jsonl",), SCHNELL, "--sweep takes no FILE, and 'p.jsonl' is one"),
+        (("prompt=cat",), "no model", "no model"),
+    ],
+    ids=["no model", "no inputs", "a file", "a bad model"],
+)
+def test_a_sweep_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: tuple[str, ...], model: str, told: str
+) -> None:
+    """With what it lacks, and what to type instead."""
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, *CATS)
+    with pytest.raises(errors.UsageError, match=told) as raised, planning("", *texts, model=model, is_sweep=True):
+        pass
+    assert raised.value.hint
+
+
+# What is doubtful
+
+
+def doubts(file: str, *texts: str, model: str = SCHNELL) -> tuple[str, ...]:
+    """Give what is doubtful about a batch."""
+    with planning(file, *texts, model=model) as made:
+        return made.doubts
+
+
+def refusal(file: str) -> str:
+    """Give the error that the same is when strict."""
+    with pytest.raises(errors.UsageError) as raised, planning(file, is_strict=True):
+        pass
+    assert (raised.value.code, raised.value.hint) == ("bad_input", f"cometrep models {SCHNELL}")
+    return raised.value.message
+
+
+def test_a_doubt_is_told_once_with_its_lines(tmp_path: Path) -> None:
+    """One line, several, and the first of many; when strict all doubts together are the error."""
+    lines = [
+        '{"prompt": "x", "num_outputs": 9}',
+        '{"prompt": "x", "promt": "x"}',
+        CATS[0],
+        '{"prompt": "x", "promt": "y"}',
+    ]
+    found = doubts(written(tmp_path, *lines))
+    assert len(found) == 2
+    assert found[0].endswith(" (line 1)")
+    assert "promt" in found[1]
+    assert found[1].endswith(" (lines 2, 4)")
+    assert refusal(written(tmp_path, *lines)) == "; ".join(found)
+    (many,) = doubts(written(tmp_path, *['{"prompt": "x", "promt": "y"}'] * 8))
+    assert many.endswith(" (lines 1, 2, 3, 4, 5 and 3 more)")
+
+
+def test_only_the_first_doubts_are_told(tmp_path: Path) -> None:
+    """Many kinds are counted; where each line has its own, the rest is not even looked at."""
+    few = [f'{{"prompt": "x", "odd{number:04}": 1}}' for number in range(8)]
+    *shown, rest = doubts(written(tmp_path, *few))
+    assert [f"odd{number:04}" in told for number, told in enumerate(shown)] == [True] * 5
+    assert rest == "and 3 doubts more"
+    many = [f'{{"prompt": "x", "odd{number:04}": 1}}' for number in range(3000)]
+    *_, rest = doubts(written(tmp_path, *many))
+    assert rest == "and 46 doubts more"
+
+
+def test_a_doubt_of_what_all_have_is_told_without_lines(tmp_path: Path) -> None:
+    """A large picture that is given for all items is said once, not for each of them."""
+    (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(300_000))
+    (told,) = doubts(written(tmp_path, *CATS), f"image@{tmp_path / 'large.png'}", model=FROM_IMAGE)
+    assert told.startswith("image is ")
+    assert "line" not in told
+
+
+def test_the_first_many_items_are_looked_at_and_all_when_strict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of a million lines begins at once; a strict check leaves none out."""
+    monkeypatch.setattr(plan, "DOUBTED_ITEMS", 2)
+    file = written(tmp_path, *CATS, '{"prompt": "x", "promt": "y"}')
+    assert doubts(file) == ()
+    assert "(line 3)" in refusal(file)
