@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.partfile import PartFile, write_whole
@@ -105,21 +103,6 @@ def test_a_name_that_is_taken_at_the_last_moment_stays(tmp_path: Path, monkeypat
     with pytest.raises(errors.LocalFileError, match="exists and differs"):
         save(tmp_path)
     assert (tmp_path / "p.bin").read_bytes() == b"theirs"
-
-
-@given(st.lists(st.integers(0, len(BLOCK)), min_size=1, max_size=5), st.integers(0, 5))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_digest_is_of_all_bytes_however_they_come(tmp_path: Path, sizes: list[int], asked_after: int) -> None:
-    """Small and large pieces, and a digest that is asked for in the middle, give the file's SHA-256."""
-    expected = hashlib.sha256()
-    with PartFile.opened(tmp_path, "p-0") as part:
-        for number, size in enumerate(sizes):
-            if number == asked_after:
-                assert part.sha256 == expected.hexdigest()
-            part.append(BLOCK[:size])
-            expected.update(BLOCK[:size])
-        assert part.sha256 == expected.hexdigest()
-        assert part.size == sum(sizes)
 
 
 def test_a_part_file_that_starts_over_forgets_the_bytes_before(tmp_path: Path) -> None:
