@@ -19,7 +19,6 @@ from cometrep.events import Created, Creating, Event, Noted, Result, Retrying, S
 from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Request
-from cometrep.request import prepare
 from cometrep.runner import Patience, Runner
 from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
@@ -519,41 +518,6 @@ def test_what_is_no_file_in_an_output_is_kept_in_the_sidecar(bench: Bench) -> No
     assert noted.endswith("abc123.cometrep.json")
 
 
-def test_a_sidecar_tells_all_about_its_files(server: Server, folder: Path) -> None:
-    """The sidecar holds prediction, files and version, its input with data URIs as their hashes."""
-    bench = Bench(server, folder, writes_sidecar=True)
-    url = files_on(server, "x.webp")[0]
-    given = {"prompt": "cat", "image": "data:text/plain;base64,aGVsbG8="}
-    server.on_get(answer_json(prediction(input=given, output=[url], metrics={"predict_time": 2})))
-    bench.drain(bench.runner.download(["abc123"], waits=False))
-    sidecar = json.loads(bench.saved()["abc123.cometrep.json"])
-    digest = hashlib.sha256(b"hello").hexdigest()
-    assert sidecar["prediction"]["input"]["image"] == f"data:text/plain;sha256={digest};bytes=5"
-    assert sidecar["prediction"]["metrics"] == {"predict_time": 2}
-    assert sidecar["files"] == [
-        {
-            "path": "abc123.webp",
-            "url": url,
-            "bytes": 2000,
-            "sha256": hashlib.sha256(picture(2000)).hexdigest(),
-            "content_type": "image/webp",
-            "index": 0,
-        }
-    ]
-    assert sidecar["cometrep_version"]
-
-
-def test_no_sidecar_says_complete_when_a_file_is_missing(server: Server, folder: Path) -> None:
-    """A sidecar means complete, so a partial download writes none."""
-    bench = Bench(server, folder, writes_sidecar=True)
-    good = files_on(server, "x.webp")[0]
-    server.on("GET", "/gone", Answer(404))
-    server.on_get(answer_json(prediction(output=[good, f"{server.url}/gone"])))
-    with pytest.raises(errors.Partial):
-        bench.drain(bench.runner.download(["abc123"], waits=False))
-    assert list(bench.saved()) == ["abc123-0.webp"]
-
-
 def test_a_template_that_clashes_is_refused_before_anything_is_paid(server: Server, folder: Path) -> None:
     """Two outputs asked for and one name for both is an error before the create."""
     bench = Bench(server, folder, template="same.{ext}")
@@ -616,27 +580,3 @@ def test_an_output_on_another_scheme_is_refused(server: Server, folder: Path) ->
         bench.drain(bench.runner.download(["abc123"], waits=False))
     assert raised.value.code == "unsafe_url"
     assert server.count("GET", "/files/") == 0
-
-
-@pytest.mark.parametrize(
-    ("items", "doubts"),
-    [
-        (["prompt=x", "seeed=7"], ["did you mean seed"]),
-        (["prompt=x", "num_outputs=9"], ["at most 4"]),
-        (["prompt=x", "num_outputs=two"], ["sent as text", "num_outputs is integer"]),
-        (["prompt=x", "aspect_ratio=16x9"], ["did you mean 16:9"]),
-        ([], ["needs prompt"]),
-        (["prompt=x", "megapixels=1"], []),
-    ],
-    ids=["unknown", "range", "kind", "choice", "missing", "fine"],
-)
-def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list[str]) -> None:
-    """What the catalog does not know or expect passes with a warning, and is an error when strict."""
-    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
-    request, warnings = prepare(MODEL, items, is_strict=False, **rest)
-    assert request.model == MODEL
-    assert len(warnings) == len(doubts)
-    assert all(doubt in warning for doubt, warning in zip(doubts, warnings, strict=True))
-    if doubts:
-        with pytest.raises(errors.UsageError):
-            prepare(MODEL, items, is_strict=True, **rest)
