@@ -59,3 +59,27 @@ def test_an_unknown_model_is_an_error_when_strict() -> None:
         prepare("black-forest-labs/flux-schnel", ["prompt=x"], is_strict=True, **rest)
     _, doubts = prepare("some-owner/some-model", ["prompt=x"], is_strict=False, **rest)
     assert doubts == ["the catalog does not know some-owner/some-model; its inputs cannot be checked"]
+
+
+@pytest.mark.parametrize(
+    ("items", "doubts"),
+    [
+        (["prompt=x", "seeed=7"], ["did you mean seed"]),
+        (["prompt=x", "num_outputs=9"], ["at most 4"]),
+        (["prompt=x", "num_outputs=two"], ["sent as text", "num_outputs is integer"]),
+        (["prompt=x", "aspect_ratio=16x9"], ["did you mean 16:9"]),
+        ([], ["needs prompt"]),
+        (["prompt=x", "megapixels=1"], []),
+    ],
+    ids=["unknown", "range", "kind", "choice", "missing", "fine"],
+)
+def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list[str]) -> None:
+    """What the catalog does not know or expect passes with a warning, and is an error when strict."""
+    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
+    request, warnings = prepare(SCHNELL, items, is_strict=False, **rest)
+    assert request.model == SCHNELL
+    assert len(warnings) == len(doubts)
+    assert all(doubt in warning for doubt, warning in zip(doubts, warnings, strict=True))
+    if doubts:
+        with pytest.raises(errors.UsageError):
+            prepare(SCHNELL, items, is_strict=True, **rest)
