@@ -236,19 +236,6 @@ def test_a_signal_during_the_create_waits_for_the_answer(world: World) -> None:
     assert world.cli("status", "@last").code == 0
 
 
-def test_a_reader_that_leaves_ends_the_run_silently(world: World) -> None:
-    """With stdout closed early the files are saved all the same, and the run ends silently with 141."""
-    command = f"{world.cli.shell} -q run {MODEL} prompt=cat | true; exit ${{PIPESTATUS[0]}}".replace(
-        "-q run", "run -q"
-    )
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=world.cli.folder, env=world.cli.environment, capture_output=True, check=False
-    )
-    assert done.returncode in (0, 141)
-    assert done.stderr == b""
-    assert "made1-0.webp" in world.named_files()
-
-
 @needs_proc
 @pytest.mark.parametrize("echo", [signal.SIGINT, signal.SIGHUP])
 def test_the_echo_of_a_signal_takes_no_word_away(world: World, echo: signal.Signals) -> None:
