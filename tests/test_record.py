@@ -254,10 +254,14 @@ def test_sister_shards_run_side_by_side_and_others_do_not(tmp_path: Path) -> Non
     two = Record(tmp_path, (2, 3))
     two.open()
     for shard in (None, (1, 2), (1, 3)):
-        with pytest.raises(errors.LocalFileError):
+        with pytest.raises(errors.LocalFileError) as raised:
             Record(tmp_path, shard).open()
+        assert raised.value.code == "batch_running"
     one.close()
     two.close()
+    whole = Record(tmp_path)
+    whole.open()
+    whole.close()
 
 
 def test_a_shard_knows_what_other_runs_have_sent(tmp_path: Path) -> None:

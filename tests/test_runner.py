@@ -423,11 +423,17 @@ def test_removed_outputs_that_were_saved_are_still_found(bench: Bench) -> None:
         answer_json(prediction("made1", output=None, data_removed=True)),
     )
     bench.drain(bench.runner.run(REQUEST))
+    fetched = bench.server.count("GET", "/files/")
     bench.drain(bench.runner.download(["made1"], waits=False))
+    told = [(event.how, Path(event.file.path).name) for event in bench.events if isinstance(event, Saved)]
+    assert told == [("saved", "made1.webp"), ("kept", "made1.webp")]
+    assert bench.server.count("GET", "/files/") == fetched
     (bench.folder / "out" / "made1.webp").unlink()
     bench.server.on("GET", "/files/0/x.webp", Answer(404))
-    with pytest.raises(errors.OutputMissing):
+    with pytest.raises(errors.OutputMissing) as raised:
         bench.drain(bench.runner.download(["made1"], waits=False))
+    assert raised.value.code == "output_expired"
+    assert bench.saved() == {}
 
 
 def test_an_expired_url_is_looked_up_once_more(bench: Bench) -> None:

@@ -293,7 +293,7 @@ ANSWERS: dict[str, tuple[Answer, int, str, str, str]] = {
         "refused",
     ),
     "402": (answer_json({"title": "Payment required"}, 402), 8, "no_credit", "Payment required", "refused"),
-    "404": (answer_json({"detail": "no such thing"}, 404), 8, "", "no such thing", "refused"),
+    "404": (answer_json({"detail": "no such thing"}, 404), 8, "bad_request", "no such thing", "refused"),
     "413": (Answer(413, b"too much"), 8, "too_large", "too much", "refused"),
     "422": (answer_json({"title": "Bad", "detail": "- seed: no"}, 422), 8, "bad_request", "- seed: no", "refused"),
     "no model": (
@@ -352,7 +352,7 @@ def test_each_failed_create_is_sent_once_and_recorded(name: str, served: Cli, se
         "http_status",
     }
     assert error["exit_code"] == exit_code
-    assert error["code"] == code or not code
+    assert error["code"] == code
     assert told in error["message"]
     assert error["hint"]
     assert error["http_status"] == (None if name == "reset" else answer.status)

@@ -351,17 +351,21 @@ def test_skip_existing_fetches_only_what_is_missing(served: Cli, server: Server)
 
 
 def test_paths_are_in_the_order_of_the_outputs(served: Cli, server: Server) -> None:
-    """Paths on stdout, skipped ones too where they are there at all, keep the order of the output."""
-    on(server, "two", "/f/a.webp", "/f/b.webp")
-    pictures(server, "a.webp", "b.webp")
-    (served.folder / "two-0.webp").write_bytes(OLD)
-    assert served("download", "two", "--skip-existing").lines in (["two-0.webp", "two-1.webp"], ["two-1.webp"])
+    """Paths on stdout are in the order of the output, those saved before too; one left alone is not among them."""
+    on(server, "four", *(f"/f/{name}.webp" for name in "abcd"))
+    pictures(server, *(f"{name}.webp" for name in "abcd"))
+    (served.folder / "four-1.webp").write_bytes(OLD)
+    expected = ["four-0.webp", "four-2.webp", "four-3.webp"]
+    assert served("download", "four", "--skip-existing").lines == expected
+    (served.folder / "four-2.webp").unlink()
+    assert served("download", "four", "--skip-existing").lines == expected
 
 
 def test_overwrite_and_skip_existing_exclude_each_other(cli: Cli) -> None:
     """Both options together are a usage error that names both."""
     done = cli("download", "one", "--overwrite", "--skip-existing")
     assert done.code == 2
+    assert "--overwrite and --skip-existing contradict each other" in done.stderr
     assert "--overwrite and --skip-existing" in done.stderr
 
 
@@ -553,13 +557,13 @@ def test_files_of_a_reply_that_stand_on_disk_count_when_it_is_forgotten(served: 
 
 
 def test_a_sidecar_vouches_for_no_foreign_file(served: Cli, server: Server) -> None:
-    """A path that --skip-existing left alone is not given out as this prediction's file, with an empty digest."""
+    """Where --skip-existing left a path alone, that file is not this prediction's, and no sidecar is written."""
     on(server, "one", "/f/a.webp")
     (served.folder / "one.webp").write_bytes(OLD)
-    assert served("download", "one", "--skip-existing", "--sidecar").code == 0
-    path = served.folder / "one.cometrep.json"
-    told = json.loads(path.read_text())["files"] if path.exists() else []
-    assert all(file["sha256"] for file in told)
+    done = served("download", "one", "--skip-existing", "--sidecar")
+    assert (done.code, done.lines) == (0, [])
+    assert "no sidecar is written: not every file was saved" in done.stderr
+    assert files(served) == {"one.webp": OLD}
 
 
 @pytest.mark.parametrize("what", ["path", "url"])

@@ -268,10 +268,10 @@ def test_a_closed_stdin_is_no_fault_until_it_is_asked_for(served: Cli, server: S
 
 
 def test_all_streams_may_be_closed(served: Cli, server: Server) -> None:
-    """With all three closed the picture is still saved, and no other file is written to."""
+    """With all three closed the picture is still saved, no other file is written to, and the code is 141."""
     finished(server)
     done = bash(served, f"cometrep run {SCHNELL} prompt=cat --print status <&- >&- 2>&-")
-    assert done.code in (0, 141)
+    assert done.code == 141
     assert (served.folder / "abc123.webp").read_bytes() == picture()
     assert [path.name for path in served.folder.iterdir()] == ["abc123.webp"]
 
@@ -376,19 +376,24 @@ def test_hostile_text_is_harmless_in_a_pipe(
         assert (shown["error"], shown["logs"]) == (HOSTILE, HOSTILE)
 
 
-def test_hostile_answers_are_harmless_as_errors(served: Cli, server: Server) -> None:
-    """Error messages, request ids, redirect targets and titles of pages are escaped; nothing is obeyed."""
-    for answer in (
-        answer_json({"error": {"message": HOSTILE, "code": HOSTILE}}, 422),
-        answer_json({"detail": HOSTILE}, 401),
-        Answer(301, b"", {"Location": "https://evil.test/\x1b[31m", "X-Request-Id": "\x1b[31m[bold]"}),
-        Answer(200, b"<html><title>\x1b[31m::error::</title>", {"Content-Type": "text/html"}),
-    ):
-        server.on_create(answer)
-        done = served("create", SCHNELL, "prompt=cat", "-v", env={"COMETREP_RETRY_BUDGET": "0"})
-        assert done.code in (3, 8)
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", done.stderr)
-        assert not re.search(r"(?m)^\s*::|##\[", done.stderr)
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (answer_json({"error": {"message": HOSTILE, "code": HOSTILE}}, 422), 8),
+        (answer_json({"detail": HOSTILE}, 401), 3),
+        (Answer(301, b"", {"Location": "https://evil.test/\x1b[31m", "X-Request-Id": "\x1b[31m[bold]"}), 8),
+        (Answer(200, b"<html><title>\x1b[31m::error::</title>", {"Content-Type": "text/html"}), 8),
+    ],
+    ids=["message", "refused key", "redirect", "page"],
+)
+def test_hostile_answers_are_harmless_as_errors(answer: Answer, code: int, served: Cli, server: Server) -> None:
+    """Error messages, request ids, redirect targets and titles of pages are shown, escaped; nothing is obeyed."""
+    server.on_create(answer)
+    done = served("create", SCHNELL, "prompt=cat", "-v", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert done.code == code
+    assert "\\x1b[31m" in done.stderr
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", done.stderr)
+    assert not re.search(r"(?m)^\s*::|##\[", done.stderr)
 
 
 @pytest.mark.parametrize(
