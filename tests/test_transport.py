@@ -1,14 +1,26 @@
-"""What API and downloads share of HTTP."""
+"""What API and downloads share of HTTP, and why no answer came, asked of real sockets."""
 
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 import requests
+import urllib3
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cometrep.transport import NoAuth, Session
+from cometrep import errors
+from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, reason_of
+from tests.servers import HANG, RESET, Answer, Server
 
 HOSTS = st.sampled_from(
     ("127.0.0.1:8787", "api.cometapi.com", "API.cometapi.com:443", "[::1]:80", "xn--bcher-kva.example")
 )
+PATIENCE_SECONDS = 30  # for what fails at once; only a failing test waits that long
 PATHS = st.text("abcXYZ019/_-.%~ é?#&=+", max_size=20)
 
 
@@ -25,3 +37,192 @@ def test_a_get_after_another_goes_where_requests_would_send_it(scheme: str, host
         expected = requests.Session.prepare_request(session, request)
     assert prepared.url == expected.url
     assert prepared.headers == expected.headers
+
+
+@pytest.mark.parametrize(
+    "size", [5, PROBE_LIMIT_BYTES, 5 * PROBE_LIMIT_BYTES], ids=["short", "at the limit", "long"]
+)
+@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunks", "length"])
+def test_a_probe_reads_a_megabyte_at_most(server: Server, size: int, is_chunked: bool) -> None:
+    """An answer up to the limit is whole, and of a longer one no more is read than shows what it is."""
+    server.on("GET", "/", Answer(200, b"x" * size, {"X-One": "1"}, is_chunked=is_chunked))
+    answer = ask(server.url, {"X-Asked": "yes"}, PATIENCE_SECONDS)
+    assert (answer.status, answer.headers["X-One"], server.received[0].headers["x-asked"]) == (200, "1", "yes")
+    came = len(answer.text)
+    assert came == size if size <= PROBE_LIMIT_BYTES else PROBE_LIMIT_BYTES < came < 1.1 * PROBE_LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (RESET, "Connection reset by peer"),
+        (HANG, "no answer in time"),
+        (Answer(200, b"x", length="9", then="close"), "after 1 of 9 bytes"),
+    ],
+    ids=["reset", "hang", "cut short"],
+)
+def test_a_probe_without_an_answer_says_why(server: Server, sent: Answer, told: str) -> None:
+    """Whatever befell it is a passing fault, with its reason."""
+    server.on("GET", "/", sent)
+    with pytest.raises(errors.Temporary, match=told) as raised:
+        ask(server.url, {}, 0.05 if sent is HANG else PATIENCE_SECONDS)
+    assert raised.value.code == "network"
+
+
+# Why no answer came
+
+
+def failure_of(url: str, **options: Any) -> Exception:
+    """Make a request that fails, and give the exception."""
+    with Session(NoAuth()) as session:
+        session.trust_env = False
+        with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)) as raised:
+            session.get(url, **{"timeout": PATIENCE_SECONDS, **options}).content  # noqa: B018 - read to its end
+    return raised.value
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """Give the URL of a port that nobody listens on, kept from others meanwhile."""
+    with socket.socket() as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unbound.getsockname()[1]}"
+
+
+def test_a_closed_port() -> None:
+    """Nobody listens: the system's own words, without the library's wrapping."""
+    with closed_port() as url:
+        assert reason_of(failure_of(url)) == "Connection refused"
+
+
+def test_a_name_that_does_not_exist() -> None:
+    """A host name that cannot be resolved is said so."""
+    assert reason_of(failure_of("http://no-such-host.invalid/")) == "the host name cannot be resolved"
+
+
+def test_a_proxy_that_is_not_there() -> None:
+    """Behind a dead proxy the reason is the proxy's connection."""
+    with closed_port() as url:
+        reason = reason_of(failure_of("http://example.invalid/", proxies={"http": url}))
+    assert "refused" in reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (RESET, "Connection reset by peer"),
+        (Answer(raw=b"", then="close"), "Remote end closed connection without response"),
+        (Answer(raw=b"SSH-2.0-OpenSSH\r\n", then="close"), "SSH-2.0-OpenSSH"),
+    ],
+    ids=["reset", "closed", "no HTTP"],
+)
+def test_a_connection_that_breaks(server: Server, sent: Answer, reason: str) -> None:
+    """Reset, closed or answered by something else: the innermost reason is told."""
+    server.on("GET", "/", sent)
+    assert reason in reason_of(failure_of(server.url))
+
+
+def test_no_answer_in_time(server: Server) -> None:
+    """A read timeout is told in words, without addresses or objects."""
+    server.on("GET", "/", HANG)
+    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+
+
+def test_no_end_of_an_answer_in_time(server: Server) -> None:
+    """An answer that stops in the middle is one that did not come in time."""
+    server.on("GET", "/", Answer(200, b"x" * 100, cut=10, then="hang"))
+    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+
+
+def test_no_connection_in_time() -> None:
+    """A connect timeout is told apart from a read timeout."""
+    with full_listener() as url:
+        assert reason_of(failure_of(url, timeout=(0.05, PATIENCE_SECONDS))) == "no connection in time"
+
+
+@contextlib.contextmanager
+def full_listener() -> Iterator[str]:
+    """Give the URL of a listener whose queue is full, so that a further connection is not answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting: list[socket.socket] = []
+        try:
+            for _ in range(8):
+                one = socket.socket()
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+                waiting.append(one)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            for one in waiting:
+                one.close()
+
+
+def test_tls_against_a_plain_server() -> None:
+    """A server that speaks no TLS gives TLS's own reason."""
+    with one_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        problem = failure_of(url.replace("http:", "https:"))
+    assert isinstance(problem, requests.exceptions.SSLError)
+    assert "SSL" in reason_of(problem)
+
+
+def test_an_answer_cut_short(server: Server) -> None:
+    """A body that ends early tells how much was missing."""
+    server.on("GET", "/", Answer(200, b"x" * 100, cut=40, then="close"))
+    assert "after 40 of 100 bytes" in reason_of(failure_of(server.url))
+
+
+def test_a_reset_in_the_middle_of_an_answer() -> None:
+    """A connection that is reset while the body comes tells so."""
+    with one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_reset=True) as url:
+        assert reason_of(failure_of(url)) == "Connection reset by peer"
+
+
+@contextlib.contextmanager
+def one_answer(content: bytes, *, then_reset: bool = False) -> Iterator[str]:
+    """Give the URL of a server that reads once, sends these bytes, and resets or waits for the client to go."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(content)
+                if then_reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(10_000):
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: ValueError("odd"), "odd"),
+        (lambda: ValueError(), "ValueError"),
+        (lambda: OSError(28, "No space left on device"), "No space left on device"),
+        (lambda: ConnectionError(TimeoutError("timed out")), "no answer in time"),
+        (lambda: ValueError("x" * 5000), "x" * 300),
+        (
+            lambda: urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "Reset")),
+            "Reset",
+        ),
+    ],
+    ids=["text", "nothing", "system", "timeout", "long", "wrapped"],
+)
+def test_other_exceptions(make: Callable[[], BaseException], reason: str) -> None:
+    """Whatever was raised has a short reason: the system's words, its own text, or its name."""
+    assert reason_of(make()) == reason
+
+
+def test_an_exception_that_wraps_itself_ends() -> None:
+    """A circle of causes is followed once."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert reason_of(one) in ("one", "other")
