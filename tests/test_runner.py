@@ -484,15 +484,6 @@ def test_some_files_lost_is_a_partial_failure(bench: Bench) -> None:
     assert bench.saved() == {"abc123-1.webp": picture(2000, 0)}
 
 
-def test_fewer_outputs_than_asked_are_warned_of(bench: Bench) -> None:
-    """A list shorter than num_outputs is success with a warning."""
-    url = files_on(bench.server, "x.webp")[0]
-    bench.server.on_get(answer_json(prediction(input={"num_outputs": 3}, output=[url])))
-    bench.drain(bench.runner.download(["abc123"], waits=False))
-    warnings = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
-    assert warnings == ["abc123 has 1 of 3 outputs asked for; a filter may have dropped the rest"]
-
-
 @pytest.mark.parametrize(
     ("output", "name", "content"),
     [

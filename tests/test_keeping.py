@@ -1,0 +1,217 @@
+"""Where outputs are kept: what is refused before anything is paid for, and what is told of what was saved."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import errors
+from cometrep.download import Downloads, Rules
+from cometrep.events import Event, Noted, Saved
+from cometrep.keeping import Keeper, Keeping, preview
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction, Request, SavedFile
+from tests.servers import Answer, Server, picture
+
+SCHNELL = "black-forest-labs/flux-schnell"
+TWO = Request(SCHNELL, {"prompt": "cat", "num_outputs": 2})
+ONE = Request(SCHNELL, {"prompt": "cat"})
+
+
+class Shelf:
+    """A folder to keep outputs in, and a ledger that remembers them."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "out"
+        self.ledger = Ledger(root / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False)
+
+    def keeper(self, template: str = "", *, skips_existing: bool = False, **keeping: Any) -> Keeper:
+        """Make a keeper of one command."""
+        rules = Rules(allows_local=True, max_size_bytes=10**9, skips_existing=skips_existing)
+        keeping = {"folder": str(self.folder), **keeping}
+        return Keeper(Keeping(template=template, **keeping), Downloads(rules), self.ledger)
+
+    def create(self, id: str, model: str) -> None:
+        """Remember a create that was accepted."""
+        self.ledger.accept(self.ledger.begin(model, {}), Prediction(id, "starting"))
+
+    def names(self) -> list[str]:
+        """The names in the folder that are not hidden."""
+        return sorted(path.name for path in self.folder.glob("[!.]*"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """A folder that does not exist yet."""
+    made = Shelf(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def taken_by_a_folder(folder: Path) -> None:
+    """Make a folder of an output's name."""
+    (folder / "a.ext").mkdir(parents=True)
+
+
+def taken_by_a_pipe(folder: Path) -> None:
+    """Make something of an output's name that is no regular file."""
+    folder.mkdir()
+    (folder / "a.ext").symlink_to("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("template", "request_", "prepare", "told", "code"),
+    [
+        ("-", TWO, None, "-o - writes one file, and num_outputs asks for 2", "name_clash"),
+        ("a.{ext}", TWO, None, "gives all 2 outputs that num_outputs asks for one name", "name_clash"),
+        ("{name}/a.{ext}", TWO, None, "one name", "name_clash"),
+        ("a.{ext}", ONE, taken_by_a_folder, "it is a folder", "bad_template"),
+        ("a.{ext}", ONE, taken_by_a_pipe, "it is no regular file", "bad_template"),
+    ],
+    ids=["stdout", "one name", "one name in a folder", "a folder", "a device"],
+)
+def test_outputs_that_cannot_all_be_kept_are_refused(
+    shelf: Shelf, template: str, request_: Request, prepare: Callable[[Path], None] | None, told: str, code: str
+) -> None:
+    """Before anything is paid for, with what to type instead; nothing is made."""
+    if prepare:
+        prepare(shelf.folder)
+    before = shelf.names()
+    with pytest.raises(errors.UsageError, match=told) as raised:
+        shelf.keeper(template).check(request_)
+    assert raised.value.code == code
+    assert raised.value.hint
+    assert shelf.names() == before
+
+
+@pytest.mark.parametrize(
+    ("template", "request_"), [("", ONE), ("", TWO), ("-", ONE), ("a.{ext}", ONE), ("a-{index}.{ext}", TWO)]
+)
+def test_outputs_that_can_be_kept_are_not(shelf: Shelf, template: str, request_: Request) -> None:
+    """A check writes nothing, not even the folder."""
+    shelf.keeper(template).check(request_)
+    assert not shelf.folder.exists()
+
+
+def test_a_folder_that_cannot_be_is_refused(shelf: Shelf) -> None:
+    """Where a file stands in its place, or above it; on stdout no folder is needed."""
+    shelf.folder.write_text("a file")
+    for keeper in (shelf.keeper(), shelf.keeper(folder=str(shelf.folder / "below"))):
+        with pytest.raises(errors.LocalFileError, match="nothing was sent"):
+            keeper.check(ONE)
+    shelf.keeper("-").check(ONE)
+
+
+def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
+    """Where all of a request's outputs stand already and are to be left alone; not where their names tell of it."""
+    shelf.folder.mkdir()
+    paths = [shelf.folder / f"cat-{index}.webp" for index in range(2)]
+    paths[0].write_bytes(b"")
+    keeper = shelf.keeper("cat-{index}.webp", skips_existing=True)
+    assert keeper.paths_that_stay(ONE) == paths[:1]
+    assert keeper.paths_that_stay(TWO) == []
+    paths[1].symlink_to("nowhere")
+    assert keeper.paths_that_stay(TWO) == paths
+    assert shelf.keeper("cat-{index}.webp").paths_that_stay(TWO) == []
+    for name in ("one-0.webp", "one-1.webp", "cat-0.one", "cat-1.one"):  # as another prediction's may be called
+        (shelf.folder / name).write_bytes(b"")
+    for template in ("", "-", "{id}-{index}.webp", "cat-{index}.{ext}"):
+        assert shelf.keeper(template, skips_existing=True).paths_that_stay(TWO) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("-", "a batch has many"),
+        ("a-{index}.{ext}", "gives 'two' a name that an item before it has"),
+        ("{key}.{ext}", "gives the 2 outputs of 'two' one name"),
+        ("{key}/index.html", "gives the 2 outputs of 'two' one name"),
+        ("batch.jsonl", "gives 'one' the name of a file that the batch itself writes"),
+    ],
+)
+def test_a_batch_whose_outputs_share_a_name_is_refused(shelf: Shelf, template: str, told: str) -> None:
+    """The first item that would is named."""
+    items = [("one", "k1", SCHNELL, ONE.values), ("two", "k2", SCHNELL, TWO.values)]
+    with pytest.raises(errors.UsageError, match=told) as raised:
+        shelf.keeper(template).check_batch(items)
+    assert raised.value.code == "name_clash"
+
+
+@pytest.mark.parametrize("template", ["", "{id}-{index}.{ext}", "{key}-{index}.{ext}", "{key}/{index}.html"])
+def test_a_batch_with_a_name_for_each_output_is_not(shelf: Shelf, template: str) -> None:
+    """Its id or its key tells items apart, the index the outputs of one."""
+    items = [("one", "k1", SCHNELL, TWO.values), ("two", "k2", SCHNELL, TWO.values)]
+    shelf.keeper(template).check_batch(items)
+
+
+def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> None:
+    """As far as the ledger knows them: other models give other names, and one prediction twice is one."""
+    shelf.create("p1", "a/one")
+    shelf.create("p2", "a/two")
+    shelf.create("p3", "b/two")
+    keeper = shelf.keeper("{name}.{ext}")
+    keeper.check_ids(["p1", "p2"])
+    keeper.check_ids(["p1", "p1"])
+    for ids in (["p2", "p3"], ["p1", "x1", "x2"]):
+        with pytest.raises(errors.UsageError, match="one name"):
+            keeper.check_ids(ids)
+    with pytest.raises(errors.UsageError, match="2 predictions are named") as raised:
+        shelf.keeper("-").check_ids(["p1", "p2", "p1"])
+    assert raised.value.hint == "cometrep download p1 p2"
+    shelf.keeper().check_ids(["x1", "x2"])
+
+
+def kept(
+    keeper: Keeper, prediction: Prediction
+) -> tuple[list[SavedFile], errors.CometrepError | None, list[Event]]:
+    """Save a prediction's outputs, and give what came of it with its events."""
+    saving = keeper.save(prediction, lambda _: pytest.fail("looked again"))
+    events: list[Event] = []
+    while True:
+        try:
+            events.append(next(saving))
+        except StopIteration as end:
+            saved, failure = end.value
+            return saved, failure, events
+
+
+def made(server: Server, *names: str, **rest: Any) -> Prediction:
+    """Make a prediction whose outputs are pictures on a server."""
+    for number, name in enumerate(names):
+        server.on("GET", f"/f/{name}", Answer(200, picture(3000, number), {"Content-Type": "image/webp"}))
+    output = [f"{server.url}/f/{name}" for name in names]
+    return Prediction("p1", "succeeded", SCHNELL, output=output, created_at="2026-03-12T08:00:00Z", **rest)
+
+
+def test_fewer_outputs_than_asked_for_are_told(shelf: Shelf, server: Server) -> None:
+    """What came is saved, and a warning says how many did not; where a reply has no input the ledger's counts."""
+    saved, failure, events = kept(shelf.keeper(), made(server, "a.webp", input={"num_outputs": 3}))
+    assert (len(saved), failure, shelf.names()) == (1, None, ["p1.webp"])
+    (warning,) = (event.text for event in events if isinstance(event, Noted) and event.is_warning)
+    assert warning == "p1 has 1 of 3 outputs asked for; a filter may have dropped the rest"
+    shelf.ledger.accept(shelf.ledger.begin(SCHNELL, {"num_outputs": 2}), Prediction("p1", "starting"))
+    *_, events = kept(shelf.keeper(), made(server, "a.webp"))
+    assert [event.text for event in events if isinstance(event, Noted)] == [warning.replace("1 of 3", "1 of 2")]
+
+
+def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> None:
+    """They are saved, told in order and remembered, and no sidecar says that this is all."""
+    prediction = made(server, "a.webp", "b.webp", "c.webp")
+    shelf.create("p1", SCHNELL)
+    (shelf.folder / "p1-1.webp").mkdir(parents=True)
+    saved, failure, events = kept(shelf.keeper(writes_sidecar=True), prediction)
+    assert [Path(file.path).name for file in saved] == ["p1-0.webp", "p1-2.webp"]
+    assert isinstance(failure, errors.Partial)
+    assert failure.message == "1 of 3 failed"
+    assert [event.file.index for event in events if isinstance(event, Saved)] == [0, 2]
+    assert [file.index for file in shelf.ledger.files("p1")] == [0, 2]
+    assert "no sidecar is written" in [event.text for event in events if isinstance(event, Noted)][-1]
+    assert shelf.names() == ["p1-0.webp", "p1-1.webp", "p1-2.webp"]
+
+
+def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:
+    """But for the id and the extension, which nobody knows yet."""
+    assert preview("out", "", "k1", SCHNELL, ONE.values) == ["out/ID.ext"]
+    assert preview("out", "", "k1", SCHNELL, TWO.values) == ["out/ID-0.ext", "out/ID-1.ext"]
+    assert preview("out", "{key}/{name}.webp", "k1", SCHNELL, ONE.values) == ["out/k1/flux-schnell.webp"]
