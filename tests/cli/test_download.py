@@ -1,11 +1,13 @@
 """`cometrep download`: save the outputs of finished predictions, whole or not at all, losing nothing."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -514,6 +516,10 @@ def test_what_was_saved_counts_after_the_api_has_forgotten_it(answer: Answer, se
     pictures(server, "a.webp")
     assert served("download", "one", "--sidecar").code == 0
     before = files(served)
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        database.execute("UPDATE entries SET created = created - 7200")  # else a 404 might be too early an answer
+        database.commit()
     server.on("GET", "/replicate/v1/predictions/one", answer)
     server.on("GET", "/f/a.webp", Answer(404))
     again = served("download", "one", "--sidecar")
