@@ -218,7 +218,7 @@ def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None
     done = world.killed("SIGINT", "calls.submit:return", *RUN)
     assert done.code == 130
     assert done.stderr.splitlines()[-1] == "hint: cometrep download --wait made1"
-    check_after_death(world, code=done.code)
+    check_after_death(world)
 
 
 def test_a_signal_during_the_create_waits_for_the_answer(world: World) -> None:
