@@ -37,6 +37,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http.client import HTTPException
 from typing import Any
 
 import requests
@@ -61,6 +63,7 @@ _ID_TEXT = re.compile(
     rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{{1,200}})\""""
 )
 _BASE_URL_HINT = "cometrep doctor"
+_CHUNK_BYTES = 65536
 _FINAL_CODES = ("invalid_request", "model_not_found")
 _NO_CREDIT_CODES = ("insufficient_user_quota", "pre_consume_token_quota_failed")  # on 403
 
@@ -149,7 +152,7 @@ class Api:
                 failure = self._not_found(answer, id)
             else:
                 failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
-                failure.message += f": {problem}"
+                failure.message += f": {'it did not come to an end' if answer.is_cut_short else problem}"
             raise failure from problem
 
     def describe_create(self, model: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,16 +227,17 @@ class Api:
         # Undecoded where there is nothing to decode: the decoder holds back the last bytes before a break, and in
         # them may stand the id of a paid prediction.
         chunks = (
-            response.iter_content(65536)
+            response.iter_content(_CHUNK_BYTES)
             if response.headers.get("Content-Encoding")
-            else response.raw.stream(65536, decode_content=False)
+            # What is there, and not only a whole chunk: an answer may drip.
+            else iter(partial(response.raw.read1, _CHUNK_BYTES, decode_content=False), b"")
         )
         try:
             for chunk in chunks:
                 content += chunk
                 if len(content) > ANSWER_LIMIT_BYTES or time.monotonic() - began > ANSWER_TIMEOUT_SECONDS:
                     return bytes(content), True
-        except (requests.RequestException, TransportError) as problem:
+        except (requests.RequestException, TransportError, HTTPException, OSError) as problem:
             if not is_create:
                 raise requests.exceptions.ChunkedEncodingError(problem) from problem
             return bytes(content), True  # its status line says more than the broken body takes away

@@ -247,11 +247,12 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
 @pytest.mark.parametrize(
     ("limit", "value"), [("ANSWER_LIMIT_BYTES", 1000), ("ANSWER_TIMEOUT_SECONDS", 0.0)], ids=["bytes", "time"]
 )
+@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "whole"])
 def test_an_answer_without_end_is_let_go(
-    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, is_chunked: bool
 ) -> None:
     """Beyond its size or its time no more is read: a create is in doubt, with its id, and a look may pass."""
-    long = answer_json(prediction("made1", "starting", logs="." * 100_000), is_chunked=True)
+    long = answer_json(prediction("made1", "starting", logs="." * 100_000), is_chunked=is_chunked)
     server.on_create(long)
     server.on_get(long)
     assert api.get("made1").logs == "." * 100_000
@@ -259,9 +260,19 @@ def test_an_answer_without_end_is_let_go(
     with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
         api.create(MODEL, {})
     assert raised.value.prediction_id == "made1"
-    with pytest.raises(errors.Temporary) as passing:
+    with pytest.raises(errors.Temporary, match="did not come to an end") as passing:
         api.get("made1")
     assert passing.value.is_worth_repeating
+
+
+def test_an_answer_that_drips_is_let_go(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time counts while less than a chunk of it has come, too."""
+    monkeypatch.setattr("cometrep.api.ANSWER_TIMEOUT_SECONDS", 0.0)
+    begun = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n"
+    server.on_create(Answer(raw=begun + b'{"id": "made1", "status": "starting"', then="hang"))
+    with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == "made1"
 
 
 GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
