@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cometrep.display import Silent
     from cometrep.events import Event
     from cometrep.github import Report
+    from cometrep.prediction import Prediction
 
 Returned = TypeVar("Returned")
 
@@ -148,7 +149,7 @@ class Console:
         else:
             import shutil
 
-            from cometrep.display import table_lines
+            from cometrep.table import table_lines
 
             for line in table_lines(header, cells, shutil.get_terminal_size().columns):
                 self.write_line(line)
@@ -435,7 +436,6 @@ class Console:
             self.warn(f"--github: {problem}, so nothing is told there")
 
     def _write_result(self, event: "Event", what: str) -> None:
-        from cometrep.display import result_texts
         from cometrep.events import ItemEnded, Result, Saved
 
         if isinstance(event, Saved) and event.how == "stdout":
@@ -458,7 +458,7 @@ class Console:
                 elif what == "path":
                     for path in [file.path for file in event.files if file.path not in self._saved_paths]:
                         self.write_line(path)
-                for text in result_texts(event.prediction, what):
+                for text in _result_texts(event.prediction, what):
                     self.write_line(text)
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
@@ -508,6 +508,23 @@ class Console:
         if self._environment("FORCE_COLOR") not in ("", "0"):
             return True
         return _is_terminal(stream) and self._environment("TERM") not in ("dumb", "")
+
+
+def _result_texts(prediction: "Prediction", what: str) -> list[str]:
+    """Give the stdout lines of one prediction's result: `what` is `line` or a word of `--print`."""
+    match what:
+        case "id":
+            return [prediction.id]
+        case "status":
+            return [harmless(prediction.status)]
+        case "line":
+            return ["\t".join((prediction.id, one_line(prediction.status)))]
+        case "url":
+            files = prediction.output_files()
+            return [harmless(file.url or file.data_uri) for file in files if file.content is None]
+        case "output" if prediction.status == "succeeded":
+            return [ascii_json(prediction.output)]
+    return []
 
 
 def _environment(name: str) -> str:

@@ -25,7 +25,6 @@ from cometrep.events import (
     Waiting,
 )
 from cometrep.live import Live
-from cometrep.prediction import Prediction
 from cometrep.screen import Screen
 from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless, one_line
 
@@ -34,7 +33,6 @@ LONGEST_LABEL = 28  # columns, where something else wants the room; a prediction
 SHORTEST_LABEL = 6  # columns, before times and amounts are left out
 WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
 SHORTEST_REASON = 12  # columns, of why something is tried again
-NARROWEST_COLUMN = 9  # of a table, before a column is left out
 _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 
 
@@ -468,50 +466,7 @@ def _fitting_note(cells: _Cells, width: int, screen: Screen) -> str:
     return shortened(cells.note, width, screen) if _may_show(cells, width) else ""
 
 
-def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Align a table's cells under its header so that a line fits a width.
-
-    The first column names the row and stays whole; the widest others are shortened, then the last are left out.
-    """
-    from rich.cells import cell_len, set_cell_size
-
-    table = [list(header), *rows]
-    widths = [max(cell_len(row[i]) for row in table) for i in range(len(header))]
-    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(range(1, len(widths)), key=lambda i: widths[i])
-        if widths[widest] > NARROWEST_COLUMN:
-            widths[widest] -= 1
-        else:
-            widths.pop()
-    widths[0] = min(widths[0], width)
-    lines = []
-    for row in table:
-        cells = [
-            set_cell_size(cell if cell_len(cell) <= size else set_cell_size(cell, size - 1) + "…", size)
-            for cell, size in zip(row, widths, strict=False)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
 def new_display(mode: str, screen: Screen) -> Silent:
     """Make the display of a mode: `bar`, `lines`, `json` or `none`."""
     displays: dict[str, type[Silent]] = {"bar": Bars, "lines": Lines, "json": JsonLines, "none": Silent}
     return displays[mode](screen)
-
-
-def result_texts(prediction: Prediction, what: str) -> list[str]:
-    """Give the stdout lines of one prediction's result: `what` is `line` or a word of `--print`."""
-    match what:
-        case "id":
-            return [prediction.id]
-        case "status":
-            return [harmless(prediction.status)]
-        case "line":
-            return ["\t".join((prediction.id, one_line(prediction.status)))]
-        case "url":
-            files = prediction.output_files()
-            return [harmless(file.url or file.data_uri) for file in files if file.content is None]
-        case "output" if prediction.status == "succeeded":
-            return [ascii_json(prediction.output)]
-    return []

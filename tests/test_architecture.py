@@ -20,7 +20,7 @@ ROWS = (
     ("batch", "board", "plan", "gallery", "doctor"),
     ("runner", "fate", "score"),
     ("keeping", "request", "record", "items"),
-    ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "github"),
+    ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github"),
     ("transport", "partfile", "installed", "live"),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
@@ -31,7 +31,7 @@ ROWS = (
 )
 OWNERS = {
     "typer": {"__main__", "cli", "commands"},
-    "rich": {"display", "board", "live"},
+    "rich": {"display", "board", "live", "table"},
     "requests": {"api", "download", "transport"},
     "urllib3": {"api", "download", "transport"},
     "platformdirs": {"config"},
