@@ -135,10 +135,18 @@ class Console:
         if stdout is not None:
             _abandon(stdout)
 
-    def write_table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
+    def write_table(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        empty: str = "",
+        spare: Sequence[str] = (),
+    ) -> None:
         """Write a table: aligned under a header on a terminal, tab-separated and bare elsewhere.
 
-        A person whose table has no rows is told so in the words of `empty`.
+        A person whose table has no rows is told so in the words of `empty`; the columns of `spare` are the first
+        to go where a terminal is narrow.
         """
         cells = [[one_line(cell) for cell in row] for row in rows]
         if not _is_terminal(self._stdout):
@@ -151,7 +159,7 @@ class Console:
 
             from cometrep.table import table_lines
 
-            for line in table_lines(header, cells, shutil.get_terminal_size().columns):
+            for line in table_lines(header, cells, shutil.get_terminal_size().columns, spare=spare):
                 self.write_line(line)
 
     # stdin

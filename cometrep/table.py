@@ -4,28 +4,56 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-NARROWEST = 9  # columns of the screen, before a column of the table is left out
+NARROWEST = 12  # columns of the screen, before a column of the table is left out
+MODEL = "MODEL"  # the column of names whose ends tell them apart
 
 
-def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def table_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, spare: Sequence[str] = ()
+) -> list[str]:
     """Align a table's cells under its header so that a line fits a width.
 
-    The first column names the row and stays whole; the widest others are shortened, then the last are left out.
+    The first column is what is typed again, and stays whole. Where there is no room models lose their owners, then
+    the widest columns are shortened, and then whole ones left out: those of `spare`, then the last.
     """
-    table = [list(header), *rows]
-    widths = [max(cell_len(row[i]) for row in table) for i in range(len(header))]
-    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > width:
-        widest = max(range(1, len(widths)), key=lambda i: widths[i])
-        if widths[widest] > NARROWEST:
-            widths[widest] -= 1
-        else:
-            widths.pop()
+    columns = [list(column) for column in zip(header, *rows, strict=True)]
+    if not _fits(_whole(columns), width):
+        columns[1:] = [list(map(_name, column)) if column[0] == MODEL else column for column in columns[1:]]
+    while not _fits(widths := _shortened(_whole(columns), width), width) and len(columns) > 1:
+        del columns[next((i for i, column in enumerate(columns) if column[0] in spare), -1)]
     widths[0] = min(widths[0], width)
-    lines = []
-    for row in table:
-        cells = [
-            set_cell_size(cell if cell_len(cell) <= size else set_cell_size(cell, size - 1) + "…", size)
-            for cell, size in zip(row, widths, strict=False)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    cells = [
+        [_cell(text, size, is_cut_left=column[0] == MODEL) for text in column]
+        for column, size in zip(columns, widths, strict=True)
+    ]
+    return ["  ".join(row).rstrip() for row in zip(*cells, strict=True)]
+
+
+def _whole(columns: Sequence[Sequence[str]]) -> list[int]:
+    """Give the widths at which nothing is cut."""
+    return [max(map(cell_len, column)) for column in columns]
+
+
+def _fits(widths: Sequence[int], width: int) -> bool:
+    return sum(widths) + 2 * (len(widths) - 1) <= width
+
+
+def _shortened(widths: list[int], width: int) -> list[int]:
+    """Make the widest columns but the first narrower, until all fit or are narrow."""
+    while not _fits(widths, width) and max(widths[1:], default=0) > NARROWEST:
+        widths[widths.index(max(widths[1:]), 1)] -= 1
+    return widths
+
+
+def _name(model: str) -> str:
+    return model.rpartition("/")[2]
+
+
+def _cell(text: str, size: int, *, is_cut_left: bool) -> str:
+    if cell_len(text) <= size:
+        return set_cell_size(text, size)
+    if not is_cut_left:
+        return set_cell_size(text, size - 1) + "…"
+    while cell_len(text) >= size:
+        text = text[1:]
+    return set_cell_size("…" + text, size)

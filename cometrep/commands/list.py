@@ -86,6 +86,7 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
         ("ID", "LEFT" if unsaved else "STATUS", "AGE", "MODEL", "FILES", "PROMPT"),
         [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries],
         empty="the ledger holds no such prediction" if is_filtered else "the ledger is empty",
+        spare=("FILES",),
     )
 
 

@@ -29,11 +29,9 @@ def command(
         _show_inputs(console, models[0])
     else:
         console.write_table(
-            ("MODEL", "OUTPUT", "PICTURE INPUTS", "ABOUT", "READ IN"),
-            [
-                [known.name, known.output, ", ".join(known.image_inputs()) or "-", known.about, known.source[0]]
-                for known in models
-            ],
+            ("MODEL", "OUTPUT", "PICTURE INPUTS", "ABOUT"),
+            [[known.name, known.output, ", ".join(known.image_inputs()) or "-", known.about] for known in models],
+            spare=("OUTPUT", "PICTURE INPUTS"),
         )
 
 

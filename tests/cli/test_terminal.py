@@ -517,13 +517,13 @@ def test_hostile_text_cannot_touch_the_terminal(served: Cli, server: Server) -> 
             assert bad not in terminal.raw
 
 
-def entries(cli: Cli, *prompts: str) -> None:
-    """Put predictions into the ledger."""
+def entries(cli: Cli, *prompts: str, model: str = SCHNELL) -> None:
+    """Put predictions of a model into the ledger."""
     with_path = Ledger(
         cli.home / "cometrep" / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False
     )
     for number, prompt in enumerate(prompts):
-        entry = with_path.begin(SCHNELL, {"prompt": prompt})
+        entry = with_path.begin(model, {"prompt": prompt})
         with_path.accept(entry, _accepted(f"{number:026d}"))
     with_path.close()
 
@@ -553,6 +553,33 @@ def test_a_table_fits_a_narrow_terminal(cli: Cli) -> None:
         assert terminal.lines[0].startswith("ID ")
         assert [len(line.split()[0]) for line in terminal.lines[1:]] == [26, 26]
         assert "starting" in terminal.lines[1]
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_the_lines_of_a_list_are_told_apart(columns: int, cli: Cli) -> None:
+    """A model's owner goes before the end of its name does, and a column before all are cut to nothing."""
+    for model in ("black-forest-labs/flux-1.1-pro-ultra", SCHNELL, "black-forest-labs/flux-dev"):
+        entries(cli, "a cat on a mat, in the style of a woodcut", model=model)
+    with Terminal(cli, "list", columns=columns) as terminal:
+        assert terminal.finish() == 0
+        header, *rows = terminal.lines
+        assert header.split()[:4] == ["ID", "STATUS", "AGE", "MODEL"]
+        assert [re.sub(r"^….*(?=pro)", "", row.split()[3]) for row in rows] == [
+            "flux-dev",
+            "flux-schnell",
+            "pro-ultra",
+        ]
+        assert ("PROMPT" in header) == all("a cat on" in row for row in rows) == (columns == 80)
+        assert max(map(len, terminal.lines)) <= columns
+
+
+def test_the_table_of_models_fits_a_terminal(cli: Cli) -> None:
+    """The name that is typed is whole, and what stands beside it says something."""
+    with Terminal(cli, "models", lines=60) as terminal:
+        assert terminal.finish() == 0
+        schnell = next(line for line in terminal.lines if line.startswith(SCHNELL))
+        assert "Fast text to" in schnell
+        assert "READ IN" not in terminal.lines[0]
 
 
 def test_logs_stay_above_the_live_line(served: Cli, server: Server) -> None:
