@@ -159,7 +159,9 @@ class Console:
 
             from cometrep.table import table_lines
 
-            for line in table_lines(header, cells, shutil.get_terminal_size().columns, spare=spare):
+            width = shutil.get_terminal_size().columns
+            sign = "…" if self._speaks_unicode(self._stdout) else "..."
+            for line in table_lines(header, cells, width, spare=spare, sign=sign):
                 self.write_line(line)
 
     # stdin

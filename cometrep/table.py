@@ -9,12 +9,18 @@ MODEL = "MODEL"  # the column of names whose ends tell them apart
 
 
 def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, spare: Sequence[str] = ()
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    spare: Sequence[str] = (),
+    sign: str = "…",
 ) -> list[str]:
     """Align a table's cells under its header so that a line fits a width.
 
     The first column is what is typed again, and stays whole. Where there is no room models lose their owners, then
-    the widest columns are shortened, and then whole ones left out: those of `spare`, then the last.
+    the widest columns are shortened, and then whole ones left out: those of `spare`, then the last. `sign` stands
+    where something is missing.
     """
     columns = [list(column) for column in zip(header, *rows, strict=True)]
     if not _fits(_whole(columns), width):
@@ -23,7 +29,7 @@ def table_lines(
         del columns[next((i for i, column in enumerate(columns) if column[0] in spare), -1)]
     widths[0] = min(widths[0], width)
     cells = [
-        [_cell(text, size, is_cut_left=column[0] == MODEL) for text in column]
+        [_cell(text, size, sign, is_cut_left=column[0] == MODEL) for text in column]
         for column, size in zip(columns, widths, strict=True)
     ]
     return ["  ".join(row).rstrip() for row in zip(*cells, strict=True)]
@@ -49,11 +55,12 @@ def _name(model: str) -> str:
     return model.rpartition("/")[2]
 
 
-def _cell(text: str, size: int, *, is_cut_left: bool) -> str:
-    if cell_len(text) <= size:
+def _cell(text: str, size: int, sign: str, *, is_cut_left: bool) -> str:
+    rest = max(0, size - len(sign))
+    if cell_len(text) <= size or not rest:
         return set_cell_size(text, size)
     if not is_cut_left:
-        return set_cell_size(text, size - 1) + "…"
-    while cell_len(text) >= size:
+        return set_cell_size(text, rest) + sign
+    while cell_len(text) > rest:
         text = text[1:]
-    return set_cell_size("…" + text, size)
+    return set_cell_size(sign + text, size)

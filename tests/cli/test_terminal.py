@@ -573,6 +573,15 @@ def test_the_lines_of_a_list_are_told_apart(columns: int, cli: Cli) -> None:
         assert max(map(len, terminal.lines)) <= columns
 
 
+def test_a_table_without_unicode_is_cut_in_ascii(cli: Cli) -> None:
+    """In a locale that is not UTF-8 the sign of a cut is three dots."""
+    entries(cli, "a cat " * 40)
+    with Terminal(cli, "list", env={"LC_ALL": "C"}) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.raw.isascii()
+        assert terminal.lines[1].endswith("...")
+
+
 def test_the_table_of_models_fits_a_terminal(cli: Cli) -> None:
     """The name that is typed is whole, and what stands beside it says something."""
     with Terminal(cli, "models", lines=60) as terminal:
