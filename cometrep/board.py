@@ -3,12 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from cometrep.display import Animated, JsonLines, Silent, shortened
+from cometrep.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.screen import Screen
-from cometrep.text import format_elapsed, harmless
+from cometrep.text import beside_id, format_elapsed, harmless, one_line
 
 RETRY_LINE_SECONDS = 5.0  # between two lines of what is tried again, in logs
 LINE_SECONDS = 30.0  # between two lines in logs
@@ -109,13 +109,29 @@ class JsonBoard(JsonLines):
             yield from super()._facts(event)
 
 
+class _Last(NamedTuple):
+    """A line beneath the bar: an item's label is shortened before the reason behind it."""
+
+    style: str
+    head: str
+    label: str = ""
+    reason: str = ""
+
+    def text(self, width: int, screen: Screen) -> str:
+        """Give the line, its label as long as a width allows but never a mere stump."""
+        from rich.cells import cell_len
+
+        room = max(LONGEST_LABEL, width - cell_len(self.head + self.reason))
+        return self.head + shortened(self.label, room, screen) + self.reason
+
+
 class LiveBoard(Animated):
     """A bar over the whole batch, with the last few events beneath it, drawn by rich."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._tally: Tally | None = None
-        self._last: deque[tuple[str, str]] = deque(maxlen=LAST_EVENTS)
+        self._last: deque[_Last] = deque(maxlen=LAST_EVENTS)
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -124,14 +140,15 @@ class LiveBoard(Animated):
             self.resume()
         elif isinstance(event, ItemEnded):
             style = {"done": "succeeded"}.get(event.outcome, "failed")
-            self._last.append((style, harmless(f"{event.outcome}  {event.label}  {event.text}".rstrip())))
+            told = one_line(beside_id(event.text, event.id))
+            self._last.append(_Last(style, f"{event.outcome}  ", one_line(event.label), told and f"  {told}"))
         elif isinstance(event, Retrying):
-            self._last.append(("warning", harmless(event.reason)))
+            self._last.append(_Last("warning", one_line(event.reason)))
         elif isinstance(event, Noted) and event.is_warning:
             with self.aside():
                 super().take(event)
         elif isinstance(event, Noted):
-            self._last.append(("warning", harmless(event.text)))
+            self._last.append(_Last("warning", one_line(event.text)))
 
     def _has_something(self) -> bool:
         return self._tally is not None
@@ -146,9 +163,9 @@ class LiveBoard(Animated):
         ended = tally.total - tally.left
         colours = {"succeeded": "green", "failed": "red", "warning": "magenta"}
         texts = [Text(shortened(tally_text(tally), width - 1, self._screen))]
-        for style, text in list(self._last)[-max(0, height - 4) :] if height > 4 else ():
-            shown = shortened(f"  {text}".replace("\t", " "), width - 1, self._screen)
-            texts.append(Text(shown, style=colours[style]))
+        for last in list(self._last)[-max(0, height - 4) :] if height > 4 else ():
+            shown = shortened(last.text(width - 3, self._screen), width - 3, self._screen)
+            texts.append(Text(f"  {shown}", style=colours[last.style]))
         bar = ProgressBar(total=max(1, tally.total), completed=ended, width=max(1, min(width - 1, WIDEST_BAR)))
         grid = Table.grid()
         grid.add_column(width=max(1, width - 1), no_wrap=True, overflow="crop")

@@ -141,12 +141,13 @@ class Console:
         rows: Sequence[Sequence[str]],
         *,
         empty: str = "",
+        whole: str = "",
         spare: Sequence[str] = (),
     ) -> None:
         """Write a table: aligned under a header on a terminal, tab-separated and bare elsewhere.
 
-        A person whose table has no rows is told so in the words of `empty`; the columns of `spare` are the first
-        to go where a terminal is narrow.
+        A person whose table has no rows is told so in the words of `empty`. Where a terminal is narrow the column
+        `whole`, by default the first, is not cut, and those of `spare` are the first to give room.
         """
         cells = [[one_line(cell) for cell in row] for row in rows]
         if not _is_terminal(self._stdout):
@@ -161,7 +162,7 @@ class Console:
 
             width = shutil.get_terminal_size().columns
             sign = "…" if self._speaks_unicode(self._stdout) else "..."
-            for line in table_lines(header, cells, width, spare=spare, sign=sign):
+            for line in table_lines(header, cells, width, whole=whole, spare=spare, sign=sign):
                 self.write_line(line)
 
     # stdin

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import errors, inputs
 from cometrep.prediction import parse_model, shorten_data_uris
-from cometrep.text import format_count
+from cometrep.text import format_count, format_item
 
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
@@ -43,9 +43,7 @@ class Item(NamedTuple):
         """What people know it by: its own key, else its place and how its prompt begins."""
         if not self.key.startswith(self.digest):
             return self.key
-        prompt = self.values.get("prompt")
-        began = f" ({prompt[:40]}{'…' if len(prompt) > 40 else ''})" if isinstance(prompt, str) else ""
-        return f"item {self.number}{began}"
+        return format_item(self.number, self.values.get("prompt"))
 
 
 class Line(NamedTuple):

@@ -24,9 +24,10 @@ from cometrep import errors
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
-from cometrep.text import storable
+from cometrep.text import format_item, storable
 
 SANDBOX = "sandbox"
+_PROMPT_KEPT = 50  # characters: more than a label shows
 _START = b'{"step":"'  # of every line
 
 
@@ -76,6 +77,13 @@ class Standing(NamedTuple):
     status: str = ""
     changed: float = 0.0
     ended: float = 0.0
+    line: int = 0  # where the item stood, and how its prompt began
+    prompt: str = ""
+
+    def label(self, key: str) -> str:
+        """Give what people know its item by, as its events had it: its own key, else its place."""
+        is_hash = bool(self.digest and self.line) and key.startswith(self.digest)
+        return format_item(self.line, self.prompt) if is_hash else key
 
     def saved_files(self, folder: Path) -> list[SavedFile]:
         """Give the files that were saved in a record's folder, where they were put."""
@@ -248,17 +256,19 @@ class Record:
         index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
         index.execute(
             "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, file INT)"
+            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, file INT)"
         )
         known = "excluded.state NOT IN ('unknown', 'new')"  # of the same prediction as the step before
         # Within one file the order counts, between files the time.
         index.executemany(
-            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
             f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
             " error = excluded.error, exit_code = excluded.exit_code,"
             " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
             " entry = coalesce(nullif(excluded.entry, 0), entry),"
+            " line = coalesce(nullif(excluded.line, 0), line),"
+            " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " changed = excluded.changed, file = excluded.file"
@@ -367,10 +377,27 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
     texts = ("id", "error", "digest", "status")
     id, error, digest, status = (storable(str(step.get(fact) or "")) for fact in texts)
-    code, entry, time = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time"))
+    code, entry, time, line = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time", "line"))
+    sent = step.get("input")
+    prompt = sent.get("prompt") if isinstance(sent, dict) else ""
+    began = storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else ""
     files = json.dumps(step["files"]) if step.get("files") else ""
     ended = time if name == "ended" else 0
-    return storable(str(step["key"])), state, id, error, code, digest, files, entry, status, time, ended
+    return (
+        storable(str(step["key"])),
+        state,
+        id,
+        error,
+        code,
+        digest,
+        files,
+        entry,
+        status,
+        time,
+        ended,
+        line,
+        began,
+    )
 
 
 def _number(value: Any) -> float:

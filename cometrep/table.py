@@ -1,6 +1,6 @@
 """Lay out a table for people: aligned under its header, and no line wider than the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
@@ -13,46 +13,53 @@ def table_lines(
     rows: Sequence[Sequence[str]],
     width: int,
     *,
+    whole: str = "",
     spare: Sequence[str] = (),
     sign: str = "…",
 ) -> list[str]:
     """Align a table's cells under its header so that a line fits a width.
 
-    The first column is what is typed again, and stays whole. Where there is no room models lose their owners, then
-    the widest columns are shortened, and then whole ones left out: those of `spare`, then the last. `sign` stands
-    where something is missing.
+    The column `whole`, by default the first, is what is typed again: it is never shortened. Where there is no room
+    models lose their owners, then columns are shortened, those of `spare` first and else the widest, and then left
+    out: those of `spare` in order, then the last. `sign` stands where something is missing.
     """
-    columns = [list(column) for column in zip(header, *rows, strict=True)]
-    if not _fits(_whole(columns), width):
-        columns[1:] = [list(map(_name, column)) if column[0] == MODEL else column for column in columns[1:]]
-    while not _fits(widths := _shortened(_whole(columns), width), width) and len(columns) > 1:
-        del columns[next((i for i, column in enumerate(columns) if column[0] in spare), -1)]
-    widths[0] = min(widths[0], width)
-    cells = [
-        [_cell(text, size, sign, is_cut_left=column[0] == MODEL) for text in column]
-        for column, size in zip(columns, widths, strict=True)
+    columns = {cells[0]: cells for cells in zip(header, *rows, strict=True)}
+    whole = whole or header[0]
+    widths = _widths(columns)
+    if not _fits(widths, width) and MODEL in columns and whole != MODEL:
+        columns[MODEL] = tuple(name.rpartition("/")[2] for name in columns[MODEL])
+        widths = _widths(columns)
+    leaving = [*spare, *(name for name in header[::-1] if name not in (whole, *spare))]
+    while True:
+        for some in (spare, header):
+            _shorten(widths, [name for name in some if name in columns and name != whole], width)
+        if _fits(widths, width) or len(columns) == 1:
+            break
+        del columns[leaving.pop(0)]
+        widths = _widths(columns)
+    shown = [
+        [_cell(text, min(widths[name], width), sign, is_cut_left=name == MODEL) for text in cells]
+        for name, cells in columns.items()
     ]
-    return ["  ".join(row).rstrip() for row in zip(*cells, strict=True)]
+    return ["  ".join(row).rstrip() for row in zip(*shown, strict=True)]
 
 
-def _whole(columns: Sequence[Sequence[str]]) -> list[int]:
+def _widths(columns: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Give the widths at which nothing is cut."""
-    return [max(map(cell_len, column)) for column in columns]
+    return {name: max(map(cell_len, cells)) for name, cells in columns.items()}
 
 
-def _fits(widths: Sequence[int], width: int) -> bool:
-    return sum(widths) + 2 * (len(widths) - 1) <= width
+def _fits(widths: Mapping[str, int], width: int) -> bool:
+    return sum(widths.values()) + 2 * (len(widths) - 1) <= width
 
 
-def _shortened(widths: list[int], width: int) -> list[int]:
-    """Make the widest columns but the first narrower, until all fit or are narrow."""
-    while not _fits(widths, width) and max(widths[1:], default=0) > NARROWEST:
-        widths[widths.index(max(widths[1:]), 1)] -= 1
-    return widths
-
-
-def _name(model: str) -> str:
-    return model.rpartition("/")[2]
+def _shorten(widths: dict[str, int], names: Sequence[str], width: int) -> None:
+    """Make the widest of some columns narrower, until all fit or these are narrow."""
+    while names and not _fits(widths, width):
+        widest = max(names, key=lambda name: widths[name])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
 
 
 def _cell(text: str, size: int, sign: str, *, is_cut_left: bool) -> str:

@@ -81,6 +81,17 @@ def format_count(count: int, word: str, plural: str = "") -> str:
     return f"{count} {word}" if count == 1 else f"{count} {plural or word + 's'}"
 
 
+def format_item(number: int, prompt: object) -> str:
+    """Name an item of a batch that has no key of its own: by its place, and how its prompt begins."""
+    began = f" ({prompt[:40]}{'…' if len(prompt) > 40 else ''})" if isinstance(prompt, str) and prompt else ""
+    return f"item {number}{began}"
+
+
+def beside_id(text: str, id: str) -> str:
+    """Shorten what is said of a prediction where its id stands beside it, or its place in a batch."""
+    return text.removeprefix(f"prediction {id} failed: ").removeprefix(f"prediction {id} ")
+
+
 def format_times(attempts: int) -> str:
     """Write a number of attempts."""
     return format_count(attempts, "attempt")

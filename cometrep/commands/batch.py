@@ -20,7 +20,7 @@ from cometrep.commands import (
     takes,
 )
 from cometrep.config import Settings
-from cometrep.text import format_count
+from cometrep.text import beside_id, format_count
 
 if TYPE_CHECKING:
     from cometrep.events import BatchEnded
@@ -263,6 +263,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
         )
     counts: Counter[str] = Counter()
     rows = []
+    is_read = console.screens()[0].is_terminal  # by people, who know items by what their events say
     for key, standing in record.standings():
         counts[standing.state] += 1
         files = standing.saved_files(record.folder)
@@ -271,10 +272,11 @@ def _show_status(ctx: typer.Context, file: str) -> None:
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
             console.write_json(ended.as_json())
         else:
-            told = standing.error or ", ".join(file.path for file in files)
-            rows.append((key, standing.state, standing.id, told))
+            told = beside_id(standing.error, standing.id) or ", ".join(file.path for file in files)
+            rows.append((standing.label(key) if is_read else key, standing.state, standing.id, told))
     if not ctx.params["json"]:
-        console.write_table(("KEY", "STATUS", "ID", "FILES OR ERROR"), rows)
+        header = ("ITEM", "STATUS", "ID", "FILES OR ERROR")
+        console.write_table(header, rows, whole="ID", spare=("ID", "ITEM"))
     left = total - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
     console.say(f"{record.folder}: {', '.join(words)}")

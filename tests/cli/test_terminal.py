@@ -608,6 +608,39 @@ def test_logs_stay_above_the_live_line(served: Cli, server: Server) -> None:
         assert not any("processing" in line for line in terminal.lines)
 
 
+def test_a_batch_tells_why_an_item_failed(served: Cli, server: Server) -> None:
+    """At 80 columns the live batch names the item and the reason, and `--status` its id too, each once."""
+    failed, held_one = "15vn707jchrg60d21v0fbjw4ab", "25vn707jchrg60d21v0fbjw4ab"
+    last = threading.Event()
+    prompts = [f"A {animal} in a boat on a lake in the evening, as a woodcut" for animal in ("cat", "dog")]
+    (served.folder / "p.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    server.on_create(*(answer_json(prediction(id, "starting")) for id in (failed, held_one)))
+    ended = prediction(failed, "failed", error="the model gave up on it")
+    server.on("GET", f"/replicate/v1/predictions/{failed}", answer_json(ended))
+    server.on(
+        "GET",
+        f"/replicate/v1/predictions/{held_one}",
+        answer_json(prediction(held_one, "processing")),
+        answer_json(prediction(held_one, "canceled"), wait_for=last),
+    )
+    with Terminal(served, "batch", "p.jsonl", "-m", SCHNELL, "-j", "1") as terminal:
+        terminal.until("1 running", "gave up")
+        assert (
+            terminal.lines[2] == "  failed  item 1 (A cat in a boat on a lake in the ev…  the model gave up on it"
+        )
+        last.set()
+        assert terminal.finish() == 9
+    with Terminal(served, "batch", "p.jsonl", "--status") as terminal:
+        assert terminal.finish() == 0
+        rows = [re.split(" {2,}", line) for line in terminal.lines[:3]]
+        assert rows[0] == ["ITEM", "STATUS", "ID", "FILES OR ERROR"]
+        assert rows[1][0].startswith("item 1 (A c")
+        assert rows[1][1:] == ["failed", failed, "the model gave up on it"]
+        assert rows[2][1:] == ["failed", held_one, "was canceled"]
+    key = json.loads(served("batch", "p.jsonl", "--status", "--json").lines[0])["key"]
+    assert served("batch", "p.jsonl", "--status").lines[0].split("\t")[0] == key
+
+
 def test_json_on_a_terminal_is_one_whole_line(served: Cli, server: Server) -> None:
     """`--json` writes plain JSON on a terminal too, without colour or breaks."""
     server.on_get(answer_json(prediction(output=["https://x.test/a"])))
