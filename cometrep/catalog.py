@@ -188,6 +188,12 @@ def kind_of(model: str, key: str) -> str:
     return facts["inputs"].get(key, {}).get("kind", "") if facts else ""
 
 
+def may_take(model: str, name: str) -> bool:
+    """Say whether a model takes an input: one that the catalog does not know may take what any other does."""
+    facts = _facts().get(model)
+    return any(name in known["inputs"] for known in ([facts] if facts else _facts().values()))
+
+
 def doubts(model: str, values: Mapping[str, Any]) -> list[str]:
     """List what is doubtful about a model and its input mapping."""
     known = find(model)

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from cometrep import errors, inputs
+from cometrep import catalog, errors, inputs
 from cometrep.prediction import parse_model, shorten_data_uris
 from cometrep.text import format_count, format_item
 
@@ -23,6 +23,7 @@ CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so t
 _INPUT_NAME = r"\w[\w.-]*"
 _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
+_ONE_A_LINE = "a file of one prompt a line is for --sweep"
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
 
@@ -56,10 +57,11 @@ class Line(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A line that is no item, and why."""
+    """A line that is no item, and why; `hint` is the command that was meant, where there is one."""
 
     number: int
     text: str
+    hint: str = ""
 
 
 class Source(Protocol):
@@ -72,15 +74,18 @@ class Source(Protocol):
 
 
 class FileSource:
-    """JSON Lines or CSV, told apart by the name or the first character."""
+    """JSON Lines or CSV, told apart by the name or the first character.
+
+    `as_sweep` is the command that takes the file as what a CSV of one column may be: a prompt a line.
+    """
 
     axes: Mapping[str, Sequence[Any]] = {}
 
-    def __init__(self, file: BinaryIO, name: str, kind_of: Callable[[str, str], str], model: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, model: str, *, as_sweep: str = "") -> None:
         self._file = file
         self._name = name
-        self._kind_of = kind_of
         self._model = model
+        self._as_sweep = as_sweep
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
@@ -117,8 +122,8 @@ class FileSource:
                     undecoded.clear()
                 elif not header:
                     header = row
-                    if problem := _header_problem(header):
-                        yield Wrong(1, problem)
+                    if problem := _header_problem(header) or self._list_problem(header):
+                        yield Wrong(1, problem, self._as_sweep if len(header) == 1 else "")
                         return
                 elif any(row):
                     yield self._csv_line(start, header, row)
@@ -126,6 +131,15 @@ class FileSource:
         except csv.Error as problem:
             told = "a carriage return alone ends no line" if "new-line character" in str(problem) else str(problem)
             yield Wrong(start, told)
+
+    def _list_problem(self, header: Sequence[str]) -> str:
+        """Say that a file is a list of prompts, the first of which would be taken for the name of an input."""
+        name = header[0].removesuffix(":json")
+        is_named_csv = self._name.lower().endswith((".csv", ".tsv")) and not catalog.find(self._model)
+        if len(header) > 1 or is_named_csv or name in _ITEM_FIELDS or catalog.may_take(self._model, name):
+            return ""
+        whose = self._model if catalog.find(self._model) else "any model that is known"
+        return f"{name[:100]!r} in the header is no input of {whose}; {_ONE_A_LINE}"
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
@@ -138,7 +152,7 @@ class FileSource:
                 continue
             column, is_json = name.removesuffix(":json"), name.endswith(":json")
             try:
-                kind = self._kind_of(model or self._model, column)
+                kind = catalog.kind_of(model or self._model, column)
                 values[column] = inputs.strict_json(cell) if is_json else inputs.coerce(cell, kind)
             except ValueError as problem:
                 return Wrong(number, f"{name}: {problem}")
@@ -260,7 +274,7 @@ class _Problems:
         count = len(self._shown) + len(self._others)
         raise errors.UsageError(
             f"{format_count(count, 'bad line')}, nothing was sent: {told}{more}",
-            hint="cometrep help batch",
+            hint=next((wrong.hint for wrong in self._shown if wrong.hint), "cometrep help batch"),
             code="bad_items",
         )
 
@@ -437,7 +451,7 @@ def _header_problem(header: Sequence[str]) -> str:
         return "the header names no input in some column"
     names = [name.removesuffix(":json") for name in header]
     if strange := next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), None):
-        one_a_line = "; a file of one prompt a line is: --sweep prompt=@FILE" if len(names) == 1 else ""
+        one_a_line = f"; {_ONE_A_LINE}" if len(names) == 1 else ""
         return f"{strange[:100]!r} in the header is no name of an input{one_a_line}"
     return "the header names an input twice" if len(set(names)) < len(names) else ""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,7 +115,11 @@ def planned(
             read_values = partial(inputs.read_file, limit_bytes=None)  # one a line
             source = SweepSource(sweep_axes(texts, kind_of, read_values))
         else:
-            source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, catalog.kind_of, model)
+            named = "prompt=@FILE" if file == "-" else f"prompt=@{shlex.quote(file)}"
+            as_sweep = " ".join(
+                ("cometrep batch --sweep -m", model or "OWNER/NAME", named, *map(shlex.quote, texts))
+            )
+            source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, model, as_sweep=as_sweep)
             built = inputs.build_input(texts, kind_of=kind_of, read_stdin=console_stdin.read_stdin)
             common, warnings = built.values, built.warnings
         checked = check(source, model=model, common=common)

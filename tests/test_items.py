@@ -18,7 +18,7 @@ MODEL = "black-forest-labs/flux-schnell"
 def source(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> FileSource:
     """Make a source of a file's text."""
     content = text.encode() if isinstance(text, str) else text
-    return FileSource(io.BytesIO(content), name, catalog.kind_of, model)
+    return FileSource(io.BytesIO(content), name, model)
 
 
 def read(text: str | bytes, name: str = "a.jsonl", model: str = MODEL, **common: Any) -> list[Item]:
@@ -167,7 +167,7 @@ def test_a_key_or_model_beside_the_inputs_is_an_error(name: str) -> None:
 def test_a_line_that_went_wrong_since_the_check_ends_the_batch() -> None:
     """What cannot be read any more is neither sent nor passed over."""
     file = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "y"}\n')
-    one = FileSource(file, "a.jsonl", catalog.kind_of, MODEL)
+    one = FileSource(file, "a.jsonl", MODEL)
     checked = check(one, model=MODEL, common={})
     file.getbuffer()[-3:-1] = b"!!"
     left = items.items(one, checked, model=MODEL, common={})

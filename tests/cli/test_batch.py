@@ -521,7 +521,7 @@ def test_a_csv_column_of_models_stands_over_the_option(served: Cli, gateway: Gat
     [
         (
             "a fox\nan owl\n",
-            "'a fox' in the header is no name of an input; a file of one prompt a line is: --sweep",
+            "'a fox' in the header is no name of an input; a file of one prompt a line is for --sweep",
         ),
         ("prompt;seed\nfox;3\n", "'prompt;seed' in the header"),
         ("prompt\tseed\nfox\t3\n", "in the header is no name of an input"),
@@ -537,6 +537,36 @@ def test_a_file_that_is_no_csv_is_refused(
     ran = served("batch", "p.txt", "--model", MODEL)
     assert (ran.code, gateway.total) == (2, 0)
     assert told in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "model", "is_sent"),
+    [
+        ("fox\nowl\n", "p.txt", MODEL, False),
+        ("fox\nowl\n", "p.csv", MODEL, False),
+        ("fox\nowl\n", "-", MODEL, False),
+        ("fox\nowl\n", "p.txt", "someone/new", False),
+        ("fox\nowl\n", "-", "someone/new", False),
+        ("fox\nowl\n", "p.csv", "someone/new", True),
+        ("prompt\nowl\n", "p.txt", MODEL, True),
+        ("seed:json\n7\n", "-", MODEL, True),
+        ("key\nowl\n", "p.txt", MODEL, True),
+        ("image\nhttps://x.test/a\n", "-", "someone/new", True),
+    ],
+    ids=str,
+)
+def test_a_list_of_words_is_no_csv(
+    content: str, name: str, model: str, is_sent: bool, served: Cli, gateway: Gateway, folder: Path
+) -> None:
+    """The first word is not taken for an input that no model has; the hint is the command that was meant."""
+    if name != "-":
+        (folder / name).write_text(content)
+    ran = served("batch", name, "-m", model, "num_outputs=1", "--dry-run", stdin=content if name == "-" else None)
+    assert (ran.code, gateway.total) == (0 if is_sent else 2, 0)
+    if not is_sent:
+        assert "'fox' in the header is no input of " in ran.stderr
+        file = "FILE" if name == "-" else name
+        assert f"hint: cometrep batch --sweep -m {model} prompt=@{file} num_outputs=1\n" in ran.stderr
 
 
 def test_what_is_sent_again_once_is_not_in_the_hint(
