@@ -33,6 +33,7 @@ _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|li
 
 
 _BARE_LOCALES = ("C", "POSIX")
+_PIECE_BYTES = 1 << 20  # of stdin, at a time
 _COPIED_BYTES = 262_144  # of a file, at a time
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
@@ -167,15 +168,18 @@ class Console:
 
     # stdin
 
-    def read_stdin(self) -> bytes:
-        """Read stdin to its end, once; raise UsageError where that is not possible."""
-        return b"".join(self._stdin_pieces())
+    def read_stdin(self, what: str = "") -> bytes:
+        """Read stdin to its end, once; raise UsageError where that is not possible.
+
+        Who sits at a terminal is told so, and `what` is expected.
+        """
+        return b"".join(self._stdin_pieces(what))
 
     def copy_stdin(self, target: BinaryIO) -> None:
         """Copy stdin to a file, piece by piece, once; raise UsageError where it cannot be read."""
         target.writelines(self._stdin_pieces())
 
-    def _stdin_pieces(self) -> Iterator[bytes]:
+    def _stdin_pieces(self, what: str = "") -> Iterator[bytes]:
         if self._stdin is None:
             raise errors.UsageError("stdin is closed, and - asks for it", hint="name a file instead of -")
         if self._stdin_is_read:
@@ -184,14 +188,19 @@ class Console:
                 hint="save one of the two to a file, and name that",
             )
         self._stdin_is_read = True
+        is_typed = _is_terminal(self._stdin)
+        if is_typed:
+            self.say(f"reading {what} from stdin; Ctrl-D ends it".replace("  ", " "))
         while True:
             try:
-                piece = self._stdin.buffer.read(1 << 20)
+                piece = self._stdin.buffer.read(_PIECE_BYTES)
             except OSError as problem:
                 raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
             if not piece:
                 return
             yield piece
+            if is_typed and len(piece) < _PIECE_BYTES:
+                return  # a terminal would ask for a second Ctrl-D
 
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on the terminal; False where there is none."""
@@ -216,15 +225,15 @@ class Console:
             if id != "-":
                 expanded.append(id)
                 continue
-            for line in self.read_stdin().decode("utf-8-sig", "replace").splitlines():
+            for line in self.read_stdin("ids").decode("utf-8-sig", "replace").splitlines():
                 word = line.split("\t")[0].strip()
                 if word.startswith("{"):
                     with contextlib.suppress(ValueError, TypeError, KeyError):
-                        word = str(json.loads(line)["id"] or "-")
-                if word == "-":
-                    nameless += 1
-                elif word:
+                        word = str(json.loads(line)["id"] or "")
+                if word not in ("", "-"):
                     expanded.append(word)
+                elif line.strip():
+                    nameless += 1
         if nameless:
             self.warn(f"{format_count(nameless, 'line')} of stdin left out, of a create that gave no id")
         if not expanded:

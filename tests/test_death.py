@@ -150,11 +150,11 @@ def check_after_death(world: World) -> None:
     assert entries.code == 0, entries.stderr
     known = [line.split("\t")[:2] for line in entries.lines]
     if not world.given:
-        assert all(entry == ["-", "unknown"] or entry[1] == "refused" for entry in known)
+        assert all(entry == ["", "unknown"] or entry[1] == "refused" for entry in known)
         return
     assert len(known) == 1
     again = world.cli("download", "--wait", "@last")
-    if known[0][0] == "-":
+    if not known[0][0]:
         # The id was on its way, or in the memory of a process that is gone: the entry says so, and nobody guesses.
         assert known[0][1] == "unknown"
         assert again.code == 10, again.stderr

@@ -103,7 +103,7 @@ def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:
     saved = len({file.index for file in entry.files})
     left = _age(entry.expires - now) if entry.expires > now else "expired"
     return [
-        entry.id or "-",
+        entry.id,
         left if shows_time_left else entry.status,
         _age(now - entry.created),
         entry.model,

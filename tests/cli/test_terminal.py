@@ -297,6 +297,19 @@ def test_several_waits_show_a_line_each(served: Cli, server: Server) -> None:
         assert not any("flux-schnell" in line for line in terminal.lines)
 
 
+@pytest.mark.parametrize("quiet", [(), ("-q",)], ids=["plain", "quiet"])
+def test_ids_that_are_to_be_typed_are_asked_for(quiet: tuple[str, ...], served: Cli, server: Server) -> None:
+    """Where `-` reads from the keyboard, a line says what the command waits for; not with -q."""
+    server.on_get(answer_json(prediction(output=["https://x.test/a"])))
+    with Terminal(served, "status", "-", *quiet) as terminal:
+        if not quiet:
+            terminal.until("reading ids from stdin; Ctrl-D ends it")
+        terminal.type(b"abc123\n\x04")
+        assert terminal.finish() == 0
+        assert ("reading" in terminal.text) == (not quiet)
+        assert terminal.lines[-1].split() == ["abc123", "succeeded"]
+
+
 def test_one_look_says_its_result_once(served: Cli, server: Server) -> None:
     """On a terminal `status` shows a line an id, as it does in a pipe, and nothing is said twice."""
     server.on_get(answer_json(prediction(output=["https://x.test/a"])))
