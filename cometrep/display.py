@@ -37,7 +37,7 @@ _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 
 
 class Silent:
-    """Show nothing but warnings."""
+    """Show nothing but warnings, and logs where they were asked for by name."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -47,6 +47,8 @@ class Silent:
         """Show one event."""
         if isinstance(event, Noted) and event.is_warning:
             self._screen.warning(event.text)
+        for line in self._log_lines(event):
+            self._screen.line(f"| {harmless(line)}")
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -125,10 +127,7 @@ class Lines(Silent):
         """Show one event."""
         if text := self._text(event):
             self._screen.line(text)
-        else:
-            super().take(event)
-        for line in self._log_lines(event):
-            self._screen.line(f"| {harmless(line)}")
+        super().take(event)
 
     def _text(self, event: Event) -> str:
         if isinstance(event, Seen):

@@ -151,8 +151,9 @@ def test_an_interval_is_kept(served: Cli, server: Server) -> None:
     assert 2 <= server.count("GET") - 1 <= 4
 
 
-def test_logs_are_shown_once_as_they_come(served: Cli, server: Server) -> None:
-    """`--logs` writes each log line once, a redrawn bar in its last state."""
+@pytest.mark.parametrize("silence", [(), ("-q",), ("--progress", "none")], ids=["plain", "quiet", "none"])
+def test_logs_are_shown_once_as_they_come(silence: tuple[str, ...], served: Cli, server: Server) -> None:
+    """`--logs` writes each log line once, a redrawn bar in its last state; also where progress is not wanted."""
     first = "Using seed: 7\nload"
     whole = first + "ing\n  0%|  | 0/4\r 50%|# | 2/4\r100%|##| 4/4\nsaved in 1.2 sec"
     script = [
@@ -161,9 +162,9 @@ def test_logs_are_shown_once_as_they_come(served: Cli, server: Server) -> None:
         answer_json(prediction(output=[URL], logs=whole)),
     ]
     on(server, "abc123", *script)
-    done = served("wait", "abc123", "--logs")
+    done = served("wait", "abc123", "--logs", *silence)
     assert done.stdout == "abc123\tsucceeded\n"
-    assert [line for line in done.stderr.splitlines() if line.startswith("|")] == [
+    assert [line for line in done.stderr.splitlines() if silence or line.startswith("|")] == [
         "| Using seed: 7",
         "| loading",
         "| 100%|##| 4/4",
