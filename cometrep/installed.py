@@ -119,14 +119,21 @@ def _command_prefixes() -> Iterator[Path]:
 
 def _zsh_completion() -> Path | None:
     """Find the script that zsh loads: in a standard folder of its fpath, or in one that .zshrc names."""
-    rc = Path(config.environment("ZDOTDIR") or "~", ".zshrc")
-    if sourced := _sourced_in("zsh", rc):
+    if sourced := _sourced_in("zsh", _zshrc()):
         return sourced
     folders = [Path(share, "zsh", name) for share in _SYSTEM_SHARES for name in _ZSH_FOLDERS]
-    own = _user_share() / "zsh/site-functions"
-    if "zsh/site-functions" in _content(rc):
-        folders.insert(0, own)
+    if _names_own_folder(_zshrc()):
+        folders.insert(0, _user_share() / "zsh/site-functions")
     return _first_in(folders, "_cometrep")
+
+
+def _zshrc() -> Path:
+    return Path(config.environment("ZDOTDIR") or "~", ".zshrc")
+
+
+def _names_own_folder(zshrc: Path) -> bool:
+    """Say whether a start-up file has the user's own folder of functions in zsh's fpath."""
+    return "zsh/site-functions" in _content(zshrc)
 
 
 def _fish_completion() -> Path | None:
@@ -150,10 +157,16 @@ def _content(file: Path) -> str:
 def completion_fix(shell: str) -> str:
     """Give the line to type, after which the shell finds its script."""
     if shell == "bash" and _bash_completion_script() is None:
-        return "echo 'source <(cometrep completion bash)' >> ~/.bashrc"
+        return _sourcing(shell, Path("~/.bashrc"))
+    if shell == "zsh" and not _names_own_folder(_zshrc()):
+        return _sourcing(shell, _zshrc())
     target = _user_share() / _COMPLETIONS[shell]
     if shell == "bash" and (user := config.environment("BASH_COMPLETION_USER_DIR")):
         target = Path(user.split(":")[0], "completions/cometrep")
     folder, file = shlex.quote(str(target.parent)), shlex.quote(str(target))
-    fix = f"mkdir -p {folder} && cometrep completion {shell} > {file}"
-    return fix + f", and in .zshrc before compinit: fpath+=({folder})" if shell == "zsh" else fix
+    return f"mkdir -p {folder} && cometrep completion {shell} > {file}"
+
+
+def _sourcing(shell: str, file: Path) -> str:
+    shown = str(file) if file.parts[0] == "~" else shlex.quote(str(file))  # a quoted ~ is no home
+    return f"echo 'source <(cometrep completion {shell})' >> {shown}"

@@ -867,12 +867,14 @@ def test_a_script_that_is_sourced_counts(
 
 
 def test_a_folder_of_zshrc_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the fix for zsh says is enough once it is done."""
+    """The script goes there where .zshrc has the folder in its fpath, and else into .zshrc, as a line."""
     monkeypatch.setenv("SHELL", "/bin/zsh")
     monkeypatch.setenv("ZDOTDIR", str(tmp_path / "dots"))
-    script = write(tmp_path / "home/.local/share" / ZSH)
-    assert examined()["completion"].outcome == "warn"
+    script = tmp_path / "home/.local/share" / ZSH
+    assert examined()["completion"].fix == f"echo 'source <(cometrep completion zsh)' >> {tmp_path}/dots/.zshrc"
     write(tmp_path / "dots/.zshrc", "fpath+=(~/.local/share/zsh/site-functions)\n")
+    assert examined()["completion"].fix == f"mkdir -p {script.parent} && cometrep completion zsh > {script}"
+    write(script)
     assert examined()["completion"] == Check("completion", "ok", f"zsh: {script}")
 
 
@@ -902,7 +904,7 @@ def test_fishs_own_completions_are_found(tmp_path: Path, monkeypatch: pytest.Mon
     ("shell", "fix"),
     [
         ("/bin/bash", "bash > {share}/bash-completion/completions/cometrep"),
-        ("/bin/zsh", "zsh > {share}/zsh/site-functions/_cometrep, and in .zshrc before compinit: fpath+="),
+        ("/bin/zsh", "zsh)' >> ~/.zshrc"),
         ("/bin/fish", "fish > {share}/fish/vendor_completions.d/cometrep.fish"),
         ("", "bash > "),
     ],

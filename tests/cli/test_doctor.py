@@ -44,6 +44,19 @@ def test_a_line_a_check_and_exit_0(served: Cli, server: Server) -> None:
     assert {outcome for outcome, _, _ in found.values()} <= {"ok", "warn"}
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_fix_for_completion_works_as_typed(shell: str, served: Cli, server: Server) -> None:
+    """It is one command, after which the check is in order."""
+    server.on_get(NOT_FOUND)
+    served.environment["SHELL"] = f"/bin/{shell}"
+    outcome, _, fix = rows(served("doctor").stdout)["completion"]
+    if outcome != "ok":  # as where the machine's own folders have it
+        assert served.shell_line(fix).code == 0
+    outcome, message, _ = rows(served("doctor").stdout)["completion"]
+    assert outcome == "ok"
+    assert f"{shell}: " in message
+
+
 def test_it_looks_once_and_creates_nothing(served: Cli, server: Server) -> None:
     """The one request is a look, with the key in its header alone; no output has the key."""
     server.on_get(answer_json({"detail": f"unknown key {KEY}"}, 401))
