@@ -453,10 +453,12 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 def store(name: str, value: str | None) -> Path:
     """Set a setting in the config file, or remove it with None, and give the file's path.
 
-    Other lines, comments too, stay as they are. The new file is written beside the old one with mode 0600 and
-    renamed over it; a symlink stays a symlink. Raises UsageError, ConfigError or LocalFileError.
+    What is no setting can be removed where it stands. Other lines, comments too, stay as they are. The new file is
+    written beside the old one with mode 0600 and renamed over it; a symlink stays a symlink. Raises UsageError,
+    ConfigError or LocalFileError.
     """
-    if name not in SETTINGS:
+    path = folders().config_file
+    if name not in SETTINGS and (value is not None or name not in read_file(path)):
         raise unknown_setting(name, lambda near: _change_command(near, value))
     if value is not None and _is_blank(value):
         # In the file it would count as unset, and hide that from who looks into it.
@@ -467,7 +469,6 @@ def store(name: str, value: str | None) -> Path:
         )
     if value is not None:
         value = _checked(name, value, name, errors.UsageError).value
-    path = folders().config_file
     text = _read_text(path)
     before = _parsed(path, text)
     if value is None and name not in before:
@@ -542,6 +543,21 @@ def unknown_setting(
     )
 
 
+def removals() -> Mapping[str, str]:
+    """Give what the config file sets and cometrep does not know, each with the command that removes it.
+
+    Raises ConfigError where the file cannot be read or parsed.
+    """
+    import shlex
+
+    path = folders().config_file
+    return {
+        name: _edit(path) if isinstance(value, (list, dict)) else f"cometrep config unset {shlex.quote(name)}"
+        for name, value in read_file(path).items()
+        if name not in SETTINGS
+    }
+
+
 def variable_for(name: str) -> str:
     """Name the environment variable that gives a setting, empty where none does."""
     for variable in SETTINGS[name].variables:
@@ -564,7 +580,8 @@ def _edited(text: str, name: str, value: str | None) -> str:
     """Change, add or remove one top-level line of TOML, leaving all others alone."""
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # TOML's lines end at line feeds alone
     table = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
-    own = re.compile(rf"\s*(?:{name}|\"{name}\"|'{name}')\s*=")
+    key = re.escape(name)
+    own = re.compile(rf"\s*(?:{key}|\"{key}\"|'{key}')\s*=")
     place = next((i for i in range(table) if own.match(lines[i])), None)
     new = [] if value is None else [f"{name} = {_toml_string(value)}\n"]
     if place is not None:

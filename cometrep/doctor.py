@@ -171,9 +171,9 @@ class _Examination:
         if self._settings.file_warning:
             told = f"{path} holds the API key and others can read it (mode {mode:04o})"
             return Check("config_file", WARN, told, f"chmod 600 {shlex.quote(str(path))}")
-        if strange := [name for name in self._stored() if name not in config.SETTINGS]:
+        if strange := config.removals():
             told = f"{path} sets what cometrep does not know: {', '.join(strange)}"
-            return Check("config_file", WARN, told, "cometrep config show")
+            return Check("config_file", WARN, told, " && ".join(dict.fromkeys(strange.values())))
         return Check("config_file", OK, f"{path}, mode {mode:04o}")
 
     def _other_settings(self) -> Check:

@@ -164,7 +164,7 @@ def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
         ("", 0o600, "ok", "mode 0600", ""),
         ('timeout = "5m"\n', 0o644, "ok", "mode 0644", ""),
         ('api_key = "sk-0123456789"\n', 0o644, "warn", "others can read it (mode 0644)", "chmod 600 "),
-        ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config show"),
+        ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config unset timout"),
         ("timeout = 5m\n", 0o600, "fail", "line 1", "vi "),
     ],
     ids=["empty", "no key in it", "open", "unknown", "broken"],

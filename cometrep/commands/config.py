@@ -28,21 +28,41 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 def show(ctx: typer.Context, json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from."""
     console = local_session(ctx)
-    settings = config.load()
+    settings, problems = config.load_leniently()
     if settings.file_warning:
         console.warn(settings.file_warning)
+    for strange, removal in ({} if "config_file" in problems else config.removals()).items():
+        console.warn(f"{config.folders().config_file} sets {strange}, which is no setting: {removal}")
     shown = [settings.shown(name) for name in config.SETTINGS]
+    wrong = {name: problem.message for name, problem in problems.items()}
     if json:
-        console.write_json({one.name: {"value": one.value, "origin": one.origin} for one in shown})
+        console.write_json({one.name: _facts(one, wrong.get(one.name)) for one in shown})
     else:
-        console.write_table(("NAME", "VALUE", "ORIGIN"), [[one.name, one.value, one.origin] for one in shown])
+        rows = [
+            [one.name, "", wrong[one.name]] if one.name in wrong else [one.name, one.value, one.origin]
+            for one in shown
+        ]
+        console.write_table(("NAME", "VALUE", "ORIGIN"), rows)
+    if problems:
+        raise next(iter(problems.values()))
+
+
+def _facts(setting: config.Setting, wrong: str | None) -> dict[str, str | None]:
+    if wrong:
+        return {"value": None, "origin": None, "error": wrong}
+    return {"value": setting.value, "origin": setting.origin}
 
 
 @app.command()
 def get(ctx: typer.Context, name: NameArgument) -> None:
     """Print one setting; of the API key its last four characters."""
     console = local_session(ctx)
-    console.write_line(config.load().shown(name).value)
+    settings, problems = config.load_leniently()
+    setting = settings.shown(name)
+    for cause in (name, "config_file"):  # a file that cannot be read may hold what stands at its default
+        if cause in problems and setting.origin == "default":
+            raise problems[cause]
+    console.write_line(setting.value)
 
 
 @app.command("set")

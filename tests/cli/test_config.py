@@ -42,6 +42,51 @@ def test_show_names_every_setting_with_its_origin(cli: Cli) -> None:
     assert KEY not in done.stdout
 
 
+def test_a_bad_setting_hides_no_other(cli: Cli) -> None:
+    """`show` lists all, the bad ones with what is wrong, and exits 3; `get` of another works."""
+    write(cli, 'dir = "pics"\nmax_size = "much"\n')
+    env = {"COMETREP_TIMEOUT": "abc"}
+    done = cli("config", "show", env=env)
+    assert done.code == 3
+    told = "COMETREP_TIMEOUT: 'abc': not a duration like 90, 90s, 10m or 1h30m"
+    assert done.stderr == f"cometrep: {told}\nhint: unset COMETREP_TIMEOUT\n"
+    rows = {row[0]: row[1:] for row in (line.split("\t") for line in done.lines)}
+    assert set(NAMES) <= set(rows)
+    assert rows["timeout"] == ["", told]
+    assert "'much': not a size" in rows["max_size"][1]
+    assert rows["dir"][0] == "pics"
+    facts = json.loads(cli("config", "show", "--json", env=env).stdout)
+    assert facts["timeout"] == {"value": None, "origin": None, "error": told}
+    assert facts["dir"]["value"] == "pics"
+    assert cli("config", "get", "base_url", env=env).stdout == "https://api.cometapi.com\n"
+    assert cli("config", "get", "timeout", env=env).code == 3
+
+
+def test_a_broken_file_hides_no_variable(cli: Cli) -> None:
+    """What the environment gives is shown; what the file may hold is not guessed."""
+    write(cli, "dir = pics\n")
+    env = {"COMETREP_TIMEOUT": "5m"}
+    done = cli("config", "show", env=env)
+    assert done.code == 3
+    assert "does not parse" in done.stderr
+    assert "timeout\t5m\tCOMETREP_TIMEOUT" in done.lines
+    assert cli("config", "get", "timeout", env=env).stdout == "5m\n"
+    assert cli("config", "get", "dir", env=env).code == 3
+
+
+def test_what_is_no_setting_can_be_removed(cli: Cli) -> None:
+    """`show` warns of it, with the command that removes it, which is doctor's fix too; all else stays."""
+    path = write(cli, '# mine\ntimeot = "5m"\ndir = "pics"\n')
+    done = cli("config", "show")
+    assert done.code == 0
+    fix = "cometrep config unset timeot"
+    assert done.stderr == f"cometrep: warning: {path} sets timeot, which is no setting: {fix}\n"
+    assert f"\t{fix}\n" in cli("doctor", env={"COMETREP_BASE_URL": "http://127.0.0.1:9"}).stdout
+    assert cli(*fix.split()[1:]).code == 0
+    assert path.read_text() == '# mine\ndir = "pics"\n'
+    assert cli("config", "show").stderr == ""
+
+
 def test_set_get_and_unset_change_the_file(cli: Cli) -> None:
     """`set` writes a setting, `get` prints it alone, `unset` takes it away; comments and other lines stay."""
     path = write(cli, '# mine\n[table]\ntimeout = "9h"\n')
