@@ -397,8 +397,9 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
             fix = f"unset {origin}"
         elif name == "api_key":
             fix = "cometrep login"
-        elif error is errors.UsageError:
-            fix = "cometrep help config"
+        elif error is errors.UsageError:  # in the right form
+            form = SETTINGS[name].default or "pictures"
+            fix = f"cometrep config set {name} {form}" if origin == name else f"{origin} {form}"
         else:
             fix, named = f"cometrep config unset {name}", f"{name} "  # a file does not tell which setting it is
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem

@@ -192,6 +192,8 @@ def test_a_bad_value_names_its_origin(
     with pytest.raises(errors.UsageError) as of_flag:
         config.load({name: value})
     assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
+    option, form = of_flag.value.hint.split(" ")
+    assert config.load({name: form}).shown(name).origin == option
 
 
 def test_sandbox_and_base_url() -> None:

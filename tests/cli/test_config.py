@@ -42,6 +42,18 @@ def test_show_names_every_setting_with_its_origin(cli: Cli) -> None:
     assert KEY not in done.stdout
 
 
+@pytest.mark.parametrize("option", ["--timeout", "--max-size", "--progress", "--base-url"])
+def test_a_bad_option_hints_at_its_form(option: str, cli: Cli) -> None:
+    """The hint can be typed in its place, and so can that of `config set`."""
+    done = cli("run", SCHNELL, "prompt=cat", "--dry-run", option, "bad")
+    form = re.fullmatch(rf"cometrep: {option}: 'bad': .+\nhint: ({option} \S+)\n", done.stderr)
+    assert (done.code, bool(form)) == (2, True)
+    assert cli("run", SCHNELL, "prompt=cat", "--dry-run", *(form[1] if form else "").split()).code == 0
+    done = cli("config", "set", option[2:].replace("-", "_"), "bad")
+    assert done.code == 2
+    assert cli(*done.stderr.splitlines()[-1].removeprefix("hint: ").split()[1:]).code == 0
+
+
 def test_a_bad_setting_hides_no_other(cli: Cli) -> None:
     """`show` lists all, the bad ones with what is wrong, and exits 3; `get` of another works."""
     write(cli, 'dir = "pics"\nmax_size = "much"\n')
