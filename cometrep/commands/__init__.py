@@ -348,14 +348,23 @@ def session(ctx: typer.Context, connections: int = 10) -> Iterator[Session]:
 
 
 def _resume(params: Mapping[str, Any]) -> errors.Resume:
-    """Give the command that takes up what this one leaves, with all that says where and how files are saved."""
+    """Give the command that takes up what this one leaves, with the options of this one that it takes.
+
+    But for the deadline, which may be what ended this one.
+    """
     import shlex
 
-    valued = (("output", "-o"), ("dir", "-d"), ("max_size", "--max-size"), ("print_what", "--print"))
-    words = [f"{option} {shlex.quote(params[name])}" for name, option in valued if params.get(name) is not None]
-    flags = ("overwrite", "skip_existing", "sidecar", "json", "github")
+    is_saving = "sidecar" in params
+    options = {"output": "-o", "dir": "-d", "max_size": "--max-size", "print_what": "--print"}
+    flags = ["overwrite", "skip_existing", "sidecar", "json", "github"]
+    if not is_saving:
+        options["interval"] = "--interval"
+        flags.append("logs")
+    words = [
+        f"{option} {shlex.quote(params[name])}" for name, option in options.items() if params.get(name) is not None
+    ]
     words += [f"--{name.replace('_', '-')}" for name in flags if params.get(name)]
-    return errors.Resume("cometrep download --wait" if "sidecar" in params else "cometrep wait", tuple(words))
+    return errors.Resume("cometrep download --wait" if is_saving else "cometrep wait", tuple(words))
 
 
 def _keeper(

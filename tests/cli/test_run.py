@@ -425,7 +425,7 @@ def test_a_signal_names_the_command_that_finishes_the_job(
 ) -> None:
     """A signal while it waits leaves the prediction alone; the hint, when typed, saves the picture."""
     accepted(server, answer_json(prediction(status="processing")))
-    process = served.start("run", SCHNELL, "prompt=cat")
+    process = served.start("run", SCHNELL, "prompt=cat", "--timeout", "2h", "--interval", "1", "--logs")
     stopped(process)
     assert process.stderr
     while b"processing" not in (line := process.stderr.readline()):
@@ -434,6 +434,7 @@ def test_a_signal_names_the_command_that_finishes_the_job(
     stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, stdout) == (code, b"")
     server.on_get(finished(server))
+    assert b"hint: cometrep download --wait abc123\n" in stderr
     assert type_hint(served, stderr.decode()).stdout == "abc123.webp\n"
     assert server.creates == 1
 

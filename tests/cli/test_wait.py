@@ -250,16 +250,17 @@ def test_a_signal_leaves_the_predictions_running(
 def test_a_signal_is_an_object_in_json(
     served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
 ) -> None:
-    """With `--json` Ctrl-C is reported as an object with its own code, the id and the hint."""
+    """With `--json` Ctrl-C is reported as an object with its code, the id and the hint, which keeps the options."""
     on(server, "abc123", RUNNING)
-    process = served.start("wait", "abc123", "--json")
+    options = ("--interval", "1", "--json", "--logs")
+    process = served.start("wait", "abc123", "--timeout", "2h", *options)
     stopped(process)
     read_until(process, b"processing")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     error = json.loads(stderr.splitlines()[-1])["error"]
     assert (error["code"], error["exit_code"], error["prediction_id"]) == ("interrupted", 130, "abc123")
-    assert error["hint"] == "cometrep wait abc123 --json"
+    assert error["hint"] == "cometrep wait abc123 " + " ".join(options)
 
 
 def test_an_ignored_sigint_stays_ignored(
