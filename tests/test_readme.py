@@ -68,6 +68,16 @@ def test_the_github_recipe_runs(cli: Cli, folder: Path) -> None:
     assert "\nbanner.webp\n" in outputs.read_text()
 
 
+def test_the_ci_recipes_install_cometrep() -> None:
+    """Each gets it from its repository before it is used; what a job checks out is the user's own project."""
+    recipes = [block for block in readme.blocks("yaml") if re.match("# (GitHub|GitLab|A CI)", block)]
+    assert len(recipes) == 3
+    for recipe in recipes:
+        install, use = re.findall(r"(?:- |run: )(pipx? install .*|cometrep .*)", recipe)[:2]
+        assert re.fullmatch(r'pipx? install "cometrep\[sandbox\] @ git\+\$.*COMETREP_GIT.*"', install)
+        assert use.startswith("cometrep ")
+
+
 def test_the_gitlab_recipe_runs(cli: Cli, folder: Path) -> None:
     """The last line of the GitLab recipe's script draws its picture."""
     [recipe] = [block for block in readme.blocks("yaml") if "# GitLab" in block]
