@@ -42,6 +42,7 @@ _CACHE_KIB = 256  # of pages; the system caches the file anyway
 _BUSY_SECONDS = 60.0
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
+_UNKNOWN_FACTS = ("logs", "metrics", "progress", "started_at", "completed_at", "data_removed")  # of a prediction
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE entries (
@@ -111,7 +112,7 @@ class Entry(NamedTuple):
         return len({file.index for file in outputs} - {file.index for file in self.files})
 
     def as_json(self) -> dict[str, Any]:
-        """Give the object of `list --json`."""
+        """Give the object of `list --json`: a prediction's, null where the ledger does not know, and more."""
         return {
             "schema_version": 1,
             "id": self.id or None,
@@ -120,6 +121,7 @@ class Entry(NamedTuple):
             "input": self.input,
             "output": self.output,
             "error": self.error or None,
+            **dict.fromkeys(_UNKNOWN_FACTS),
             "created_at": _iso(self.created),
             "changed_at": _iso(self.changed),
             "base_url": self.base_url,

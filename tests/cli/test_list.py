@@ -96,10 +96,13 @@ def test_filters_pick_entries(cli: Cli) -> None:
 
 
 def test_json_is_an_object_a_line(cli: Cli) -> None:
-    """`--json` gives everything the ledger knows of an entry, files and doubts too."""
+    """`--json` gives everything the ledger knows of an entry, files and doubts too, in a prediction's own words."""
     remember(cli, "one", files=1, age=60)
     remember(cli, "")
     doubt, one = (json.loads(line) for line in cli("list", "--json").lines)
+    whole = Prediction("one", "succeeded").as_json()
+    assert whole.keys() - one.keys() == whole.keys() - doubt.keys() == set()
+    assert {one[name] for name in ("logs", "metrics", "progress", "started_at", "completed_at")} == {None}
     assert (one["schema_version"], one["id"], one["model"], one["status"]) == (1, "one", SCHNELL, "succeeded")
     assert one["input"] == {"prompt": "a cat"}
     assert one["base_url"] == "https://api.cometapi.com"
