@@ -63,7 +63,7 @@ def test_an_empty_ledger_lists_nothing(cli: Cli) -> None:
 def test_lines_are_tab_separated_and_newest_first(cli: Cli) -> None:
     """Off a terminal each entry is one bare line of six fields; creates in doubt are marked, tabs are no fields."""
     remember(cli, "old", model=DEV, age=3 * DAY, files=2, prompt="two\twords\nand a line")
-    remember(cli, "", age=90)
+    remember(cli, "", age=5400)
     remember(cli, "new", status="processing", prompt=["odd"])
     rows = [line.split("\t") for line in cli("list").lines]
     assert [(row[0], row[1], row[3], row[4]) for row in rows] == [
@@ -71,7 +71,7 @@ def test_lines_are_tab_separated_and_newest_first(cli: Cli) -> None:
         ("", "unknown", SCHNELL, "0"),
         ("old", "succeeded", DEV, "2"),
     ]
-    assert [row[2] for row in rows[1:]] == ["1m30s", "3d"]
+    assert [row[2] for row in rows[1:]] == ["1h30m", "3d"]
     assert all(len(row) == 6 for row in rows)
     assert rows[2][5] == "two words\\nand a line"
 
