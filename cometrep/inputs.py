@@ -95,13 +95,12 @@ def build_input(
     here, so that a missing one is reported before anything is sent. Raises UsageError.
     """
     values: dict[str, Any] = {}
-    warnings: list[str] = []
     reader = _Reader(read_stdin)
     for text in items:
         item = split_item(text)
         _check_text(item.key, text)
         kind = kind_of(item.key)
-        value = _value_of(item, kind, reader, warnings)
+        value = _value_of(item, kind, reader)
         if item.key not in values:
             values[item.key] = value
         elif kind == "array":
@@ -113,7 +112,7 @@ def build_input(
                 code="bad_input",
             )
     merged = {**(base or {}), **values}
-    return BuiltInput(merged, (*warnings, *size_warnings(merged)))
+    return BuiltInput(merged, tuple(size_warnings(merged)))
 
 
 def read_base(name: str, read_stdin: Callable[[], bytes]) -> dict[str, Any]:
@@ -176,7 +175,7 @@ class _Reader:
         return content
 
 
-def _value_of(item: Item, kind: str, reader: _Reader, warnings: list[str]) -> Any:
+def _value_of(item: Item, kind: str, reader: _Reader) -> Any:
     shown = f"{item.key}{item.separator}{item.value}"
     if item.separator == "@":
         uri = _file_value(item, shown, reader)
@@ -191,9 +190,8 @@ def _value_of(item: Item, kind: str, reader: _Reader, warnings: list[str]) -> An
     _check_text(text, shown)
     try:
         return coerce(text, kind)
-    except ValueError as problem:
-        warnings.append(f"{_short(shown)} is {problem}, and {kind} is what the catalog knows; sent as text")
-        return text
+    except ValueError:
+        return text  # which the catalog doubts, with all else that it expects otherwise
 
 
 def _file_value(item: Item, shown: str, reader: _Reader) -> str:

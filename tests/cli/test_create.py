@@ -197,6 +197,14 @@ def test_a_dry_run_needs_no_key_and_sends_nothing(cli: Cli, server: Server) -> N
     assert not (cli.home / "cometrep").exists()
 
 
+def test_a_value_of_another_kind_is_doubted_once(served: Cli, server: Server) -> None:
+    """One fault is one warning, and the text is sent as it stands."""
+    server.on_create(STARTED)
+    done = served("create", SCHNELL, "prompt=cat", "seed=abc", "-q")
+    assert (done.code, done.stderr) == (0, 'cometrep: warning: seed is integer, not "abc"\n')
+    assert server.received[0].json()["input"]["seed"] == "abc"
+
+
 def test_strict_turns_doubts_into_errors(served: Cli, server: Server) -> None:
     """Unknown keys, values out of range and missing ones are warnings, with `--strict` errors before the create."""
     server.on_create(STARTED)
