@@ -1,6 +1,7 @@
 """The table of contents: the app and every command, in help order."""
 
 import importlib
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -301,10 +302,29 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     unknown = re.fullmatch(r"no such command '(.*)'", message)
     if unknown and ctx is not None and (near := nearest(unknown[1], tuple(ctx.command.list_commands(ctx)))):
         message += f"; did you mean {near}?"
+    item = _as_item(getattr(problem, "option_name", ""), arguments, ctx)
+    if item:
+        message = message.partition(" (")[0].partition(". Did")[0]  # nothing like it was meant
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
-    return errors.UsageError(f"{told}; usage: {usage}", hint=f"{ctx.command_path} --help")
+    hint = f"write {masked(item)}" if item else f"{ctx.command_path} --help"
+    return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
+
+
+def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the INPUT item that an option would be which a command does not have, empty where it is none."""
+    from cometrep import catalog
+
+    name = option.removeprefix("--").replace("-", "_")
+    takes_items = ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
+    if not (takes_items and option.startswith("--") and catalog.may_take("", name)):
+        return ""
+    models = filter(None, map(catalog.find, catalog.names()))
+    separator = "@" if any(name in model.image_inputs() for model in models) else "="
+    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
+    values += [value for word, value in itertools.pairwise(arguments) if word == option]
+    return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"

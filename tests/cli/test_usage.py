@@ -117,6 +117,25 @@ def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: 
     assert "(" not in done.stderr.splitlines()[1], "it can be typed as it stands"
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("run a/b --prompt 'a red fox'", "write prompt='a red fox'"),
+        ("create a/b '--prompt=it'\"'\"'s a fox'", "write prompt='it'\"'\"'s a fox'"),
+        ("batch a.csv --aspect-ratio 1:1", "write aspect_ratio=1:1"),
+        ("rerun @last --image fox.png", "write image@fox.png"),
+        ("run a/b --seed", "write seed=…"),
+        ("wait @last --prompt x", "cometrep wait --help"),
+    ],
+)
+def test_an_input_that_is_typed_as_an_option_is_known(line: str, hint: str, cli: Cli) -> None:
+    """The hint is the item that was meant, not an option that is spelt alike."""
+    done = cli(*shlex.split(line))
+    assert done.code == 2
+    assert done.stderr.endswith(f"\nhint: {hint}\n")
+    assert ("--print" in done.stderr) == line.startswith("wait")
+
+
 @pytest.mark.parametrize("line", ["status --json", "--json --nope", "create nonsense prompt=x --json"])
 def test_a_wrong_command_line_is_json_where_that_was_asked_for(line: str, cli: Cli) -> None:
     """With `--json` a usage error is one object on stderr with every key of the form."""
