@@ -396,7 +396,9 @@ class Console:
             return new_board(self._mode(), self._screen())
         from cometrep.display import new_display
 
-        return new_display(self._mode(), self._screen())
+        screen = self._screen()
+        paths_follow = results.what == "path" and screen.is_terminal and _is_terminal(self._stdout)
+        return new_display(self._mode(), screen._replace(paths_follow=paths_follow))
 
     def _step_report(self, results: Results) -> "Report | None":
         if not self.tells_github:

@@ -156,7 +156,8 @@ def _lasting_line(event: Event, screen: Screen) -> str:
         return f"{event.id}  still {harmless(event.status)}  {format_duration(event.elapsed_seconds)}"
     if isinstance(event, Saved) and event.how != "stdout":
         how = {"saved": "saved", "kept": "already saved", "skipped": "skipped, it exists:"}[event.how]
-        return f"{screen.mark()}{how} {harmless(event.file.path)}  {format_bytes(event.file.size_bytes)}"
+        path = "" if screen.paths_follow and event.how != "skipped" else f" {harmless(event.file.path)}"
+        return f"{screen.mark()}{how}{path}  {format_bytes(event.file.size_bytes)}"
     if isinstance(event, Noted) and not event.is_warning:
         return harmless(event.text)
     return ""

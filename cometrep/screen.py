@@ -19,7 +19,10 @@ _STYLES = {
 
 
 class Screen(NamedTuple):
-    """A stream, the function that writes to it, and its abilities."""
+    """A stream, the function that writes to it, and its abilities.
+
+    `paths_follow` where stdout shows the path of each saved file on the same terminal, right below.
+    """
 
     stream: IO[str] | None
     write: Callable[[str], None]
@@ -27,6 +30,7 @@ class Screen(NamedTuple):
     has_colour: bool = False
     speaks_unicode: bool = True
     shows_logs: bool = False
+    paths_follow: bool = False
 
     def line(self, text: str) -> None:
         """Write one line."""

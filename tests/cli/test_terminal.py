@@ -200,9 +200,9 @@ def test_a_run_shows_status_percentage_and_saved_files(served: Cli, server: Serv
         assert terminal.finish() == 0
         assert terminal.timeless == [
             created,
-            "✓ saved abc123-0.webp  3.0 kB  TIME",
+            "✓ saved  3.0 kB  TIME",
             "abc123-0.webp",
-            "✓ saved abc123-1.webp  3.0 kB  TIME",
+            "✓ saved  3.0 kB  TIME",
             "abc123-1.webp",
         ]
         assert not terminal.screen.cursor.hidden
@@ -394,7 +394,7 @@ def test_a_narrow_terminal_keeps_the_live_line_on_one_line(served: Cli, server: 
         seen.set()
         saved.set()
         assert terminal.finish() == 0
-        assert terminal.timeless == [*head, "✓ saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
+        assert terminal.timeless == [*head, "✓ saved  3.0 kB  TIME", "abc123.webp"]
 
 
 @pytest.mark.parametrize("screen", [pyte.Screen, ReflowingScreen], ids=["cuts", "breaks"])
@@ -465,7 +465,7 @@ def test_a_terminal_without_unicode_gets_ascii(plain: Mapping[str, str], served:
         saved.set()
         assert terminal.finish() == 0
         assert terminal.raw.isascii()
-        assert terminal.timeless[-2:] == ["saved abc123.webp  3.0 kB  TIME", "abc123.webp"]
+        assert terminal.timeless[-2:] == ["saved  3.0 kB  TIME", "abc123.webp"]
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_a_terminal_with_unicode_gets_it(locale: Mapping[str, str], served: Cli,
         event.set()
     with Terminal(served, "run", SCHNELL, "prompt=cat", env=locale) as terminal:
         assert terminal.finish() == 0
-        assert "✓ saved abc123.webp" in terminal.text
+        assert "✓ saved  3.0 kB" in terminal.text
 
 
 def test_ctrl_backslash_leaves_the_terminal_in_order(served: Cli, server: Server) -> None:
@@ -505,6 +505,7 @@ def test_stdout_is_the_same_beside_a_live_display(arguments: tuple[str, ...], se
         assert terminal.finish() == 0
         beside = stdout.read()
         assert HIDE in terminal.raw
+        assert "✓ saved abc123-0.webp" in terminal.text  # which stdout does not show here
     for event in held(server, files=2):
         event.set()
     assert served(*command).stdout.encode() == beside
@@ -731,4 +732,4 @@ def test_a_picture_that_comes_slowly_shows_its_bar_and_rate(served: Cli, server:
         )
         rest.set()
         assert terminal.finish() == 0
-        assert terminal.timeless == ["✓ saved abc123.webp  400.0 kB  TIME", "abc123.webp"]
+        assert terminal.timeless == ["✓ saved  400.0 kB  TIME", "abc123.webp"]
