@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len, set_cell_size
 
 NARROWEST = 12  # columns of the screen, before a column of the table is left out
+WIDE = 40  # that most texts do well with: what is longer is shortened first
 MODEL = "MODEL"  # the column of names whose ends tell them apart
 
 
@@ -20,8 +21,8 @@ def table_lines(
     """Align a table's cells under its header so that a line fits a width.
 
     The column `whole`, by default the first, is what is typed again: it is never shortened. Where there is no room
-    models lose their owners, then columns are shortened, those of `spare` first and else the widest, and then left
-    out: those of `spare` in order, then the last. `sign` stands where something is missing.
+    models lose their owners, then what is long is shortened, then the columns of `spare`, then all; and then some
+    are left out, those of `spare` in order and then the last. `sign` stands where something is missing.
     """
     columns = {cells[0]: cells for cells in zip(header, *rows, strict=True)}
     whole = whole or header[0]
@@ -31,8 +32,8 @@ def table_lines(
         widths = _widths(columns)
     leaving = [*spare, *(name for name in header[::-1] if name not in (whole, *spare))]
     while True:
-        for some in (spare, header):
-            _shorten(widths, [name for name in some if name in columns and name != whole], width)
+        for some, least in ((header, WIDE), (spare, NARROWEST), (header, NARROWEST)):
+            _shorten(widths, [name for name in some if name in columns and name != whole], least, width)
         if _fits(widths, width) or len(columns) == 1:
             break
         del columns[leaving.pop(0)]
@@ -53,11 +54,11 @@ def _fits(widths: Mapping[str, int], width: int) -> bool:
     return sum(widths.values()) + 2 * (len(widths) - 1) <= width
 
 
-def _shorten(widths: dict[str, int], names: Sequence[str], width: int) -> None:
-    """Make the widest of some columns narrower, until all fit or these are narrow."""
+def _shorten(widths: dict[str, int], names: Sequence[str], least: int, width: int) -> None:
+    """Make the widest of some columns narrower, until all fit or these are as narrow as they may be."""
     while names and not _fits(widths, width):
         widest = max(names, key=lambda name: widths[name])
-        if widths[widest] <= NARROWEST:
+        if widths[widest] <= least:
             break
         widths[widest] -= 1
 

@@ -25,6 +25,15 @@ def test_what_tells_rows_apart_stays_longest(width: int, header: str, row: str) 
     assert table_lines(HEADER, [ROW], width, spare=("FILES",)) == [header, row]
 
 
+@pytest.mark.parametrize(("width", "spared", "other"), [(90, 38, 40), (60, 12, 36), (40, 12, 16)])
+def test_what_can_be_spared_gives_room_first(width: int, spared: int, other: int) -> None:
+    """But not before what is long: a column of forty characters does well without the rest."""
+    rows = [("i" * 50, "d" * 8, "w" * 99)]
+    header, row = table_lines(("ITEM", "ID", "WHY"), rows, width, whole="ID", spare=("ITEM",))
+    assert header.split() == ["ITEM", "ID", "WHY"]
+    assert [len(cell) for cell in row.split("  ")] == [spared, 8, other]
+
+
 def test_wide_characters_count_twice() -> None:
     """Columns are those of the screen."""
     assert table_lines(("ID", "PROMPT"), [("a", "猫" * 9)], 16) == ["ID  PROMPT", "a   " + "猫" * 5 + " …"]
