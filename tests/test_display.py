@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cometrep import display, errors
-from cometrep.display import Animated, Bars, new_display, result_texts, shortened, table_lines
+from cometrep.display import Animated, Bars, new_display, shortened
 from cometrep.events import (
     Created,
     Creating,
@@ -352,71 +352,8 @@ def test_programs_get_an_object_a_change(paper: Paper, monkeypatch: pytest.Monke
 
 
 def test_silence_has_warnings_alone(paper: Paper) -> None:
-    """Whatever else happens is not shown, and a warning is."""
+    """Whatever else happens is not shown; a warning is, and logs where they were asked for."""
     quiet = (created(), seen(logs="a line\n"), Slow(ID, 9.0), Saved(ID, SAVED), Noted(ID, "a note"))
-    assert paper.show("none", *quiet, Noted(ID, "look\rout", is_warning=True), shows_logs=True) == [
-        "cometrep: warning: look\\rout"
-    ]
-
-
-# Tables and results
-
-
-HEADER = ["ID", "STATUS", "AGE", "MODEL", "PROMPT"]
-ROWS = [
-    ["15vn707jchrg60d21v0fbjw4ab", "starting", "2 min", MODEL, "a cat " * 40],
-    ["x", "succeeded", "12 days", "a/b", "狐" * 40],
-]
-
-
-@pytest.mark.parametrize(
-    ("width", "columns"), [(20, 1), (26, 1), (40, 2), (60, 4), (80, 5), (200, 5)], ids=lambda value: str(value)
-)
-def test_a_table_fits_every_width(width: int, columns: int) -> None:
-    """Aligned under its header; the first column stays whole as long as it can, and the last go first."""
-    lines = table_lines(HEADER, ROWS, width)
-    assert [line.split()[0] for line in lines[1:]] == (
-        [ROWS[0][0], "x"] if width >= 26 else [ROWS[0][0][: width - 1] + "…", "x"]
-    )
-    assert all(cell_len(line) <= width for line in lines)
-    assert lines[0].split() == HEADER[:columns]
-    if columns > 1:
-        places = [line.index(word) for line, word in zip(lines, ("STATUS", "starting", "succeeded"), strict=True)]
-        assert len(set(places)) == 1
-
-
-CELLS = st.text(st.characters(categories=("L", "N", "P", "Zs")), max_size=30)
-
-
-@given(st.lists(st.lists(CELLS, min_size=4, max_size=4), max_size=4), st.integers(2, 100))
-@settings(deadline=None)
-def test_no_table_is_wider_than_its_screen(rows: list[list[str]], width: int) -> None:
-    """Whatever its cells hold, in any script, a row is one line that fits."""
-    lines = table_lines(["ID", "STATUS", "MODEL", "PROMPT"], rows, width)
-    assert len(lines) == 1 + len(rows)
-    assert all(cell_len(line) <= width for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [
-        ("id", ["p1"]),
-        ("status", ["succeeded"]),
-        ("line", ["p1\tsucceeded"]),
-        ("url", ["https://x.test/a.webp"]),
-        ("output", ['["https://x.test/a.webp"]']),
-        ("none", []),
-    ],
-)
-def test_a_result_is_printed_as_it_was_asked_for(what: str, expected: list[str]) -> None:
-    """Each word of `--print` has its lines, and an output that there is not has none."""
-    good = Prediction("p1", "succeeded", MODEL, output=["https://x.test/a.webp"])
-    assert result_texts(good, what) == expected
-    if what in ("url", "output"):
-        assert result_texts(Prediction("p1", "failed", MODEL), what) == []
-
-
-def test_no_status_makes_another_column_or_line() -> None:
-    """A status is a word of the server's, and may hold anything."""
-    odd = Prediction("p1", "su\tcc\nee\x1bded")
-    assert result_texts(odd, "line") == ["p1\tsu cc\\nee\\x1bded"]
+    warning = Noted(ID, "look\rout", is_warning=True)
+    assert paper.show("none", *quiet, warning) == ["cometrep: warning: look\\rout"]
+    assert "| a line" in paper.show("none", *quiet, shows_logs=True)

@@ -1,6 +1,9 @@
 """Tables: what is cut and what goes where a terminal is narrow."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from cometrep.table import table_lines
 
@@ -37,3 +40,15 @@ def test_what_can_be_spared_gives_room_first(width: int, spared: int, other: int
 def test_wide_characters_count_twice() -> None:
     """Columns are those of the screen."""
     assert table_lines(("ID", "PROMPT"), [("a", "猫" * 9)], 16) == ["ID  PROMPT", "a   " + "猫" * 5 + " …"]
+
+
+CELLS = st.text(st.characters(categories=("L", "N", "P", "Zs")), max_size=30)
+
+
+@given(st.lists(st.lists(CELLS, min_size=4, max_size=4), max_size=4), st.integers(2, 100))
+@settings(deadline=None)
+def test_no_table_is_wider_than_its_screen(rows: list[list[str]], width: int) -> None:
+    """Whatever its cells hold, in any script, a row is one line that fits."""
+    lines = table_lines(HEADER, rows, width, spare=("FILES",))
+    assert len(lines) == 1 + len(rows)
+    assert all(cell_len(line) <= width for line in lines)

@@ -249,3 +249,9 @@ def test_verbose_shows_requests_without_the_key(served: Cli, server: Server) -> 
     assert "req-1" in done.stderr
     assert "…abcd" in done.stderr
     assert KEY not in done.stderr
+
+
+def test_no_status_makes_another_column_or_line(served: Cli, server: Server) -> None:
+    """A status is a word of the server's, and may hold anything."""
+    server.on_get(answer_json(prediction(status="su\tcc\nee\x1bded")))
+    assert served("status", "abc123").stdout == "abc123\tsu cc\\nee\\x1bded\n"
