@@ -261,7 +261,7 @@ class Api:
         if probable:
             failure.prediction_id = probable.group(1)
             failure.message += f"; it began with the id {failure.prediction_id}"
-            failure.hint = f"cometrep wait {failure.prediction_id}"
+            failure.hint = errors.WAIT_AGAIN.of(probable.group(1))
         raise failure
 
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:

@@ -230,6 +230,7 @@ class Downloads:
         for _ in range(REDIRECT_LIMIT + 1):
             self._check_address(id, url, session)
             _log.debug("> GET %s%s", _without_query(url), f" {dict(headers)}" if headers else "")
+            began = self._clock()
             try:
                 response = session.get(
                     url,
@@ -244,7 +245,8 @@ class Downloads:
                 raise errors.OutputMissing(f"not an address: {url}", code="output_broken") from problem
             except requests.RequestException as problem:
                 raise errors.Temporary(f"cannot fetch {_host(url)}: {reason_of(problem)}") from problem
-            _log.debug("< %s %s", response.status_code, response.headers.get("Content-Type", ""))
+            media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
+            _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
             location = _as_sent(response.headers.get("Location", ""))
             if response.status_code not in (301, 302, 303, 307, 308) or not location:
                 self._check_peer(id, response, url, session)
@@ -288,7 +290,7 @@ class Downloads:
         if problem_text:
             raise errors.Refused(
                 f"the output file's URL {url} is refused: {problem_text}",
-                hint=f"cometrep status {id} --print url",
+                hint=errors.LOOK_AT_URLS.of(id),
                 code="unsafe_url",
             )
 
@@ -306,7 +308,7 @@ class Downloads:
                 response.close()
                 raise errors.Refused(
                     f"the output file's host {_host(url)} answered from a private address",
-                    hint=f"cometrep status {id} --print url",
+                    hint=errors.LOOK_AT_URLS.of(id),
                     code="unsafe_url",
                 )
 

@@ -69,6 +69,9 @@ def _alike(option: str, remedy: str) -> bool:
 
 
 WAIT_AGAIN = Resume()
+RERUN = Resume("cometrep rerun")
+LOOK_WHOLE = Resume("cometrep status", ("--json",))
+LOOK_AT_URLS = Resume("cometrep status", ("--print url",))
 
 
 class Failure(BaseException):

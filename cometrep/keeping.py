@@ -347,11 +347,11 @@ class Keeper:
             told = f": {prediction.error_text}" if prediction.error_text else ""
             raise errors.OutputMissing(
                 f"prediction {prediction.id} reported success without any output{told}",
-                hint=f"cometrep status --json -- {prediction.id}",
+                hint=errors.LOOK_WHOLE.of(prediction.id),
             )
         raise errors.OutputMissing(
             f"the output of {prediction.id} is gone: the API removes it about an hour after the end",
-            hint="create it again, and save it within the hour",
+            hint=errors.RERUN.of(prediction.id),
             code="output_expired",
         )
 
@@ -442,7 +442,7 @@ class _Fresh:
 def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
     return errors.OutputMissing(
         f"output file {file.index} of {id} cannot be had: {reason}; files live about an hour",
-        hint=f"cometrep status {id} --json",
+        hint=errors.LOOK_WHOLE.of(id),
         code="output_expired",
         prediction_id=id,
     )

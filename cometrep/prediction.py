@@ -366,13 +366,13 @@ class Prediction(NamedTuple):
         if self.status == "aborted":
             return errors.PredictionCanceled(
                 f"prediction {self.id} was aborted before it started{told}",
-                hint="create it again; it was ended by its own deadline",
+                hint=errors.RERUN.of(self.id),
                 code="prediction_aborted",
                 prediction_id=self.id,
             )
         return errors.PredictionCanceled(
             f"prediction {self.id} was canceled{told}",
-            hint="create it again if it is still wanted",
+            hint=errors.RERUN.of(self.id),
             prediction_id=self.id,
         )
 
@@ -383,8 +383,8 @@ class Prediction(NamedTuple):
         if "out of memory" in lowered or "e1001" in lowered:
             return "ask for fewer or smaller outputs"
         if "(pa)" in lowered or "director" in lowered:
-            return "this kind of failure passes: run it again"
-        return f"cometrep status {self.id} --json"
+            return errors.RERUN.of(self.id)  # such a failure passes
+        return errors.LOOK_WHOLE.of(self.id)
 
 
 def is_url(text: str) -> bool:

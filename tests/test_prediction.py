@@ -738,9 +738,9 @@ FAILED_PREDICTIONS: dict[str, tuple[Any, str, str]] = {
     "an empty object": ({}, "the model gave no reason", "cometrep status p1 --json"),
     "an empty text": ("  ", "the model gave no reason", "cometrep status p1 --json"),
     "a list": (["a", "b"], '["a", "b"]', "cometrep status p1 --json"),
-    "interrupted": ("Prediction interrupted; please retry (code: PA) (PA)", "interrupted", "run it again"),
+    "interrupted": ("Prediction interrupted; please retry (code: PA) (PA)", "interrupted", "cometrep rerun p1"),
     "nsfw": ("NSFW content detected in all images", "NSFW", "change it"),
-    "director": ("Director: unexpected error handling prediction (E6716)", "E6716", "run it again"),
+    "director": ("Director: unexpected error handling prediction (E6716)", "E6716", "cometrep rerun p1"),
 }
 
 

@@ -888,3 +888,18 @@ def test_ctrl_c_keeps_what_came_of_several_files(served: Cli, distant: Tunneling
     done = served("download", "abc")
     assert (done.code, done.lines) == (0, ["abc-0.webp", "abc-1.webp"])
     assert files(served) == {"abc-0.webp": body, "abc-1.webp": body}
+
+
+def test_verbose_tells_how_long_a_file_let_itself_be_asked_for(served: Cli, server: Server) -> None:
+    """The answer of a file's host has its time as the API's has."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    assert re.search(r"< 200 in \d+\.\d{3} s, image/webp", served("download", "one", "-v").stderr)
+
+
+def test_the_hints_of_an_id_like_an_option_can_be_typed(served: Cli, server: Server) -> None:
+    """An id may begin with a hyphen."""
+    server.on("GET", "/replicate/v1/predictions/-abc", answer_json(prediction("-abc", output=[])))
+    done = served("download", "--", "-abc")
+    assert done.code == 11
+    assert type_hint(served, done).code == 0
