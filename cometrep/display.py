@@ -34,6 +34,7 @@ SHORTEST_LABEL = 6  # columns, before times and amounts are left out
 WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
 SHORTEST_REASON = 12  # columns, of why something is tried again
 _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
+_LOG_END = 500  # characters of a log by which its newest state is joined to what was shown
 
 
 class Silent:
@@ -41,7 +42,7 @@ class Silent:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._log_lengths: dict[str, int] = {}
+        self._log_ends: dict[str, tuple[str, int]] = {}  # by prediction, what was last shown of its log
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -62,11 +63,12 @@ class Silent:
         """Give the whole lines of logs not shown yet; of a bar that redraws itself, its last state."""
         if not self._screen.shows_logs or not isinstance(event, (Seen, Created)):
             return []
-        logs, known = event.prediction.logs, self._log_lengths.get(event.id, 0)
+        logs = event.prediction.logs
+        known = _end_of(self._log_ends.get(event.id, ("", 0)), logs)
         end = len(logs) if event.prediction.is_terminal else logs.rfind("\n") + 1
         if end <= known:
             return []
-        self._log_lengths[event.id] = end
+        self._log_ends[event.id] = (logs[max(0, end - _LOG_END) : end], end)
         lines = logs[known:end].replace("\r\n", "\n").split("\n")
         shown = [line.rstrip("\r").rpartition("\r")[2][:_LOG_LINE_LIMIT] for line in lines]
         return [line for line in shown if line.strip()]
@@ -104,6 +106,18 @@ class Animated(Silent):
     def _table(self, width: int, height: int) -> Any:
         """Give what rich draws on a screen of that size: fewer lines, and each a column shorter."""
         raise NotImplementedError
+
+
+def _end_of(shown: tuple[str, int], logs: str) -> int:
+    """Find where what was shown of a log ends in its newest state; a long log may have lost its beginning.
+
+    What was shown is its last characters, and how many there were in all.
+    """
+    last, length = shown
+    if logs.endswith(last, 0, length) and len(logs) >= length:
+        return length
+    found = logs.rfind(last)
+    return found + len(last) if found >= 0 else 0
 
 
 def shortened(text: str, width: int, screen: Screen) -> str:

@@ -372,8 +372,8 @@ def watch(
             own.close()
 
 
-def _shown(prediction: Prediction) -> tuple[str, float | None, int]:
-    return prediction.status, prediction.progress, len(prediction.logs)
+def _shown(prediction: Prediction) -> tuple[str, float | None, str]:
+    return prediction.status, prediction.progress, prediction.logs
 
 
 def _may_gain_output(prediction: Prediction) -> bool:

@@ -351,6 +351,16 @@ def test_programs_get_an_object_a_change(paper: Paper, monkeypatch: pytest.Monke
     ]
 
 
+def test_a_log_that_loses_its_beginning_is_shown_on(paper: Paper) -> None:
+    """A host may keep no more than the end of a long log: every line is shown once, and whole."""
+    whole = "".join(f"line {number}\n" for number in range(400))
+    steps = [whole[max(0, end - 1000) : end] for end in range(300, len(whole) + 300, 300)]
+    shown = paper.show(
+        "none", *(seen(logs=step) for step in steps), seen(status="succeeded", logs=steps[-1]), shows_logs=True
+    )
+    assert shown == [f"| line {number}" for number in range(400)]
+
+
 def test_silence_has_warnings_alone(paper: Paper) -> None:
     """Whatever else happens is not shown; a warning is, and logs where they were asked for."""
     quiet = (created(), seen(logs="a line\n"), Slow(ID, 9.0), Saved(ID, SAVED), Noted(ID, "a note"))
