@@ -20,7 +20,8 @@ SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_DURATION = r"(?a)(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,7}(?:\.\d{1,3})?|\.\d{1,3})s?)?"
+_SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
+_DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
 
 
 class ApiKey:
@@ -78,7 +79,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(_DURATION, text.strip())
     if not found or not found.group():
         raise ValueError("not a duration like 90, 90s, 10m or 1h30m")
-    return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or 0)
+    return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or found["alone"] or 0)
 
 
 def parse_size(text: str) -> int:
