@@ -31,6 +31,7 @@ on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create 
 credit is from QuantumNous/new-api: service/pre_consume_quota.go.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -273,6 +274,11 @@ class Api:
         if status == 408 or (not 200 <= status < 500 and not _is_final(answer)):
             failure = _unknown(self._told(answer), answer.request_id)
             failure.http_status = status
+            if isinstance(answer.body, Mapping) and not answer.body.get("error"):
+                with contextlib.suppress(ValueError):  # a gateway that gave up may have told what it waits for
+                    failure.prediction_id = Prediction.from_json(answer.body).id or None
+            if failure.prediction_id:
+                failure.hint = errors.WAIT_AGAIN.of(failure.prediction_id)
             return failure
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         return self._common_failure(

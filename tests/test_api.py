@@ -265,6 +265,24 @@ def test_an_answer_without_end_is_let_go(
     assert passing.value.is_worth_repeating
 
 
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [
+        ({"code": "timeout", "data": {"task_id": "made1"}}, "made1"),
+        (prediction("made1", "starting"), "made1"),
+        ({"id": "req1", "error": {"message": "boom"}}, None),
+    ],
+    ids=["task", "prediction", "error"],
+)
+def test_a_gateway_that_gives_up_may_tell_the_id(api: Api, server: Server, body: object, id: str | None) -> None:
+    """The create stays in doubt, and what may be its id is kept and can be looked at."""
+    server.on_create(answer_json(body, 504))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == id
+    assert raised.value.hint == ("cometrep wait made1" if id else "cometrep list --unknown")
+
+
 def test_an_answer_that_drips_is_let_go(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time counts while less than a chunk of it has come, too."""
     monkeypatch.setattr("cometrep.api.ANSWER_TIMEOUT_SECONDS", 0.0)
