@@ -4,6 +4,7 @@ Each use case is a generator of events: it yields what happens, a `Result` for e
 end what went wrong. Nothing is printed here.
 """
 
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from random import random as real_random
@@ -331,10 +332,11 @@ class Runner:
                 yield results[left.pop(0)]
 
     def _files_saved(self, id: str) -> tuple[SavedFile, ...]:
-        """List the files of a prediction that this machine saved, the newest copy of each."""
+        """List the files of a prediction that this machine saved and still has, the newest copy of each."""
         found: dict[int, SavedFile] = {}
         for file in self._ledger.lenient(self._ledger.files, id) or ():
-            found.setdefault(file.index, file)
+            if os.path.exists(file.path):
+                found.setdefault(file.index, file)
         return tuple(found.values())
 
     def _kept(self, result: Result) -> Generator[Event, None, Result]:
