@@ -71,7 +71,7 @@ class KnownInput(NamedTuple):
         if self.max_items is not None and isinstance(value, list) and len(value) > self.max_items:
             return f"{self.name} takes at most {self.max_items} values, not {len(value)}"
         for picture in (value if isinstance(value, list) else [value]) if self.is_image else ():
-            if isinstance(picture, str) and not picture.startswith(("http://", "https://", "data:")):
+            if isinstance(picture, str) and not picture.lower().startswith(("http://", "https://", "data:")):
                 return f"{self.name} takes a picture: write {self.name}@{picture[:60]} to send a file"
         return ""
 

@@ -129,6 +129,7 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         ["input_image takes a picture: write input_image@cat.png to send a file"],
     ),
     "url for a picture": (KONTEXT, {"prompt": "a", "input_image": "https://x/cat.png"}, []),
+    "url in capitals": (KONTEXT, {"prompt": "a", "input_image": "HTTPS://x/cat.png"}, []),
     "path among pictures": (
         FLEX,
         {"prompt": "a", "input_images": ["https://x/a.png", "b.png"]},
