@@ -60,8 +60,9 @@ ANSWER_LIMIT_BYTES = 64_000_000
 
 # The id of a cut answer, where nothing but plain members of the answer itself (or of its wrapper) stands before it.
 _PLAIN_MEMBERS = r"""(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\d.eE+-]+|null|true|false)\s*,)*\s*"""
-_ID_TEXT = re.compile(
-    rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{{1,200}})\""""
+_ID_TEXT = (
+    rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"""
+    r""""(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{1,200})\""""
 )
 _BASE_URL_HINT = "cometrep doctor"
 _CHUNK_BYTES = 65536
@@ -256,7 +257,7 @@ class Api:
         what = "broke off" if answer.is_cut_short else "names no usable prediction id"
         why = answer.message or answer.excerpt
         told = f": {why}" if why and not answer.is_cut_short else ""
-        probable = _ID_TEXT.match(answer.text) if answer.body is None else None
+        probable = re.match(_ID_TEXT, answer.text) if answer.body is None else None
         failure = _unknown(f"the answer to the create (HTTP {answer.status}) {what}{told}", answer.request_id)
         failure.http_status = answer.status
         if probable:

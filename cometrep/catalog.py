@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep.text import nearest
+from cometrep.text import cut, nearest
 
 
 class KnownInput(NamedTuple):
@@ -53,8 +53,7 @@ class KnownInput(NamedTuple):
 
     def doubt(self, value: Any) -> str:
         """Say what about a value does not fit, empty where it fits."""
-        shown = json.dumps(value, ensure_ascii=False)
-        shown = shown if len(shown) <= 60 else shown[:57] + "…"
+        shown = cut(json.dumps(value, ensure_ascii=False), 60)
         if not _is_kind(value, self.kind):
             return f"{self.name} is {self.kind}, not {shown}"
         if self.choices and value not in self.choices:

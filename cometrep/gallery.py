@@ -23,7 +23,7 @@ from cometrep.names import BATCH_PAGE
 from cometrep.partfile import write_whole
 from cometrep.record import read_steps, records_in
 from cometrep.sidecar import sidecar_path
-from cometrep.text import format_elapsed, harmless
+from cometrep.text import cut, format_elapsed, harmless
 
 MOST_PICTURES = 5000
 LONGEST_VALUE = 2000  # characters of one input
@@ -246,9 +246,9 @@ class Gallery:
     def _figures(self, one: _Shown) -> Iterable[str]:
         sent = one.sent
         prompt = sent.inputs.get("prompt") or one.key
-        label = _values(one, self._axes[-1:]) or f"<b>{_escaped(_shortened(prompt))}</b>"
+        label = _values(one, self._axes[-1:]) or f"<b>{_escaped(cut(prompt, LONGEST_LABEL))}</b>"
         name = ", ".join([f"{axis} {sent.inputs.get(axis, '')}" for axis in self._axes if axis != "prompt"])
-        alt = _escaped(_shortened(f"{name}: {prompt}" if name else prompt))
+        alt = _escaped(cut(f"{name}: {prompt}" if name else prompt, LONGEST_LABEL))
         seed = sent.inputs.get("seed") or sent.seed
         facts = [f"seed {seed}"] if seed and self._axes[-1:] != ["seed"] else []
         facts += [format_elapsed(sent.seconds)] if sent.seconds is not None else []
@@ -287,16 +287,12 @@ def _heading(tag: str, one: _Shown, axes: Sequence[str]) -> str:
 
 def _values(one: _Shown, axes: Sequence[str]) -> str:
     """Write an item's values of some axes, as HTML."""
-    values = [(axis, _shortened(one.sent.inputs.get(axis, "") or "-")) for axis in axes]
+    values = [(axis, cut(one.sent.inputs.get(axis, "") or "-", LONGEST_LABEL)) for axis in axes]
     return " ".join(f"<span>{_escaped(axis)}</span> <b>{_escaped(value)}</b>" for axis, value in values)
 
 
 def _text(value: Any) -> str:
-    return _shortened(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
-
-
-def _shortened(text: str, limit: int = LONGEST_LABEL) -> str:
-    return text if len(text) <= limit else text[:limit] + "…"
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
 
 
 def _counted(count: int, noun: str) -> str:

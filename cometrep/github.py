@@ -64,7 +64,7 @@ def summary(results: Sequence[Result], reason: str = "") -> str:
 def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
     """Write a batch's outputs and its summary.
 
-    `id` and `status` (done, failed, unknown) have a line an item that ended, `path` and `paths` are their files;
+    `id` and `status` (a word of the record) have a line an item that ended, `path` and `paths` are their files;
     `total`, `done`, `failed`, `unknown` and `left` count items.
     """
     shown = _outputs(

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 
 from cometrep import errors, formats
 from cometrep.prediction import data_uri_sizes, is_nested_too_deeply, is_url
+from cometrep.text import cut
+
+ReadStdin = Callable[[], bytes]
+"""Reads all of stdin, and refuses to do so twice."""
 
 # Replicate's OpenAPI text allows data URIs of 256 kB, its input-files page 1 MB, and its Node client refuses
 # more than 10,000,000 bytes of files in all (replicate/replicate-javascript: lib/util.js). Sizes are those of the
@@ -87,7 +91,7 @@ def build_input(
     *,
     base: Mapping[str, Any] | None = None,
     kind_of: Callable[[str], str],
-    read_stdin: Callable[[], bytes],
+    read_stdin: ReadStdin,
 ) -> BuiltInput:
     """Build the input mapping from INPUT items laid over a base mapping.
 
@@ -95,12 +99,11 @@ def build_input(
     here, so that a missing one is reported before anything is sent. Raises UsageError.
     """
     values: dict[str, Any] = {}
-    reader = _Reader(read_stdin)
     for text in items:
         item = split_item(text)
         _check_text(item.key, text)
         kind = kind_of(item.key)
-        value = _value_of(item, kind, reader)
+        value = _value_of(item, kind, read_stdin)
         if item.key not in values:
             values[item.key] = value
         elif kind == "array":
@@ -115,7 +118,7 @@ def build_input(
     return BuiltInput(merged, tuple(size_warnings(merged)))
 
 
-def read_base(name: str, read_stdin: Callable[[], bytes]) -> dict[str, Any]:
+def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
     """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
     shown = "stdin" if name == "-" else repr(name)
     content = read_stdin() if name == "-" else read_file(name, f"--input {name}")
@@ -151,42 +154,25 @@ def coerce(text: str, kind: str) -> Any:
     return [text] if kind == "array" else text
 
 
-class _Reader:
-    """Read the files and the one stdin that items name."""
-
-    def __init__(self, read_stdin: Callable[[], bytes]) -> None:
-        self._read_stdin = read_stdin
-        self._stdin_is_read = False
-
-    def read(self, name: str, item_text: str) -> bytes:
-        if name != "-":
-            content = read_file(name, item_text)
-        elif self._stdin_is_read:
-            raise errors.UsageError(
-                f"{item_text}: stdin can be read for one input only",
-                hint="save it to a file first",
-                code="bad_input",
-            )
-        else:
-            self._stdin_is_read = True
-            content = self._read_stdin()
-        if len(content) > REFUSE_BYTES:
-            raise _too_large(_short(item_text), len(content))
-        return content
+def _read(name: str, item_text: str, read_stdin: ReadStdin) -> bytes:
+    content = read_stdin() if name == "-" else read_file(name, item_text)
+    if len(content) > REFUSE_BYTES:
+        raise _too_large(_short(item_text), len(content))
+    return content
 
 
-def _value_of(item: Item, kind: str, reader: _Reader) -> Any:
+def _value_of(item: Item, kind: str, read_stdin: ReadStdin) -> Any:
     shown = f"{item.key}{item.separator}{item.value}"
     if item.separator == "@":
-        uri = _file_value(item, shown, reader)
+        uri = _file_value(item, shown, read_stdin)
         return [uri] if kind == "array" else uri
     if item.separator == ":=":
         return _parse_json(item.value, shown)
     if item.separator == ":=@":
-        return _parse_json(_decode(reader.read(item.value, shown), shown), shown)
+        return _parse_json(_decode(_read(item.value, shown, read_stdin), shown), shown)
     text = item.value
     if item.separator == "=@":
-        text = _decode(reader.read(item.value, shown), shown)
+        text = _decode(_read(item.value, shown, read_stdin), shown)
     _check_text(text, shown)
     try:
         return coerce(text, kind)
@@ -194,7 +180,7 @@ def _value_of(item: Item, kind: str, reader: _Reader) -> Any:
         return text  # which the catalog doubts, with all else that it expects otherwise
 
 
-def _file_value(item: Item, shown: str, reader: _Reader) -> str:
+def _file_value(item: Item, shown: str, read_stdin: ReadStdin) -> str:
     name, separator, media_type = item.value.rpartition(";type=")
     if not separator:
         name, media_type = item.value, ""
@@ -206,7 +192,7 @@ def _file_value(item: Item, shown: str, reader: _Reader) -> str:
         )
     if is_url(name) or name.startswith("data:"):
         return name
-    content = reader.read(name, shown)
+    content = _read(name, shown, read_stdin)
     if not content:
         raise errors.UsageError(f"{_short(shown)}: the file is empty", hint="name a picture", code="bad_input")
     import base64
@@ -361,4 +347,4 @@ def _typed(key: str, separator: str, value: str) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "…")
+    return repr(cut(text, 80))

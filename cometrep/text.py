@@ -81,9 +81,14 @@ def format_count(count: int, word: str, plural: str = "") -> str:
     return f"{count} {word}" if count == 1 else f"{count} {plural or word + 's'}"
 
 
+def cut(text: str, limit: int) -> str:
+    """Give so many characters of a text at most, with a sign behind them where something is missing."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
 def format_item(number: int, prompt: object) -> str:
     """Name an item of a batch that has no key of its own: by its place, and how its prompt begins."""
-    began = f" ({prompt[:40]}{'…' if len(prompt) > 40 else ''})" if isinstance(prompt, str) and prompt else ""
+    began = f" ({cut(prompt, 40)})" if isinstance(prompt, str) and prompt else ""
     return f"item {number}{began}"
 
 

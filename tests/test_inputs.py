@@ -504,12 +504,6 @@ def test_a_dash_reads_stdin(item: str, content: bytes, expected: object) -> None
     assert build(item, read_stdin=lambda: content).values == {"prompt": expected}
 
 
-def test_stdin_is_read_once_only() -> None:
-    """A second item that asks for stdin is refused, since it would get nothing."""
-    with pytest.raises(errors.UsageError, match="for one input only"):
-        build("prompt=@-", "image@-", read_stdin=lambda: b"x")
-
-
 def test_too_much_from_stdin_is_refused() -> None:
     """The limit holds for stdin as for files."""
     with pytest.raises(errors.UsageError, match="more than the 10 MB"):

@@ -507,3 +507,10 @@ def test_without_a_key_there_is_no_entry(cli: Cli) -> None:
     """What was never sent for want of a key is no create that was refused."""
     assert cli("create", SCHNELL, "prompt=cat").code == 3
     assert cli("list").stdout == ""
+
+
+def test_stdin_is_read_for_one_input_only(served: Cli, server: Server) -> None:
+    """A second item that asks for it is refused, since it would get nothing."""
+    done = served("create", SCHNELL, "prompt=@-", "image@-", stdin="x")
+    assert (done.code, server.creates) == (2, 0)
+    assert "stdin is asked for twice" in done.stderr
