@@ -233,10 +233,15 @@ class Batch:
     def _send_next(self, items: Iterator[Item]) -> Events:
         if self._again:
             self._begin(*self._again.popleft())
-        elif item := next(items, None):
+            return
+        try:
+            item = next(items, None)
+        except errors.LocalFileError as failure:  # their file is not what it was
+            self._give_up(failure)
+            return
+        self._is_exhausted = item is None
+        if item:
             yield from self._admit(item)
-        else:
-            self._is_exhausted = True
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""

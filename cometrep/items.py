@@ -189,17 +189,12 @@ class Checked(NamedTuple):
 
 def items(source: Source, checked: Checked, *, model: str, common: Mapping[str, Any]) -> Iterator[Item]:
     """Yield the items of a checked source, each with its key, over the values that all items have in common."""
-    for line, key, digest in _keyed(_unchanged(source), _KeyMaker(model, common), checked.repeated):
+    for line, key, digest in _keyed(_readable(source), _KeyMaker(model, common), checked.repeated):
         yield Item(line.number, key, line.model or model, {**common, **line.values}, digest)
 
 
-def _unchanged(source: Source) -> Iterator[Line]:
-    for line in source.lines():
-        if isinstance(line, Wrong):
-            raise errors.LocalFileError(
-                f"line {line.number}: {line.text}; it was changed since the batch began", hint="cometrep help batch"
-            )
-        yield line
+def _readable(source: Source) -> Iterator[Line]:
+    return (line for line in source.lines() if isinstance(line, Line))
 
 
 def _keyed(
@@ -242,8 +237,7 @@ def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
     checked = Checked(total, keyless.repeated())
     suspects = explicit.repeated(), keyless.shared_with(hashed)
     if any(suspects):
-        readable = (line for line in source.lines() if isinstance(line, Line))
-        for wrong in _repeated_keys(_keyed(readable, make_key, checked.repeated), *suspects):
+        for wrong in _repeated_keys(_keyed(_readable(source), make_key, checked.repeated), *suspects):
             problems.add(wrong)
     problems.refuse()
     if not total:

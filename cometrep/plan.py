@@ -1,15 +1,13 @@
 """Plan a batch: its items from what the user typed, checked wholly, before anything is sent."""
 
 import contextlib
+import io
 import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
 from cometrep.items import (
@@ -25,21 +23,12 @@ from cometrep.items import (
     sweep_axes,
 )
 from cometrep.prediction import parse_model
+from cometrep.snapshot import BLOCK_BYTES, Snapshot, Stdin, opened
 from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5
 DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
 ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
-
-
-class Stdin(Protocol):
-    """What reads stdin where a `-` asks for it: whole, or into a file."""
-
-    def read_stdin(self) -> bytes:
-        """Read stdin to its end."""
-
-    def copy_stdin(self, target: BinaryIO) -> None:
-        """Copy stdin to a file."""
 
 
 class Plan(NamedTuple):
@@ -53,6 +42,7 @@ class Plan(NamedTuple):
     total: int
     doubts: tuple[str, ...]
     is_sweep: bool
+    snapshot: Snapshot | None = None
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any]]:
@@ -69,6 +59,12 @@ class Plan(NamedTuple):
         factors = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         part = f", {self.total} of them in this shard" if self.shard else ""
         return f"{factors} = {format_count(self.size, 'item')}{part}"
+
+    def told_at_the_end(self) -> tuple[str, ...]:
+        """Say that the file has grown since its items were checked, where it has."""
+        if self.snapshot is None or not self.snapshot.has_grown:
+            return ()
+        return ("the file has grown since the batch began; what is new in it is for the next run",)
 
     def items(self) -> Iterator[Item]:
         """Yield the items of this shard, from the first on."""
@@ -99,6 +95,7 @@ def planned(
         source: Source
         common: dict[str, Any] = {}
         warnings: tuple[str, ...] = ()
+        snapshot = None
         if is_sweep:
             if not model:
                 raise errors.UsageError("a sweep needs --model", hint="cometrep batch --model OWNER/NAME --sweep …")
@@ -119,7 +116,9 @@ def planned(
             as_sweep = " ".join(
                 ("cometrep batch --sweep -m", model or "OWNER/NAME", named, *map(shlex.quote, texts))
             )
-            source = FileSource(stack.enter_context(_opened(file, console_stdin)), file, model, as_sweep=as_sweep)
+            snapshot = stack.enter_context(opened(file, console_stdin))
+            lines = io.BufferedReader(snapshot, BLOCK_BYTES)
+            source = FileSource(lines, file, model, as_sweep=as_sweep)
             built = inputs.build_input(texts, kind_of=kind_of, read_stdin=console_stdin.read_stdin)
             common, warnings = built.values, built.warnings
         checked = check(source, model=model, common=common)
@@ -132,6 +131,7 @@ def planned(
             total=checked.total,
             doubts=(),
             is_sweep=is_sweep,
+            snapshot=snapshot,
         )
         if plan.shard:
             plan = plan._replace(total=sum(1 for _ in plan.items()))
@@ -169,42 +169,3 @@ def _numbers(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:SHOWN_DOUBTS]))
     more = f" and {len(numbers) - SHOWN_DOUBTS} more" if len(numbers) > SHOWN_DOUBTS else ""
     return f"line{'s' if len(numbers) > 1 else ''} {shown}{more}"
-
-
-@contextlib.contextmanager
-def _opened(name: str, console_stdin: Stdin) -> Iterator[BinaryIO]:
-    """Open a source that can be read from its beginning again; stdin is copied to a temporary file."""
-    if name == "-":
-        with _copied(console_stdin.copy_stdin) as copy:
-            yield copy
-        return
-    try:
-        file = Path(name).open("rb")  # noqa: SIM115 - closed below, whatever happens to what uses it
-    except OSError as problem:
-        raise errors.UsageError(f"cannot read {name!r}: {problem.strerror}", hint="check the path") from problem
-    with file:
-        if file.seekable():
-            yield file
-            return
-        with _copied(partial(shutil.copyfileobj, file)) as copy:
-            yield copy
-
-
-@contextlib.contextmanager
-def _copied(copy_to: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
-    """Keep a copy of what comes once in a temporary file; raise LocalFileError where there is no room for it."""
-    try:
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-        try:
-            copy_to(copy)
-            copy.flush()
-        except BaseException:
-            with contextlib.suppress(OSError):  # it tries to write once more
-                copy.close()
-            raise
-    except OSError as problem:
-        raise errors.LocalFileError(
-            f"cannot copy the items to a temporary file: {problem.strerror}", hint="export TMPDIR=FOLDER"
-        ) from problem
-    with copy:
-        yield copy

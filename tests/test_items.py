@@ -164,18 +164,6 @@ def test_a_key_or_model_beside_the_inputs_is_an_error(name: str) -> None:
     assert read(json.dumps({"input": {name: "a/b"}}))[0].values == {name: "a/b"}
 
 
-def test_a_line_that_went_wrong_since_the_check_ends_the_batch() -> None:
-    """What cannot be read any more is neither sent nor passed over."""
-    file = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "y"}\n')
-    one = FileSource(file, "a.jsonl", MODEL)
-    checked = check(one, model=MODEL, common={})
-    file.getbuffer()[-3:-1] = b"!!"
-    left = items.items(one, checked, model=MODEL, common={})
-    assert next(left).values == {"prompt": "x"}
-    with pytest.raises(errors.LocalFileError, match=r"line 2: not JSON: .*; it was changed since the batch began"):
-        next(left)
-
-
 @pytest.mark.parametrize(
     ("content", "told"),
     [

@@ -163,6 +163,8 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
             f"{record.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
         )
         console.warn(f"{told}; another run there would send all of it again")
+    for told in plan.told_at_the_end():
+        console.warn(told)
     lines = board.summary_lines(ended)
     commands = next_commands(ended, console.command_line)
     for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:

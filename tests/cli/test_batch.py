@@ -84,6 +84,47 @@ def test_a_changed_file_sends_what_is_new(served: Cli, gateway: Gateway, folder_
     assert gateway.creates == {"cat": 1, "dog": 1, "new": 1, "newer": 1}
 
 
+def test_a_file_that_grows_while_it_runs_is_sent_as_it_was_checked(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """What was appended, keys that are under way among it, is for the next run."""
+    out = folder_of("cat", "dog")
+    gateway.holds.clear()
+    process = served.start(*BATCH, "-j", "1")
+    stopped(process)
+    wait_until(lambda: bool(gateway.total))
+    with out.with_name("p.jsonl").open("a") as file:
+        file.write(json_lines(["new", "cat"]))
+    gateway.holds.set()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, len(stdout.splitlines()), gateway.creates) == (0, 2, {"cat": 1, "dog": 1})
+    assert b"the file has grown since the batch began" in stderr
+    assert b"2 done, 0 failed, 0 skipped" in stderr
+    assert served(*BATCH).code == 0
+    assert gateway.creates == {"cat": 2, "dog": 1, "new": 1}
+
+
+def test_a_file_that_changes_while_it_runs_is_sent_no_further(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """What was not checked is not paid for; what runs is finished."""
+    prompts = [letter * 200_000 for letter in "abc"]
+    out = folder_of(*prompts)
+    gateway.holds.clear()
+    process = served.start(*BATCH, "-j", "1")
+    stopped(process)
+    wait_until(lambda: bool(gateway.total))
+    with out.with_name("p.jsonl").open("r+") as file:
+        file.write(json_lines([letter * 200_000 for letter in "bca"]))
+    gateway.holds.set()
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, gateway.creates) == (12, {prompts[0]: 1})
+    assert (
+        b"'p.jsonl' is not what it was when the batch began, and nothing more of it is sent; 2 of 3 items" in stderr
+    )
+    assert stderr.endswith(f"hint: cometrep batch p.jsonl --model {MODEL} -j 1\n".encode())
+
+
 def test_json_tells_every_item(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
     """One object an item, with its files or its error; those of an earlier run too."""
     out = folder_of("cat", "bad")

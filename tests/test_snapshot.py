@@ -1,0 +1,47 @@
+"""What a batch reads its items from: the same each time, whatever becomes of the file meanwhile."""
+
+import io
+
+import pytest
+
+from cometrep import errors
+from cometrep.snapshot import BLOCK_BYTES, Snapshot
+
+
+def lines(snapshot: Snapshot) -> list[bytes]:
+    """Read a snapshot from its beginning, line by line."""
+    snapshot.seek(0)
+    reader = io.BufferedReader(snapshot, 100)
+    found = list(reader)
+    reader.detach()
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, BLOCK_BYTES, 2 * BLOCK_BYTES + 1])
+def test_what_is_appended_is_not_read(size: int) -> None:
+    """It ends where it ended at first, also where that is the end of a block."""
+    content = b"x" * size
+    file = io.BytesIO(content)
+    snapshot = Snapshot(file, "a.jsonl")
+    assert b"".join(lines(snapshot)) == content
+    assert not snapshot.has_grown
+    file.seek(0, io.SEEK_END)
+    file.write(b"more")
+    assert b"".join(lines(snapshot)) == content
+    assert snapshot.has_grown
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES + 10, 2 * BLOCK_BYTES])
+def test_what_was_changed_or_cut_off_is_not_read(size: int) -> None:
+    """Nothing of a block that is not what it was is given."""
+    file = io.BytesIO(b"line\n" * (size // 5))
+    snapshot = Snapshot(file, "a.jsonl")
+    assert len(lines(snapshot)) == size // 5
+    file.getbuffer()[-1:] = b"!"
+    with pytest.raises(errors.LocalFileError, match="is not what it was"):
+        lines(snapshot)
+    snapshot = Snapshot(file, "a.jsonl")
+    lines(snapshot)
+    file.truncate(BLOCK_BYTES + 5)
+    with pytest.raises(errors.LocalFileError, match="is not what it was"):
+        lines(snapshot)
