@@ -41,7 +41,7 @@ from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.prediction import Prediction, Request, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
-from cometrep.runner import Patience
+from cometrep.runner import FRESH_SECONDS, Patience
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
 from cometrep.score import Score
 from cometrep.sidecar import read_sidecar
@@ -131,7 +131,7 @@ class Batch:
         )
         self._flying: dict[str, _Flying] = {}  # by key
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
-        self._again: deque[tuple[Item, int]] = deque()  # throttled, with their entries
+        self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._looking = self._saving = 0
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
         self._fatal: errors.CometrepError | None = None
@@ -221,7 +221,7 @@ class Batch:
 
     @property
     def _has_more(self) -> bool:
-        return not self._is_stopping and (bool(self._again) or not self._is_exhausted)
+        return not self._is_stopping and (bool(self._unsent) or not self._is_exhausted)
 
     def _has_room(self) -> bool:
         # Outputs live an hour: where saving falls behind, nothing more is created for it.
@@ -231,8 +231,8 @@ class Batch:
         return self._has_more and self._has_room() and not self._pace.ready_in(now)
 
     def _send_next(self, items: Iterator[Item]) -> Events:
-        if self._again:
-            self._begin(*self._again.popleft())
+        if self._unsent:
+            self._begin(*self._unsent.popleft())
             return
         try:
             item = next(items, None)
@@ -253,7 +253,7 @@ class Batch:
             yield from self._note_change(item, standing)
         fate = decide(item, standing, self._asked, self._paths_that_stay)
         if fate.is_sending:
-            self._begin(item)
+            self._unsent.append((item, 0))
         elif fate is Fate.TO_LEAVE_ALONE:
             self._score.skip()
             paths = ", ".join(map(str, self._paths_that_stay(item)))
@@ -263,7 +263,9 @@ class Batch:
             yield from self._kept(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
             self._flying[item.key] = _Flying(item, 0, standing.id)
-            yield from self._follow(standing.id, item)
+            # One that has ended was there: only of a create of a moment ago the API may not know yet.
+            created = standing.changed if fate is Fate.TO_WAIT_FOR else 0.0
+            yield from self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._pass_over(item, standing)
 
@@ -345,7 +347,7 @@ class Batch:
             if isinstance(answer, Prediction):
                 item = self._flying[name].item
                 yield Created(answer.with_model(item.model))
-                yield from self._follow(answer.id, item, answer.status)
+                yield from self._follow(answer.id, item, told_status=answer.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -409,7 +411,7 @@ class Batch:
         is_temporary = isinstance(failure, errors.Temporary)
         self._ledger.insist(self._ledger.refuse, entry, failure)
         if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
-            self._again.append((item, entry))
+            self._unsent.append((item, entry))
             attempt = max(1, self._attempts)
             asked = failure.retry_after_seconds or 0.0
             self._slow_down(max(backoff_seconds(attempt, self._random()), asked), asked)
@@ -449,8 +451,8 @@ class Batch:
             return 0
         return max(0, 2 * LOOK_THREADS - self._looking)
 
-    def _follow(self, id: str, item: Item, told_status: str = "") -> Events:
-        """Watch an item's prediction; `told_status` is empty where an earlier run created it."""
+    def _follow(self, id: str, item: Item, *, told_status: str = "", age_seconds: float = 0.0) -> Events:
+        """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
         if id in self._item_of:
             # Whose it is cannot be known; the record keeps both items as running.
             del self._flying[item.key]
@@ -458,17 +460,17 @@ class Batch:
             yield from self._fail(item, State.RUNNING, failure, _unseen(item, id))
             return
         self._item_of[id] = item
-        # How old an item of an earlier run is, is not known; it is looked at as if nothing were.
-        own = self._schedule(item.model if told_status else "")
-        target = Target(id, is_fresh=bool(told_status), told_status=told_status)
+        own = self._schedule(item.model, age_seconds)
+        target = Target(id, is_fresh=age_seconds < FRESH_SECONDS, told_status=told_status)
         self._watch.add(target, self._clock(), SharedSchedule(own, self._look_pace, lambda: len(self._watch)))
 
-    def _schedule(self, model: str) -> Schedule:
+    def _schedule(self, model: str, age_seconds: float) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
-        if model and model not in self._runs:
+        if model not in self._runs:
             known = self._ledger.lenient(partial(self._ledger.run_seconds, limit=RUNS_KEPT), model) or []
             self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
-        return schedule_for(self._runs.get(model, ()), fixed_interval_seconds=self._patience.interval_seconds)
+        interval = self._patience.interval_seconds
+        return schedule_for(self._runs[model], age_seconds=age_seconds, fixed_interval_seconds=interval)
 
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""
@@ -495,7 +497,7 @@ class Batch:
         elif failure.code == "prediction_not_found":
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
-                self._begin(item)
+                self._unsent.append((item, 0))
             else:
                 yield from self._fail(item, State.FAILED, failure, seen)
         else:

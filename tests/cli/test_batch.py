@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, wait_until
+from tests.conftest import Cli, read_until, wait_until
 from tests.gateway import Gateway, json_lines
 from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
 
@@ -1239,14 +1239,59 @@ def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     out = folder_of("cat")
     gateway.holds.clear()
     served(*BATCH, "--timeout", "0.3")
-    text = (out / "batch.jsonl").read_text()
-    (out / "batch.jsonl").write_text(text.replace("item0000000000000000000000", "gone"))
+    old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
+    (out / "batch.jsonl").write_text("\n".join([*old, ""]).replace("item0000000000000000000000", "gone"))
     gateway.holds.set()
     assert served(*BATCH).code == 8
     assert served(*BATCH).code == 8
     assert gateway.total == 1
     assert served(*BATCH, "--retry-failed").code == 0
     assert gateway.total == 2
+
+
+def test_an_id_of_a_moment_ago_may_not_be_known_yet(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Also to a run that resumes right after a kill: what is running is not paid for once more."""
+    folder_of("cat")
+    unknown = answer_json({"detail": "Prediction not found"}, 404)
+    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
+    gateway.server.on_get(unknown)
+    process = served.start(*BATCH)
+    stopped(process)
+    wait_until(lambda: bool(gateway.server.count("GET", "/replicate")))
+    process.kill()
+    process.wait()
+    gateway.server.on_get(unknown, look)
+    assert served(*BATCH, "--retry-failed").code == 0
+    assert gateway.creates == {"cat": 1}
+
+
+def test_nothing_is_sent_in_place_of_what_is_gone_once_a_stop_was_asked_for(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Ctrl-C while the API is asked about it: the create waits for the next run."""
+    out = folder_of("cat")
+    gateway.holds.clear()
+    served(*BATCH, "--timeout", "0.3")
+    old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
+    (out / "batch.jsonl").write_text("\n".join([*old, ""]))
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def gone(_: Received) -> Answer:
+        asked.set()
+        assert may_answer.wait(30)
+        return answer_json({"detail": "Prediction not found"}, 404)
+
+    gateway.server.on_get(gone)
+    process = served.start(*BATCH, "--retry-failed")
+    stopped(process)
+    assert asked.wait(30)
+    process.send_signal(signal.SIGINT)
+    came = read_until(process, b"finishing what runs")
+    may_answer.set()
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, gateway.total) == (130, 1), came + told
 
 
 def test_github_gets_counts_and_a_table(
