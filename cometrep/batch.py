@@ -64,11 +64,15 @@ FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", 
 
 
 class _Flying(NamedTuple):
-    """One item under way: its prediction's id once it is known, and its entry in the ledger."""
+    """One item under way: its entry in the ledger, 0 for an earlier run's, and its prediction's id once known.
+
+    The `doubt` is there as long as that id is all that came of the create's answer, and no look has shown it.
+    """
 
     item: Item
     entry: int
     id: str = ""
+    doubt: errors.CreateUnknown | None = None
 
 
 Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
@@ -251,6 +255,9 @@ class Batch:
             standing = standing._replace(state=State.RUNNING, id=id)
         if standing.digest not in ("", item.digest):
             yield from self._note_change(item, standing)
+        yield from self._take_up(item, standing)
+
+    def _take_up(self, item: Item, standing: Standing) -> Events:
         fate = decide(item, standing, self._asked, self._paths_that_stay)
         if fate.is_sending:
             self._unsent.append((item, 0))
@@ -261,10 +268,11 @@ class Batch:
         elif fate is Fate.DONE_BEFORE:
             self._score.skip()
             yield from self._kept(item, standing)
-        elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE):
-            self._flying[item.key] = _Flying(item, 0, standing.id)
+        elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
+            doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
+            self._flying[item.key] = _Flying(item, 0, standing.id, doubt)
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
-            created = standing.changed if fate is Fate.TO_WAIT_FOR else 0.0
+            created = 0.0 if fate is Fate.TO_SAVE else standing.changed
             yield from self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._pass_over(item, standing)
@@ -375,7 +383,8 @@ class Batch:
         else:
             assert isinstance(answer, errors.CometrepError)
             yield from self._refused(item, flying.entry, answer)
-            del self._flying[item.key]
+            if not self._flying[item.key].id:
+                del self._flying[item.key]
 
     def _refused(self, item: Item, entry: int, answer: errors.CometrepError) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
@@ -383,8 +392,12 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
-            yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             self._doubts += 1
+            if id and id not in self._item_of and not self._is_left:
+                self._flying[item.key] = _Flying(item, entry, id, answer)
+                yield from self._follow(id, item)
+            else:
+                yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             if self._doubts >= DOUBTS_IN_A_ROW and self._has_more:
                 told = f"{self._doubts} creates in a row had no clear answer, and no more are sent; the last: "
                 self._give_up(errors.CreateUnknown(told + answer.message, hint=answer.hint))
@@ -474,8 +487,16 @@ class Batch:
 
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""
-        if isinstance(event, Seen) and event.prediction.is_terminal:
-            self._ledger.lenient(self._ledger.see, event.prediction)
+        if isinstance(event, Seen):
+            item = self._item_of[event.id]
+            flying = self._flying[item.key]
+            if flying.doubt:  # it is there, and so it is the item's
+                self._doubts = 0
+                self._flying[item.key] = flying._replace(doubt=None)
+                yield from self._note("created", item, id=event.id)
+                yield Created(event.prediction.with_model(item.model))
+            if flying.doubt or event.prediction.is_terminal:
+                self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
             yield event
         elif isinstance(event, Result):
@@ -490,7 +511,9 @@ class Batch:
             yield from self._succeeded(item, seen)
             return
         del self._item_of[result.id]
-        if seen.is_terminal:
+        if flying.doubt:
+            yield from self._unfound(flying, failure)
+        elif seen.is_terminal:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._note("ended", item, id=result.id, **facts)
             yield from self._fail(item, State.FAILED, failure, seen)
@@ -505,6 +528,23 @@ class Batch:
             yield _stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._give_up(failure)
+
+    def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:
+        """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
+        item, id, doubt = flying.item, flying.id, flying.doubt
+        assert doubt
+        is_gone = failure.code == "prediction_not_found"
+        doubt.message += f"; the API does not know {id}" if is_gone else f"; {failure.message}"
+        if flying.entry:
+            yield from self._fail(item, State.UNKNOWN, doubt, _unseen(item, id))
+        else:
+            standing = self._record.standing(item.key)._replace(error=doubt.message)
+            if is_gone:
+                yield from self._take_up(item, standing._replace(id=""))
+            else:
+                yield from self._pass_over(item, standing)
+        if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+            self._give_up(failure)
 
     def _succeeded(self, item: Item, prediction: Prediction) -> Events:
         if prediction.run_seconds is not None and item.model in self._runs:

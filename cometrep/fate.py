@@ -33,6 +33,8 @@ class Asked(NamedTuple):
                 return Fate.TO_SAVE
             case State.FAILED:
                 return Fate.TO_SEND_AGAIN if self.retries_failed else Fate.FAILED_BEFORE
+            case State.UNKNOWN if standing.id:  # a look is free
+                return Fate.TO_LOOK_FOR
             case State.UNKNOWN:
                 return Fate.TO_SEND_AGAIN if self.retries_unknown else Fate.IN_DOUBT
             case _:
@@ -46,6 +48,7 @@ class Fate(StrEnum):
     TO_SEND_AGAIN = "to_send_again"
     TO_WAIT_FOR = "to_wait_for"
     TO_SAVE = "to_save"
+    TO_LOOK_FOR = "to_look_for"  # in doubt, as the answer to its create broke off behind an id
     TO_LEAVE_ALONE = "to_leave_alone"  # all its paths exist, and are to stay
     DONE_BEFORE = "done_before"
     FAILED_BEFORE = "failed_before"

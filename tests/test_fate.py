@@ -31,3 +31,11 @@ def test_an_item_is_sent_again_only_where_asked(state: State, asked: Asked, sent
     fate = asked.fate(Standing(state))
     assert fate is (Fate.TO_SEND_AGAIN if state in sent_again else BY_STATE[state])
     assert fate.is_sending is (state is State.NEW or state in sent_again)
+
+
+@pytest.mark.parametrize(
+    "asked", [Asked(), Asked(retries_failed=True, retries_unknown=True)], ids=["plain", "both"]
+)
+def test_an_id_that_an_answer_broke_off_behind_is_looked_for_first(asked: Asked) -> None:
+    """Whatever was asked: where the API knows it, it is paid for."""
+    assert asked.fate(Standing(State.UNKNOWN, "id")) is Fate.TO_LOOK_FOR

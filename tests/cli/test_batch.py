@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -206,6 +207,71 @@ def test_items_in_doubt_are_never_sent_again_unless_asked(
     assert gateway.creates["lost"] == 0
     assert served(*BATCH, "--retry-unknown").code == 0
     assert gateway.creates == {"cat": 1, "lost": 1}
+
+
+@pytest.fixture
+def cut(gateway: Gateway) -> Callable[[str], None]:
+    """Let the answer to the create of one prompt break off behind its id."""
+    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
+    assert callable(create)
+
+    def cut(prompt: str) -> None:
+        def answer(request: Received) -> Answer:
+            whole = create(request)
+            if request.json()["input"]["prompt"] != prompt:
+                return whole
+            return replace(whole, cut=whole.body.index(b",") + 1, then="close")
+
+        gateway.server.on_create(answer)
+
+    return cut
+
+
+def test_an_id_that_an_answer_broke_off_behind_is_looked_for(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], cut: Callable[[str], None]
+) -> None:
+    """It is the item's where the API knows it: by the same run, or after a kill by the next one."""
+    out = folder_of("cat", "cut")
+    cut("cut")
+    ran = served(*BATCH, "--progress", "json")
+    assert (ran.code, len(ran.lines), gateway.creates) == (0, 2, {"cat": 1, "cut": 1})
+    assert ran.stderr.count('"event": "created"') == 2
+    assert [step["step"] for step in steps(out) if gateway.id_of("cut") in str(step)][:2] == ["doubt", "created"]
+    assert served("list", "--unknown").lines == []
+    header, *told = (out / "batch.jsonl").read_text().splitlines(keepends=True)
+    for path in (*out.iterdir(), *served.home.rglob("ledger*")):
+        path.unlink()
+    (out / "batch.jsonl").write_text(
+        header + "".join(line for line in told if json.loads(line)["step"] in ("sending", "doubt"))
+    )
+    assert '"to_look_for": 1' in served(*BATCH, "--dry-run", "--json").stdout
+    ran = served(*BATCH, "--retry-unknown")
+    assert gateway.id_of("cut") in ran.stdout
+    assert gateway.creates["cut"] == 1
+
+
+def test_an_id_that_nobody_knows_leaves_its_item_in_doubt(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], cut: Callable[[str], None]
+) -> None:
+    """And only then --retry-unknown sends it again."""
+    out = folder_of("cut")
+    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
+    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
+    cut("cut")
+    gateway.server.on_get(answer_json({"detail": "Prediction not found"}, 404))
+    for _ in range(2):
+        ran = served(*BATCH)
+        assert (ran.code, gateway.total) == (10, 1)
+        assert f"the API does not know {gateway.id_of('cut')}" in ran.stderr
+        old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
+        (out / "batch.jsonl").write_text("\n".join([*old, ""]))
+    gateway.server.on_create(create)
+    gateway.server.on_get(answer_json({"detail": "down"}, 401))
+    ran = served(*BATCH, "--retry-unknown")
+    assert (ran.code, gateway.total) == (3, 1)
+    gateway.server.on_get(answer_json({"detail": "Prediction not found"}, 404), look)
+    assert served(*BATCH, "--retry-unknown").code == 0
+    assert gateway.creates == {"cut": 2}
 
 
 def test_a_refused_input_fails_its_item_alone(
