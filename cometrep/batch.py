@@ -48,8 +48,9 @@ from cometrep.sidecar import read_sidecar
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
-LOOK_THREADS = 12
-SAVE_THREADS = 8
+LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
+SAVE_THREADS = 8  # and those that creates do not need
+SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
 LOOKS_A_SECOND = 200.0  # at all predictions together, however many are in flight
 ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
@@ -125,9 +126,10 @@ class Batch:
         self._clock = clock
         self._now = now
         self._random = random
-        self._creates: Calls[Key, Answer] = Calls(min(asked.jobs, CREATE_THREADS))
-        self._looks: Calls[Key, Answer] = Calls(min(asked.jobs, LOOK_THREADS), beside=self._creates)
-        self._saves: Calls[Key, Answer] = Calls(min(asked.jobs, SAVE_THREADS), beside=self._creates)
+        creating = min(asked.jobs, CREATE_THREADS)
+        self._creates: Calls[Key, Answer] = Calls(creating)
+        self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
+        self._saves: Calls[Key, Answer] = Calls(SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
         self._watch = Watch(
             deadline_seconds=patience.deadline_seconds,
             retry_budget_seconds=patience.retry_budget_seconds,
@@ -229,7 +231,7 @@ class Batch:
 
     def _has_room(self) -> bool:
         # Outputs live an hour: where saving falls behind, nothing more is created for it.
-        return len(self._flying) < self._asked.jobs and self._saving < max(16, 2 * self._asked.jobs)
+        return len(self._flying) < self._asked.jobs and self._saving < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
 
     def _may_send(self, now: float) -> bool:
         return self._has_more and self._has_room() and not self._pace.ready_in(now)

@@ -438,6 +438,23 @@ def test_a_thousand_in_flight_need_few_threads(
     assert peak_kb < 100_000
 
 
+def test_files_that_hang_hold_up_nothing_else(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Other items are created and saved meanwhile, also where more files hang than items run at once."""
+    slow, quick = [f"slow{i}" for i in range(6)], [f"p{i}" for i in range(40)]
+    out = folder_of(*slow, *quick)
+    may_answer = threading.Event()
+    gateway.file_answers |= {prompt: [Answer(body=picture(), wait_for=may_answer)] for prompt in slow}
+    process = served.start(*BATCH, "-j", "4")
+    stopped(process)
+    wait_until(lambda: len(list(out.glob("*.webp"))) == len(quick))
+    assert gateway.total == len(slow) + len(quick)
+    may_answer.set()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+
+
 def test_rate_spaces_creates(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
     """`--rate` holds whatever -j allows: six creates at 10 a second are half a second apart."""
     folder_of(*(f"p{i}" for i in range(6)))
