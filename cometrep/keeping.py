@@ -25,6 +25,7 @@ LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
 
 
+FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
 
 
@@ -129,31 +130,38 @@ class Keeper:
         return paths if is_known and all(os.path.lexists(path) for path in paths) else []
 
     def check_batch(self, items: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
-        """Raise UsageError where outputs of a batch would get one name, before anything is sent.
+        """Raise before anything is sent: UsageError where outputs of a batch would get one name.
 
-        An item is its label, its key, its model and its input.
+        LocalFileError where the folder, or one of the first items' own, cannot be written to. An item is its label,
+        its key, its model and its input.
         """
         template = self._keeping.template
         if template == "-":
             raise errors.UsageError(
                 "-o - writes one file, and a batch has many", hint="leave out -o", code="name_clash"
             )
+        if not os.path.isfile(self._keeping.folder):  # the record says what that would be
+            _check_writable(Path(self._keeping.folder))
         if not template:
             return
         has_id = "id" in fields_of(template)
+        # How many outputs come is not known: the twelfth one of a key "a", "a11", is not to be that of a key "a1".
+        any_index, any_number = re.sub(r"\{index(?::\w+)?\}", "\0", template), re.compile(r"\d*\0\d*")
         taken: set[int] = set()  # hashes of names: the items may be very many
-        for label, key, model, values in items:
+        for number, (label, key, model, values) in enumerate(items):
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
-            its_own = {hash(names.comparable(index)) for index in range(count)}
-            if len(its_own) < count:
+            name = 0 if has_id else hash(any_number.sub("\0", names._replace(template=any_index).comparable(0)))
+            if not names.are_distinct(count):
                 told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
-            elif not has_id and its_own & taken:
-                told = f"the template {template!r} gives {label!r} a name that an item before it has"
+            elif not has_id and name in taken:
+                told = f"the template {template!r} gives {label!r} a name that an item before it has, or may get"
             elif self._is_of_the_batch(names.path(0, "ext")):
                 told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
             else:
-                taken |= its_own
+                taken.add(name)
+                if number < FOLDERS_TRIED:
+                    _check_writable(names.part_folder(0))
                 continue
             raise errors.UsageError(
                 told, hint="add {id}, {key} or {index} to it: -o '{key}-{id}-{index}.{ext}'", code="name_clash"

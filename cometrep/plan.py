@@ -68,10 +68,13 @@ class Plan(NamedTuple):
 
     def items(self) -> Iterator[Item]:
         """Yield the items of this shard, from the first on."""
-        every = items(self.source, self.checked, model=self.model, common=self.common)
         if self.shard is None:
-            return every
-        return (item for item in every if in_shard(item.key, *self.shard))
+            return self.items_of_all_shards()
+        return (item for item in self.items_of_all_shards() if in_shard(item.key, *self.shard))
+
+    def items_of_all_shards(self) -> Iterator[Item]:
+        """Yield all items, from the first on."""
+        return items(self.source, self.checked, model=self.model, common=self.common)
 
 
 @contextlib.contextmanager

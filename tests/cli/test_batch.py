@@ -591,6 +591,10 @@ CLASHES = {
         ['{"key": "a", "input": {"num_outputs": 11}}', '{"key": "a1", "input": {"num_outputs": 2}}'],
         "{key}{index}.{ext}",
     ),
+    "an output of one and another's of the next": (
+        ['{"key": "a", "input": {}}', '{"key": "a1", "input": {}}'],
+        "{key}{index:02}.{ext}",
+    ),
     "two outputs of one item": (['{"prompt": "x", "num_outputs": 2}'], "{key}.{ext}"),
     "a field that is none": (['{"prompt": "x"}', '{"prompt": "y"}'], "{{id}}.{ext}"),
     "one name for all": (['{"prompt": "x"}', '{"prompt": "y"}'], "picture.{ext}"),
@@ -608,6 +612,34 @@ def test_names_that_clash_are_refused_before_anything_is_paid_for(
     ran = served(*BATCH, "-o", template, *options)
     assert (ran.code, gateway.total) == (2, 0)
     assert "hint: " in ran.stderr
+
+
+def test_an_item_of_another_shard_has_its_name_too(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Shards save into one folder, each without knowing of the others."""
+    keys = [f"{letter}{sign}" for letter in "abcd" for sign in "/:"]
+    (folder / "p.jsonl").write_text(
+        "".join(f'{{"key": "{key}", "input": {{"prompt": "{key}"}}}}\n' for key in keys)
+    )
+    for shard in ("1/8", "2/8"):
+        ran = served(*BATCH, "-o", "{key}.{ext}", "--overwrite", "--shard", shard)
+        assert (ran.code, gateway.total) == (2, 0)
+        assert "a name that an item before it has" in ran.stderr
+    assert served(*BATCH, "-o", "{key}-{index}-{id}.{ext}", "--shard", "1/8").code == 0
+
+
+@pytest.mark.parametrize("template", ["sub/{key}.{ext}", "{key}.{ext}", ""])
+def test_a_folder_that_takes_no_file_is_told_before_anything_is_paid_for(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], template: str
+) -> None:
+    """As `run` does."""
+    out = folder_of("cat")
+    out.mkdir()
+    (out / "sub").write_text("a file")
+    where = () if template.startswith("sub") else ("-d", "p/sub/below")
+    for options in ((), ("--dry-run",)):
+        ran = served(*BATCH, *where, *(("-o", template) if template else ()), *options)
+        assert (ran.code, gateway.total) == (12, 0)
+        assert "p/sub" in ran.stderr
 
 
 def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gateway, folder: Path) -> None:
