@@ -58,7 +58,10 @@ PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
 CHANGES_TOLD = 5
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
-DOUBTS_IN_A_ROW = 8  # creates without a clear answer, each perhaps paid for, after which no more are sent
+IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
+_NO_ANSWER = "creates in a row had no clear answer"
+_NOT_SEEN = "items in a row could not be seen"
+_NOT_SAVED = "items in a row could not be saved"
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
 FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
@@ -142,7 +145,7 @@ class Batch:
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
-        self._doubts = 0  # creates in a row whose outcome is unknown
+        self._rows: Counter[str] = Counter()  # of items in a row, by what went wrong for them
         self._failing_since = self._accepted = 0.0
         self._score = Score()
         self._told: Counter[str] = Counter()  # warnings, by what they are about
@@ -376,7 +379,7 @@ class Batch:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item = flying.item
         if isinstance(answer, Prediction):
-            self._attempts = self._doubts = 0
+            self._attempts = self._rows[_NO_ANSWER] = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
@@ -394,17 +397,14 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
-            self._doubts += 1
             if id and id not in self._item_of and not self._is_left:
                 self._flying[item.key] = _Flying(item, entry, id, answer)
                 yield from self._follow(id, item)
             else:
                 yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
-            if self._doubts >= DOUBTS_IN_A_ROW and self._has_more:
-                told = f"{self._doubts} creates in a row had no clear answer, and no more are sent; the last: "
-                self._give_up(errors.CreateUnknown(told + answer.message, hint=answer.hint))
+            self._count_in_a_row(_NO_ANSWER, answer)
             return
-        self._doubts = 0
+        self._rows[_NO_ANSWER] = 0
         is_fatal = answer.code in FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
@@ -454,6 +454,14 @@ class Batch:
         self._attempts += 1
         return now > self._failing_since + self._patience.retry_budget_seconds
 
+    def _count_in_a_row(self, what: str, failure: errors.CometrepError) -> None:
+        """Count one more item in a row for which this went wrong; send nothing more after too many."""
+        self._rows[what] += 1
+        if self._rows[what] >= IN_A_ROW and self._has_more:
+            told = f"{self._rows[what]} {what}, and no more are sent; the last: {failure.told}"
+            cause = failure.failures[-1] if isinstance(failure, errors.Partial) else failure
+            self._give_up(cause.told_as(type(cause), told, hint=failure.hint if what is _NO_ANSWER else ""))
+
     def _give_up(self, failure: errors.CometrepError) -> None:
         self._fatal = self._fatal or failure
         self._is_stopping = True
@@ -492,8 +500,9 @@ class Batch:
         if isinstance(event, Seen):
             item = self._item_of[event.id]
             flying = self._flying[item.key]
+            self._rows[_NOT_SEEN] = 0
             if flying.doubt:  # it is there, and so it is the item's
-                self._doubts = 0
+                self._rows[_NO_ANSWER] = 0
                 self._flying[item.key] = flying._replace(doubt=None)
                 yield from self._note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(item.model))
@@ -525,11 +534,15 @@ class Batch:
                 self._unsent.append((item, 0))
             else:
                 yield from self._fail(item, State.FAILED, failure, seen)
+                if flying.entry:
+                    self._count_in_a_row(_NOT_SEEN, failure)
         else:
             self._score.leave(item.label, failure)
             yield _stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._give_up(failure)
+            elif flying.entry and not seen.status:
+                self._count_in_a_row(_NOT_SEEN, failure)
 
     def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
@@ -580,6 +593,8 @@ class Batch:
         id = prediction.id
         item = self._item_of.pop(id)
         self._saving -= 1
+        if failure is None:
+            self._rows[_NOT_SAVED] = 0
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
             yield from self._note("saved", item, id=id, files=shown)
@@ -601,6 +616,8 @@ class Batch:
                 failure.message += "; the same command with --overwrite replaces it"
             yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.UNSAVED, failure, prediction, files)
+            if self._record.standing(item.key).id != id:  # an earlier run's proves nothing about those to come
+                self._count_in_a_row(_NOT_SAVED, failure)
             if failure.code == "disk_full":
                 self._give_up(failure)
 

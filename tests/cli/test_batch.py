@@ -838,6 +838,35 @@ def test_creates_without_clear_answers_end_the_batch(
     assert ran.stderr.endswith("hint: cometrep list --unknown\n")
 
 
+def test_items_that_cannot_be_saved_end_the_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Nothing more is paid for in vain; what failed at the model, or is left from before, does not count."""
+    prompts = [f"p{i}" for i in range(30)]
+    folder_of(*prompts)
+    gateway.ends |= {"p3": "failed", "p6": "failed"}
+    gateway.file_answers |= {prompt: [Answer(403)] * 2 for prompt in prompts}
+    gateway.file_answers["p4"] = []
+    ran = served(*BATCH, "-j", "1")
+    assert (ran.code, 14 <= gateway.total < 18) == (11, True)
+    assert "8 items in a row could not be saved, and no more are sent; the last: output file 0 of " in ran.stderr
+    assert ran.stderr.endswith(f"hint: cometrep batch p.jsonl --model {MODEL} -j 1\n")
+    gateway.file_answers = {prompt: [Answer(403)] * 2 for prompt in prompts[:10]}
+    assert (served(*BATCH, "-j", "1").code, gateway.total) == (9, 30)
+
+
+def test_items_that_cannot_be_seen_end_the_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """As behind a gateway that takes creates and knows nothing of them."""
+    folder_of(*(f"p{i}" for i in range(30)))
+    gateway.server.on_get(answer_json({"detail": "down"}, 500))
+    ran = served(*BATCH, "-j", "8", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert (ran.code, 8 <= gateway.total < 24) == (7, True)
+    assert "8 items in a row could not be seen, and no more are sent; the last: prediction item" in ran.stderr
+    assert "30 of 30 items left" in ran.stderr
+
+
 def test_failures_in_doubt_that_end_a_batch_are_its_code(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
