@@ -41,9 +41,9 @@ from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.prediction import Prediction, Request, SavedFile, shorten_data_uris
 from cometrep.record import Record, Standing, State
-from cometrep.runner import FRESH_SECONDS, Patience
+from cometrep.runner import FRESH_SECONDS, Patience, paid
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
-from cometrep.score import Score
+from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
 from cometrep.watch import Target, Watch
 
@@ -590,6 +590,7 @@ class Batch:
 
     def _saved(self, kept: _Kept) -> Events:
         prediction, files, failure, skipped = kept
+        failure = paid(failure)
         id = prediction.id
         item = self._item_of.pop(id)
         self._saving -= 1
@@ -612,8 +613,8 @@ class Batch:
             yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.FAILED, failure, prediction, files)
         else:  # the next run saves it
-            if failure.remedy == "--overwrite":
-                failure.message += "; the same command with --overwrite replaces it"
+            if remedy := remedy_of(failure):
+                failure.message += f"; the same command with {remedy} saves it"
             yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.UNSAVED, failure, prediction, files)
             if self._record.standing(item.key).id != id:  # an earlier run's proves nothing about those to come

@@ -24,6 +24,7 @@ from cometrep import errors
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
+from cometrep.snapshot import comes_once
 from cometrep.text import format_item, storable
 
 SANDBOX = "sandbox"
@@ -56,8 +57,10 @@ _STATES = {
 
 
 def default_folder(file: str) -> str:
-    """Give the folder of a batch's results where none is named: the file's stem; without a file `sweep`."""
-    return Path(file).stem if file not in ("", "-") else "batch" if file else "sweep"
+    """Give the folder of a batch's results where none is named: the file's stem, else `batch` or `sweep`."""
+    if not file:
+        return "sweep"
+    return "batch" if comes_once(file) else Path(file).stem
 
 
 class Standing(NamedTuple):

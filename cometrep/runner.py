@@ -142,7 +142,7 @@ class Runner:
         for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
                 result = yield from self._kept(event)
-                failure = _paid(result.failure)
+                failure = paid(result.failure)
                 yield result._replace(elapsed_seconds=self._clock() - began)
             else:
                 yield event
@@ -421,11 +421,13 @@ def _standing(prediction: Prediction, resume: errors.Resume) -> errors.CometrepE
     return prediction.failure() if prediction.is_terminal else _unfinished(prediction, resume)
 
 
-def _paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
+def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     """Give a failure the exit code it has after a create: 2 would say that nothing was sent."""
     if not isinstance(failure, errors.UsageError):
         return failure
-    return failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
+    told = failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
+    told.remedy = failure.remedy
+    return told
 
 
 def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError:

@@ -6,6 +6,7 @@ from collections import Counter
 from cometrep import errors
 from cometrep.events import BatchEnded, Tally
 from cometrep.record import State
+from cometrep.snapshot import comes_once
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
@@ -50,7 +51,7 @@ class Score:
     def leave(self, label: str, failure: errors.CometrepError) -> None:
         """Take up why an item is left as it is, running, for the next run."""
         self._codes[failure.exit_code] += 1
-        self._remedies[failure.remedy] += 1
+        self._remedies[remedy_of(failure)] += 1
         self._keep(f"{label}: {failure.told}")
 
     def _keep(self, told: str) -> None:
@@ -77,9 +78,30 @@ class Score:
 
     def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
-        remedy = "--overwrite" if 0 < tally.left == self._remedies["--overwrite"] else ""
+        remedy = next((option for option, count in self._remedies.items() if option and count == tally.left), "")
         failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
         return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy)
+
+
+def remedy_of(failure: errors.CometrepError) -> str:
+    """Give the option with which the same command saves what it could not; empty where none does."""
+    failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
+    remedies = {one.remedy for one in failures}
+    # In another folder all would be sent again, and stdout takes one file.
+    return remedies.pop() if len(remedies) == 1 and not remedies & {"-d DIR", "-o -"} else ""
+
+
+def adding(option: str, command: str) -> str:
+    """Give a command with one more option, before a `--` behind which none can stand."""
+    words = shlex.split(command)
+    at = words.index("--") if "--" in words else len(words)
+    return " ".join([shlex.join(words[:at]), *[option] * bool(option), *map(shlex.quote, words[at:])])
+
+
+def typed_again(command: str, file: str) -> str:
+    """Give a command as it can be typed once more: with `-` for a file whose name means nothing then."""
+    words = ["-" if word == file and comes_once(file) else word for word in shlex.split(command)]
+    return shlex.join(words)
 
 
 def resuming(command: str) -> str:
@@ -96,7 +118,7 @@ def next_commands(ended: BatchEnded, command: str) -> list[str]:
         (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
     ):
         if count:
-            lines.append(f"{count} {what}: {again} {option}".rstrip())
+            lines.append(f"{count} {what}: {adding(option, again)}")
     return lines
 
 

@@ -20,6 +20,15 @@ from cometrep import errors
 BLOCK_BYTES = 1 << 18
 
 
+def comes_once(name: str) -> bool:
+    """Say whether a source of items has a name for this command alone: stdin, a pipe, a descriptor as of `<(…)`."""
+    if name == "-" or name.startswith(("/dev/fd/", "/proc/self/fd/")):
+        return True
+    with contextlib.suppress(OSError, ValueError):  # opening it will tell
+        return Path(name).is_fifo()
+    return False
+
+
 class Stdin(Protocol):
     """What reads stdin where a `-` asks for it: whole, or into a file."""
 

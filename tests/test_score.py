@@ -4,7 +4,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.record import State
-from cometrep.score import FAILURES_KEPT, Score, next_commands, outcome, tell_stop
+from cometrep.score import FAILURES_KEPT, Score, adding, next_commands, outcome, tell_stop
 
 COMMAND = "cometrep batch lines.jsonl"
 
@@ -110,6 +110,34 @@ def test_the_option_that_finishes_all_that_is_left_is_in_the_hint() -> None:
     mixed = came_to(score, 2)
     assert mixed
     assert mixed.hint == COMMAND
+
+
+@pytest.mark.parametrize(
+    ("remedies", "option"),
+    [
+        (["-o '{id}-{index}.{ext}'"], " -o '{id}-{index}.{ext}'"),
+        (["--overwrite", "--overwrite"], " --overwrite"),
+        (["--overwrite", "--max-size 3G"], ""),
+        (["-d DIR"], ""),
+        (["-o -"], ""),
+    ],
+)
+def test_what_saves_all_files_of_an_item_is_in_the_hint(remedies: list[str], option: str) -> None:
+    """Also where it has several; but not another folder, where the batch would begin anew, nor stdout."""
+    score = Score()
+    failures = [errors.LocalFileError("in the way", remedy=remedy) for remedy in remedies]
+    score.fail("a", State.UNSAVED, errors.Partial(failures, len(failures)))
+    failure = came_to(score, 1)
+    assert failure
+    assert failure.hint == COMMAND + option
+
+
+def test_an_option_stands_before_what_is_no_option() -> None:
+    """Behind a `--` it would be an input."""
+    assert adding("--retry-failed", "cometrep batch -m a/b -- -x.jsonl") == (
+        "cometrep batch -m a/b --retry-failed -- -x.jsonl"
+    )
+    assert adding("", "cometrep batch 'a b.jsonl'") == "cometrep batch 'a b.jsonl'"
 
 
 def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:

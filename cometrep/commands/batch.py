@@ -92,10 +92,12 @@ def command(
     from cometrep.plan import planned
     from cometrep.record import SANDBOX, Record
     from cometrep.schedule import Pace, parse_rate
+    from cometrep.score import typed_again
 
     pace = Pace(parse_rate(rate) if rate else None)
     with session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.params, opened.settings, file)
+        opened.console.command_line = typed_again(opened.console.command_line, file)
         with planned(
             file,
             words if sweep else words[1:],
@@ -179,6 +181,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
 def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
     """Show the size of a sweep, and ask where it is large."""
     from cometrep.plan import ASKS_ABOVE
+    from cometrep.score import adding
 
     opened.console.say(f"sweep: {plan.size_text()}")
     if plan.size <= ASKS_ABOVE or is_confirmed:
@@ -186,7 +189,7 @@ def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
     if not opened.console.confirm(f"Send {plan.total} items?"):
         raise errors.UsageError(
             f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
-            hint=f"{opened.console.command_line} --yes",
+            hint=adding("--yes", opened.console.command_line),
             code="not_confirmed",
         )
 

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import sqlite3
 import threading
@@ -487,6 +488,37 @@ def test_bad_lines_send_nothing_and_make_nothing(
     assert "line 3: " in ran.stderr
 
 
+def test_hints_can_be_typed_where_the_file_is_no_option(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Its name begins like one."""
+    (folder / "-x.jsonl").write_text(json_lines(["bad", "cat"]))
+    gateway.ends["bad"] = "failed"
+    ran = served("batch", "-m", MODEL, "-d", "dash", "--", "-x.jsonl")
+    assert ran.code == 9
+    command = ran.stderr.splitlines()[-1].removeprefix("hint: cometrep ")
+    gateway.ends.clear()
+    assert served(*shlex.split(command)).code == 0
+    assert gateway.creates == {"bad": 2, "cat": 1}
+
+
+def test_a_file_that_is_there_once_is_as_stdin_is(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """`<(…)` has a name that means nothing to the next command: neither folder nor hint is made of it."""
+    (folder / "p.jsonl").write_text(json_lines(["bad", "cat"]))
+    gateway.ends["bad"] = "failed"
+    ran = served.shell_line(f"cometrep batch <(cat p.jsonl) -m {MODEL}")
+    assert ran.code == 9
+    assert len(list((folder / "batch").glob("*.webp"))) == 1
+    assert ran.stderr.endswith(f"hint: cometrep batch - -m {MODEL} --retry-failed\n")
+    status = served.shell_line("cometrep batch <(cat p.jsonl) --status")
+    assert len(status.lines) == 2
+
+
+def test_a_file_of_an_impossible_name_is_told(served: Cli, gateway: Gateway) -> None:
+    """As any other that cannot be read."""
+    ran = served("batch", "x" * 300, "--model", MODEL)
+    assert (ran.code, gateway.total) == (2, 0)
+    assert "File name too long" in ran.stderr
+
+
 def test_stdin_is_a_batch_too(served: Cli, gateway: Gateway, folder: Path) -> None:
     """Its folder is `batch`, unless one is named."""
     ran = served("batch", "-", "--model", MODEL, "seed:=5", stdin=json_lines(["cat", "dog"]))
@@ -749,10 +781,32 @@ def test_a_file_in_the_way_names_the_option_that_replaces_it(
     (out / "cat.webp").write_bytes(b"mine")
     ran = served(*BATCH, "-o", "{key}.{ext}")
     assert ran.code == 12
-    assert "--overwrite replaces it" in ran.stderr
+    assert "--overwrite saves it" in ran.stderr
     assert served(*BATCH, "-o", "{key}.{ext}", "--overwrite").code == 0
     assert (out / "cat.webp").read_bytes() != b"mine"
     assert gateway.creates == {"cat": 1}
+
+
+def test_more_outputs_than_names_are_saved_by_the_hint(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A model may give two where one was expected: they are paid for, and the command that saves them is told."""
+    folder_of("cat")
+    server = gateway.server
+    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
+
+    def two(request: Received) -> Answer:
+        assert callable(look)
+        reply = json.loads(look(request).body)
+        return answer_json({**reply, "output": [f"{server.url}/files/{number}" for number in range(2)]})
+
+    server.on_get(two)
+    ran = served(*BATCH, "-o", "{key}.{ext}")
+    assert (ran.code, gateway.total) == (12, 1)
+    command = ran.stderr.splitlines()[-1].removeprefix("hint: cometrep ")
+    again = served(*shlex.split(command))
+    assert (again.code, len(again.lines), gateway.total) == (0, 2, 1)
 
 
 def test_a_file_that_is_skipped_is_told(served: Cli, gateway: Gateway, folder: Path) -> None:
