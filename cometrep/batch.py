@@ -56,7 +56,7 @@ ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
-CHANGES_TOLD = 5
+TIMES_TOLD = 5  # that a warning of one kind is given
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
 _NO_ANSWER = "creates in a row had no clear answer"
@@ -83,12 +83,13 @@ Key = tuple[str, str, float]  # what was called (create, look, save), for which 
 
 
 class _Kept(NamedTuple):
-    """What came of saving a prediction: the files saved, what failed, and the paths left as they are."""
+    """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings."""
 
     prediction: Prediction
     files: list[SavedFile]
     failure: errors.CometrepError | None
     skipped: list[str]
+    warnings: list[str]
 
 
 Answer = Prediction | _Kept
@@ -287,8 +288,7 @@ class Batch:
 
     def _note_change(self, item: Item, standing: Standing) -> Events:
         """Say that an item is not what was sent under its key, the first times that this happens."""
-        self._told["changed"] += 1
-        if self._told["changed"] <= CHANGES_TOLD and not self._asked.fate(standing).is_sending:
+        if not self._asked.fate(standing).is_sending and self._may_tell("changed"):
             told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
             told += " again; give it another key"
             if item.key.startswith(item.digest):
@@ -311,12 +311,10 @@ class Batch:
         files = standing.saved_files(folder)
         prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
         changed = [file.path for file in files if not _is_there(file)]
-        if changed:
-            self._told["vanished"] += 1
-            if self._told["vanished"] <= CHANGES_TOLD:
-                told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
-                again = _save_again(standing.id, [Path(file.path) for file in files])
-                yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
+        if changed and self._may_tell("vanished"):
+            told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
+            again = _save_again(standing.id, [Path(file.path) for file in files])
+            yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
         files = [file for file in files if file.path not in changed]
         for file in files:
             yield Saved(standing.id, file, "kept")
@@ -575,21 +573,24 @@ class Batch:
         """Save the outputs of one prediction; runs in a thread of its own."""
         saving = self._keeper_of(key).save(prediction, self._look_again)
         skipped: list[str] = []
+        warnings: list[str] = []
         while True:
             try:
                 event = next(saving)
             except StopIteration as end:
                 files, failure = end.value
-                return _Kept(prediction, files, failure, skipped)
+                return _Kept(prediction, files, failure, skipped, warnings)
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
+            elif isinstance(event, Noted) and event.is_warning:
+                warnings.append(event.text)
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         yield Noted(id, "asking for fresh URLs")
         return self._api.get(id)
 
     def _saved(self, kept: _Kept) -> Events:
-        prediction, files, failure, skipped = kept
+        prediction, files, failure, skipped, warnings = kept
         failure = paid(failure)
         id = prediction.id
         item = self._item_of.pop(id)
@@ -598,7 +599,10 @@ class Batch:
             self._rows[_NOT_SAVED] = 0
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
-            yield from self._note("saved", item, id=id, files=shown)
+            yield from self._note("saved", item, id=id, files=shown, **({"warnings": warnings} if warnings else {}))
+            for told in warnings:
+                if self._may_tell("warned"):
+                    yield Noted("", f"{item.label}: {told}", is_warning=True)
         for file in files:
             yield Saved(id, file)
         if skipped and failure is None:
@@ -636,6 +640,11 @@ class Batch:
         )
 
     # Telling
+
+    def _may_tell(self, kind: str) -> bool:
+        """Say whether a warning of a kind may be given once more."""
+        self._told[kind] += 1
+        return self._told[kind] <= TIMES_TOLD
 
     def _note(self, step: str, item: Item, **facts: Any) -> Events:
         """Append a step to the record; where that fails, say what it was, and send nothing more."""

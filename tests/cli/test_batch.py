@@ -787,6 +787,24 @@ def test_a_file_in_the_way_names_the_option_that_replaces_it(
     assert gateway.creates == {"cat": 1}
 
 
+def test_missing_outputs_are_told(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
+    """Of the first items on stderr, with -q too, and of all in the record: a filter may have dropped some."""
+    prompts = [f"p{i}" for i in range(8)]
+    out = folder_of(*prompts)
+    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
+
+    def echoing(request: Received) -> Answer:
+        assert callable(look)
+        return answer_json({**json.loads(look(request).body), "input": {"num_outputs": 4}})
+
+    gateway.server.on_get(echoing)
+    ran = served(*BATCH, "num_outputs:=4", "-q")
+    assert ran.code == 0
+    assert ran.stderr.count("has 1 of 4 outputs asked for; a filter may have dropped the rest") == 5
+    assert re.search(r"item \d \(p\d\): item\d+ has 1 of 4 outputs", ran.stderr)
+    assert sum("has 1 of 4 outputs" in step.get("warnings", [""])[0] for step in steps(out)) == 8
+
+
 def test_more_outputs_than_names_are_saved_by_the_hint(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
