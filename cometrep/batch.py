@@ -23,6 +23,7 @@ from cometrep import errors
 from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import (
+    SKIPPED,
     BatchEnded,
     Created,
     Event,
@@ -270,7 +271,8 @@ class Batch:
         elif fate is Fate.TO_LEAVE_ALONE:
             self._score.skip()
             paths = ", ".join(map(str, self._paths_that_stay(item)))
-            yield Noted("", f"{item.label}: {paths} exists and stays as it is; nothing was created")
+            told = f"{paths} exists and stays as it is; nothing was created"
+            yield _stopped(item, SKIPPED, told, _unseen(item))
         elif fate is Fate.DONE_BEFORE:
             self._score.skip()
             yield from self._kept(item, standing)
@@ -688,7 +690,7 @@ class Batch:
 
 
 def _stopped(
-    item: Item, outcome: State, text: str, prediction: Prediction, files: Sequence[SavedFile] = ()
+    item: Item, outcome: str, text: str, prediction: Prediction, files: Sequence[SavedFile] = ()
 ) -> ItemEnded:
     return ItemEnded(prediction.id, item.key, item.label, outcome, text, tuple(files), prediction)
 

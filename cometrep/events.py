@@ -108,8 +108,11 @@ class Result(NamedTuple):
     elapsed_seconds: float = 0.0
 
 
+SKIPPED = "skipped"  # of an item of which nothing was sent, as all its paths exist and are to stay
+
+
 class ItemEnded(NamedTuple):
-    """One item of a batch came to an end, or to a stop: `outcome` is a word of the record's states.
+    """One item of a batch came to an end, or to a stop: `outcome` is a word of the record's states, or SKIPPED.
 
     `label` names it to people, as its key may be a hash.
     """
@@ -131,7 +134,10 @@ class ItemEnded(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How far a batch is; `skipped` were finished by earlier runs, `ended` by this one, well or not."""
+    """How far a batch is: `ended` came to their ends in this run, well or not.
+
+    `skipped` were finished by earlier runs, or are left alone as their paths exist.
+    """
 
     id: str
     total: int

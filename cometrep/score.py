@@ -26,7 +26,7 @@ class Score:
         self._further = 0
 
     def skip(self) -> None:
-        """Count an item that an earlier run finished."""
+        """Count an item that an earlier run finished, or that is left alone as its paths exist."""
         self._counts["skipped"] += 1
 
     def pass_over(self, label: str, outcome: State, text: str, exit_code: int) -> None:

@@ -269,6 +269,8 @@ def test_every_event_of_a_batch_is_told_with_what_it_holds(sandboxed: Cli) -> No
     )
     command = ("batch", "a.jsonl", "-m", "black-forest-labs/flux-schnell", "-o", "{key}.webp", "--progress", "json")
     lines = sandboxed(*command).stderr.splitlines()
+    (sandboxed.folder / "a" / "cat.webp").unlink()  # a note tells of it
+    lines += sandboxed(*command).stderr.splitlines()
     lines += sandboxed(*command, "-d", "b", "--skip-existing").stderr.splitlines()
     events = [json.loads(line) for line in lines if line.startswith("{")]
     assert set(told) - {event["event"] for event in events} <= {"retry"}

@@ -685,6 +685,9 @@ def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gatewa
     known = served(*BATCH, "-o", "{key}.webp", "--skip-existing")
     assert (known.code, gateway.total) == (0, 0)
     assert "exists and stays as it is; nothing was created" in known.stderr
+    told = json.loads(served(*BATCH, "-o", "{key}.webp", "--skip-existing", "--json").stdout)
+    assert (told["key"], told["outcome"], told["id"], told["files"]) == ("cat", "skipped", None, [])
+    assert "p/cat.webp exists and stays as it is" in told["error"]
     for _ in range(2):
         assert served(*BATCH, "-o", "{key}.{ext}", "--skip-existing").code == 0
     assert (out / "cat.webp").read_bytes() == b"mine"
