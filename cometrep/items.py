@@ -11,6 +11,7 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
@@ -19,6 +20,7 @@ from cometrep.text import format_count, format_item
 
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
+MODELS_KEPT = 100  # at hand, of those that lines name
 CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
 _INPUT_NAME = r"\w[\w.-]*"
 _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
@@ -187,10 +189,15 @@ class Checked(NamedTuple):
     repeated: frozenset[int]
 
 
-def items(source: Source, checked: Checked, *, model: str, common: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield the items of a checked source, each with its key, over the values that all items have in common."""
+Common = Callable[[str], Mapping[str, Any]]
+"""Gives the values that all items of a model have in common, quickly."""
+
+
+def items(source: Source, checked: Checked, *, model: str, common: Common) -> Iterator[Item]:
+    """Yield the items of a checked source, each with its key, over the values that they have in common."""
     for line, key, digest in _keyed(_readable(source), _KeyMaker(model, common), checked.repeated):
-        yield Item(line.number, key, line.model or model, {**common, **line.values}, digest)
+        own = line.model or model
+        yield Item(line.number, key, own, {**common(own), **line.values}, digest)
 
 
 def _readable(source: Source) -> Iterator[Line]:
@@ -215,7 +222,7 @@ def _keyed(
         yield line, key, digest
 
 
-def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
+def check(source: Source, *, model: str, common: Common) -> Checked:
     """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = _Hashes(), _Hashes(), _Hashes()
@@ -228,6 +235,8 @@ def check(source: Source, *, model: str, common: Mapping[str, Any]) -> Checked:
             continue
         if problem := _problem(line, model):
             problems.add(Wrong(line.number, problem))
+        else:
+            common(line.model or model)  # which may raise
         if line.key:
             explicit.add(_key_hash(line.key))
             if re.fullmatch(_HASHED_KEY, line.key):  # as another line's may be, or was in an earlier run's results
@@ -285,14 +294,15 @@ def _ranges(numbers: Iterable[int]) -> str:
 class _KeyMaker:
     """Hash what an item sends: its model and canonical input, files by their SHA-256."""
 
-    def __init__(self, model: str, common: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, common: Common) -> None:
         self._model = model
-        self._common = shorten_data_uris(common)
+        self._common = lru_cache(MODELS_KEPT)(lambda own: shorten_data_uris(common(own)))
 
     def digest(self, line: Line) -> bytes:
         """Give the SHA-256 of what a line sends, over the common values."""
-        values = {**self._common, **shorten_data_uris(line.values)}
-        return hashlib.sha256(_ENCODER.encode([line.model or self._model, values]).encode()).digest()
+        own = line.model or self._model
+        values = {**self._common(own), **shorten_data_uris(line.values)}
+        return hashlib.sha256(_ENCODER.encode([own, values]).encode()).digest()
 
 
 class _Hashes:

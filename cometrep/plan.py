@@ -5,13 +5,15 @@ import io
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
 from cometrep.items import (
+    MODELS_KEPT,
     Checked,
+    Common,
     FileSource,
     Item,
     Source,
@@ -37,7 +39,7 @@ class Plan(NamedTuple):
     source: Source
     checked: Checked
     model: str
-    common: Mapping[str, Any]
+    common: Common
     shard: tuple[int, int] | None
     total: int
     doubts: tuple[str, ...]
@@ -96,8 +98,7 @@ def planned(
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
         source: Source
-        common: dict[str, Any] = {}
-        warnings: tuple[str, ...] = ()
+        shared = _Shared(() if is_sweep else texts, console_stdin)
         snapshot = None
         if is_sweep:
             if not model:
@@ -122,14 +123,12 @@ def planned(
             snapshot = stack.enter_context(opened(file, console_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
             source = FileSource(lines, file, model, as_sweep=as_sweep)
-            built = inputs.build_input(texts, kind_of=kind_of, read_stdin=console_stdin.read_stdin)
-            common, warnings = built.values, built.warnings
-        checked = check(source, model=model, common=common)
+        checked = check(source, model=model, common=shared.of)
         plan = Plan(
             source=source,
             checked=checked,
             model=model,
-            common=common,
+            common=shared.of,
             shard=parse_shard(shard) if shard else None,
             total=checked.total,
             doubts=(),
@@ -138,7 +137,31 @@ def planned(
         )
         if plan.shard:
             plan = plan._replace(total=sum(1 for _ in plan.items()))
+        warnings = shared.warnings()
         yield plan._replace(doubts=(*warnings, *_doubts(plan, warnings, is_strict=is_strict)))
+
+
+class _Shared:
+    """The INPUT items that all lines share, each typed by what the catalog knows of a line's own model."""
+
+    def __init__(self, texts: Sequence[str], stdin: Stdin) -> None:
+        self._texts = texts
+        self._keys = [inputs.split_item(text).key for text in texts]
+        self._read_stdin = cache(stdin.read_stdin)
+        self._built: dict[tuple[str, ...], inputs.BuiltInput] = {}  # by the kinds of their values
+        self.of = lru_cache(MODELS_KEPT)(self._of)
+
+    def _of(self, model: str) -> Mapping[str, Any]:
+        kinds = tuple(catalog.kind_of(model, key) for key in self._keys)
+        if kinds not in self._built:
+            kind_of = dict(zip(self._keys, kinds, strict=True)).__getitem__
+            built = inputs.build_input(self._texts, kind_of=kind_of, read_stdin=self._read_stdin)
+            self._built[kinds] = built
+        return self._built[kinds].values
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give what is doubtful about them, for any of the models so far."""
+        return tuple(dict.fromkeys(told for built in self._built.values() for told in built.warnings))
 
 
 def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ def source(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> File
 def read(text: str | bytes, name: str = "a.jsonl", model: str = MODEL, **common: Any) -> list[Item]:
     """Read a file wholly, as a batch does."""
     one = source(text, name, model)
-    return list(items.items(one, check(one, model=model, common=common), model=model, common=common))
+    checked = check(one, model=model, common=lambda _: common)
+    return list(items.items(one, checked, model=model, common=lambda _: common))
 
 
 def refusal(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> str:

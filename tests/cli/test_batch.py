@@ -707,6 +707,28 @@ def test_a_csv_column_of_models_stands_over_the_option(served: Cli, gateway: Gat
     assert sent["x"].json() == {"input": {"prompt": "x"}}
 
 
+def test_shared_inputs_are_typed_by_each_lines_model(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """A value is what the catalog knows for the model that the line names; files and stdin are read once."""
+    lines = [{"model": MODEL, "input": {}}, {"key": "k", "model": "a/b", "input": {}}, {"input": {"seed": "own"}}]
+    (folder / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    shared = ("prompt=@-", "seed=5", "num_outputs:=1")
+    rehearsed = served("batch", "p.jsonl", "-m", "c/d", *shared, "--dry-run", "--json", stdin="cat")
+    bodies = [one["request"]["body"]["input"] for one in json.loads(rehearsed.stdout)["first"]]
+    assert bodies == [{"prompt": "cat", "num_outputs": 1, "seed": seed} for seed in (5, "5", "own")]
+    ran = served("batch", "p.jsonl", *shared[:1], "seed=five", "--model", MODEL, stdin="cat")
+    assert (ran.code, gateway.total) == (0, 3)
+    assert ran.stderr.count("seed=five' is not a whole number") == 1
+
+
+def test_a_shared_input_that_no_line_can_have_is_refused(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Before anything is sent, also where each line has a key of its own."""
+    (folder / "p.jsonl").write_text('{"key": "a", "input": {}}\n{"key": "b", "model": "a/b", "input": {}}\n')
+    for shared in (("prompt=@missing",), ("prompt=a", "prompt=b")):
+        ran = served(*BATCH, *shared)
+        assert (ran.code, gateway.total) == (2, 0)
+        assert "prompt" in ran.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
