@@ -8,6 +8,7 @@ import csv
 import hashlib
 import itertools
 import json
+import math
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -167,11 +168,10 @@ class SweepSource:
     def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
         self.axes = axes
 
-    def __len__(self) -> int:
-        size = 1
-        for values in self.axes.values():
-            size *= len(values)
-        return size
+    @property
+    def size(self) -> int:
+        """How many combinations there are."""
+        return math.prod(len(values) for values in self.axes.values())
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each combination."""

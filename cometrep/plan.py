@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -41,7 +41,6 @@ class Plan(NamedTuple):
     model: str
     common: Common
     shard: tuple[int, int] | None
-    total: int
     doubts: tuple[str, ...]
     is_sweep: bool
     snapshot: Snapshot | None = None
@@ -56,10 +55,14 @@ class Plan(NamedTuple):
         """How many items there are in all shards together."""
         return self.checked.total
 
+    def total(self) -> int:
+        """Count the items of this shard."""
+        return sum(1 for _ in self.items()) if self.shard else self.size
+
     def size_text(self) -> str:
         """Show how a sweep comes to its size, as `2 prompt x 3 seed = 6 items`."""
         factors = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        part = f", {self.total} of them in this shard" if self.shard else ""
+        part = ", of which this is shard {}/{}".format(*self.shard) if self.shard else ""
         return f"{factors} = {format_count(self.size, 'item')}{part}"
 
     def told_at_the_end(self) -> tuple[str, ...]:
@@ -89,15 +92,17 @@ def planned(
     shard: str,
     is_strict: bool,
     console_stdin: Stdin,
+    announce: Callable[[Plan], None],
 ) -> Iterator[Plan]:
     """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
 
-    Raises UsageError that names every bad line.
+    `announce` is given a plan whose doubts and size are known, and may raise: that of a sweep has not been checked,
+    which takes its time where there are many combinations. Raises UsageError that names every bad line.
     """
     model = parse_model(model) if model else ""
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
-        source: Source
+        source: FileSource | SweepSource
         shared = _Shared(() if is_sweep else texts, console_stdin)
         snapshot = None
         if is_sweep:
@@ -123,22 +128,21 @@ def planned(
             snapshot = stack.enter_context(opened(file, console_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
             source = FileSource(lines, file, model, as_sweep=as_sweep)
-        checked = check(source, model=model, common=shared.of)
+        known = Checked(source.size, frozenset()) if isinstance(source, SweepSource) else None
         plan = Plan(
             source=source,
-            checked=checked,
+            checked=known or check(source, model=model, common=shared.of),
             model=model,
             common=shared.of,
             shard=parse_shard(shard) if shard else None,
-            total=checked.total,
             doubts=(),
             is_sweep=is_sweep,
             snapshot=snapshot,
         )
-        if plan.shard:
-            plan = plan._replace(total=sum(1 for _ in plan.items()))
         warnings = shared.warnings()
-        yield plan._replace(doubts=(*warnings, *_doubts(plan, warnings, is_strict=is_strict)))
+        plan = plan._replace(doubts=(*warnings, *_doubts(plan, warnings, is_strict=is_strict)))
+        announce(plan)
+        yield plan._replace(checked=check(source, model=model, common=shared.of)) if known else plan
 
 
 class _Shared:

@@ -274,7 +274,7 @@ def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
     assert found == {"prompt": ["a fox, red", "@home", "b=c"], "seed": [1, 2], "aspect_ratio": ["1:1", "16:9"]}
     swept = SweepSource(found)
     values = [line.values for line in swept.lines() if isinstance(line, Line)]
-    assert len(swept) == len(values) == 12
+    assert swept.size == len(values) == 12
     assert values[0] == {"prompt": "a fox, red", "seed": 1, "aspect_ratio": "1:1"}
     assert values[1] == {"prompt": "a fox, red", "seed": 1, "aspect_ratio": "16:9"}
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,20 +107,17 @@ def command(
             shard=shard,
             is_strict=strict,
             console_stdin=opened.console,
+            announce=partial(_announce, opened),
         ) as plan:
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
             opened.keepers(str(folder))("").check_batch(
                 (item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards()
             )
-            for doubt in plan.doubts:
-                opened.console.warn(doubt)
             if dry_run:
                 _describe(opened, plan, record)
-                return
-            if sweep:
-                _announce(opened, plan, is_confirmed=yes)
-            _run(opened, plan, record, pace)
+            else:
+                _run(opened, plan, record, pace)
 
 
 def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
@@ -140,7 +138,8 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         if record.lock_problem:
             told = f"{record.folder} cannot be locked ({record.lock_problem})"
             console.warn(f"{told}: nothing keeps another run from sending the same items")
-        record.add_header(total=plan.total, axes=list(plan.axes))
+        total = plan.total()
+        record.add_header(total=total, axes=list(plan.axes))
         batch = Batch(
             opened.api,
             opened.ledger,
@@ -153,7 +152,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         )
         results = Results("json" if params["json"] else "path", again, is_batch=True)
         with finishing_first(batch.stop):
-            ended: BatchEnded = console.show(batch.run(plan.items(), plan.total), results)
+            ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt if batch else 0, console.command_line)
         raise
@@ -178,15 +177,20 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         raise failure
 
 
-def _announce(opened: Session, plan: "Plan", *, is_confirmed: bool) -> None:
-    """Show the size of a sweep, and ask where it is large."""
+def _announce(opened: Session, plan: "Plan") -> None:
+    """Say what is doubtful; show the size of a sweep, and ask where it is large."""
     from cometrep.plan import ASKS_ABOVE
     from cometrep.score import adding
 
-    opened.console.say(f"sweep: {plan.size_text()}")
-    if plan.size <= ASKS_ABOVE or is_confirmed:
+    for doubt in plan.doubts:
+        opened.console.warn(doubt)
+    if not plan.is_sweep or opened.params["dry_run"]:
         return
-    if not opened.console.confirm(f"Send {plan.total} items?"):
+    opened.console.say(f"sweep: {plan.size_text()}")
+    if plan.size <= ASKS_ABOVE or opened.params["yes"]:
+        return
+    part = "part of the " if plan.shard else ""
+    if not opened.console.confirm(f"Send {part}{plan.size} items?"):
         raise errors.UsageError(
             f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
             hint=adding("--yes", opened.console.command_line),
@@ -220,12 +224,12 @@ def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
         for item in sent
     ]
     if opened.params["json"]:
-        facts: dict[str, Any] = {"items": plan.total, "folder": str(record.folder), "first": shown}
+        facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
         console.write_json({"schema_version": 1, **facts, **counts})
         return
     fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
     size = f" ({plan.size_text()})" if plan.is_sweep else ""
-    console.write_line(f"{format_count(plan.total, 'item')}{size}: {fates}")
+    console.write_line(f"{format_count(counts.total(), 'item')}{size}: {fates}")
     console.write_line(f"folder: {record.folder}")
     for one in shown:
         console.write_line(f"item {one['key']}: {', '.join(one['files'])}")

@@ -592,6 +592,16 @@ def test_a_large_sweep_asks_and_yes_answers(served: Cli, gateway: Gateway) -> No
     assert gateway.total == 101
 
 
+def test_a_sweep_is_asked_about_before_it_is_looked_through(served: Cli, gateway: Gateway) -> None:
+    """Its size is known at once, whatever it is; what is doubtful is said before the question."""
+    vast = [f"{letter}:=1..100000" for letter in "abcd"]
+    ran = served("batch", "--sweep", "--model", MODEL, "prompt=cat", *vast, "--shard", "1/3")
+    assert (ran.code, gateway.total) == (2, 0)
+    assert "x 100000 d = 100000000000000000000 items, of which this is shard 1/3" in ran.stderr
+    assert ran.stderr.index("has no known input") < ran.stderr.index("sweep: ")
+    assert ran.stderr.rstrip().endswith("--yes")
+
+
 def test_dry_run_shows_counts_requests_and_names(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
