@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cometrep.items import Item
 from cometrep.ledger import Ledger
-from cometrep.record import Record, Standing, State
+from cometrep.record import NEW, Gone, Record, Standing, State
 
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 
@@ -76,6 +76,18 @@ def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsT
     """Decide what a run does with an item, by where earlier runs and the folder have it."""
     fate = asked.fate(standing)
     return Fate.TO_LEAVE_ALONE if fate.is_sending and paths_that_stay(item) else fate
+
+
+def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
+    """Find what the record holds of items that there are no more, as of lines that were edited."""
+    count, ids = record.open_items()
+    for item in items if count else ():
+        if record.standing(item.key) is not NEW:
+            ids.pop(item.key, None)
+            count -= 1
+            if not count:
+                break
+    return Gone(count, tuple(id for id in ids.values() if not ledger.lenient(ledger.files, id)))
 
 
 def forecast(

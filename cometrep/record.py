@@ -25,10 +25,13 @@ from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import SavedFile
 from cometrep.snapshot import comes_once
-from cometrep.text import format_item, storable
+from cometrep.text import format_count, format_item, storable
 
 SANDBOX = "sandbox"
+IDS_SHOWN = 5
 _PROMPT_KEPT = 50  # characters: more than a label shows
+_OPEN_LIMIT = 10_000  # items that are looked for in the file
+_HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _START = b'{"step":"'  # of every line
 
 
@@ -94,6 +97,26 @@ class Standing(NamedTuple):
         return [file.at(str(folder / file.path)) for file in files]
 
 
+class Gone(NamedTuple):
+    """What a record holds of items that a batch has no more: how many, and predictions still to be had."""
+
+    items: int = 0
+    ids: tuple[str, ...] = ()
+
+    def told(self, folder: Path) -> tuple[str, ...]:
+        """Say how such predictions are saved, the first few of them; nothing where there are none."""
+        if not self.ids:
+            return ()
+        shown = errors.Resume("cometrep download --wait", (f"-d {shlex.quote(str(folder))}",)).of(
+            *self.ids[:IDS_SHOWN]
+        )
+        verb = "is" if len(self.ids) == 1 else "are"
+        more = f" and {len(self.ids) - IDS_SHOWN} more" if len(self.ids) > IDS_SHOWN else ""
+        return (
+            f"{format_count(len(self.ids), 'prediction')} in {folder} {verb} of no item any more: {shown}{more}",
+        )
+
+
 NEW = Standing(State.NEW)
 _COLUMNS = ", ".join(Standing._fields)
 
@@ -124,6 +147,8 @@ class Record:
         self._index: sqlite3.Connection | None = None
         self._apis: set[str] = set()  # where earlier runs made predictions
         self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
+        self.gone = Gone()  # as the last run found
+        self._begun = 0.0  # when that began
 
     def refuse_as_items(self, file: str) -> None:
         """Raise UsageError where a batch's FILE is one of the records in its folder."""
@@ -237,6 +262,18 @@ class Record:
             totals[count] = totals.get(count, 0) + total
         return max(totals.values(), default=None)
 
+    def open_items(self) -> tuple[int, dict[str, str]]:
+        """Count the items of the folder, and give by key the first ids that may have to be saved yet."""
+        if self._index is None:
+            return 0, {}
+        query = (
+            "SELECT key, id FROM items WHERE id != '' AND changed > ? AND state IN (?, ?, ?) ORDER BY rowid LIMIT ?"
+        )
+        facts = (self._now() - _HAD_SECONDS, State.RUNNING, State.UNSAVED, State.UNKNOWN, _OPEN_LIMIT)
+        with self._translated("read"):
+            (count,) = self._index.execute("SELECT count(*) FROM items").fetchone()
+            return count, dict(self._index.execute(query, facts))
+
     def standings(self) -> Iterator[tuple[str, Standing]]:
         """Yield every item of the folder with its standing, in the order in which they were sent.
 
@@ -289,6 +326,12 @@ class Record:
                     api = str(step.get("api", ""))
                     if isinstance(step.get("total"), int):
                         self._totals[path] = step["total"]
+                    if (begun := _number(step.get("time"))) >= self._begun:
+                        ids = step.get("strays") if begun > self._now() - _HAD_SECONDS else ()
+                        self.gone, self._begun = (
+                            Gone(int(_number(step.get("gone"))), tuple(map(str, ids or ()))),
+                            begun,
+                        )
                     continue
                 if step["step"] == "created":
                     self._apis.add(api)

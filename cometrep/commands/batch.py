@@ -124,6 +124,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep import board
     from cometrep.batch import Batch
     from cometrep.console import Results
+    from cometrep.fate import gone
     from cometrep.gallery import Gallery
     from cometrep.runner import Patience
     from cometrep.score import next_commands, outcome, resuming, tell_stop
@@ -138,8 +139,10 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         if record.lock_problem:
             told = f"{record.folder} cannot be locked ({record.lock_problem})"
             console.warn(f"{told}: nothing keeps another run from sending the same items")
-        total = plan.total()
-        record.add_header(total=total, axes=list(plan.axes))
+        total, left_over = plan.total(), gone(plan.items_of_all_shards(), record, opened.ledger)
+        record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
+        for told in left_over.told(record.folder):
+            console.warn(told)
         batch = Batch(
             opened.api,
             opened.ledger,
@@ -286,6 +289,8 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     if not ctx.params["json"]:
         header = ("ITEM", "STATUS", "ID", "FILES OR ERROR")
         console.write_table(header, rows, whole="ID", spare=("ID", "ITEM"))
-    left = total - sum(counts.values())
+    left = total + record.gone.items - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
     console.say(f"{record.folder}: {', '.join(words)}")
+    for told in record.gone.told(record.folder):
+        console.warn(told)

@@ -1321,6 +1321,38 @@ def test_status_shows_what_the_folder_holds(served: Cli, gateway: Gateway, folde
     assert len(gateway.server.received) == before
 
 
+def test_a_running_prediction_of_an_edited_line_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """It is paid for, and no run waits for it: the command that saves it is told, until it is saved."""
+    folder_of("cat", "dog")
+    gateway.holds.clear()
+    served(*BATCH, "--timeout", "0.3")
+    folder_of("cat", "doggy")
+    gateway.holds.set()
+    hint = f"cometrep download --wait {gateway.id_of('dog')} -d p"
+    told = f"1 prediction in p is of no item any more: {hint}"
+    assert told in served(*BATCH).stderr
+    assert told in served("batch", "p.jsonl", "--status").stderr
+    assert served(*shlex.split(hint)[1:]).code == 0
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (0, 3)
+    assert "of no item any more" not in ran.stderr
+    assert "of no item any more" not in served("batch", "p.jsonl", "--status").stderr
+
+
+def test_status_counts_what_is_not_sent_of_a_changed_file(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Items of lines that are no more do not stand for those that came."""
+    folder_of("a", "b", "c")
+    served(*BATCH)
+    folder_of("a", "bad", "new", "newer")
+    gateway.ends["bad"] = "failed"
+    served(*BATCH, "-j", "1", "--max-failures", "1")
+    assert served("batch", "p.jsonl", "--status").stderr == "p: 3 done, 1 failed, 2 not sent\n"
+
+
 def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
     """Not an empty table."""
     ran = cli("batch", "--status", "--dir", "none")
