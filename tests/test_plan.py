@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -41,10 +42,19 @@ def planning(
     shard: str = "",
     is_strict: bool = False,
     stdin: Stdin | None = None,
+    announce: Callable[[Plan], None] = lambda plan: None,
 ) -> AbstractContextManager[Plan]:
     """Plan a batch as the command does."""
-    rest = {"model": model, "is_sweep": is_sweep, "shard": shard, "is_strict": is_strict}
-    return planned(file, texts, console_stdin=stdin or Stdin(), **rest)  # type: ignore[arg-type]
+    return planned(
+        file,
+        texts,
+        model=model,
+        is_sweep=is_sweep,
+        shard=shard,
+        is_strict=is_strict,
+        console_stdin=stdin or Stdin(),
+        announce=announce,
+    )
 
 
 def written(folder: Path, *lines: str) -> str:
@@ -63,13 +73,11 @@ CATS = ('{"prompt": "cat"}', '{"prompt": "dog"}')
 
 
 def test_a_file_is_read_as_often_as_it_is_asked_for(tmp_path: Path) -> None:
-    """It is checked in one pass and sent in another, and closed at the end."""
+    """It is checked in one pass and sent in another."""
     with planning(written(tmp_path, *CATS), "seed=7") as made:
-        assert (made.total, made.size, made.doubts) == (2, 2, ())
+        assert (made.total(), made.size, made.doubts) == (2, 2, ())
         assert prompts(made) == prompts(made) == ["cat", "dog"]
         assert {item.values["seed"] for item in made.items()} == {7}
-    with pytest.raises(ValueError, match="closed"):
-        prompts(made)
 
 
 def test_what_comes_once_is_read_as_often_too(tmp_path: Path) -> None:
@@ -112,14 +120,24 @@ def test_bad_lines_are_all_named(tmp_path: Path) -> None:
     assert "line 4" in raised.value.message
 
 
-@pytest.mark.parametrize(("shard", "size_text"), [("", ""), ("1/2", " of them in this shard")])
+@pytest.mark.parametrize(("shard", "size_text"), [("", ""), ("1/2", ", of which this is shard 1/2")])
 def test_a_sweep_says_how_it_comes_to_its_size(shard: str, size_text: str) -> None:
-    """Each input with the number of its values, and what of the product falls to the shard."""
+    """Each input with the number of its values, and which part of the product this is."""
     with planning("", "prompt=cat,dog", "seed:=1..3", "go_fast=true", is_sweep=True, shard=shard) as made:
         assert made.size == 6
         assert {name: len(values) for name, values in made.axes.items()} == {"prompt": 2, "seed": 3, "go_fast": 1}
-        part = f", {made.total}{size_text}" if shard else ""
-        assert made.size_text() == f"2 prompt x 3 seed x 1 go_fast = 6 items{part}"
+        assert made.size_text() == f"2 prompt x 3 seed x 1 go_fast = 6 items{size_text}"
+
+
+def test_a_sweep_is_announced_before_its_combinations_are_looked_through() -> None:
+    """Who announces it may refuse a product that nobody meant, at once."""
+
+    def refuse(plan: Plan) -> None:
+        raise errors.UsageError(plan.size_text())
+
+    sweep = planning("", "prompt=cat", "seed:=1..200000", "num_outputs=1,2,3,4", is_sweep=True, announce=refuse)
+    with pytest.raises(errors.UsageError, match="= 800000 items"), sweep:
+        pass
 
 
 def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
@@ -129,7 +147,7 @@ def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
     found: list[str] = []
     for shard in ("1/3", "2/3", "3/3"):
         with planning(file, shard=shard) as made:
-            assert (made.total, made.size) == (len(prompts(made)), 30)
+            assert (made.total(), made.size) == (len(prompts(made)), 30)
             found += prompts(made)
     assert sorted(found) == sorted(every)
 
