@@ -30,7 +30,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from cometrep import errors, formats
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import EXTENSION_LIMIT, Names
-from cometrep.partfile import CHUNK_BYTES, PartFile, facts_of, is_whole, size_of
+from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_duration, format_times
@@ -112,7 +112,7 @@ class Downloads:
                 yield from self._fill(id, file, part, names.path(file.index, guess or "bin").name)
             elif not file.url:
                 content, content_type = _content_of(file)
-                part.restart({"content_type": content_type})
+                part.restart(Facts(content_type=content_type))
                 part.append(content)
             extension = file.extension or formats.extension_for(
                 part.head, part.content_type, _url_extension(file.url)
@@ -191,7 +191,7 @@ class Downloads:
         if is_part and not part.fits(response.headers):
             raise errors.Temporary(f"{_host(response.url)} sent a part that nobody asked for", code="cut_short")
         if not is_part:
-            part.restart(facts_of(response.headers))
+            part.restart(Facts.of_headers(response.headers))
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
@@ -210,17 +210,17 @@ class Downloads:
         if total is not None and part.size != total:
             had = part.size
             if had > total:
-                part.restart({})
+                part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part)
         encoding = _encoding_of(response.headers)
         if encoding and encoding not in _ZLIB_FORMS and not formats.sniff(part.head):  # some labels mean nothing
-            part.restart({})
+            part.restart()
             raise UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
         is_marked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         if total is None and not is_marked and part.is_cut_short():
             had = part.size
-            part.restart({})
+            part.restart()
             raise errors.Temporary(f"the connection ended after {had} bytes, within the picture", code="cut_short")
         part.complete()
 
@@ -459,7 +459,7 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
     elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(formats.UTF_16_MARKS)):
         wrong = "text instead of the file"
     if wrong:
-        part.restart({})
+        part.restart()
         raise UrlExpired(wrong)
 
 

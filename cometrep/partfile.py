@@ -33,6 +33,56 @@ _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put arou
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
+class Facts(NamedTuple):
+    """What is known of a file beside its bytes; `validator` is the one that If-Range takes, or empty."""
+
+    validator: str = ""
+    total_bytes: int | None = None
+    content_type: str = ""
+    is_complete: bool = False
+
+    @classmethod
+    def of_headers(cls, headers: Mapping[str, str]) -> "Facts":
+        """Read what headers say: the type, and as far as they can be relied on length and validator."""
+        content_type = headers.get("Content-Type", "")[:200]
+        if _is_encoded(headers):
+            return cls(content_type=content_type)
+        length = headers.get("Content-Length", "").strip()
+        if is_whole(headers):
+            length = headers["Content-Range"].rpartition("/")[2]
+        total = int(length) if re.fullmatch(r"\d{1,18}", length) else None
+        return cls(_validator(headers), total, content_type)
+
+    @classmethod
+    def in_file(cls, path: Path) -> "Facts":
+        """Read what an earlier command noted; nothing where that is torn or gone."""
+        found: Any = None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = json.loads(path.read_bytes())
+        found = found if isinstance(found, dict) else {}
+        validator, total = found.get("validator"), found.get("total")
+        return cls(
+            validator if isinstance(validator, str) else "",
+            total if isinstance(total, int) else None,
+            str(found.get("content_type", "")),
+            found.get("is_complete") is True,
+        )
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the bytes they speak of are of use to a later command."""
+        return bool(self.validator) or self.is_complete
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what `in_file` reads."""
+        return {
+            "validator": self.validator,
+            "total": self.total_bytes,
+            "content_type": self.content_type,
+            "is_complete": self.is_complete,
+        }
+
+
 class PartFile:
     """A part file, locked, and what is known of the bytes it holds.
 
@@ -45,7 +95,7 @@ class PartFile:
         self._facts_path = path.with_name(path.name + ".json")
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
-        self._facts: dict[str, Any] = {}
+        self._facts = Facts()
         self._is_noted = False  # whether the facts are on the disk
         self._hash = Digest(file, path)
         self.head = b""  # the first bytes, as many as a format shows itself in
@@ -76,18 +126,17 @@ class PartFile:
     @property
     def total_bytes(self) -> int | None:
         """How long the file will be, where the server said."""
-        total = self._facts.get("total")
-        return total if isinstance(total, int) else None
+        return self._facts.total_bytes
 
     @property
     def content_type(self) -> str:
         """The Content-Type the server gave."""
-        return str(self._facts.get("content_type", ""))
+        return self._facts.content_type
 
     @property
     def is_complete(self) -> bool:
         """Whether all bytes are there and were checked."""
-        return self._facts.get("is_complete") is True
+        return self._facts.is_complete
 
     @property
     def sha256(self) -> str:
@@ -108,10 +157,9 @@ class PartFile:
 
     def resume_headers(self) -> dict[str, str]:
         """Give the request headers that ask for the rest, none where there is nothing to go on from."""
-        validator = self._facts.get("validator")
-        if not self.size or not isinstance(validator, str):
+        if not self.size or not self._facts.validator:
             return {}
-        return {"Range": f"bytes={self.size}-", "If-Range": validator}
+        return {"Range": f"bytes={self.size}-", "If-Range": self._facts.validator}
 
     def fits(self, headers: Mapping[str, str]) -> bool:
         """Say whether a 206 goes on exactly where this part file ends, in the same file."""
@@ -122,9 +170,9 @@ class PartFile:
         if total is None or self.total_bytes not in (None, total) or int(found[2]) != total - 1:
             return False
         validator = _validator(headers)
-        if validator and self._facts.get("validator") != validator:
+        if validator and self._facts.validator != validator:
             return False
-        self._facts["total"] = total
+        self._facts = self._facts._replace(total_bytes=total)
         return True
 
     def is_all(self, headers: Mapping[str, str]) -> bool:
@@ -132,7 +180,7 @@ class PartFile:
         is_end = headers.get("Content-Range", "").strip() == f"bytes */{self.size}"
         return is_end and self.total_bytes in (None, self.size) and not self.is_cut_short()
 
-    def restart(self, facts: Mapping[str, Any]) -> None:
+    def restart(self, facts: Facts = Facts()) -> None:  # noqa: B008 - it cannot change
         """Empty the part file and take up what is known of what will come."""
         self._hash.close()
         with _writing(self._path):
@@ -141,12 +189,12 @@ class PartFile:
             self._facts_path.unlink(missing_ok=True)
         self.head, self.size = b"", 0
         self._hash = Digest(self._file, self._path)
-        self._facts = dict(facts)
+        self._facts = facts
         self._is_noted = False
 
     def append(self, chunk: bytes) -> None:
         """Write bytes at the end."""
-        if not self._is_noted and self._facts.get("validator") and self.size + len(chunk) != self.total_bytes:
+        if not self._is_noted and self._facts.validator and self.size + len(chunk) != self.total_bytes:
             self._note()
         with _writing(self._path):
             self._file.write(chunk)
@@ -168,7 +216,7 @@ class PartFile:
 
     def complete(self) -> None:
         """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
-        self._facts = {**self._facts, "is_complete": True, "total": self.size}
+        self._facts = self._facts._replace(is_complete=True, total_bytes=self.size)
         self._note()
 
     def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
@@ -222,10 +270,8 @@ class PartFile:
 
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
-        facts: Any = None
-        with contextlib.suppress(OSError, ValueError):
-            facts = json.loads(self._facts_path.read_bytes())
-        if not isinstance(facts, dict) or not (facts.get("validator") or facts.get("is_complete")):
+        facts = Facts.in_file(self._facts_path)
+        if not facts.is_resumable:
             return
         self._facts, self._is_noted = facts, True  # first: a signal while it is read must not make it useless
         with _writing(self._path):
@@ -234,17 +280,17 @@ class PartFile:
                 self._take(chunk)
         total = self.total_bytes
         if (total is not None and self.size > total) or (self.is_complete and self.size != total):
-            self.restart({})
+            self.restart()
 
     def _note(self) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""
         with _writing(self._facts_path):
-            self._facts_path.write_text(json.dumps(self._facts))
+            self._facts_path.write_text(json.dumps(self._facts.as_json()))
         self._is_noted = True
 
     def _leave(self) -> None:
         self._hash.close()
-        is_useful = self._is_noted or (self._facts.get("validator") and self.size)
+        is_useful = self._is_noted or (self._facts.validator and self.size)
         with contextlib.suppress(OSError, errors.LocalFileError):
             if self._is_committed or self._is_own or not is_useful:
                 # Another process may have taken the usual names, once the final one was given.
@@ -290,18 +336,15 @@ def left_over_in(folder: Path) -> list[LeftOver]:
 def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
     facts_path = path.with_name(path.name + ".json")
     paths = tuple(one for one in (path, facts_path) if one.exists())
-    facts: Any = None
-    with contextlib.suppress(OSError, ValueError):
-        facts = json.loads(facts_path.read_bytes())
     is_usual = named["index"] is not None and named["own"] is None and path in paths
-    facts = facts if isinstance(facts, dict) and is_usual else {}
+    facts = Facts.in_file(facts_path) if is_usual else Facts()
     return LeftOver(
         named["id"],
         paths,
         sum(size_of(one) for one in paths),
         max((one.stat().st_mtime for one in paths), default=0.0),
-        is_resumable=bool(facts.get("validator") or facts.get("is_complete")),
-        is_complete=facts.get("is_complete") is True,
+        is_resumable=facts.is_resumable,
+        is_complete=facts.is_complete,
     )
 
 
@@ -387,20 +430,6 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
     return own, own.open("x+b")
-
-
-def facts_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Give what headers say of a file: its type, and as far as they can be relied on its length and validator."""
-    length = headers.get("Content-Length", "").strip()
-    is_encoded = _is_encoded(headers)
-    facts: dict[str, Any] = {"content_type": headers.get("Content-Type", "")[:200]}
-    if is_whole(headers) and not is_encoded:
-        facts["total"] = int(headers["Content-Range"].rpartition("/")[2])
-    elif re.fullmatch(r"\d{1,18}", length) and not is_encoded:
-        facts["total"] = int(length)
-    if (validator := _validator(headers)) and not is_encoded:
-        facts["validator"] = validator
-    return facts
 
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:

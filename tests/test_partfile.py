@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.partfile import PartFile, write_whole
+from cometrep.partfile import Facts, PartFile, write_whole
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
 
@@ -39,7 +39,7 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def save(folder: Path, *, overwrites: bool = False) -> str:
     """Give some bytes their final name, and tell how that ended."""
     with PartFile.opened(folder, "p-0") as part:
-        part.restart({})
+        part.restart()
         part.append(BLOCK[:1000])
         return part.commit(folder / "p.bin", "p", 0, overwrites=overwrites, skips_existing=False)
 
@@ -57,7 +57,7 @@ def test_bytes_are_on_the_disk_before_they_have_their_name(
 ) -> None:
     """A power cut leaves no name without its bytes, and no part file goes before the name is given."""
     with PartFile.opened(tmp_path, "p-0") as part:
-        part.restart({})
+        part.restart()
         part.append(BLOCK[:1000])
         steps = steps_of(monkeypatch)
         part.commit(tmp_path / "p.bin", "p", 0, overwrites=overwrites, skips_existing=False)
@@ -110,7 +110,7 @@ def test_a_part_file_that_starts_over_forgets_the_bytes_before(tmp_path: Path) -
     with PartFile.opened(tmp_path, "p-0") as part:
         part.append(BLOCK)
         part.append(BLOCK)
-        part.restart({})
+        part.restart()
         part.append(BLOCK[:7])
         assert part.sha256 == hashlib.sha256(BLOCK[:7]).hexdigest()
         assert part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
@@ -154,7 +154,7 @@ def test_what_came_before_a_stop_is_kept_with_its_validator(tmp_path: Path, *, i
     """Whether the first bytes were all of it or not, the next command goes on from them."""
     total = 1000 if is_whole else 2000
     with PartFile.opened(tmp_path, "p-0") as part:
-        part.restart({"validator": '"e"', "total": total})
+        part.restart(Facts('"e"', total))
         part.append(BLOCK[:1000])
         if not is_whole:
             assert json.loads((tmp_path / ".p-0.part.json").read_text())["total"] == total
@@ -167,7 +167,7 @@ def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None
     target = tmp_path / "p.bin"
     target.write_bytes(b"other")
     with PartFile.opened(tmp_path, "p-0") as part:
-        part.restart({})
+        part.restart()
         part.append(BLOCK)
         part.complete()
         with pytest.raises(errors.LocalFileError, match="exists and differs"):
@@ -186,7 +186,7 @@ def test_the_longest_ids_have_a_part_file_for_each_output(tmp_path: Path) -> Non
         part.append(BLOCK[:1000])
         part.complete()
         with PartFile.opened(tmp_path, f"{id}-0") as beside:
-            beside.restart({"validator": '"e"'})
+            beside.restart(Facts('"e"'))
             beside.append(BLOCK[:9])
     with PartFile.opened(tmp_path, f"{id}-1") as part:
         assert (part.is_complete, part.size) == (False, 0)
@@ -201,7 +201,7 @@ def test_a_part_file_that_took_the_name_of_a_finished_one_stays(tmp_path: Path) 
             first.append(BLOCK[:10])
             assert first.commit(tmp_path / "a.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
             other = second.enter_context(PartFile.opened(tmp_path, "p-0"))
-            other.restart({"validator": '"e"', "total": 20})
+            other.restart(Facts('"e"', 20))
             other.append(BLOCK[:10])
         other.append(BLOCK[10:20])
         assert other.commit(tmp_path / "b.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
