@@ -14,13 +14,13 @@ from cometrep.commands import (
     CONNECTION,
     REPORTING,
     WAITING,
-    Session,
     option,
     session,
     settled,
     takes,
 )
 from cometrep.config import Settings
+from cometrep.session import Opened
 from cometrep.text import beside_id, format_count
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def command(
                 _run(opened, plan, record, pace)
 
 
-def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
+def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep import board
     from cometrep.batch import Batch
     from cometrep.console import Results
@@ -180,7 +180,7 @@ def _run(opened: Session, plan: "Plan", record: "Record", pace: Any) -> None:
         raise failure
 
 
-def _announce(opened: Session, plan: "Plan") -> None:
+def _announce(opened: Opened, plan: "Plan") -> None:
     """Say what is doubtful; show the size of a sweep, and ask where it is large."""
     from cometrep.plan import ASKS_ABOVE
     from cometrep.score import adding
@@ -201,7 +201,7 @@ def _announce(opened: Session, plan: "Plan") -> None:
         )
 
 
-def _describe(opened: Session, plan: "Plan", record: "Record") -> None:
+def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
     from cometrep.fate import forecast
     from cometrep.keeping import preview

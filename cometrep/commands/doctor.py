@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, flags_of, server_options, started_sandbox, takes
+from cometrep.commands import CONNECTION, takes
 from cometrep.console import Console
+from cometrep.session import flags_of, server_options, started_sandbox
 from cometrep.text import one_line
 
 if TYPE_CHECKING:
