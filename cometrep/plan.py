@@ -25,7 +25,7 @@ from cometrep.items import (
     sweep_axes,
 )
 from cometrep.prediction import parse_model
-from cometrep.snapshot import BLOCK_BYTES, Snapshot, Stdin, opened
+from cometrep.snapshot import BLOCK_BYTES, CopyTo, Snapshot, opened
 from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5
@@ -91,7 +91,8 @@ def planned(
     is_sweep: bool,
     shard: str,
     is_strict: bool,
-    console_stdin: Stdin,
+    read_stdin: inputs.ReadStdin,
+    copy_stdin: CopyTo,
     announce: Callable[[Plan], None],
 ) -> Iterator[Plan]:
     """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
@@ -103,7 +104,7 @@ def planned(
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
         source: FileSource | SweepSource
-        shared = _Shared(() if is_sweep else texts, console_stdin)
+        shared = _Shared(() if is_sweep else texts, read_stdin)
         snapshot = None
         if is_sweep:
             if not model:
@@ -125,7 +126,7 @@ def planned(
             as_sweep = " ".join(
                 ("cometrep batch --sweep -m", model or "OWNER/NAME", named, *map(shlex.quote, texts))
             )
-            snapshot = stack.enter_context(opened(file, console_stdin))
+            snapshot = stack.enter_context(opened(file, copy_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
             source = FileSource(lines, file, model, as_sweep=as_sweep)
         known = Checked(source.size, frozenset()) if isinstance(source, SweepSource) else None
@@ -148,10 +149,10 @@ def planned(
 class _Shared:
     """The INPUT items that all lines share, each typed by what the catalog knows of a line's own model."""
 
-    def __init__(self, texts: Sequence[str], stdin: Stdin) -> None:
+    def __init__(self, texts: Sequence[str], read_stdin: inputs.ReadStdin) -> None:
         self._texts = texts
         self._keys = [inputs.split_item(text).key for text in texts]
-        self._read_stdin = cache(stdin.read_stdin)
+        self._read_stdin = cache(read_stdin)
         self._built: dict[tuple[str, ...], inputs.BuiltInput] = {}  # by the kinds of their values
         self.of = lru_cache(MODELS_KEPT)(self._of)
 

@@ -13,11 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from cometrep import errors
 
 BLOCK_BYTES = 1 << 18
+
+CopyTo = Callable[[BinaryIO], None]
+"""Copies all of stdin, or of a file, to another file."""
 
 
 def comes_once(name: str) -> bool:
@@ -27,16 +30,6 @@ def comes_once(name: str) -> bool:
     with contextlib.suppress(OSError, ValueError):  # opening it will tell
         return Path(name).is_fifo()
     return False
-
-
-class Stdin(Protocol):
-    """What reads stdin where a `-` asks for it: whole, or into a file."""
-
-    def read_stdin(self) -> bytes:
-        """Read stdin to its end."""
-
-    def copy_stdin(self, target: BinaryIO) -> None:
-        """Copy stdin to a file."""
 
 
 class Snapshot(io.RawIOBase):
@@ -102,10 +95,10 @@ class Snapshot(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def opened(name: str, stdin: Stdin) -> Iterator[Snapshot]:
+def opened(name: str, copy_stdin: CopyTo) -> Iterator[Snapshot]:
     """Open a source of items by its name, `-` for stdin; raise UsageError where it cannot be read."""
     if name == "-":
-        with _copied(stdin.copy_stdin) as copy:
+        with _copied(copy_stdin) as copy:
             yield Snapshot(copy, name)
         return
     try:
@@ -121,7 +114,7 @@ def opened(name: str, stdin: Stdin) -> Iterator[Snapshot]:
 
 
 @contextlib.contextmanager
-def _copied(copy_to: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+def _copied(copy_to: CopyTo) -> Iterator[BinaryIO]:
     """Keep a copy of what comes once in a temporary file; raise LocalFileError where there is no room for it."""
     try:
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed below

@@ -45,6 +45,7 @@ def planning(
     announce: Callable[[Plan], None] = lambda plan: None,
 ) -> AbstractContextManager[Plan]:
     """Plan a batch as the command does."""
+    stdin = stdin or Stdin()
     return planned(
         file,
         texts,
@@ -52,7 +53,8 @@ def planning(
         is_sweep=is_sweep,
         shard=shard,
         is_strict=is_strict,
-        console_stdin=stdin or Stdin(),
+        read_stdin=stdin.read_stdin,
+        copy_stdin=stdin.copy_stdin,
         announce=announce,
     )
 

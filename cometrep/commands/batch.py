@@ -106,7 +106,8 @@ def command(
             is_sweep=sweep,
             shard=shard,
             is_strict=strict,
-            console_stdin=opened.console,
+            read_stdin=opened.console.read_stdin,
+            copy_stdin=opened.console.copy_stdin,
             announce=partial(_announce, opened),
         ) as plan:
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
