@@ -531,13 +531,18 @@ def test_what_was_saved_counts_after_the_api_has_forgotten_it(answer: Answer, se
 PNG_URI = "data:image/png;base64,iVBORw0KGgo="
 
 
-def test_the_ledgers_note_of_a_file_is_no_file(served: Cli, server: Server) -> None:
-    """Of a file in the reply itself the ledger keeps the SHA-256 alone: forgotten by the API, it is gone."""
+def with_a_file_in_the_reply(cli: Cli, server: Server) -> None:
+    """Create a prediction whose output is a data URI and a URL."""
     server.on_create(answer_json(prediction("one", "starting"), 201))
-    assert served("create", SCHNELL, "prompt=cat").code == 0
+    assert cli("create", SCHNELL, "prompt=cat").code == 0
     reply = prediction("one", output=[PNG_URI, f"{server.url}/f/a.webp"])
     server.on("GET", "/replicate/v1/predictions/one", answer_json(reply))
     pictures(server, "a.webp")
+
+
+def test_the_ledgers_note_of_a_file_is_no_file(served: Cli, server: Server) -> None:
+    """Of a file in the reply itself the ledger keeps the SHA-256 alone: forgotten by the API, it is gone."""
+    with_a_file_in_the_reply(served, server)
     assert served("wait", "one").code == 0
     unsaved = json.loads(served("list", "--unsaved", "--json").stdout)
     assert unsaved["unsaved_outputs"] == 2
@@ -550,11 +555,7 @@ def test_the_ledgers_note_of_a_file_is_no_file(served: Cli, server: Server) -> N
 
 def test_files_of_a_reply_that_stand_on_disk_count_when_it_is_forgotten(served: Cli, server: Server) -> None:
     """The file in the reply keeps its index in what the ledger remembers."""
-    server.on_create(answer_json(prediction("one", "starting"), 201))
-    assert served("create", SCHNELL, "prompt=cat").code == 0
-    reply = prediction("one", output=[PNG_URI, f"{server.url}/f/a.webp"])
-    server.on("GET", "/replicate/v1/predictions/one", answer_json(reply))
-    pictures(server, "a.webp")
+    with_a_file_in_the_reply(served, server)
     saved = served("download", "one")
     assert (saved.code, saved.lines) == (0, ["one-0.png", "one-1.webp"])
     server.on("GET", "/replicate/v1/predictions/one", answer_json({"detail": "Not found"}, 404))
