@@ -321,7 +321,12 @@ class Console:
     def _with_flags(self, text: str) -> str:
         if not self._flags or self._flags in text:
             return text
-        return re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", text)
+        # What stands in quotes is a name or a template, whatever words it holds.
+        pieces = re.split(r"('[^']*')", text)
+        pieces[::2] = [
+            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", piece) for piece in pieces[::2]
+        ]
+        return "".join(pieces)
 
     def _line(self, text: str) -> None:
         with self.aside():

@@ -117,7 +117,9 @@ def _end_of(shown: tuple[str, int], logs: str) -> int:
     if logs.endswith(last, 0, length) and len(logs) >= length:
         return length
     found = logs.rfind(last)
-    return found + len(last) if found >= 0 else 0
+    if found >= 0:
+        return found + len(last)
+    return next((size for size in range(len(last), 0, -1) if logs.startswith(last[-size:])), 0)
 
 
 def shortened(text: str, width: int, screen: Screen) -> str:

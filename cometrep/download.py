@@ -111,7 +111,7 @@ class Downloads:
             if file.url and not part.is_complete:
                 yield from self._fill(id, file, part, names.path(file.index, guess or "bin").name)
             elif not file.url:
-                content, content_type = _content_of(file)
+                content, content_type = _content_of(id, file)
                 part.restart(Facts(content_type=content_type))
                 part.append(content)
             extension = file.extension or formats.extension_for(
@@ -242,7 +242,7 @@ class Downloads:
                 requests.exceptions.InvalidSchema,
                 UnicodeError,
             ) as problem:
-                raise errors.OutputMissing(f"not an address: {url}", code="output_broken") from problem
+                raise _no_address(id, url) from problem
             except requests.RequestException as problem:
                 raise errors.Temporary(f"cannot fetch {_host(url)}: {reason_of(problem)}") from problem
             media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
@@ -255,7 +255,7 @@ class Downloads:
             try:
                 url = urljoin(url, location)
             except ValueError as problem:
-                raise errors.OutputMissing(f"not an address: {location[:200]}", code="output_broken") from problem
+                raise _no_address(id, location[:200]) from problem
         raise errors.Refused(
             f"more than {REDIRECT_LIMIT} redirects from {_host(url)}",
             code="redirected",
@@ -274,7 +274,7 @@ class Downloads:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
         except ValueError as problem:
-            raise errors.OutputMissing(f"not an address: {url}", code="output_broken") from problem
+            raise _no_address(id, url) from problem
         problem_text = ""
         if parts.scheme not in ("http", "https") or not host:
             problem_text = "not an https address"
@@ -408,12 +408,16 @@ def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
         raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
 
 
+def _no_address(id: str, url: str) -> errors.OutputMissing:
+    return errors.OutputMissing(f"not an address: {url}", hint=errors.LOOK_AT_URLS.of(id), code="output_broken")
+
+
 def _skipped(file: OutputFile, target: Path) -> SavedFile:
     """Give what stands in an output file's place: nothing is known of it but its size."""
     return SavedFile(str(target), file.index, size_of(target), "", url=file.url)
 
 
-def _content_of(file: OutputFile) -> tuple[bytes, str]:
+def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
     if file.content is not None:
         return file.content, "application/json" if file.extension == "json" else "text/plain; charset=utf-8"
     try:
@@ -421,12 +425,12 @@ def _content_of(file: OutputFile) -> tuple[bytes, str]:
     except ValueError as problem:
         if file.is_forgotten:
             told = f"output file {file.index} stood in the reply itself, which the API does not give any more"
-            raise errors.OutputMissing(told, code="output_expired") from problem
-        raise errors.OutputMissing(
-            f"output file {file.index} is a broken data URI", code="output_broken"
-        ) from problem
+            raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_expired") from problem
+        told = f"output file {file.index} is a broken data URI"
+        raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken") from problem
     if not content:
-        raise errors.OutputMissing(f"output file {file.index} is an empty data URI", code="output_broken")
+        told = f"output file {file.index} is an empty data URI"
+        raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken")
     return content, content_type
 
 

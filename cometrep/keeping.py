@@ -94,8 +94,8 @@ class Keeper:
             try:
                 _temporary_folder().cleanup()
             except errors.LocalFileError as failure:
-                told = f"{failure.message}; nothing was sent"
-                raise failure.told_as(errors.LocalFileError, told, hint="export TMPDIR=FOLDER") from failure
+                failure.message += "; nothing was sent"
+                raise
             return
         names = self._names("ID", request.model, template or default_template(count), "")
         _check_writable(names.part_folder(0))
@@ -414,7 +414,9 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="cometrep-", ignore_cleanup_errors=True)
     except OSError as problem:
-        raise errors.LocalFileError(f"no temporary folder (TMPDIR) takes a file: {problem.strerror}") from problem
+        raise errors.LocalFileError(
+            f"no temporary folder (TMPDIR) takes a file: {problem.strerror}", hint="export TMPDIR=FOLDER"
+        ) from problem
 
 
 def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
@@ -450,7 +452,7 @@ class _Fresh:
 def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
     return errors.OutputMissing(
         f"output file {file.index} of {id} cannot be had: {reason}; files live about an hour",
-        hint=errors.LOOK_WHOLE.of(id),
+        hint=errors.RERUN.of(id),
         code="output_expired",
         prediction_id=id,
     )

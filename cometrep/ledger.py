@@ -432,7 +432,7 @@ class Ledger:
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that had not ended when they were last seen."""
-        ended = _json([*TERMINAL_STATUSES, UNKNOWN, REFUSED])
+        ended = _json([*TERMINAL_STATUSES, REFUSED])
         rows = self._rows(
             "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
             " AND status NOT IN (SELECT value FROM json_each(?)) ORDER BY number DESC",

@@ -1,6 +1,8 @@
 """The domain values: a prediction, its status, its output files, and the reference naming a model."""
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,9 +144,10 @@ class SavedFile(NamedTuple):
         return self._replace(path=path)
 
     def seen_from(self, folder: Path) -> "SavedFile":
-        """Give the same file with its path as seen from a folder, whole where it is not inside it."""
-        path = Path(self.path)
-        return self.at(path.relative_to(folder).as_posix()) if path.is_relative_to(folder) else self
+        """Give the same file with its path as seen from a folder."""
+        with contextlib.suppress(ValueError):  # another drive
+            return self.at(Path(os.path.relpath(self.path, folder)).as_posix())
+        return self
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "SavedFile":

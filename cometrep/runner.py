@@ -15,7 +15,7 @@ from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
-from cometrep.prediction import Prediction, Request, SavedFile
+from cometrep.prediction import TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
@@ -81,7 +81,7 @@ class Runner:
             if isinstance(event, Result):
                 failure = event.failure
                 if exits_by_status and not failure and event.prediction:
-                    failure = _standing(event.prediction, self._resume)
+                    failure = self._standing(event.prediction)
                 outcomes.append(failure)
                 yield event._replace(failure=failure)
             elif not isinstance(event, Seen):  # one look is not a wait worth telling
@@ -101,7 +101,10 @@ class Runner:
         outcomes: list[errors.CometrepError | None] = []
         for event in self._in_order(ids):
             if isinstance(event, Result):
-                failure = event.failure or (event.prediction.failure() if event.prediction else None)
+                if event.failure and (kept := self._remembered(event)):
+                    event = event._replace(prediction=kept, failure=None)
+                ended = self._standing(event.prediction) if event.prediction else None
+                failure = event.failure or ended
                 outcomes.append(failure)
                 event = event._replace(failure=failure)
             yield event
@@ -141,7 +144,7 @@ class Runner:
         target = Target(created.id, is_fresh=True, told_status=created.status, model=request.model)
         for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
-                result = yield from self._kept(event)
+                result = yield from self._kept(event, created)
                 failure = paid(result.failure)
                 yield result._replace(elapsed_seconds=self._clock() - began)
             else:
@@ -202,6 +205,8 @@ class Runner:
                 self._ledger.send_again(number)
             except errors.CreateUnknown as failure:
                 self._ledger.insist(self._ledger.doubt, number, failure)
+                if failure.prediction_id:
+                    failure.hint = self._resume.of(failure.prediction_id)
                 raise
             except errors.CometrepError as failure:
                 self._ledger.insist(self._ledger.refuse, number, failure)
@@ -339,41 +344,58 @@ class Runner:
                 found.setdefault(file.index, file)
         return tuple(found.values())
 
-    def _kept(self, result: Result) -> Generator[Event, None, Result]:
-        """Save the outputs of a watched prediction; give its result with the files and what failed."""
-        prediction = self._remembered(result) if result.failure else result.prediction
+    def _kept(self, result: Result, told: Prediction | None = None) -> Generator[Event, None, Result]:
+        """Save the outputs of a watched prediction; give its result with the files and what failed.
+
+        `told` is what the answer to its create told, where this command sent that.
+        """
+        prediction = self._remembered(result, told) if result.failure else result.prediction
         if prediction is None:
             return result
-        if failure := _standing(prediction, self._resume):
-            return result._replace(failure=failure)
+        if told and prediction.output is None:
+            prediction = prediction.with_output(told.output)
+        if failure := self._standing(prediction):
+            return result._replace(prediction=prediction, failure=failure)
         assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
         return result._replace(
             prediction=prediction, files=tuple(files), failure=self._advised(failure, prediction.id)
         )
 
-    def _remembered(self, result: Result) -> Prediction | None:
-        """Give a prediction that the API does not know, any more or yet, or does not show, as the ledger has it.
+    def _remembered(self, result: Result, told: Prediction | None = None) -> Prediction | None:
+        """Give a prediction that the API does not know, any more or yet, or does not show, as it was last seen.
 
-        None where that had not ended either. An answer to the create may have told of the end.
+        That is in the answer to its create, or in the ledger; None where it had not ended there, or where its files
+        stood in a reply that may be had again.
         """
         is_unknown = result.failure is not None and result.failure.code == "prediction_not_found"
         is_unseen = result.prediction is None and isinstance(
             result.failure, (errors.Temporary, errors.StillRunning)
         )
-        entry = self._ledger.lenient(self._ledger.entry, result.id) if is_unknown or is_unseen else None
-        if entry is None or (entry.output is None and entry.status == "succeeded" and not is_unknown):
+        if not is_unknown and not is_unseen:
             return None
-        kept = Prediction(
-            result.id,
-            entry.status,
-            entry.model,
-            entry.input,
-            entry.output,
-            entry.error or None,
-            data_removed=is_unknown,
-        )
-        return kept if kept.is_terminal else None
+        if told is None or not told.is_terminal:
+            entry = self._ledger.lenient(self._ledger.entry, result.id)
+            if entry is None or entry.status not in TERMINAL_STATUSES:
+                return None
+            told = Prediction(result.id, entry.status, entry.model, entry.input, entry.output, entry.error or None)
+        if told.status == "succeeded" and not is_unknown:
+            files = told.output_files()
+            if not files or any(file.is_forgotten for file in files):
+                return None
+        return told._replace(data_removed=is_unknown)
+
+    def _standing(self, prediction: Prediction) -> errors.CometrepError | None:
+        """Give the failure that a prediction's status means, StillRunning while it runs; None for success."""
+        if not prediction.is_terminal:
+            return _unfinished(prediction, self._resume)
+        return self._repeatable(prediction.failure(), prediction.id)
+
+    def _repeatable(self, failure: errors.CometrepError | None, id: str) -> errors.CometrepError | None:
+        """Take back the advice to create a prediction again where the ledger does not know what was sent."""
+        if failure and failure.hint == errors.RERUN.of(id) and not self._ledger.lenient(self._ledger.entry, id):
+            failure.hint = errors.LOOK_WHOLE.of(id)
+        return failure
 
     def _advised(
         self, failure: errors.CometrepError | None, id: str, *, is_paid: bool = True
@@ -395,6 +417,10 @@ class Runner:
                 one.hint = f"{one.hint} && {again}"
             elif one.remedy or not one.hint or one.code in goes_on:
                 one.hint = again
+            self._repeatable(one, id)
+        if id not in failure.message:
+            failure.message = f"prediction {id}: {failure.message}"
+        failure.prediction_id = id
         return failure
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
@@ -415,10 +441,6 @@ class Runner:
 def _raise(outcomes: Sequence[errors.CometrepError | None]) -> None:
     if failure := errors.combined(outcomes):
         raise failure
-
-
-def _standing(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError | None:
-    return prediction.failure() if prediction.is_terminal else _unfinished(prediction, resume)
 
 
 def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,6 +14,7 @@ from cometrep import errors
 
 _ENDING = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 _ECHO_SECONDS = 0.3
+_AGAIN_SECONDS = 0.05  # by then that moment is over
 
 
 class Signals:
@@ -19,6 +22,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._first: float | None = None  # when the one came that ends the command
+        self._number = 0  # which it was
         self._aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
     def catch(self) -> None:
@@ -27,6 +31,7 @@ class Signals:
             # One that the parent ignores (as nohup does) stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
+        sys.unraisablehook = self._dropped
 
     def draw_aside(self, aside: Callable[[], AbstractContextManager[None]]) -> None:
         """Let Ctrl-Z stop, and Ctrl-\\ or a second Ctrl-C kill, within `aside`: no line or cursor lost."""
@@ -43,12 +48,20 @@ class Signals:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._first is None:
-            self._first = now
+            self._first, self._number = now, number
             raise errors.Stopped(_ENDING[signal.Signals(number).name], 128 + number)
         # A second one ends the process at once, unless it is the first one's echo: `timeout` sends to the command
         # and to its group, systemd a SIGHUP behind its SIGTERM, and a terminal's Ctrl-C may come along.
         if now > self._first + _ECHO_SECONDS:
             self._kill(number, frame)
+
+    def _dropped(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Send a signal once more whose exception Python dropped, as it does in callbacks of weak references."""
+        if not isinstance(unraisable.exc_value, errors.Stopped):
+            sys.__unraisablehook__(unraisable)
+            return
+        self._first = None
+        threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), self._number)).start()
 
     def _kill(self, number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a further one needs no terminal in order

@@ -351,10 +351,11 @@ def test_programs_get_an_object_a_change(paper: Paper, monkeypatch: pytest.Monke
     ]
 
 
-def test_a_log_that_loses_its_beginning_is_shown_on(paper: Paper) -> None:
+@pytest.mark.parametrize(("kept", "step"), [(1000, 300), (500, 300), (500, 480)])
+def test_a_log_that_loses_its_beginning_is_shown_on(paper: Paper, kept: int, step: int) -> None:
     """A host may keep no more than the end of a long log: every line is shown once, and whole."""
     whole = "".join(f"line {number}\n" for number in range(400))
-    steps = [whole[max(0, end - 1000) : end] for end in range(300, len(whole) + 300, 300)]
+    steps = [whole[max(0, end - kept) : end] for end in range(step, len(whole) + step, step)]
     shown = paper.show(
         "none", *(seen(logs=step) for step in steps), seen(status="succeeded", logs=steps[-1]), shows_logs=True
     )

@@ -566,7 +566,7 @@ def test_stdout_needs_a_temporary_folder_before_anything_is_paid(
     server.on_get(look)
     with pytest.raises(errors.LocalFileError, match="made1: no temporary folder") as raised:
         bench.drain(bench.runner.run(REQUEST))
-    assert raised.value.hint == "cometrep download --wait made1"
+    assert raised.value.hint == "export TMPDIR=FOLDER"
 
 
 def test_an_output_on_another_scheme_is_refused(server: Server, folder: Path) -> None:

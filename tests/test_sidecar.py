@@ -74,13 +74,13 @@ def test_a_sidecar_tells_what_was_made_and_which_files_came_of_it(tmp_path: Path
 
 
 def test_a_sidecar_stands_beside_the_first_file(tmp_path: Path) -> None:
-    """A file in a folder below has its way from there, and one elsewhere its whole path."""
+    """Every file has its way from there."""
     files = saved(tmp_path / "a", "0.webp", "b/1.webp", "../2.webp")
     files[2] = files[2].at(str(tmp_path / "2.webp"))
     path = write_sidecar(MADE, files, overwrites=False)
     assert path.parent == tmp_path / "a"
     paths = [file["path"] for file in json.loads(path.read_bytes())["files"]]
-    assert paths == ["0.webp", "b/1.webp", str(tmp_path / "2.webp")]
+    assert paths == ["0.webp", "b/1.webp", "../2.webp"]
 
 
 TEXTS = st.text(max_size=20)

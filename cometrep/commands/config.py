@@ -44,7 +44,10 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
         ]
         console.write_table(("NAME", "VALUE", "ORIGIN"), rows)
     if problems:
-        raise next(iter(problems.values()))
+        first, *others = problems.values()
+        for problem in others:
+            console.warn(problem.message)
+        raise first
 
 
 def _facts(setting: config.Setting, wrong: str | None) -> dict[str, str | None]:

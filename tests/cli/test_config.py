@@ -61,7 +61,10 @@ def test_a_bad_setting_hides_no_other(cli: Cli) -> None:
     done = cli("config", "show", env=env)
     assert done.code == 3
     told = "COMETREP_TIMEOUT: 'abc': not a duration like 90, 90s, 10m or 1h30m"
-    assert done.stderr == f"cometrep: {told}\nhint: unset COMETREP_TIMEOUT\n"
+    *warnings, error, hint = done.stderr.splitlines()
+    assert (error, hint) == (f"cometrep: {told}", "hint: unset COMETREP_TIMEOUT")
+    assert len(warnings) == 1  # each on a line of its own, which no table cuts
+    assert "max_size 'much': not a size" in warnings[0]
     rows = {row[0]: row[1:] for row in (line.split("\t") for line in done.lines)}
     assert set(NAMES) <= set(rows)
     assert rows["timeout"] == ["", told]

@@ -263,13 +263,73 @@ def test_what_the_answer_to_the_create_told_is_not_lost(look: Answer, by: str, s
     assert server.creates == 1
 
 
-def test_a_failure_that_the_answer_to_the_create_told_is_the_outcome(served: Cli, server: Server) -> None:
-    """It is exit 4 with its reason, where no look shows the prediction."""
-    server.on_create(answer_json(prediction(status="failed", error="NSFW content"), 201))
-    server.on_get(answer_json({"detail": "not found"}, 404))
+@pytest.mark.parametrize(
+    "look",
+    [answer_json({"detail": "not found"}, 404), answer_json({"detail": "boom"}, 503), answer_json(prediction())],
+    ids=["404", "503", "empty"],
+)
+def test_a_picture_in_the_answer_to_the_create_is_saved(look: Answer, served: Cli, server: Server) -> None:
+    """The program has its bytes, and nobody else may have them again."""
+    server.on_create(answer_json(prediction(output=["data:image/png;base64,iVBORw0KGgo="]), 201))
+    server.on_get(look)
     done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert (done.code, done.stdout) == (0, "abc123.png\n")
+    assert (served.folder / "abc123.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_fault_that_passes_is_no_lost_output(served: Cli, server: Server) -> None:
+    """Where the ledger has no more than a note of the picture, the next look may bring it."""
+    server.on_create(answer_json(prediction(output=["data:image/png;base64,iVBORw0KGgo="]), 201))
+    assert served("create", SCHNELL, "prompt=cat").code == 0
+    server.on_get(answer_json({"detail": "boom"}, 503))
+    done = served("download", "abc123", env={"COMETREP_RETRY_BUDGET": "0"})
+    assert (done.code, done.stdout) == (7, "")
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_failure_that_the_answer_to_the_create_told_is_the_outcome(
+    status: int, served: Cli, server: Server
+) -> None:
+    """It is exit 4 with its reason and its object, where no look shows the prediction; for `wait` too."""
+    server.on_create(answer_json(prediction(status="failed", error="NSFW content"), 201))
+    server.on_get(answer_json({"detail": "boom"}, status))
+    without = {"COMETREP_RETRY_BUDGET": "0"}
+    done = served("run", SCHNELL, "prompt=cat", "--json", env=without)
     assert done.code == 4
+    assert (json.loads(done.stdout)["status"], json.loads(done.stdout)["error"]) == ("failed", "NSFW content")
     assert "NSFW content" in done.stderr
+    waited = served("wait", "abc123", env=without)
+    assert (waited.code, waited.stdout) == (4, "abc123\tfailed\n")
+
+
+def test_a_create_in_doubt_hints_at_its_picture(served: Cli, server: Server) -> None:
+    """Where a gateway that gave up told the id, the hint saves as the command would have; a refresh looks."""
+    server.on_create(answer_json({"data": {"task_id": "abc123"}}, 504))
+    done = served("run", SCHNELL, "prompt=cat", "-o", "cometrep run {id}.{ext}")
+    assert done.code == 10
+    assert done.stderr.splitlines()[-1].endswith("download --wait abc123 -o 'cometrep run {id}.{ext}'")
+    server.on_get(finished(server))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    assert served("list", "--refresh").stdout.startswith("abc123\tsucceeded\t")
+    typed = type_hint(served, done.stderr)
+    assert typed.stdout == "cometrep run abc123.webp\n", typed.stderr
+
+
+def test_what_was_made_elsewhere_is_not_to_be_run_again(served: Cli, server: Server) -> None:
+    """The ledger does not know what was sent, so the hint is a look."""
+    server.on_get(answer_json(prediction(status="canceled")))
+    done = served("wait", "abc123")
+    assert done.code == 5
+    assert done.stderr.endswith("hint: cometrep status abc123 --json\n")
+
+
+def test_a_hint_names_the_server_once(served: Cli, server: Server) -> None:
+    """What stands in quotes is a name, whatever words it holds."""
+    accepted(server, answer_json(prediction(status="processing")))
+    words = ("-d", "cometrep batch", "-o", "cometrep run {id}.{ext}", "--base-url", server.url)
+    done = served("run", SCHNELL, "prompt=cat", "--timeout", "0.1", *words)
+    assert done.code == 6
+    assert done.stderr.splitlines()[-1].count(server.url) == 1
 
 
 def test_an_api_that_does_not_know_what_it_made_is_asked_again(served: Cli, server: Server) -> None:
