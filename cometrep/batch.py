@@ -518,6 +518,11 @@ class Batch:
         flying = self._flying.pop(item.key)
         seen = result.prediction.with_model(item.model) if result.prediction else _unseen(item, result.id)
         failure = result.failure or seen.failure()
+        is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
+        # It counts by the ledger then: its files may be here.
+        known = self._ledger.lenient(self._ledger.ended, result.id) if is_forgotten else None
+        if known:
+            seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
             yield from self._succeeded(item, seen)
             return
@@ -541,7 +546,7 @@ class Batch:
             yield _stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._give_up(failure)
-            elif flying.entry and not seen.status:
+            elif flying.entry and not seen.status and isinstance(failure, errors.Temporary):
                 self._count_in_a_row(_NOT_SEEN, failure)
 
     def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
             count -= 1
             if not count:
                 break
-    return Gone(count, tuple(id for id in ids.values() if not ledger.lenient(ledger.files, id)))
+    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
 
 
 def forecast(

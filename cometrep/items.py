@@ -79,16 +79,20 @@ class Source(Protocol):
 class FileSource:
     """JSON Lines or CSV, told apart by the name or the first character.
 
-    `as_sweep` is the command that takes the file as what a CSV of one column may be: a prompt a line.
+    `as_sweep` is the command that takes the file as what a CSV of one column may be, a prompt a line; with
+    `has_prompt` it is none, as the prompt stands elsewhere.
     """
 
     axes: Mapping[str, Sequence[Any]] = {}
 
-    def __init__(self, file: BinaryIO, name: str, model: str, *, as_sweep: str = "") -> None:
+    def __init__(
+        self, file: BinaryIO, name: str, model: str, *, as_sweep: str = "", has_prompt: bool = False
+    ) -> None:
         self._file = file
         self._name = name
         self._model = model
         self._as_sweep = as_sweep
+        self._has_prompt = has_prompt
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
@@ -126,7 +130,8 @@ class FileSource:
                 elif not header:
                     header = row
                     if problem := _header_problem(header) or self._list_problem(header):
-                        yield Wrong(1, problem, self._as_sweep if len(header) == 1 else "")
+                        may_be_prompts = problem.endswith(_ONE_A_LINE) and not self._has_prompt
+                        yield Wrong(1, problem, self._as_sweep if may_be_prompts else "")
                         return
                 elif any(row):
                     yield self._csv_line(start, header, row)
@@ -139,10 +144,12 @@ class FileSource:
         """Say that a file is a list of prompts, the first of which would be taken for the name of an input."""
         name = header[0].removesuffix(":json")
         is_named_csv = self._name.lower().endswith((".csv", ".tsv")) and not catalog.find(self._model)
-        if len(header) > 1 or is_named_csv or name in _ITEM_FIELDS or catalog.may_take(self._model, name):
+        if self._has_prompt or len(header) > 1 or is_named_csv:
+            return ""
+        if name in _ITEM_FIELDS or catalog.may_take(self._model, name):
             return ""
         whose = self._model if catalog.find(self._model) else "any model that is known"
-        return f"{name[:100]!r} in the header is no input of {whose}; {_ONE_A_LINE}"
+        return f"{name[:100]!r} in the header is no input of {whose}; {_advice(header)}"
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
@@ -450,13 +457,18 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
     return Line(number, str(key), model, values)
 
 
+def _advice(header: Sequence[str]) -> str:
+    """Say what to do with a header that names no inputs: it may be one that was misspelt, or a prompt."""
+    is_misspelt = len(header) > 1 or re.search(r"(?i)\bprompt\b|[;\t]", header[0])
+    return "names are written as the model has them, with commas between" if is_misspelt else _ONE_A_LINE
+
+
 def _header_problem(header: Sequence[str]) -> str:
     if not header or not all(name.strip() for name in header):
         return "the header names no input in some column"
     names = [name.removesuffix(":json") for name in header]
     if strange := next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), None):
-        one_a_line = f"; {_ONE_A_LINE}" if len(names) == 1 else ""
-        return f"{strange[:100]!r} in the header is no name of an input{one_a_line}"
+        return f"{strange[:100]!r} in the header is no name of an input; {_advice(names)}"
     return "the header names an input twice" if len(set(names)) < len(names) else ""
 
 

@@ -16,7 +16,7 @@ from cometrep.digest import file_sha256
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
-from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Names, default_template, fields_of
+from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Clashes, Names, default_template, fields_of
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import sidecar_path, write_sidecar
@@ -145,27 +145,21 @@ class Keeper:
         if not template:
             return
         has_id = "id" in fields_of(template)
-        # How many outputs come is not known: the twelfth one of a key "a", "a11", is not to be that of a key "a1".
-        any_index, any_number = re.sub(r"\{index(?::\w+)?\}", "\0", template), re.compile(r"\d*\0\d*")
-        taken: set[int] = set()  # hashes of names: the items may be very many
+        clashes = Clashes(self._keeping.folder, template)
         for number, (label, key, model, values) in enumerate(items):
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
-            name = 0 if has_id else hash(any_number.sub("\0", names._replace(template=any_index).comparable(0)))
-            if not names.are_distinct(count):
+            if count > 1 and not names.are_distinct(count):
                 told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
-            elif not has_id and name in taken:
+            elif not has_id and clashes.meets(model, key):
                 told = f"the template {template!r} gives {label!r} a name that an item before it has, or may get"
-            elif self._is_of_the_batch(names.path(0, "ext")):
+            elif not has_id and self._is_of_the_batch(names.path(0, "ext")):
                 told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
             else:
-                taken.add(name)
                 if number < FOLDERS_TRIED:
                     _check_writable(names.part_folder(0))
                 continue
-            raise errors.UsageError(
-                told, hint="add {id}, {key} or {index} to it: -o '{key}-{id}-{index}.{ext}'", code="name_clash"
-            )
+            raise errors.UsageError(told, hint="-o '{key}-{id}-{index}.{ext}' keeps them apart", code="name_clash")
 
     def _is_of_the_batch(self, path: Path) -> bool:
         name = path.name.lower()

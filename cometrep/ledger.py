@@ -357,6 +357,13 @@ class Ledger:
         )
         return _entry(rows[0]) if rows else None
 
+    def ended(self, id: str) -> Prediction | None:
+        """Give a prediction as it was last seen, where it had ended then."""
+        entry = self.entry(id)
+        if entry is None or entry.status not in TERMINAL_STATUSES:
+            return None
+        return Prediction(id, entry.status, entry.model, entry.input, entry.output, entry.error or None)
+
     def resolve(self, reference: Reference) -> str:
         """Give the prediction id that a reference means.
 

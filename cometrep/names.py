@@ -27,6 +27,7 @@ BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's num
 _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"
 _CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _FORBIDDEN = frozenset('<>:"/\\|?*')
+_INDEX = r"\{index(?::\w+)?\}"
 
 
 class Names(NamedTuple):
@@ -88,6 +89,35 @@ class Names(NamedTuple):
         while one != other:
             one, other = one.parent, other.parent
         return one
+
+
+class Clashes:
+    """Tell whether an item of a batch may get a name of one before it, however many outputs each turns out to have.
+
+    The twelfth output of a key `a`, `a11`, is the second of a key `a1` where no sign parts key and index.
+    """
+
+    def __init__(self, folder: str, template: str) -> None:
+        self._folder = folder
+        self._template = re.sub(_INDEX, "\0", template)
+        self._is_padded = re.search(_INDEX, template) is not None and "{index:" in template
+        # Hashes, as the items may be very many: of names up to their index, and of how these begin.
+        self._taken: set[int] = set()
+        self._begun: set[int] = set()
+
+    def meets(self, model: str, key: str) -> bool:
+        """Say whether the next item may get a name of an earlier one, and take its own names up."""
+        name = Names(self._folder, self._template, "ID", model, "2000-01-01", key).comparable(0)
+        found = re.search(r"\d*\0\d*", name)
+        digits = found.group().partition("\0")[0] if found else ""
+        rest = re.sub(r"\d*\0\d*", "\0", name)
+        # An index begins with no 0, unless it is padded.
+        begun = {hash((rest, digits[:n])) for n, one in enumerate(digits) if one != "0" or self._is_padded}
+        own = hash((rest, digits))
+        is_met = own in self._taken or own in self._begun or not self._taken.isdisjoint(begun)
+        self._taken.add(own)
+        self._begun |= begun
+        return is_met
 
 
 def default_template(count: int) -> str:

@@ -128,7 +128,7 @@ def planned(
             )
             snapshot = stack.enter_context(opened(file, copy_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
-            source = FileSource(lines, file, model, as_sweep=as_sweep)
+            source = FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in shared.keys)
         known = Checked(source.size, frozenset()) if isinstance(source, SweepSource) else None
         plan = Plan(
             source=source,
@@ -141,9 +141,15 @@ def planned(
             snapshot=snapshot,
         )
         warnings = shared.warnings()
-        plan = plan._replace(doubts=(*warnings, *_doubts(plan, warnings, is_strict=is_strict)))
-        announce(plan)
-        yield plan._replace(checked=check(source, model=model, common=shared.of)) if known else plan
+        # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
+        looked_at = plan._replace(shard=None) if known else plan
+        doubts = _doubts(looked_at, warnings, is_strict=is_strict and not known)
+        announce(plan._replace(doubts=(*warnings, *doubts)))
+        if known:
+            plan = plan._replace(checked=check(source, model=model, common=shared.of))
+            if is_strict:
+                _doubts(plan, warnings, is_strict=True)
+        yield plan._replace(doubts=(*warnings, *doubts))
 
 
 class _Shared:
@@ -151,15 +157,15 @@ class _Shared:
 
     def __init__(self, texts: Sequence[str], read_stdin: inputs.ReadStdin) -> None:
         self._texts = texts
-        self._keys = [inputs.split_item(text).key for text in texts]
+        self.keys = [inputs.split_item(text).key for text in texts]
         self._read_stdin = cache(read_stdin)
         self._built: dict[tuple[str, ...], inputs.BuiltInput] = {}  # by the kinds of their values
         self.of = lru_cache(MODELS_KEPT)(self._of)
 
     def _of(self, model: str) -> Mapping[str, Any]:
-        kinds = tuple(catalog.kind_of(model, key) for key in self._keys)
+        kinds = tuple(catalog.kind_of(model, key) for key in self.keys)
         if kinds not in self._built:
-            kind_of = dict(zip(self._keys, kinds, strict=True)).__getitem__
+            kind_of = dict(zip(self.keys, kinds, strict=True)).__getitem__
             built = inputs.build_input(self._texts, kind_of=kind_of, read_stdin=self._read_stdin)
             self._built[kinds] = built
         return self._built[kinds].values

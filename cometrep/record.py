@@ -103,6 +103,10 @@ class Gone(NamedTuple):
     items: int = 0
     ids: tuple[str, ...] = ()
 
+    def unless(self, is_saved: Callable[[str], object]) -> "Gone":
+        """Leave out the predictions that are saved."""
+        return self._replace(ids=tuple(id for id in self.ids if not is_saved(id)))
+
     def told(self, folder: Path) -> tuple[str, ...]:
         """Say how such predictions are saved, the first few of them; nothing where there are none."""
         if not self.ids:

@@ -15,7 +15,7 @@ from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
-from cometrep.prediction import TERMINAL_STATUSES, Prediction, Request, SavedFile
+from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
@@ -375,10 +375,9 @@ class Runner:
         if not is_unknown and not is_unseen:
             return None
         if told is None or not told.is_terminal:
-            entry = self._ledger.lenient(self._ledger.entry, result.id)
-            if entry is None or entry.status not in TERMINAL_STATUSES:
-                return None
-            told = Prediction(result.id, entry.status, entry.model, entry.input, entry.output, entry.error or None)
+            told = self._ledger.lenient(self._ledger.ended, result.id)
+        if told is None:
+            return None
         if told.status == "succeeded" and not is_unknown:
             files = told.output_files()
             if not files or any(file.is_forgotten for file in files):

@@ -78,7 +78,10 @@ class Score:
 
     def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
-        remedy = next((option for option, count in self._remedies.items() if option and count == tally.left), "")
+        wanted = +self._remedies
+        # What is not sent yet gets it too, and nobody has said that its files may be replaced.
+        is_for_all = len(wanted) == 1 and (wanted.total() == tally.left or "--overwrite" not in wanted)
+        remedy = next(iter(wanted)) if is_for_all else ""
         failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
         return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy)
 
@@ -152,7 +155,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused":
             ended.fatal.hint += f" && {resuming(command)}"
-        ended.fatal.hint = ended.fatal.hint or resuming(command)
+        ended.fatal.hint = ended.fatal.hint or adding(ended.remedy, resuming(command))
         return ended.fatal
     counts = (
         (tally.failed, "failed"),

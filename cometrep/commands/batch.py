@@ -1,5 +1,6 @@
 """Run many inputs; resume where a previous run stopped."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from cometrep.commands import (
     settled,
     takes,
 )
-from cometrep.config import Settings
+from cometrep.config import Settings, folders
 from cometrep.session import Opened
 from cometrep.text import beside_id, format_count
 
@@ -262,6 +263,7 @@ def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
 def _show_status(ctx: typer.Context, file: str) -> None:
     """Print what the records of a batch's folder hold."""
     from cometrep.events import ItemEnded
+    from cometrep.ledger import Ledger
     from cometrep.prediction import Prediction
     from cometrep.record import Record
     from cometrep.sidecar import read_sidecar
@@ -293,5 +295,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     left = total + record.gone.items - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
     console.say(f"{record.folder}: {', '.join(words)}")
-    for told in record.gone.told(record.folder):
-        console.warn(told)
+    ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
+    with contextlib.closing(ledger):
+        for told in record.gone.unless(partial(ledger.lenient, ledger.files)).told(record.folder):
+            console.warn(told)

@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import Cli, read_until, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
+from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -1665,3 +1665,76 @@ def test_without_a_file_or_a_sweep_the_forms_are_named(cli: Cli) -> None:
     ran = cli("batch")
     assert ran.code == 2
     assert "FILE, or --sweep" in ran.stderr
+
+
+def test_a_picture_saved_by_hand_is_an_items_picture(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Once the API has forgotten it the ledger knows that its file is here, and nothing is paid for again."""
+    out = folder_of("cat")
+    gateway.file_answers["cat"] = [Answer(500)] * 10
+    assert served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"}).code == 7
+    gateway.file_answers["cat"] = []
+    id = gateway.id_of("cat")
+    assert served("download", id, "-d", str(out)).code == 0
+    gateway.server.on_get(answer_json({"detail": "not found"}, 404))
+    for more in ((), ("--retry-failed",)):
+        ran = served(*BATCH, *more)
+        assert (ran.code, ran.lines, gateway.total) == (0, [f"p/{id}.webp"], 1)
+
+
+def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
+    served: Cli, gateway: Gateway, folder: Path
+) -> None:
+    """To type the same once more would pay for items that could not be saved either."""
+    lines = [json.dumps({"key": f"k{number}", "input": {"prompt": f"cat {number}"}}) for number in range(30)]
+    (folder / "p.jsonl").write_text("\n".join(lines))
+    two = prediction(output=[f"{gateway.server.url}/file/item{0:022d}.webp"] * 2)
+    gateway.server.on_get(lambda request: answer_json({**two, "id": request.path.rpartition("/")[2]}))
+    ran = served(*BATCH, "-o", "{key}.{ext}", "-j", "2")
+    assert ran.code == 12
+    hint = ran.stderr.splitlines()[-1]
+    assert hint.endswith("-o '{id}-{index}.{ext}'")
+    before = gateway.total
+    assert before < 30
+    assert served(*shlex.split(hint.removeprefix("hint: cometrep "))).code == 0
+    assert gateway.total == 30
+
+
+@pytest.mark.parametrize(
+    ("keys", "template", "code"),
+    [
+        (("item1", "item2"), "{key}{index}.{ext}", 0),
+        (("2024-01", "2024-02"), "{key}{index:03d}.{ext}", 0),
+        (("a", "a1"), "{key}{index}.{ext}", 2),
+        (("a1", "a"), "{key}{index}.{ext}", 2),
+        (("a", "a0"), "{key}{index}.{ext}", 0),
+        (("a", "a0"), "{key}{index:02}.{ext}", 2),
+    ],
+)
+def test_names_clash_where_indexes_can_make_them_one(
+    served: Cli, gateway: Gateway, folder: Path, keys: tuple[str, ...], template: str, code: int
+) -> None:
+    """And nowhere else."""
+    (folder / "p.jsonl").write_text("".join(f'{{"key": "{key}", "input": {{"prompt": "x"}}}}\n' for key in keys))
+    assert served(*BATCH, "-o", template, "--dry-run").code == code
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "code", "told"),
+    [
+        ("lora_scale\n0.5\n", ("prompt=x",), 0, ""),
+        ("fox\nowl\n", (), 2, "prompt=@words.csv"),
+        ("Prompt\ncat\n", (), 2, "as the model has them"),
+        ("prompt;seed\ncat;1\n", (), 2, "commas between"),
+    ],
+)
+def test_a_column_is_no_list_of_prompts_where_the_prompt_is_elsewhere(
+    served: Cli, gateway: Gateway, folder: Path, content: str, more: tuple[str, ...], code: int, told: str
+) -> None:
+    """And a header that is misspelt is told as such, not as a list of prompts to pay for."""
+    (folder / "words.csv").write_text(content)
+    ran = served("batch", "words.csv", "-m", MODEL, *more, "--dry-run")
+    assert ran.code == code
+    assert told in ran.stderr
+    assert ("--sweep" in ran.stderr) == (told.startswith("prompt=@"))
