@@ -547,7 +547,7 @@ def test_the_ledgers_note_of_a_file_is_no_file(served: Cli, server: Server) -> N
     unsaved = json.loads(served("list", "--unsaved", "--json").stdout)
     assert unsaved["unsaved_outputs"] == 2
     server.on("GET", "/replicate/v1/predictions/one", answer_json({"detail": "Not found"}, 404))
-    done = served("download", "one")
+    done = served("download", "one", env=AT_ONCE)
     assert (done.code, done.lines) == (9, ["one-1.webp"])
     assert "output file 0 stood in the reply itself, which the API does not give any more" in done.stderr
     assert json.loads(served("list", "--unsaved", "--json").stdout)["unsaved_outputs"] == 1
@@ -559,7 +559,7 @@ def test_files_of_a_reply_that_stand_on_disk_count_when_it_is_forgotten(served: 
     saved = served("download", "one")
     assert (saved.code, saved.lines) == (0, ["one-0.png", "one-1.webp"])
     server.on("GET", "/replicate/v1/predictions/one", answer_json({"detail": "Not found"}, 404))
-    again = served("download", "one")
+    again = served("download", "one", env=AT_ONCE)
     assert (again.code, again.lines) == (0, saved.lines)
 
 

@@ -542,7 +542,8 @@ def test_a_large_picture_goes_to_stdout_in_pieces(served: Cli, server: Server) -
     size = 64 * 2**20
     server.on_create(answer_json(prediction(status="starting")))
     server.on_get(answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
-    server.on("GET", "/f/a", Answer(200, picture(size), WEBP))
+    content = picture()
+    server.on("GET", "/f/a", Answer(200, content + bytes(size - len(content)), WEBP))
     with served.start("run", SCHNELL, "prompt=cat", "-o", "-") as process:
         assert process.stdout
         taken = len(process.stdout.read(size // 2))
