@@ -163,8 +163,8 @@ class Keeper:
 
     def _is_of_the_batch(self, path: Path) -> bool:
         name = path.name.lower()
-        is_within = path.parent.absolute() == Path(self._keeping.folder).absolute()
-        return is_within and (name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None)
+        is_named_so = name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None
+        return is_named_so and path.parent.absolute() == Path(self._keeping.folder).absolute()
 
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""
