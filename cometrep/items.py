@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
+from cometrep.hashes import Hashes
 from cometrep.prediction import parse_model, shorten_data_uris
 from cometrep.text import format_count, format_item
 
@@ -232,7 +233,7 @@ def _keyed(
 def check(source: Source, *, model: str, common: Common) -> Checked:
     """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
     make_key = _KeyMaker(model, common)
-    explicit, hashed, keyless = _Hashes(), _Hashes(), _Hashes()
+    explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
     problems = _Problems()
     total = 0
     for line in source.lines():
@@ -310,31 +311,6 @@ class _KeyMaker:
         own = line.model or self._model
         values = {**self._common(own), **shorten_data_uris(line.values)}
         return hashlib.sha256(_ENCODER.encode([own, values]).encode()).digest()
-
-
-class _Hashes:
-    """Collect 64-bit hashes, eight bytes each, and tell which of them came more than once."""
-
-    def __init__(self) -> None:
-        self._drawers = [array("Q") for _ in range(256)]  # sorted one at a time, to stay small
-
-    def add(self, short: int) -> None:
-        """Take up a hash."""
-        self._drawers[short >> 56].append(short)
-
-    def repeated(self) -> frozenset[int]:
-        """Give those that came more than once."""
-        found: set[int] = set()
-        for drawer in self._drawers:
-            found.update(one for one, other in itertools.pairwise(sorted(drawer)) if one == other)
-        return frozenset(found)
-
-    def shared_with(self, other: "_Hashes") -> frozenset[int]:
-        """Give those that came in another collection too."""
-        found: set[int] = set()
-        for ours, theirs in zip(self._drawers, other._drawers, strict=True):
-            found.update(set(ours).intersection(theirs) if theirs else ())
-        return frozenset(found)
 
 
 def in_shard(key: str, number: int, count: int) -> bool:

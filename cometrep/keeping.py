@@ -29,6 +29,10 @@ FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
 
 
+BatchItem = tuple[str, str, str, Mapping[str, Any]]
+"""An item of a batch: its label, its key, its model and its input."""
+
+
 class Keeping(NamedTuple):
     """Where and how outputs are kept.
 
@@ -129,11 +133,11 @@ class Keeper:
         is_known = paths == [other.path(index, "other") for index in indexes]
         return paths if is_known and all(os.path.lexists(path) for path in paths) else []
 
-    def check_batch(self, items: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
+    def check_batch(self, items: Callable[[], Iterable[BatchItem]]) -> None:
         """Raise before anything is sent: UsageError where outputs of a batch would get one name.
 
-        LocalFileError where the folder, or one of the first items' own, cannot be written to. An item is its label,
-        its key, its model and its input.
+        LocalFileError where the folder, or one of the first items' own, cannot be written to. `items` gives all of
+        them, each time from the first on.
         """
         template = self._keeping.template
         if template == "-":
@@ -146,20 +150,23 @@ class Keeper:
             return
         has_id = "id" in fields_of(template)
         clashes = Clashes(self._keeping.folder, template)
-        for number, (label, key, model, values) in enumerate(items):
+        for number, (label, key, model, values) in enumerate(items()):
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
             count = Request(model, values).asked_outputs
             if count > 1 and not names.are_distinct(count):
-                told = f"the template {template!r} gives the {count} outputs of {label!r} one name"
-            elif not has_id and clashes.meets(model, key):
-                told = f"the template {template!r} gives {label!r} a name that an item before it has, or may get"
-            elif not has_id and self._is_of_the_batch(names.path(0, "ext")):
-                told = f"the template {template!r} gives {label!r} the name of a file that the batch itself writes"
-            else:
-                if number < FOLDERS_TRIED:
-                    _check_writable(names.part_folder(0))
-                continue
-            raise errors.UsageError(told, hint="-o '{key}-{id}-{index}.{ext}' keeps them apart", code="name_clash")
+                raise _clash(f"the template {template!r} gives the {count} outputs of {label!r} one name")
+            if not has_id:
+                clashes.add(model, key)
+                if self._is_of_the_batch(names.path(0, "ext")):
+                    told = "the name of a file that the batch itself writes"
+                    raise _clash(f"the template {template!r} gives {label!r} {told}")
+            if number < FOLDERS_TRIED:
+                _check_writable(names.part_folder(0))
+        if suspects := clashes.suspects():
+            for label, key, model, _ in items():
+                if clashes.meets(suspects, model, key):
+                    told = "a name that an item before it has, or may get"
+                    raise _clash(f"the template {template!r} gives {label!r} {told}")
 
     def _is_of_the_batch(self, path: Path) -> bool:
         name = path.name.lower()
@@ -391,6 +398,10 @@ class Keeper:
 
 def _date_of(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _clash(told: str) -> errors.UsageError:
+    return errors.UsageError(told, hint="-o '{key}-{id}-{index}.{ext}' keeps them apart", code="name_clash")
 
 
 def _check_writable(folder: Path) -> None:

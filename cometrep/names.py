@@ -14,6 +14,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from cometrep import errors
+from cometrep.hashes import Hashes
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
@@ -92,32 +93,51 @@ class Names(NamedTuple):
 
 
 class Clashes:
-    """Tell whether an item of a batch may get a name of one before it, however many outputs each turns out to have.
+    """Find items of a batch that may get one name, however many outputs each turns out to have.
 
-    The twelfth output of a key `a`, `a11`, is the second of a key `a1` where no sign parts key and index.
+    The twelfth output of a key `a`, `a11`, is the second of a key `a1` where no sign parts key and index. All items
+    are taken up first, as hashes; `meets` then goes through them once more, and tells of each of the `suspects`
+    whether one before it may have its name.
     """
 
     def __init__(self, folder: str, template: str) -> None:
         self._folder = folder
         self._template = re.sub(_INDEX, "\0", template)
         self._is_padded = re.search(_INDEX, template) is not None and "{index:" in template
-        # Hashes, as the items may be very many: of names up to their index, and of how these begin.
-        self._taken: set[int] = set()
-        self._begun: set[int] = set()
+        self._own, self._begun = Hashes(), Hashes()  # of names up to their index, and of how these begin
+        self._met: set[int] = set()
 
-    def meets(self, model: str, key: str) -> bool:
-        """Say whether the next item may get a name of an earlier one, and take its own names up."""
+    def add(self, model: str, key: str) -> None:
+        """Take an item up."""
+        own, begun = self._hashes(model, key)
+        self._own.add(own)
+        for one in begun:
+            self._begun.add(one)
+
+    def suspects(self) -> frozenset[int]:
+        """Give the hashes by which items may meet; empty where none do."""
+        return self._own.repeated() | self._own.shared_with(self._begun)
+
+    def meets(self, suspects: frozenset[int], model: str, key: str) -> bool:
+        """Say whether an item may get a name of one that was asked about before it."""
+        own, begun = self._hashes(model, key)
+        mine = suspects & {own, *begun}
+        is_met = not self._met.isdisjoint(mine)
+        self._met |= mine
+        return is_met
+
+    def _hashes(self, model: str, key: str) -> tuple[int, set[int]]:
         name = Names(self._folder, self._template, "ID", model, "2000-01-01", key).comparable(0)
         found = re.search(r"\d*\0\d*", name)
         digits = found.group().partition("\0")[0] if found else ""
         rest = re.sub(r"\d*\0\d*", "\0", name)
         # An index begins with no 0, unless it is padded.
-        begun = {hash((rest, digits[:n])) for n, one in enumerate(digits) if one != "0" or self._is_padded}
-        own = hash((rest, digits))
-        is_met = own in self._taken or own in self._begun or not self._taken.isdisjoint(begun)
-        self._taken.add(own)
-        self._begun |= begun
-        return is_met
+        begun = {_hash(rest, digits[:n]) for n, one in enumerate(digits) if one != "0" or self._is_padded}
+        return _hash(rest, digits), begun
+
+
+def _hash(*texts: str) -> int:
+    return hash(texts) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def default_template(count: int) -> str:

@@ -134,7 +134,7 @@ def test_a_batch_whose_outputs_share_a_name_is_refused(shelf: Shelf, template: s
     """The first item that would is named."""
     items = [("one", "k1", SCHNELL, ONE.values), ("two", "k2", SCHNELL, TWO.values)]
     with pytest.raises(errors.UsageError, match=told) as raised:
-        shelf.keeper(template).check_batch(items)
+        shelf.keeper(template).check_batch(lambda: items)
     assert raised.value.code == "name_clash"
 
 
@@ -142,7 +142,7 @@ def test_a_batch_whose_outputs_share_a_name_is_refused(shelf: Shelf, template: s
 def test_a_batch_with_a_name_for_each_output_is_not(shelf: Shelf, template: str) -> None:
     """Its id or its key tells items apart, the index the outputs of one."""
     items = [("one", "k1", SCHNELL, TWO.values), ("two", "k2", SCHNELL, TWO.values)]
-    shelf.keeper(template).check_batch(items)
+    shelf.keeper(template).check_batch(lambda: items)
 
 
 def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> None:

@@ -114,7 +114,7 @@ def command(
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
             opened.keepers(str(folder))("").check_batch(
-                (item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards()
+                lambda: ((item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards())
             )
             if dry_run:
                 _describe(opened, plan, record)
