@@ -119,7 +119,7 @@ class Api:
             answer = self._send("POST", url, body)
         except requests.RequestException as problem:
             if body.has_begun_to_leave:
-                raise _unknown(f"no answer to the create: {self._reason(problem)}", "") from problem
+                raise _unknown(f"no answer to the create: {self._reason(problem)}") from problem
             raise self._unreachable(problem) from problem
         if answer.is_redirect:
             raise self._redirected(answer)
@@ -257,14 +257,9 @@ class Api:
         what = "broke off" if answer.is_cut_short else "names no usable prediction id"
         why = answer.message or answer.excerpt
         told = f": {why}" if why and not answer.is_cut_short else ""
-        probable = re.match(_ID_TEXT, answer.text) if answer.body is None else None
-        failure = _unknown(f"the answer to the create (HTTP {answer.status}) {what}{told}", answer.request_id)
-        failure.http_status = answer.status
-        if probable:
-            failure.prediction_id = probable.group(1)
-            failure.message += f"; it began with the id {failure.prediction_id}"
-            failure.hint = errors.WAIT_AGAIN.of(probable.group(1))
-        raise failure
+        found = re.match(_ID_TEXT, answer.text) if answer.body is None else None
+        told = f"the answer to the create (HTTP {answer.status}) {what}{told}"
+        raise _unknown(told, answer, found.group(1) if found else "")
 
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
         status = answer.status
@@ -273,14 +268,11 @@ class Api:
                 errors.Temporary, answer, "server_error", hint="run the same command again", is_final=True
             )
         if status == 408 or (not 200 <= status < 500 and not _is_final(answer)):
-            failure = _unknown(self._told(answer), answer.request_id)
-            failure.http_status = status
+            id = ""
             if isinstance(answer.body, Mapping) and not answer.body.get("error"):
                 with contextlib.suppress(ValueError):  # a gateway that gave up may have told what it waits for
-                    failure.prediction_id = Prediction.from_json(answer.body).id or None
-            if failure.prediction_id:
-                failure.hint = errors.WAIT_AGAIN.of(failure.prediction_id)
-            return failure
+                    id = Prediction.from_json(answer.body).id
+            return _unknown(self._told(answer), answer, id)
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         return self._common_failure(
             answer, hint="cometrep models" if status in (404, 405) else f"cometrep models {model}"
@@ -459,10 +451,14 @@ def _encoded(values: Mapping[str, Any]) -> bytes:
     return json.dumps({"input": dict(values)}, allow_nan=False).encode()
 
 
-def _unknown(message: str, request_id: str) -> errors.CreateUnknown:
+def _unknown(message: str, answer: Answer | None = None, id: str = "") -> errors.CreateUnknown:
+    """Give the error of a create that may have been accepted; `id` is what its prediction's may be."""
+    told = f"; it began with the id {id}" if id else ""
     return errors.CreateUnknown(
         f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
-        " this is sent again",
-        hint="cometrep list --unknown",
-        request_id=request_id or None,
+        f" this is sent again{told}",
+        hint=errors.WAIT_AGAIN.of(id) if id else "cometrep list --unknown",
+        prediction_id=id or None,
+        request_id=(answer.request_id if answer else "") or None,
+        http_status=answer.status if answer else None,
     )
