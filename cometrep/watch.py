@@ -123,7 +123,6 @@ class Watch:
         self._watched: dict[str, _Watched] = {}
         self._turns: list[tuple[float, int, str]] = []  # heap of (when, turn, id)
         self._turn_count = 0
-        self._repeats = 0  # looks under way beside an earlier one at the same prediction
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -166,18 +165,20 @@ class Watch:
                 events.append(self._end_at_deadline(watched, now))
                 continue
             events += self._say(watched, now)
-            is_repeat = bool(watched.looks)
-            has_room = len(looks) < most_looks and not (is_repeat and self._repeats >= REPEATS_AT_ONCE)
+            has_room = len(looks) < most_looks and not (watched.looks and self._repeats() >= REPEATS_AT_ONCE)
             if now >= watched.look_due and not has_room:
                 watched.look_due = now + PUT_OFF_SECONDS
             elif now >= watched.look_due:
-                self._repeats += is_repeat
                 watched.looks.append(now)
                 looks.append(watched.id)
                 is_last = len(watched.looks) >= LOOKS_AT_ONCE or watched.overtime is not None
                 watched.look_due = float("inf") if is_last else now + SECOND_LOOK_SECONDS
             self._plan(watched)
         return looks, events
+
+    def _repeats(self) -> int:
+        """Count the looks under way beside an earlier one at the same prediction."""
+        return sum(len(watched.looks) - 1 for watched in self._watched.values() if watched.looks)
 
     def _is_over(self, watched: _Watched, now: float) -> bool:
         """Say whether its time is up; where nobody looked on as it ran out, there is a last look."""
@@ -200,7 +201,6 @@ class Watch:
             return []
         if look_started in watched.looks:
             watched.looks.remove(look_started)
-            self._repeats -= bool(watched.looks)
         if look_started < watched.last_answered:
             return []  # sent earlier, and overtaken by a newer look
         if isinstance(outcome, Prediction):
@@ -292,7 +292,6 @@ class Watch:
 
     def _end(self, watched: _Watched, now: float, failure: errors.CometrepError | None) -> Result:
         del self._watched[watched.id]
-        self._repeats -= max(0, len(watched.looks) - 1)
         return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
