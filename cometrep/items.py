@@ -94,6 +94,7 @@ class FileSource:
         self._model = model
         self._as_sweep = as_sweep
         self._has_prompt = has_prompt
+        self._model_known = model if catalog.find(model) else ""
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
@@ -130,9 +131,8 @@ class FileSource:
                     undecoded.clear()
                 elif not header:
                     header = row
-                    if problem := _header_problem(header) or self._list_problem(header):
-                        may_be_prompts = problem.endswith(_ONE_A_LINE) and not self._has_prompt
-                        yield Wrong(1, problem, self._as_sweep if may_be_prompts else "")
+                    if wrong := self._wrong_header(header):
+                        yield wrong
                         return
                 elif any(row):
                     yield self._csv_line(start, header, row)
@@ -141,16 +141,28 @@ class FileSource:
             told = "a carriage return alone ends no line" if "new-line character" in str(problem) else str(problem)
             yield Wrong(start, told)
 
-    def _list_problem(self, header: Sequence[str]) -> str:
-        """Say that a file is a list of prompts, the first of which would be taken for the name of an input."""
-        name = header[0].removesuffix(":json")
-        is_named_csv = self._name.lower().endswith((".csv", ".tsv")) and not catalog.find(self._model)
-        if self._has_prompt or len(header) > 1 or is_named_csv:
-            return ""
-        if name in _ITEM_FIELDS or catalog.may_take(self._model, name):
-            return ""
-        whose = self._model if catalog.find(self._model) else "any model that is known"
-        return f"{name[:100]!r} in the header is no input of {whose}; {_advice(header)}"
+    def _wrong_header(self, header: Sequence[str]) -> Wrong | None:
+        """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
+        if not header or not all(name.strip() for name in header):
+            return Wrong(1, "the header names no input in some column")
+        names = [name.removesuffix(":json") for name in header]
+        strange = next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), "")
+        if not strange and len(set(names)) < len(names):
+            return Wrong(1, "the header names an input twice")
+        if not strange and not self._may_be_prompts(names):
+            return None
+        whose = "name of an input" if strange else f"input of {self._model_known or 'any model that is known'}"
+        told = f"{(strange or names[0])[:100]!r} in the header is no {whose}"
+        if len(names) > 1 or re.search(r"(?i)\bprompt\b|[;\t]", names[0]):
+            return Wrong(1, f"{told}; names are written as the model has them, with commas between")
+        return Wrong(1, f"{told}; {_ONE_A_LINE}", "" if self._has_prompt else self._as_sweep)
+
+    def _may_be_prompts(self, names: Sequence[str]) -> bool:
+        """Say whether a file may be a list of prompts, the first of which is not the name of an input."""
+        is_named_csv = self._name.lower().endswith((".csv", ".tsv")) and not self._model_known
+        if self._has_prompt or len(names) > 1 or is_named_csv:
+            return False
+        return names[0] not in _ITEM_FIELDS and not catalog.may_take(self._model, names[0])
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
@@ -431,21 +443,6 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
     if re.search("[\ud800-\udfff]", str(key)):
         return Wrong(number, "the key holds half a character (a lone surrogate)")
     return Line(number, str(key), model, values)
-
-
-def _advice(header: Sequence[str]) -> str:
-    """Say what to do with a header that names no inputs: it may be one that was misspelt, or a prompt."""
-    is_misspelt = len(header) > 1 or re.search(r"(?i)\bprompt\b|[;\t]", header[0])
-    return "names are written as the model has them, with commas between" if is_misspelt else _ONE_A_LINE
-
-
-def _header_problem(header: Sequence[str]) -> str:
-    if not header or not all(name.strip() for name in header):
-        return "the header names no input in some column"
-    names = [name.removesuffix(":json") for name in header]
-    if strange := next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), None):
-        return f"{strange[:100]!r} in the header is no name of an input; {_advice(names)}"
-    return "the header names an input twice" if len(set(names)) < len(names) else ""
 
 
 def _problem(line: Line, model: str) -> str:
