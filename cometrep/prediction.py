@@ -517,11 +517,11 @@ def _told(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if value else ""
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
     """Give all that a JSON value holds in its lists and objects, in order; no reply is nested too deeply for it."""
     if isinstance(value, (Mapping, list)):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _leaves(item)
+            yield from leaves(item)
     else:
         yield value
 
@@ -536,12 +536,12 @@ def _file_string(leaf: Any) -> str:
 
 
 def _file_strings(output: Any) -> Iterator[str]:
-    return filter(None, map(_file_string, _leaves(output)))
+    return filter(None, map(_file_string, leaves(output)))
 
 
 def _has_other_values(output: Any) -> bool:
-    leaves = (leaf.strip() if isinstance(leaf, str) else leaf for leaf in _leaves(output))
-    return any(leaf not in (None, "") and not _file_string(leaf) for leaf in leaves)
+    values = (leaf.strip() if isinstance(leaf, str) else leaf for leaf in leaves(output))
+    return any(value not in (None, "") and not _file_string(value) for value in values)
 
 
 def _progress(status: str, logs: str, outer_progress: object) -> float | None:

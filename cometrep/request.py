@@ -9,7 +9,7 @@ from typing import Any
 
 from cometrep import catalog, errors, inputs
 from cometrep.ledger import Entry
-from cometrep.prediction import SHORTENED_DATA_URI, Request, parse_model, shorten_data_uris
+from cometrep.prediction import SHORTENED_DATA_URI, Request, leaves, parse_model, shorten_data_uris
 
 
 def prepare(
@@ -61,9 +61,8 @@ def prepare_again(
 
 def _lost_file(value: Any) -> str:
     """Tell of a data URI that the ledger shortened in a JSON value, empty where there is none."""
-    if isinstance(value, (list, dict)):
-        return next(filter(None, map(_lost_file, value.values() if isinstance(value, dict) else value)), "")
-    found = re.fullmatch(SHORTENED_DATA_URI, value) if isinstance(value, str) else None
+    texts = (leaf for leaf in leaves(value) if isinstance(leaf, str))
+    found = next(filter(None, (re.fullmatch(SHORTENED_DATA_URI, text) for text in texts)), None)
     return f"{found['type']}, {found['bytes']} bytes, SHA-256 {found['sha'][:12]}…" if found else ""
 
 
