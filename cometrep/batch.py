@@ -275,7 +275,7 @@ class Batch:
             yield _stopped(item, SKIPPED, told, _unseen(item))
         elif fate is Fate.DONE_BEFORE:
             self._score.skip()
-            yield from self._kept(item, standing)
+            yield from self._tell_done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
             self._flying[item.key] = _Flying(item, 0, standing.id, doubt)
@@ -307,7 +307,7 @@ class Batch:
         self._score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
         yield _stopped(item, standing.state, text, seen)
 
-    def _kept(self, item: Item, standing: Standing) -> Events:
+    def _tell_done_before(self, item: Item, standing: Standing) -> Events:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
         folder = self._record.folder
         files = standing.saved_files(folder)

@@ -121,7 +121,7 @@ class Runner:
         )
         for event in looks:
             if isinstance(event, Result):
-                event = yield from self._kept(event._replace(files=()))
+                event = yield from self._saved(event._replace(files=()))
                 outcomes[event.id] = event.failure
             if waits or not isinstance(event, Seen):
                 yield event
@@ -144,7 +144,7 @@ class Runner:
         target = Target(created.id, is_fresh=True, told_status=created.status, model=request.model)
         for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
-                result = yield from self._kept(event, created)
+                result = yield from self._saved(event, created)
                 failure = paid(result.failure)
                 yield result._replace(elapsed_seconds=self._clock() - began)
             else:
@@ -292,7 +292,7 @@ class Runner:
             target.id: schedule_for(
                 runs.get(target.id, ()),
                 age_seconds=target.age_seconds,
-                fixed_interval_seconds=self._patience.interval_seconds,
+                fixed_interval_seconds=patience.interval_seconds,
             )
             for target in targets
         }
@@ -344,7 +344,7 @@ class Runner:
                 found.setdefault(file.index, file)
         return tuple(found.values())
 
-    def _kept(self, result: Result, told: Prediction | None = None) -> Generator[Event, None, Result]:
+    def _saved(self, result: Result, told: Prediction | None = None) -> Generator[Event, None, Result]:
         """Save the outputs of a watched prediction; give its result with the files and what failed.
 
         `told` is what the answer to its create told, where this command sent that.
