@@ -35,6 +35,7 @@ _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|li
 _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _COPIED_BYTES = 262_144  # of a file, at a time
+_QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
@@ -322,7 +323,7 @@ class Console:
         if not self._flags or self._flags in text:
             return text
         # What stands in quotes is a name or a template, whatever words it holds.
-        pieces = re.split(r"('[^']*')", text)
+        pieces = re.split(_QUOTED, text)
         pieces[::2] = [
             re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", piece) for piece in pieces[::2]
         ]

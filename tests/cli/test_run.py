@@ -326,7 +326,7 @@ def test_what_was_made_elsewhere_is_not_to_be_run_again(served: Cli, server: Ser
 def test_a_hint_names_the_server_once(served: Cli, server: Server) -> None:
     """What stands in quotes is a name, whatever words it holds."""
     accepted(server, answer_json(prediction(status="processing")))
-    words = ("-d", "cometrep batch", "-o", "cometrep run {id}.{ext}", "--base-url", server.url)
+    words = ("-d", "it's a cometrep batch", "-o", "cometrep run {id}.{ext}", "--base-url", server.url)
     done = served("run", SCHNELL, "prompt=cat", "--timeout", "0.1", *words)
     assert done.code == 6
     assert done.stderr.splitlines()[-1].count(server.url) == 1
