@@ -36,6 +36,7 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
 
         console = Console.of_process()
         signals.draw_aside(console.aside)
+        # An error in the command line itself is reported in the form that it asks for, too.
         console.is_json, console.tells_github = "--json" in arguments, "--github" in arguments
         return cli.run(arguments, console)
     except errors.Failure as failure:

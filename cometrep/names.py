@@ -103,7 +103,7 @@ class Clashes:
     def __init__(self, folder: str, template: str) -> None:
         self._folder = folder
         self._template = re.sub(_INDEX, "\0", template)
-        self._is_padded = re.search(_INDEX, template) is not None and "{index:" in template
+        self._is_padded = "{index:" in template
         self._own, self._begun = Hashes(), Hashes()  # of names up to their index, and of how these begin
         self._met: set[int] = set()
 
