@@ -19,14 +19,15 @@ class Gateway:
         self.ends: dict[str, str] = {}  # by prompt: another status to end in
         self.file_answers: dict[str, list[Answer]] = {}  # by prompt: what its first file requests are answered
         self.removed: set[str] = set()  # prompts whose outputs the API keeps no more
+        self.files_each = 1  # that a prediction's output has
         self.holds = threading.Event()  # cleared: nothing ends
         self.holds.set()
         self._prompts: dict[str, str] = {}
         self._seen: Counter[str] = Counter()
         self._running: set[str] = set()
         self._lock = threading.Lock()
-        server.on_create(self._create)
-        server.on_get(self._look)
+        server.on_create(self.create)
+        server.on_get(self.look)
         server.on("GET", "/file/", self._file)
 
     @property
@@ -38,7 +39,8 @@ class Gateway:
         """Give the id of a prompt's newest prediction."""
         return next(id for id in reversed(self._prompts) if self._prompts[id] == prompt)
 
-    def _create(self, request: Received) -> Answer:
+    def create(self, request: Received) -> Answer:
+        """Accept a create, or answer what its prompt's refusals say."""
         prompt = request.json()["input"]["prompt"]
         with self._lock:
             if script := self.refusals.get(prompt):
@@ -52,7 +54,8 @@ class Gateway:
             self.most_running = max(self.most_running, len(self._running))
         return answer_json(prediction(id, "starting"), 201)
 
-    def _look(self, request: Received) -> Answer:
+    def look(self, request: Received) -> Answer:
+        """Show a prediction."""
         id = request.path.rpartition("/")[2]
         with self._lock:
             if id not in self._prompts:
@@ -67,10 +70,12 @@ class Gateway:
             return answer_json(prediction(id, status, error="the model gave up"))
         if prompt in self.removed:
             return answer_json(prediction(id, output=None, data_removed=True))
-        return answer_json(prediction(id, output=[f"{self.server.url}/file/{id}.webp"], logs="Using seed: 77\n"))
+        names = [id] if self.files_each == 1 else [f"{id}-{number}" for number in range(self.files_each)]
+        output = [f"{self.server.url}/file/{name}.webp" for name in names]
+        return answer_json(prediction(id, output=output, logs="Using seed: 77\n"))
 
     def _file(self, request: Received) -> Answer:
-        id = request.path.rpartition("/")[2].removesuffix(".webp")
+        id = request.path.rpartition("/")[2].removesuffix(".webp").partition("-")[0]
         with self._lock:
             if script := self.file_answers.get(self._prompts[id]):
                 return script.pop(0)

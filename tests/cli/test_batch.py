@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import Cli, read_until, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
+from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -213,12 +213,10 @@ def test_items_in_doubt_are_never_sent_again_unless_asked(
 @pytest.fixture
 def cut(gateway: Gateway) -> Callable[[str], None]:
     """Let the answer to the create of one prompt break off behind its id."""
-    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
-    assert callable(create)
 
     def cut(prompt: str) -> None:
         def answer(request: Received) -> Answer:
-            whole = create(request)
+            whole = gateway.create(request)
             if request.json()["input"]["prompt"] != prompt:
                 return whole
             return replace(whole, cut=whole.body.index(b",") + 1, then="close")
@@ -256,8 +254,6 @@ def test_an_id_that_nobody_knows_leaves_its_item_in_doubt(
 ) -> None:
     """And only then --retry-unknown sends it again."""
     out = folder_of("cut")
-    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
-    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
     cut("cut")
     gateway.server.on_get(answer_json({"detail": "Prediction not found"}, 404))
     for _ in range(2):
@@ -266,11 +262,11 @@ def test_an_id_that_nobody_knows_leaves_its_item_in_doubt(
         assert f"the API does not know {gateway.id_of('cut')}" in ran.stderr
         old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
         (out / "batch.jsonl").write_text("\n".join([*old, ""]))
-    gateway.server.on_create(create)
+    gateway.server.on_create(gateway.create)
     gateway.server.on_get(answer_json({"detail": "down"}, 401))
     ran = served(*BATCH, "--retry-unknown")
     assert (ran.code, gateway.total) == (3, 1)
-    gateway.server.on_get(answer_json({"detail": "Prediction not found"}, 404), look)
+    gateway.server.on_get(answer_json({"detail": "Prediction not found"}, 404), gateway.look)
     assert served(*BATCH, "--retry-unknown").code == 0
     assert gateway.creates == {"cut": 2}
 
@@ -321,11 +317,9 @@ def test_without_a_key_nothing_is_sent(cli: Cli, folder_of: Callable[..., Path],
 def moments_of(gateway: Gateway) -> list[tuple[float, int]]:
     """Note from now on when each create was answered, and with which status."""
     moments: list[tuple[float, int]] = []
-    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
 
     def timed(request: Received) -> Answer:
-        assert callable(create)
-        answer = create(request)
+        answer = gateway.create(request)
         moments.append((time.monotonic(), answer.status))
         return answer
 
@@ -826,11 +820,9 @@ def test_missing_outputs_are_told(served: Cli, gateway: Gateway, folder_of: Call
     """Of the first items on stderr, with -q too, and of all in the record: a filter may have dropped some."""
     prompts = [f"p{i}" for i in range(8)]
     out = folder_of(*prompts)
-    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
 
     def echoing(request: Received) -> Answer:
-        assert callable(look)
-        return answer_json({**json.loads(look(request).body), "input": {"num_outputs": 4}})
+        return answer_json({**json.loads(gateway.look(request).body), "input": {"num_outputs": 4}})
 
     gateway.server.on_get(echoing)
     ran = served(*BATCH, "num_outputs:=4", "-q")
@@ -845,16 +837,7 @@ def test_more_outputs_than_names_are_saved_by_the_hint(
 ) -> None:
     """A model may give two where one was expected: they are paid for, and the command that saves them is told."""
     folder_of("cat")
-    server = gateway.server
-    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
-    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
-
-    def two(request: Received) -> Answer:
-        assert callable(look)
-        reply = json.loads(look(request).body)
-        return answer_json({**reply, "output": [f"{server.url}/files/{number}" for number in range(2)]})
-
-    server.on_get(two)
+    gateway.files_each = 2
     ran = served(*BATCH, "-o", "{key}.{ext}")
     assert (ran.code, gateway.total) == (12, 1)
     command = ran.stderr.splitlines()[-1].removeprefix("hint: cometrep ")
@@ -991,18 +974,9 @@ def test_files_that_stay_gone_for_an_hour_fail_their_item(
 ) -> None:
     """However many it has, and however often the batch was resumed in that hour."""
     out = folder_of("cat")
-    server = gateway.server
-    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    gateway.files_each = 2
     for number in range(gone):
-        server.on("GET", f"/files/{number}", Answer(404))
-    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
-
-    def two(request: Received) -> Answer:
-        assert callable(look)
-        reply = json.loads(look(request).body)
-        return answer_json({**reply, "output": [f"{server.url}/files/{number}" for number in range(2)]})
-
-    server.on_get(two)
+        gateway.server.on("GET", f"/file/item{0:022d}-{number}", Answer(404))
     record = out / "batch.jsonl"
     for minutes in (0, 50, 50):
         written = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
@@ -1049,11 +1023,9 @@ def test_why_an_item_is_not_saved_is_told_each_time(
     server = gateway.server
     server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
     server.on("GET", "/files/gone", Answer(503))
-    look = server._scripts["GET", "/replicate/v1/predictions/"][0]
 
     def two(request: Received) -> Answer:
-        assert callable(look)
-        reply = json.loads(look(request).body)
+        reply = json.loads(gateway.look(request).body)
         if reply["status"] == "succeeded":
             reply["output"] = [f"{server.url}/files/here", f"{server.url}/files/gone"]
         return answer_json(reply)
@@ -1187,20 +1159,18 @@ def test_a_full_stdout_loses_no_create_under_way(
     """The first path cannot be written while others are being created: their ids are taken up all the same."""
     prompts = [f"p{i}" for i in range(8)]
     out = folder_of(*prompts)
-    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
-    assert callable(create)
 
     def slow(request: Received) -> Answer:
         if request.json()["input"]["prompt"] != "p0":
             wait_until(lambda: any(step["step"] == "saved" for step in steps(out)))
-        return create(request)
+        return gateway.create(request)
 
     gateway.server.on_create(slow)
     ran = served.shell_line(f"cometrep {' '.join(BATCH)} -j 4 > /dev/full")
     assert ran.code == 12
     created = [step for step in steps(out) if step["step"] == "created"]
     assert len(created) == gateway.total >= 4
-    gateway.server.on_create(create)
+    gateway.server.on_create(gateway.create)
     assert served(*BATCH).code == 0
     assert gateway.creates == dict.fromkeys(prompts, 1)
 
@@ -1480,14 +1450,12 @@ def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
     """A create that is accepted, and one that is refused, in the last moment: neither is in doubt."""
     folder_of("cat", "bad")
     asked, may_answer = threading.Semaphore(0), threading.Event()
-    create = gateway.server._scripts["POST", "/replicate/v1/models/"][0]
-    assert callable(create)
     gateway.refusals["bad"] = [answer_json({"detail": "no such input"}, 422)]
 
     def slow(request: Received) -> Answer:
         asked.release()
         assert may_answer.wait(30)
-        return create(request)
+        return gateway.create(request)
 
     gateway.server.on_create(slow)
     process = served.start(*BATCH)
@@ -1538,14 +1506,13 @@ def test_an_id_of_a_moment_ago_may_not_be_known_yet(
     """Also to a run that resumes right after a kill: what is running is not paid for once more."""
     folder_of("cat")
     unknown = answer_json({"detail": "Prediction not found"}, 404)
-    look = gateway.server._scripts["GET", "/replicate/v1/predictions/"][0]
     gateway.server.on_get(unknown)
     process = served.start(*BATCH)
     stopped(process)
     wait_until(lambda: bool(gateway.server.count("GET", "/replicate")))
     process.kill()
     process.wait()
-    gateway.server.on_get(unknown, look)
+    gateway.server.on_get(unknown, gateway.look)
     assert served(*BATCH, "--retry-failed").code == 0
     assert gateway.creates == {"cat": 1}
 
@@ -1689,8 +1656,7 @@ def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
     """To type the same once more would pay for items that could not be saved either."""
     lines = [json.dumps({"key": f"k{number}", "input": {"prompt": f"cat {number}"}}) for number in range(30)]
     (folder / "p.jsonl").write_text("\n".join(lines))
-    two = prediction(output=[f"{gateway.server.url}/file/item{0:022d}.webp"] * 2)
-    gateway.server.on_get(lambda request: answer_json({**two, "id": request.path.rpartition("/")[2]}))
+    gateway.files_each = 2
     ran = served(*BATCH, "-o", "{key}.{ext}", "-j", "2")
     assert ran.code == 12
     hint = ran.stderr.splitlines()[-1]
