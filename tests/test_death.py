@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment, read_until, wait_until
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment, needs_proc, read_until, wait_until
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -96,9 +96,6 @@ class World:
             for path in self.cli.folder.iterdir()
             if not path.name.startswith(".")
         }
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 
 
 def is_pending(pid: int, number: signal.Signals) -> bool:
@@ -221,37 +218,33 @@ def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None
     check_after_death(world)
 
 
-def test_a_signal_during_the_create_waits_for_the_answer(world: World) -> None:
-    """SIGTERM while the create is under way: the id that comes in that moment is kept and named."""
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([signal.SIGTERM], id="one"),
+        pytest.param([signal.SIGINT, signal.SIGINT], id="an echo", marks=needs_proc),
+        pytest.param([signal.SIGINT, signal.SIGHUP], id="an echo of another kind", marks=needs_proc),
+    ],
+)
+def test_a_signal_during_the_create_waits_for_the_answer(world: World, numbers: list[signal.Signals]) -> None:
+    """The id that comes in that moment is kept and named, and the signal's echo takes no word away.
+
+    `timeout -s INT` sends to the command and to its group, systemd a SIGHUP behind its SIGTERM.
+    """
 
     def create(request: Received) -> Answer:
-        process.send_signal(signal.SIGTERM)
+        for number in numbers:  # as the program waits for this very answer, it is there for all
+            process.send_signal(number)
+            if len(numbers) > 1:
+                wait_until(lambda: not is_pending(process.pid, number))  # noqa: B023 - called at once
         return world.create(request)
 
     world.server.on_create(create)
     process = world.cli.start(*RUN)
     _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == 143
+    assert process.returncode == 128 + numbers[0]
     assert b"hint: cometrep download --wait made1" in stderr
     assert world.cli("status", "@last").code == 0
-
-
-@needs_proc
-@pytest.mark.parametrize("echo", [signal.SIGINT, signal.SIGHUP])
-def test_the_echo_of_a_signal_takes_no_word_away(world: World, echo: signal.Signals) -> None:
-    """`timeout -s INT` sends to the command and to its group, systemd SIGTERM and SIGHUP: code and words stay."""
-
-    def create(request: Received) -> Answer:
-        for number in (signal.SIGINT, echo):  # as the program waits for this very answer, it is there for both
-            process.send_signal(number)
-            wait_until(lambda: not is_pending(process.pid, number))  # noqa: B023 - called at once
-        return world.create(request)
-
-    world.server.on_create(create)
-    process = world.cli.start(*RUN)
-    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == 130
-    assert b"hint: cometrep download --wait made1" in stderr
 
 
 def test_a_signal_in_the_last_moment_changes_no_exit_code(world: World) -> None:

@@ -19,7 +19,7 @@ from cometrep.download import Downloads, Rules, UrlExpired
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
-from tests.conftest import Certificate
+from tests.conftest import Certificate, needs_proc
 from tests.servers import Answer, Received, Server, TlsServer, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
@@ -920,7 +920,7 @@ def test_two_processes_saving_one_file_agree(folder: Path, server: Server) -> No
     assert (folder / f"{ID}.webp").read_bytes() == BODY
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@needs_proc
 def test_memory_does_not_grow_with_the_file(folder: Path, server: Server) -> None:
     """A file of 300 MB is saved within 120 MiB of memory in all."""
     size = 300_000_000

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, read_until, wait_until
+from tests.conftest import Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
 from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
 
@@ -417,6 +417,7 @@ def test_no_more_than_jobs_run_at_once(served: Cli, gateway: Gateway, folder_of:
     assert 1 < gateway.most_running <= 3
 
 
+@needs_proc
 def test_a_thousand_in_flight_need_few_threads(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
+from tests.conftest import TIMEOUT_SECONDS, Cli, Ran, needs_proc
 from tests.servers import Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -537,6 +537,7 @@ def test_a_folder_with_an_impossible_name_is_refused_before_the_create(served: C
     assert "File name too long; nothing was sent" in done.stderr
 
 
+@needs_proc
 def test_a_large_picture_goes_to_stdout_in_pieces(served: Cli, server: Server) -> None:
     """What `-o -` needs of memory does not grow with the file."""
     size = 64 * 2**20
