@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cometrep.sandbox import API_KEY, Sandbox
 from tests.servers import Server
+
+# On a busy machine any example may take long: how long is measured in benchmarks, and asserted nowhere.
+settings.register_profile("cometrep", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cometrep")
 
 
 def needs(tool: str) -> pytest.MarkDecorator:

@@ -12,7 +12,7 @@ from requests.structures import CaseInsensitiveDict
 
 from cometrep.answers import Answer
 
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 HTML = "<!DOCTYPE html><html><head><title> Just a\n moment… </title></head><body>x</body></html>"
 

@@ -118,7 +118,7 @@ def test_only_the_last_events_stand_below_the_bar() -> None:
     st.integers(3, 9),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_text_leaves_its_line(
     told: list[tuple[str, str]], width: int, height: int, speaks_unicode: bool
 ) -> None:

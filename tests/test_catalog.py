@@ -179,7 +179,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(catalog.names()), st.data())
 def test_any_value_is_doubted_or_fits(model: str, data: st.DataObject) -> None:
     """No value breaks the check, and every doubt is a word about one of the inputs."""

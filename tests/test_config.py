@@ -819,7 +819,7 @@ def test_a_stored_value_of_another_type_is_refused(file: Path, text: str) -> Non
         config.load()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
 @example('"\\\x7f\x1b\t')
 @example("\u2028\x85\x0c\r\n")

@@ -19,7 +19,7 @@ SIZES = st.sampled_from((0, 1, 300, 65_536, 1_000_000, 3_000_000, 4_500_000)) | 
     st.sets(st.integers(0, 8)),
     st.sets(st.integers(0, 8)),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_digest_is_of_all_bytes_however_they_come(
     tmp_path: Path, sizes: list[int], hurried: set[int], asked: set[int]
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_long_file_name_is_cut_where_there_is_no_room(width: int, is_whole: bo
     st.integers(1, 9),
     st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_told_stays_within_the_screen(
     told: list[tuple[str, str, float | None, str]], width: int, height: int, speaks_unicode: bool
 ) -> None:

@@ -128,7 +128,6 @@ answers = st.builds(
 )
 fuzzing = settings(
     max_examples=120,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

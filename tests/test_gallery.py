@@ -173,7 +173,7 @@ def texts(*, limit: int = 60) -> st.SearchStrategy[str]:
     return st.one_of(st.text(min_size=1, max_size=limit), pieces)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     prompt=texts(),
     key=texts(),

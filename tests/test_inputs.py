@@ -16,7 +16,7 @@ from cometrep import errors
 from cometrep.inputs import BuiltInput, Item, build_input, coerce, read_base, split_item
 from cometrep.prediction import decode_data_uri
 
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 KINDS = {
     "prompt": "string",

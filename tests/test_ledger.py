@@ -490,7 +490,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(values=st.dictionaries(st.text(st.characters(exclude_categories=()), max_size=5), _json, max_size=4))
 def test_any_input_comes_back(ledger: Ledger, values: dict[str, Any]) -> None:
     """Whatever JSON an input holds, the entry holds the same."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.names import FIELDS, LIMIT_BYTES, Names, check_template, default_template, portable
 
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 MODEL = "black-forest-labs/flux-schnell"
 RESERVED = ["CON", "prn", "Aux", "nul", "com1", "LPT9", "com¹", "conin$", "CONOUT$"]

@@ -32,7 +32,7 @@ from cometrep.prediction import (
     shorten_data_uris,
 )
 
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 URL = "https://replicate.delivery/xezq/out-0.webp"
 OTHER = "https://pbxt.replicate.delivery/out-1.png"

@@ -92,7 +92,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(TEXTS, VALUES, max_size=3), VALUES, TEXTS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_was_written_is_read(tmp_path: Path, values: dict[str, Any], output: Any, error: str) -> None:
     """Any input, output and error comes back from the sidecar as it was."""
     made = Prediction("p1", "succeeded", MODEL, input=values, output=output, error=error or None)

@@ -1,7 +1,7 @@
 """Tables: what is cut and what goes where a terminal is narrow."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -46,7 +46,6 @@ CELLS = st.text(st.characters(categories=("L", "N", "P", "Zs")), max_size=30)
 
 
 @given(st.lists(st.lists(CELLS, min_size=4, max_size=4), max_size=4), st.integers(2, 100))
-@settings(deadline=None)
 def test_no_table_is_wider_than_its_screen(rows: list[list[str]], width: int) -> None:
     """Whatever its cells hold, in any script, a row is one line that fits."""
     lines = table_lines(HEADER, rows, width, spare=("FILES",))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cometrep.text import format_bytes, format_duration, harmless, nearest
 
-quick = settings(max_examples=200, deadline=None)
+quick = settings(max_examples=200)
 
 TEXTS = {
     "plain": ("a red fox, 100% sure", "a red fox, 100% sure"),

@@ -726,7 +726,7 @@ _outcomes = st.sampled_from(
 _steps = st.builds(Step, _outcomes, st.sampled_from([0.0, 0.05, 1.0, 7.0, 11.0, 44.0, 75.0, NEVER]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(_steps, min_size=1, max_size=6), min_size=1, max_size=4),
     st.floats(0.5, 300.0),
