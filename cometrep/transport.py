@@ -5,6 +5,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from cometrep.config import is_local_url
 
 PROBE_LIMIT_BYTES = 1_000_000
 _INTERIM_LIMIT = 1000  # answers before the final one
-_PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?/[A-Za-z0-9_/-]+"  # that requests leaves as it is
+_PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
 
 class NoAuth(AuthBase):
@@ -40,26 +41,31 @@ class Session(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(pool_maxsize=max(connections, requests.adapters.DEFAULT_POOLSIZE)))
         self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
-        self._pattern: tuple[Any, requests.PreparedRequest | None] = (None, None)  # of which headers, and it
+        self._patterns: dict[Any, tuple[Any, requests.PreparedRequest]] = {}  # by method: of what, and it
         self.auth = auth  # netrc is read only where a session has none
         self.headers["User-Agent"] = f"cometrep/{__version__}"
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Prepare as requests does, a bare GET after the pattern of the one before it."""
-        # Its headers are the same but for the URL's sake, and working them out is a quarter of what a look costs.
-        if request.method != "GET" or request.data or request.params or request.cookies or request.auth:
+        """Prepare as requests does, after the pattern of the one before it: address and body alone are its own."""
+        # The other headers are the same, and working them out is a quarter of what a look or a create costs.
+        if request.params or request.cookies or request.auth or request.files or request.json:
             return super().prepare_request(request)
-        asked = (tuple(self.headers.items()), tuple(request.headers.items()))
-        known, pattern = self._pattern
+        asked = (tuple(self.headers.items()), tuple(request.headers.items()), bool(request.data))
+        known, pattern = self._patterns.get(request.method, (None, None))
         if pattern is None or asked != known:
-            pattern = super().prepare_request(request)
-            self._pattern = (asked, pattern)
-            return pattern.copy()
-        prepared = pattern.copy()
+            prepared = super().prepare_request(request)
+            pattern = copy(prepared)
+            pattern.body = None  # no request is to be given another one's
+            self._patterns[request.method] = (asked, pattern)
+            return prepared
+        prepared = copy(pattern)
         if re.fullmatch(_PLAIN_URL, str(request.url)):
             prepared.url = str(request.url)
         else:
             prepared.prepare_url(request.url, None)
+        if request.data:
+            prepared.headers = pattern.headers.copy()  # which get the body's length
+            prepared.prepare_body(request.data, None)
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:

@@ -39,6 +39,20 @@ def test_a_get_after_another_goes_where_requests_would_send_it(scheme: str, host
     assert prepared.headers == expected.headers
 
 
+@given(st.lists(st.tuples(st.sampled_from(("GET", "POST")), st.binary(max_size=20)), max_size=5))
+@example([("POST", b"the first"), ("POST", b"")])
+@example([("POST", b"the first"), ("GET", b""), ("POST", b"another")])
+def test_each_request_leaves_with_its_own_body(asked: list[tuple[str, bytes]]) -> None:
+    """However requests follow each other, each has the body and the length that requests would give it."""
+    with Session(NoAuth()) as session:
+        for method, body in asked:
+            request = requests.Request(method, "https://api.cometapi.com/x", data=body)
+            prepared = session.prepare_request(request)
+            expected = requests.Session.prepare_request(session, request)
+            assert (prepared.body or b"") == (expected.body or b"") == body
+            assert (prepared.method, prepared.headers) == (expected.method, expected.headers)
+
+
 @pytest.mark.parametrize(
     "size", [5, PROBE_LIMIT_BYTES, 5 * PROBE_LIMIT_BYTES], ids=["short", "at the limit", "long"]
 )
