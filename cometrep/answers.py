@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from cometrep import formats
@@ -34,10 +35,27 @@ class Answer:
             "html" in media_type and not formats.looks_like_json(content)
         )
         self.body: Any = None if self.is_html or is_cut_short else _decoded(self.text)
-        self.message, self.code = _told_by(self.body, "" if self.is_html else self.text)
-        header = next((h for name in _REQUEST_ID_HEADERS if (h := headers.get(name))), "")
+
+    @cached_property
+    def _told(self) -> tuple[str, str]:
+        return _told_by(self.body, "" if self.is_html else self.text)
+
+    @property
+    def message(self) -> str:
+        """What it says of an error, empty where it says nothing."""
+        return self._told[0]
+
+    @property
+    def code(self) -> str:
+        """The error's code, empty where it has none."""
+        return self._told[1]
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request, from the headers or the message, empty where neither has one."""
+        header = next((h for name in _REQUEST_ID_HEADERS if (h := self.headers.get(name))), "")
         told = re.search(_REQUEST_ID_TEXT, self.message)
-        self.request_id = header[:200] or (told.group(1) if told else "")
+        return header[:200] or (told.group(1) if told else "")
 
     @property
     def is_redirect(self) -> bool:

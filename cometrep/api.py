@@ -213,13 +213,14 @@ class Api:
             answer = Answer(
                 response.status_code, response.headers, self._clean_bytes(content), is_cut_short=is_cut_short
             )
-        _log.debug(
-            "< %s in %.3f s, %d bytes, request id %s",
-            answer.status,
-            time.monotonic() - began,
-            len(content),
-            answer.request_id or "none",
-        )
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "< %s in %.3f s, %d bytes, request id %s",
+                answer.status,
+                time.monotonic() - began,
+                len(content),
+                answer.request_id or "none",
+            )
         return answer
 
     @staticmethod
