@@ -145,9 +145,10 @@ def default_template(count: int) -> str:
     return "{id}.{ext}" if count == 1 else "{id}-{index}.{ext}"
 
 
-def fields_of(template: str) -> set[str]:
+@functools.lru_cache(maxsize=64)  # a command has one template, and two defaults
+def fields_of(template: str) -> frozenset[str]:
     """Give the fields that a template has; raise ValueError for a stray brace."""
-    return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    return frozenset(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
 def check_folder(folder: str) -> None:
@@ -209,7 +210,7 @@ def portable(text: str) -> str:
 def _expand(part: str, values: dict[str, str], index: int) -> str:
     if "{" not in part and "}" not in part:
         return part
-    expanded = Formatter().vformat(part, (), {**values, "index": index})
+    expanded = part.format(**values, index=index)
     if re.fullmatch(_RESERVED, expanded):
         expanded = "_" + expanded
     return _shortened(expanded.rstrip(" ."))
