@@ -48,6 +48,10 @@ class _Numbers:
         return self._numbers.popleft() if self._numbers else None
 
 
+_Inbox = queue.SimpleQueue[tuple[Key, Callable[[], Answer]] | None]
+"""Where a thread is given its next call; None ends it."""
+
+
 class Calls(Generic[Key, Answer]):
     """Run blocking calls in at most `threads` threads and hand back their answers one after the other.
 
@@ -58,9 +62,10 @@ class Calls(Generic[Key, Answer]):
         """`beside` shares another one's answers, so that one `next` waits for both."""
         self._limit = threads
         self._threads = 0
-        self._busy = 0
         self._lock = threading.Lock()
-        self._waiting: queue.SimpleQueue[tuple[Key, Callable[[], Answer]] | None] = queue.SimpleQueue()
+        self._idle: list[_Inbox[Key, Answer]] = []  # of threads without a call, the last one busy last
+        self._waiting: deque[tuple[Key, Callable[[], Answer]]] = deque()  # for a thread to be free
+        self._is_closed = False
         self._numbers: Iterator[int] = beside._numbers if beside else itertools.count()
         self._untaken: dict[int, tuple[Key, Answer | BaseException]] = beside._untaken if beside else {}
         self._answered: _Numbers = beside._answered if beside else _Numbers()
@@ -69,11 +74,16 @@ class Calls(Generic[Key, Answer]):
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
         """Run a call as soon as a thread is free."""
         with self._lock:
-            self._busy += 1
-            if self._busy > self._threads and self._threads < self._limit:
+            if self._idle:
+                # The one that had work last: what it needs is still in the processor's caches.
+                self._idle.pop().put((key, call))
+            elif self._threads < self._limit:
                 self._threads += 1
-                threading.Thread(target=self._work, daemon=True).start()
-        self._waiting.put((key, call))
+                inbox: _Inbox[Key, Answer] = queue.SimpleQueue()
+                inbox.put((key, call))
+                threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
+            else:
+                self._waiting.append((key, call))
 
     def next(self, timeout_seconds: float) -> tuple[Key, Answer | CometrepError] | None:
         """Give the next finished call's key and answer, None after the timeout.
@@ -114,11 +124,12 @@ class Calls(Generic[Key, Answer]):
     def close(self) -> None:
         """Let each thread end, once the calls that were submitted are made."""
         with self._lock:
-            for _ in range(self._threads):
-                self._waiting.put(None)
+            self._is_closed = True
+            while self._idle:
+                self._idle.pop().put(None)
 
-    def _work(self) -> None:
-        while submitted := self._waiting.get():
+    def _work(self, inbox: "_Inbox[Key, Answer]") -> None:
+        while submitted := inbox.get():
             key, call = submitted
             answer: Answer | BaseException
             try:
@@ -126,7 +137,12 @@ class Calls(Generic[Key, Answer]):
             except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 answer = problem
             with self._lock:
-                self._busy -= 1
+                if self._waiting:
+                    inbox.put(self._waiting.popleft())
+                elif self._is_closed:
+                    inbox.put(None)
+                else:
+                    self._idle.append(inbox)
             number = next(self._numbers)
             self._untaken[number] = (key, answer)
             self._answered.put(number)

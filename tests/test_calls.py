@@ -127,6 +127,21 @@ def test_threads_are_used_again(held: threading.Event) -> None:
     assert len(set(used)) == 1
 
 
+def test_of_several_threads_the_one_that_had_work_last_gets_the_next_call() -> None:
+    """Calls one after the other stay in one thread where others are idle: its memory is warm."""
+    together = threading.Barrier(3, timeout=PATIENCE_SECONDS)
+    calls: Calls[int, int] = Calls(threads=3)
+    for number in range(3):
+        calls.submit(number, together.wait)
+    for _ in range(3):
+        assert calls.next(PATIENCE_SECONDS)
+    used = set()
+    for number in range(10):
+        calls.submit(number, threading.get_ident)
+        used.add(calls.next(PATIENCE_SECONDS))
+    assert len({answered[1] for answered in used if answered}) == 1
+
+
 def test_threads_do_not_keep_the_process_alive(held: threading.Event) -> None:
     """A call that hangs runs in a daemon thread, which the process does not wait for."""
     told: list[bool] = []
