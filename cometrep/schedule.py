@@ -11,10 +11,10 @@ from cometrep import errors
 SHORTEST_INTERVAL_SECONDS = 0.2  # at most 5 looks a second
 LONGEST_INTERVAL_SECONDS = 10.0
 
+_FIRST_LOOK_SECONDS = 0.14  # so that the second one comes just behind the end of what ends soonest, at about 0.3 s
 _FIRST_UNTIL_SECONDS = 0.35
-_SHORT_INTERVAL_SECONDS = 0.25
-_SHORT_GROWTH = 0.038  # of the wait, as an end is no likelier in a second of a longer one
-_STEADY_FROM_SECONDS = 2.4
+_SHORT_INTERVAL_SECONDS = 0.28
+_STEADY_FROM_SECONDS = 2.3
 _STEADY_UNTIL_SECONDS = 75.0
 _STEADY_INTERVAL_SECONDS = 0.5
 _LONG_FROM_SECONDS = 120.0
@@ -97,6 +97,9 @@ class Pause(NamedTuple):
 class Schedule(Protocol):
     """When to look at a prediction again."""
 
+    def first_seconds(self) -> float:
+        """Give the pause between the answer to a create and the first look."""
+
     def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look, after a wait of so long."""
 
@@ -109,15 +112,17 @@ class PollSchedule(NamedTuple):
 
     fixed_interval_seconds: float | None = None
 
+    def first_seconds(self) -> float:
+        """Give the pause before the first look."""
+        return _FIRST_LOOK_SECONDS if self.fixed_interval_seconds is None else self.fixed_interval_seconds
+
     def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look: short, then steady, then growing with the wait."""
         if self.fixed_interval_seconds is not None:
             return Pause(self.fixed_interval_seconds)
         if elapsed_seconds < _STEADY_FROM_SECONDS:
-            seconds = SHORTEST_INTERVAL_SECONDS
-            if elapsed_seconds >= _FIRST_UNTIL_SECONDS:
-                seconds = _SHORT_INTERVAL_SECONDS + _SHORT_GROWTH * elapsed_seconds
-            return Pause(seconds, is_from_start=True)
+            is_first = elapsed_seconds < _FIRST_UNTIL_SECONDS
+            return Pause(SHORTEST_INTERVAL_SECONDS if is_first else _SHORT_INTERVAL_SECONDS, is_from_start=True)
         if elapsed_seconds < _LONG_FROM_SECONDS:
             part = (elapsed_seconds - _STEADY_UNTIL_SECONDS) / (_LONG_FROM_SECONDS - _STEADY_UNTIL_SECONDS)
             growth = max(0.0, part) * (_LONG_INTERVAL_SECONDS - _STEADY_INTERVAL_SECONDS)
@@ -138,6 +143,10 @@ class HistorySchedule(NamedTuple):
     spread: float
     is_sure: bool
     age_seconds: float
+
+    def first_seconds(self) -> float:
+        """Give the pause before the first look."""
+        return self.pause(0.0).seconds
 
     def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look."""
@@ -208,11 +217,18 @@ class SharedSchedule(NamedTuple):
     pace: "Pace"
     watched: Callable[[], int]
 
+    def first_seconds(self) -> float:
+        """Give the pause before the first look at one of them."""
+        return max(self.own.first_seconds(), self._turn_seconds())
+
     def pause(self, elapsed_seconds: float) -> Pause:
         """Give the pause before the next look at one of them, longer the more there are."""
-        turn = self.watched() / (self.pace.rate_per_second or 1.0)
+        turn = self._turn_seconds()
         own = self.own.pause(elapsed_seconds)
-        return own if own.seconds >= turn else Pause(min(LONGEST_INTERVAL_SECONDS, turn), own.is_from_start)
+        return own if own.seconds >= turn else Pause(turn, own.is_from_start)
+
+    def _turn_seconds(self) -> float:
+        return min(LONGEST_INTERVAL_SECONDS, self.watched() / (self.pace.rate_per_second or 1.0))
 
 
 class Pace:

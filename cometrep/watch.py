@@ -130,7 +130,7 @@ class Watch:
     def add(self, target: "Target", now: float, schedule: Schedule) -> None:
         """Begin to watch a prediction."""
         was_seen = target.told_status not in TERMINAL_STATUSES | {""}
-        first_look = now + (schedule.pause(0.0).seconds if was_seen else 0.0)
+        first_look = now + (schedule.first_seconds() if was_seen else 0.0)
         watched = _Watched(
             target.id,
             target.is_fresh,

@@ -44,9 +44,9 @@ def test_the_interval_grows_within_its_bounds(one: float, other: float) -> None:
     [
         (0, 0.2),
         (0.3, 0.2),
-        (1, 0.288),
-        (2, 0.326),
-        (2.4, 0.5),
+        (0.4, 0.28),
+        (2, 0.28),
+        (2.3, 0.5),
         (75, 0.5),
         (120, 1.72),
         (600, 1.72),
@@ -61,9 +61,18 @@ def test_the_adaptive_schedule(elapsed: float, interval: float) -> None:
     assert PollSchedule().pause(elapsed).seconds == pytest.approx(interval)
 
 
+def test_the_first_look_comes_before_the_shortest_predictions_end() -> None:
+    """No look was before it, so it may follow the create sooner than looks follow each other."""
+    assert PollSchedule().first_seconds() == 0.14
+    assert schedule_for(ALIKE).first_seconds() == schedule_for(ALIKE).pause(0.0).seconds
+    crowd = SharedSchedule(PollSchedule(), Pace(200.0), lambda: 100)
+    assert crowd.first_seconds() == 0.5
+
+
 def test_a_fixed_interval_stays() -> None:
     """The interval that the user gave is kept, however long the wait."""
     schedule = PollSchedule(60.0)
+    assert schedule.first_seconds() == 60.0
     assert [schedule.pause(at).seconds for at in (0, 1, 1e6)] == [60.0, 60.0, 60.0]
 
 
