@@ -1,10 +1,13 @@
 """The benchmarks: what they offer, and the arithmetic of their tables; nothing is timed here."""
 
 import json
+import math
 import subprocess
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 
@@ -58,9 +61,12 @@ def test_durations_are_the_same_for_the_same_seed() -> None:
 
 
 def test_durations_favour_no_schedule() -> None:
-    """By half a second they leave remainders that are spread evenly, however few there are."""
+    """Remainders by half a second, and short ones themselves, are spread evenly, however few there are."""
     remainders = sorted(one % 0.5 for one in end_to_end.durations(5.0, 10))
-    assert all(number * 0.05 <= one <= (number + 1) * 0.05 for number, one in enumerate(remainders))
+    assert max(later - earlier for earlier, later in pairwise([*remainders, remainders[0] + 0.5])) < 0.1
+    likely = NormalDist(math.log(0.3), end_to_end.SIGMA)
+    ranks = sorted(likely.cdf(math.log(one)) for one in end_to_end.durations(0.3, 10))
+    assert [int(10 * rank) for rank in ranks] == list(range(10))
 
 
 def test_a_table_tells_what_is_met() -> None:

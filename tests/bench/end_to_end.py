@@ -1,10 +1,12 @@
 """How long it takes from a create to a file on disk, less the prediction's own time."""
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Iterator
 from functools import partial
+from statistics import NormalDist
 
 from tests.bench.measure import Command, Sample, interleaved, lognormal
 from tests.bench.peers import Bench
@@ -16,7 +18,9 @@ DURATIONS = (0.3, 1.0, 2.0, 5.0, 12.0, 30.0)
 QUICK_DURATIONS = (0.3, 1.0)
 SIGMA = 0.2  # a round number of seconds flatters a fixed schedule
 PERIOD_SECONDS = 0.5  # the peers' pause between looks
+GOLDEN_RATIO = (1 + math.sqrt(5)) / 2  # its multiples leave evenly spread remainders, however many they are
 HISTORY = 12  # finished predictions of the model
+SHORT_ROUNDS = 20  # at least: of few, their looks decide by chance
 LONG_SECONDS = 5.0  # from here on runs overlap
 AT_ONCE = 10
 
@@ -30,7 +34,9 @@ def tables(bench: Bench) -> Iterator[Table]:
 
 
 def _compared(bench: Bench, seconds: float) -> Table:
-    own = durations(seconds, bench.runs)
+    is_short = seconds < LONG_SECONDS and not bench.is_quick
+    rounds = max(bench.runs, SHORT_ROUNDS) if is_short else bench.runs
+    own = durations(seconds, rounds)
     remembering = bench.fresh("remembering")
     bench.remember(remembering, lognormal(HISTORY, median=seconds, sigma=SIGMA, seed=1))
 
@@ -52,11 +58,11 @@ def _compared(bench: Bench, seconds: float) -> Table:
 
     samples = interleaved(
         {name: partial(run, name) for name in (NEW, OLD, CURL, SDK)},
-        bench.runs,
+        rounds,
         at_once=AT_ONCE if seconds >= LONG_SECONDS else 1,
         stagger_seconds=seconds / AT_ONCE if seconds >= LONG_SECONDS else 0.0,
     )
-    facts = {name: [bench.service.facts(prompt(name, number)) for number in range(bench.runs)] for name in samples}
+    facts = {name: [bench.service.facts(prompt(name, number)) for number in range(rounds)] for name in samples}
     return Table(
         f"A prediction of about {seconds:g} s",
         _rows(samples, facts, seconds),
@@ -65,20 +71,20 @@ def _compared(bench: Bench, seconds: float) -> Table:
 
 
 def durations(seconds: float, count: int) -> list[float]:
-    """Draw durations around a median; from 1 s on their remainders by half a second are spread evenly.
+    """Draw durations around a median, one from each of as many equally likely ranges.
 
-    Polls half a second apart find an end late by a remainder; left to chance, few rounds would favour somebody.
+    From 1 s on their remainders by half a second are spread evenly too, over short and long ones alike. Polls find
+    an end late by a remainder of their pauses: left to chance, few rounds would favour one schedule, and always it.
     """
-    drawn = lognormal(count, median=seconds, sigma=SIGMA, seed=int(seconds * 10))
-    if seconds < 1:
-        return drawn
     draw = random.Random(int(seconds * 10))
-    remainders = [(number + draw.random()) / count * PERIOD_SECONDS for number in range(count)]
-    draw.shuffle(remainders)
-    return [
-        round(max(one - one % PERIOD_SECONDS, PERIOD_SECONDS) + remainder, 4)
-        for one, remainder in zip(drawn, remainders, strict=True)
-    ]
+    likely = NormalDist(math.log(seconds), SIGMA)
+    drawn = [math.exp(likely.inv_cdf((number + draw.random()) / count)) for number in range(count)]
+    if seconds >= 1:
+        whole = [max(one - one % PERIOD_SECONDS, PERIOD_SECONDS) for one in drawn]
+        first = draw.random()
+        drawn = [one + (first + number / GOLDEN_RATIO) % 1 * PERIOD_SECONDS for number, one in enumerate(whole)]
+    draw.shuffle(drawn)
+    return [round(one, 4) for one in drawn]
 
 
 def _rows(samples: dict[str, list[Sample]], facts: dict[str, list[Facts]], seconds: float) -> list[Row]:
