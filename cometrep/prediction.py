@@ -451,8 +451,8 @@ def shorten_data_uris(value: Any) -> Any:
 
 def data_uri_sizes(value: Any) -> Iterator[int]:
     """Give how many bytes each data URI anywhere in a JSON value holds, without decoding any."""
-    for text in _file_strings(value):
-        if found := re.match(_DATA_URI, text):
+    for text in (leaf.strip() for leaf in leaves(value) if isinstance(leaf, str)):
+        if _is_data_uri(text) and (found := re.match(_DATA_URI, text)):
             length = len(text) - found.end()
             yield length * 3 // 4 - text[-2:].count("=") if found["base64"] else length
 
