@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 _HASHED_HERE_BYTES = 4_000_000  # of a file; of a longer one a thread hashes what is left,
-_HASHED_AT_ONCE_BYTES = 4 * 1024 * 1024  # told of so much at a time
+_HASHED_AT_ONCE_BYTES = 1024 * 1024  # told of so much at a time
 
 
 class Digest:

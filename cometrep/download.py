@@ -40,6 +40,7 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
 _READS_A_LOOK = 16  # between two looks at how fast bytes come
 _FAST_BYTES_A_SECOND = 20_000_000
+_PIECE_BYTES = 512 * 1024  # of what is read at once where bytes come as fast as that
 REDIRECT_LIMIT = 5
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
@@ -359,8 +360,8 @@ def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
             yield chunk
         while received >= (time.monotonic() - began) * _FAST_BYTES_A_SECOND:
             began = time.monotonic()
-            # A break loses what was read of this piece: a hundredth of a second's worth.
-            if not (chunk := raw.read(CHUNK_BYTES, decode_content=False)):
+            # A break loses what was read of this piece: a fortieth of a second's worth.
+            if not (chunk := raw.read(_PIECE_BYTES, decode_content=False)):
                 return
             received = len(chunk)
             yield chunk
