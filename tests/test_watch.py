@@ -205,7 +205,7 @@ def test_a_fixed_interval_is_kept() -> None:
 
 
 def test_the_first_look_may_be_put_off() -> None:
-    """The answer to a create counts as a look: the next one comes after the schedule's pause."""
+    """Where the answer to a create told the status, the first look comes after the schedule's first pause."""
     world = World({"p1": [done()]})
     events = world.watch(Target("p1", told_status="starting"))
     assert world.times() == [0.14]

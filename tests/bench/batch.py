@@ -40,7 +40,7 @@ def _compared(bench: Bench, workers: int) -> Table:
     speed = {name: [count / sample.wall_seconds for sample in taken] for name, taken in samples.items()}
     cpu = {name: [sample.cpu_seconds / count for sample in taken] for name, taken in samples.items()}
     at_ideal = [count / ideal] * bench.runs
-    # What no client can pass that keeps the API's limit: each end is known at the next look.
+    # What as many looks as the limit allows would show, at no cost: each end is known at the next one.
     seen = [ceil(seconds / SHORTEST_INTERVAL_SECONDS) * SHORTEST_INTERVAL_SECONDS for seconds in durations]
     at_limit = [count / greedy_seconds(seen, workers)] * bench.runs
     rows = [Row("the greedy schedule, without overhead", "items/s", at_ideal)]
