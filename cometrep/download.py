@@ -45,6 +45,7 @@ REDIRECT_LIMIT = 5
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
+_REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
@@ -143,14 +144,17 @@ class Downloads:
 
     def _fill(self, id: str, file: OutputFile, part: PartFile, name: str) -> Iterator[Event]:
         """Fetch a URL into a part file, attempt after attempt while the retry budget lasts."""
-        attempts = in_a_row = 0
+        attempts = in_a_row = rest_faults = 0
         failing_since = 0.0
         while True:
             before = part.size
+            asked = part.resume_headers() if rest_faults < _REST_FAULTS else {}
             try:
-                yield from self._fetch(id, file, part, name)
+                yield from self._fetch(id, file, part, name, asked)
                 return
             except errors.Temporary as failure:
+                # A host may fail at ranges alone. What came stays until the whole begins to come.
+                rest_faults = rest_faults + 1 if asked and failure.http_status else 0
                 now = self._clock()
                 if part.size > before:  # it gets on
                     in_a_row = 0
@@ -168,9 +172,10 @@ class Downloads:
                 yield Retrying(id, failure.message, attempts, pause)
                 self._sleep(pause)
 
-    def _fetch(self, id: str, file: OutputFile, part: PartFile, name: str) -> Iterator[Event]:
-        """Make one attempt; on return the part file is whole."""
-        asked = part.resume_headers()
+    def _fetch(
+        self, id: str, file: OutputFile, part: PartFile, name: str, asked: Mapping[str, str]
+    ) -> Iterator[Event]:
+        """Make one attempt, for the rest where `asked` says so; on return the part file is whole."""
         with self._get(id, file.url, asked) as response:
             if asked and response.status_code == 416 and part.is_all(response.headers):
                 _refuse_wrong_content(file.url, part)

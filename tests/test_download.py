@@ -267,6 +267,26 @@ def test_what_came_stays_where_neither_the_rest_nor_the_whole_is_had(saver: Save
     assert sent_bytes(server) == ["", "bytes=100000-", "", "bytes=100000-"]
 
 
+def test_a_host_that_fails_at_ranges_alone_is_asked_for_the_whole(saver: Saver, server: Server) -> None:
+    """Three errors for the rest make the next attempt ask for all of it; else no command would ever get it."""
+
+    def respond(request: Received) -> Answer:
+        return answer_json({}, 500) if "range" in request.headers else Answer(200, BODY, {**TYPED, "ETag": '"v1"'})
+
+    server.on("GET", "/f", cut(100_000), respond)
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", *["bytes=100000-"] * 3, ""]
+
+
+def test_errors_for_the_whole_too_let_the_rest_be_asked_for_again(saver: Saver, server: Server) -> None:
+    """A host that fails for a while keeps nobody from going on with what came before."""
+    server.on("GET", "/f", cut(100_000), *[answer_json({}, 503)] * 4, ranged())
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", *["bytes=100000-"] * 3, "", "bytes=100000-"]
+
+
 def test_a_rest_without_an_end_is_not_built_upon(saver: Saver, server: Server) -> None:
     """Where nobody says how long the file is, a range may be less than all that lacks."""
     first = Answer(200, BODY, TYPED, is_chunked=True, cut=100_000, then="close")
