@@ -1,5 +1,6 @@
 """What the tests share: a clean home, the real program, the sandbox, and a server that misbehaves on purpose."""
 
+import gc
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 
 from cometrep.sandbox import API_KEY, Sandbox
 from tests.servers import Server
+
+# The collector would go through thousands of collected tests again and again, for nothing.
+gc.set_threshold(60_000, 50, 100)
 
 # On a busy machine any example may take long: how long is measured in benchmarks, and asserted nowhere.
 settings.register_profile("cometrep", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])

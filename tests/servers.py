@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import socket
 import ssl
 import struct
@@ -266,4 +267,4 @@ def prediction(id: str = "abc123", status: str = "succeeded", **rest: Any) -> di
 def picture(size: int = 3000, seed: int = 0) -> bytes:
     """Make bytes that begin as a WEBP file does, different for each seed."""
     start = b"RIFF" + struct.pack("<I", size - 8) + b"WEBPVP8 "
-    return (start + bytes((i * 7 + seed * 13) % 251 for i in range(size)))[:size]
+    return start + random.Random(seed).randbytes(size - len(start))

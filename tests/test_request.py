@@ -1,10 +1,12 @@
 """From what was typed to the request of a create, and back from an error to the input it speaks of."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cometrep import errors
+from cometrep import catalog, errors
 from cometrep.prediction import Request
 from cometrep.request import input_named, prepare
 
@@ -83,3 +85,19 @@ def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list
     if doubts:
         with pytest.raises(errors.UsageError):
             prepare(SCHNELL, items, is_strict=True, **rest)
+
+
+@pytest.mark.parametrize("model", catalog.names())
+def test_the_example_of_each_model_passes_its_own_catalog(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that is offered for a model has all that it needs, and nothing that the catalog doubts."""
+    monkeypatch.chdir(tmp_path)
+    Path("photo.png").write_bytes(b"\x89PNG\r\n\x1a\n....")
+    known = catalog.find(model)
+    assert known is not None
+    name, *items = shlex.split(known.example().removeprefix("cometrep run "))
+    request, warnings = prepare(name, items, input_file=None, is_strict=True, read_stdin=lambda: b"")
+    assert request.model == model
+    assert set(request.values) >= {known.name for known in known.inputs.values() if known.is_required}
+    assert warnings == []
