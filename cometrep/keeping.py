@@ -149,6 +149,8 @@ class Keeper:
         if not template:
             return
         has_id = "id" in fields_of(template)
+        # None of these names has an extension that is known last.
+        may_be_the_batchs = "ext" not in fields_of(re.split(r"[/\\]", template)[-1])
         clashes = Clashes(self._keeping.folder, template)
         for number, (label, key, model, values) in enumerate(items()):
             names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
@@ -157,7 +159,7 @@ class Keeper:
                 raise _clash(f"the template {template!r} gives the {count} outputs of {label!r} one name")
             if not has_id:
                 clashes.add(model, key)
-                if self._is_of_the_batch(names.path(0, "ext")):
+                if may_be_the_batchs and self._is_of_the_batch(names.path(0, "ext")):
                     told = "the name of a file that the batch itself writes"
                     raise _clash(f"the template {template!r} gives {label!r} {told}")
             if number < FOLDERS_TRIED:

@@ -26,6 +26,8 @@ BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's num
 
 # Windows: https://learn.microsoft.com/windows/win32/fileio/naming-a-file; the superscripts count as digits there.
 _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?"
+# What is portable as it stands, as most names are.
+_PLAIN = rf"[A-Za-z0-9_](?:[A-Za-z0-9_. -]{{,{LIMIT_BYTES - 2}}}[A-Za-z0-9_-])?"
 _CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 _INDEX = r"\{index(?::\w+)?\}"
@@ -47,6 +49,9 @@ class Names(NamedTuple):
     @functools.lru_cache(maxsize=64)  # noqa: B019 - a few small values, asked again and again while a file is saved
     def path(self, index: int, extension: str) -> Path:
         """Give the path of output file number `index` with an extension."""
+        return Path(self.folder, self._relative(index, extension))
+
+    def _relative(self, index: int, extension: str) -> str:
         values = {
             "id": portable(self.id),
             "ext": re.sub(r"[^a-z0-9]", "", extension.lower())[:EXTENSION_LIMIT] or "bin",
@@ -56,7 +61,7 @@ class Names(NamedTuple):
             "key": portable(self.key or self.id),
         }
         parts = [_expand(part, values, index) for part in self.template.replace("\\", "/").split("/")]
-        return Path(self.folder, "/".join(parts))
+        return "/".join(parts)
 
     @property
     def has_extension(self) -> bool:
@@ -69,8 +74,9 @@ class Names(NamedTuple):
 
     def comparable(self, index: int) -> str:
         """Give a name as many file systems compare it: they tell neither case nor composed accents apart."""
-        path = os.path.normpath(self.path(index, "ext"))  # `{index}/../cat.webp` is one place, whatever the index
-        return unicodedata.normalize("NFC", path).casefold()
+        path = os.path.join(self.folder, self._relative(index, "ext"))  # noqa: PTH118 - a Path would cost more
+        # `{index}/../cat.webp` is one place, whatever the index.
+        return unicodedata.normalize("NFC", os.path.normpath(path)).casefold()
 
     def check(self, count: int) -> None:
         """Raise UsageError where the template gives two of `count` files one name."""
@@ -128,6 +134,8 @@ class Clashes:
 
     def _hashes(self, model: str, key: str) -> tuple[int, set[int]]:
         name = Names(self._folder, self._template, "ID", model, "2000-01-01", key).comparable(0)
+        if "\0" not in name:
+            return _hash(name), set()
         found = re.search(r"\d*\0\d*", name)
         digits = found.group().partition("\0")[0] if found else ""
         rest = re.sub(r"\d*\0\d*", "\0", name)
@@ -197,6 +205,8 @@ def portable(text: str) -> str:
 
     At most 255 bytes of UTF-8; what is cut off is replaced by a hash of the whole.
     """
+    if re.fullmatch(_PLAIN, text) and not re.fullmatch(_RESERVED, text):
+        return text
     text = unicodedata.normalize("NFC", text)
     kept = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in text)
     kept = kept.lstrip(" ").rstrip(" .")

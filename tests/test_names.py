@@ -44,7 +44,8 @@ _any = st.text(st.characters(exclude_categories=()), max_size=300)
 _words = st.sampled_from(
     [*RESERVED, *(f"{word}.png" for word in RESERVED), "..", ".", "", " ", "-rf", "con .x", "a ."]
 )
-_texts = _any | _hostile | _words
+_plain = st.text(st.sampled_from("aZ09_. -"), max_size=300)
+_texts = _any | _hostile | _words | _plain
 
 
 # Portable names
