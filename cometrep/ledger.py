@@ -303,10 +303,11 @@ class Ledger:
         if row["status"] == status and (output is None or output == row["output"]):
             return
         with self._writing() as db:
-            # An output once seen is kept: the server forgets it after its hour.
+            # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
+            # may have seen meanwhile.
             db.execute(
                 "UPDATE entries SET status = ?, output = coalesce(?, output), error = ?, changed = ?,"
-                " run_seconds = ? WHERE number = ?",
+                " run_seconds = ? WHERE number = ? AND (? OR status NOT IN (SELECT value FROM json_each(?)))",
                 (
                     status,
                     output,
@@ -314,6 +315,8 @@ class Ledger:
                     self._clock(),
                     prediction.run_seconds,
                     row["number"],
+                    prediction.is_terminal,
+                    _json([*TERMINAL_STATUSES]),
                 ),
             )
 

@@ -190,6 +190,23 @@ def test_an_output_once_seen_is_kept(ledger: Ledger) -> None:
     assert (found(ledger, "p2").status, found(ledger, "p2").output) == ("failed", "early")
 
 
+def test_an_end_once_seen_is_kept(shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that another command's overtook, and that still shows it running, does not take the end away."""
+    made(ledger, "p1")
+    other = shelf.ledger()
+    ask = other._rows
+
+    def overtaken(query: str, *values: Any) -> list[sqlite3.Row]:
+        rows = ask(query, *values)
+        ledger.see(Prediction("p1", "succeeded", output=["https://x/a.png"]))
+        return rows
+
+    monkeypatch.setattr(other, "_rows", overtaken)
+    for _ in range(2):
+        other.see(Prediction("p1", "processing"))
+        assert (found(ledger, "p1").status, found(ledger, "p1").unsaved_outputs) == ("succeeded", 1)
+
+
 def test_an_output_may_come_after_the_status(ledger: Ledger) -> None:
     """Where the first look at a success has no output yet, that of the next one is kept."""
     made(ledger, "p1")
