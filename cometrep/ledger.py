@@ -441,12 +441,12 @@ class Ledger:
             return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
-        """List the ids of predictions made at this base URL that had not ended when they were last seen."""
+        """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
         ended = _json([*TERMINAL_STATUSES, REFUSED])
         rows = self._rows(
             "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
-            " AND status NOT IN (SELECT value FROM json_each(?)) ORDER BY number DESC",
-            *(self._is_sandbox, self._base_url, ended),
+            " AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
+            *(self._is_sandbox, self._base_url, ended, self._clock() - _RUNNING_SECONDS),
         )
         return [row["id"] for row in rows]
 

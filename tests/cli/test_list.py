@@ -27,11 +27,12 @@ def remember(
     is_sandbox: bool = False,
     files: int = 0,
     prompt: object = "a cat",
+    base_url: str = "https://api.cometapi.com",
 ) -> None:
     """Put one prediction into the ledger, as old as said; without an id it is a create in doubt."""
     ledger = Ledger(
         cli.home / "cometrep" / "ledger.sqlite3",
-        base_url="https://api.cometapi.com",
+        base_url=base_url,
         is_sandbox=is_sandbox,
         clock=lambda: time.time() - age,
     )
@@ -254,7 +255,8 @@ def test_unknown_creates_are_listed_alone(cli: Cli) -> None:
 
 
 def test_refresh_asks_about_the_unfinished(served: Cli, server: Server) -> None:
-    """`--refresh` looks at what had not ended, and at nothing else; what cannot be seen is a warning."""
+    """`--refresh` looks at what may still run, and at nothing else; what cannot be seen is a warning."""
+    remember(served, "old1", status="starting", age=2 * DAY, base_url=server.url)
     for id in ("done1", "gone1", "late1"):
         create(served, server, id)
     finish(server, "done1")
@@ -268,6 +270,7 @@ def test_refresh_asks_about_the_unfinished(served: Cli, server: Server) -> None:
         ["late1", "succeeded"],
         ["gone1", "starting"],
         ["done1", "succeeded"],
+        ["old1", "starting"],
     ]
     assert sorted(request.path.rpartition("/")[2] for request in server.received) == ["gone1", "late1"]
     assert "warning" in done.stderr
