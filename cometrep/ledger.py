@@ -453,7 +453,8 @@ class Ledger:
     def prune(self, before: float) -> tuple[int, int]:
         """Forget the entries made before a Unix time, and what is known of their files; give how many, and kept.
 
-        Kept are those that are still needed: in doubt for a month, running or not saved while that can be.
+        Kept are those that are still needed: in doubt for a month, running or not saved while that can be, and
+        for an hour those of refused creates, which another command may be about to send again.
         """
         if not self._exists():
             return 0, 0
@@ -469,7 +470,9 @@ class Ledger:
         age = self._clock() - entry.created
         if entry.status == UNKNOWN:
             return age < _DOUBT_SECONDS
-        if entry.status in TERMINAL_STATUSES | {REFUSED}:
+        if entry.status == REFUSED:
+            return self._clock() - entry.changed < RETENTION_SECONDS
+        if entry.status in TERMINAL_STATUSES:
             return bool(entry.unsaved_outputs) and self._clock() < entry.expires
         return age < _RUNNING_SECONDS
 

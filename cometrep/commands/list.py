@@ -60,7 +60,7 @@ def command(
     with contextlib.closing(ledger):
         if prune:
             forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
-            still = f"; {kept} kept: in doubt, running or not saved yet" if kept else ""
+            still = f"; {kept} kept: in doubt, running, not saved or refused just now" if kept else ""
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         else:
             _list(console, ledger, ctx.params)

@@ -314,7 +314,7 @@ def test_prune_forgets_what_is_old(cli: Cli) -> None:
 
 
 def test_prune_keeps_what_is_still_needed(served: Cli, server: Server) -> None:
-    """A create in doubt, what runs and what is not saved while its hour lasts are kept, and counted."""
+    """A create in doubt or perhaps sent again, what runs and what is not saved while its hour lasts are kept."""
     remember(served, "", age=29 * DAY)
     remember(served, "", age=31 * DAY)
     server.on_create(answer_json(prediction("run1", "starting")), answer_json(prediction("done1")))
@@ -322,9 +322,12 @@ def test_prune_keeps_what_is_still_needed(served: Cli, server: Server) -> None:
     served("create", SCHNELL, "prompt=cat")
     server.on_get(answer_json(prediction("done1", output=["https://x.test/a.webp"])))
     served("wait", "done1")
+    server.on_create(answer_json({"detail": "slow down"}, 429))
+    served("create", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
     done = served("list", "--prune", "0")
-    assert done.stderr == "1 entry forgotten; 3 kept: in doubt, running or not saved yet\n"
+    assert done.stderr == "1 entry forgotten; 4 kept: in doubt, running, not saved or refused just now\n"
     assert [line.split("\t")[:2] for line in served("list").lines] == [
+        ["", "refused"],
         ["done1", "succeeded"],
         ["run1", "starting"],
         ["", "unknown"],
