@@ -113,6 +113,7 @@ def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:
 
 
 def _age(seconds: float) -> str:
+    seconds = max(0.0, seconds)  # a clock may have been set back since
     return format_duration(round(seconds)) if seconds < 86400 else f"{seconds / 86400:.0f}d"
 
 

@@ -77,6 +77,12 @@ def test_lines_are_tab_separated_and_newest_first(cli: Cli) -> None:
     assert rows[2][5] == "two words\\nand a line"
 
 
+def test_a_clock_that_was_set_back_makes_no_age_below_nothing(cli: Cli) -> None:
+    """An entry from what is now the future was made just now."""
+    remember(cli, "p1", age=-2 * 3600)
+    assert cli("list").lines[0].split("\t")[2] == "0s"
+
+
 def test_filters_pick_entries(cli: Cli) -> None:
     """`--model GLOB`, `--status`, `--since` and `-n` narrow the list, each alone and together."""
     remember(cli, "e1", model=DEV, age=30 * DAY)
