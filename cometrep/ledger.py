@@ -633,8 +633,8 @@ def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:
         base_url=row["base_url"],
         is_sandbox=bool(row["is_sandbox"]),
         status=row["status"],
-        input=json.loads(row["input"]),
-        output=json.loads(row["output"]) if row["output"] else None,
+        input=_parsed(row["input"]),
+        output=_parsed(row["output"]),
         error=row["error"] or "",
         request_id=row["request_id"] or "",
         created=row["created"],
@@ -642,6 +642,14 @@ def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:
         run_seconds=row["run_seconds"],
         files=tuple(files),
     )
+
+
+def _parsed(text: str | None) -> Any:
+    """Read a value of JSON; None where there is none, or where somebody edited it into none."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _saved_file(row: sqlite3.Row) -> SavedFile:

@@ -44,9 +44,12 @@ def prepare_again(
         raise errors.UsageError(
             f"{id} was not made from this machine, so its input is not known here", hint="cometrep list"
         )
-    base = entry.input if isinstance(entry.input, dict) else {}
+    if not isinstance(entry.input, dict):
+        raise errors.UsageError(
+            f"the ledger has no input of {id} that can be read", hint=f"cometrep create {entry.model} …"
+        )
     request, doubts = _prepared(
-        entry.model, items, base, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
+        entry.model, items, entry.input, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
     )
     for name, value in request.values.items():
         if lost := _lost_file(value):

@@ -619,6 +619,20 @@ def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def test_an_entry_that_somebody_edited_into_nonsense_is_listed(shelf: Shelf, ledger: Ledger) -> None:
+    """What its input and output were is not known any more; the rest of it is, and all other entries."""
+    made(ledger, "p1")
+    made(ledger, "p2", prompt="cat")
+    other = sqlite3.connect(shelf.path)
+    other.execute("UPDATE entries SET input = ?, output = '[' WHERE id = 'p1'", ("[" * 100_000,))
+    other.commit()
+    other.close()
+    assert [(entry.id, entry.input, entry.output) for entry in ledger.entries()] == [
+        ("p2", {"prompt": "cat"}, None),
+        ("p1", None, None),
+    ]
+
+
 DAMAGED = {"not a database": b"no database at all " * 500, "a header alone": b"SQLite format 3\0" + b"\xff" * 2000}
 
 
