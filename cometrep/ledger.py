@@ -40,6 +40,8 @@ _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can 
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _CACHE_KIB = 256  # of pages; the system caches the file anyway
 _BUSY_SECONDS = 60.0
+_ONE_WAIT_SECONDS = 0.2  # of SQLite's own, into which no signal cuts
+_PAUSE_SECONDS = 0.02
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _UNKNOWN_FACTS = ("logs", "metrics", "progress", "started_at", "completed_at", "data_removed")  # of a prediction
@@ -180,7 +182,6 @@ class Ledger:
         self._lock = threading.RLock()  # of the connection: one transaction at a time
         self._opened: sqlite3.Connection | None = None
         self._is_durable: bool | None = None  # whether the last write waited for the disk
-        self._patience_seconds = _BUSY_SECONDS  # how long the last write would have waited for another process
         self.problem: errors.LocalFileError | None = None
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
@@ -204,7 +205,6 @@ class Ledger:
             if self._opened:
                 self._opened.close()
                 self._opened = self._is_durable = None
-                self._patience_seconds = _BUSY_SECONDS
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
@@ -425,7 +425,8 @@ class Ledger:
                 clauses.append(clause)
                 values.append(value)  # type: ignore[arg-type]
         with self._reading() as db:
-            rows = db.execute(
+            rows = _when_free(
+                db,
                 f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
                 (*values, -1 if limit is None or unsaved_only else limit),
             )
@@ -437,7 +438,7 @@ class Ledger:
         if not self._exists():
             return []
         with self._reading() as db:
-            rows = db.execute("SELECT path FROM files ORDER BY saved DESC")
+            rows = _when_free(db, "SELECT path FROM files ORDER BY saved DESC")
             return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
@@ -505,7 +506,7 @@ class Ledger:
         if not self._exists():
             return []
         with self._reading() as db:
-            return db.execute(query, values).fetchall()
+            return _when_free(db, query, values).fetchall()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -524,11 +525,8 @@ class Ledger:
                 self._is_durable = durable
             if self.problem:
                 patience_seconds = min(patience_seconds, _HASTE_SECONDS)
-            if patience_seconds != self._patience_seconds:
-                db.execute(f"PRAGMA busy_timeout = {1000 * patience_seconds:.0f}")
-                self._patience_seconds = patience_seconds
-            db.execute("BEGIN IMMEDIATE")
-            try:
+            try:  # a signal that comes while it waits is met when the transaction has begun
+                _when_free(db, "BEGIN IMMEDIATE", patience_seconds=patience_seconds)
                 yield db
                 db.execute("COMMIT")
             except BaseException:
@@ -557,8 +555,7 @@ class Ledger:
         path = shlex.quote(str(self._path))
         if is_broken:
             return f"mv {path} {path}.damaged"
-        kind = getattr(problem, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind
-        if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"fuser -v {path}"
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
@@ -585,12 +582,12 @@ class Ledger:
             address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
         is_uri = address.startswith("file:")
         db = sqlite3.connect(
-            address, timeout=_BUSY_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
+            address, timeout=_ONE_WAIT_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
         db.row_factory = sqlite3.Row
         try:
             db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            if _when_free(db, "PRAGMA user_version").fetchone()[0] != _VERSION:
                 self._set_up(db)
         except BaseException:
             db.close()
@@ -598,18 +595,8 @@ class Ledger:
         return db
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        # Changing the journal mode does not wait its turn as other statements do, so it waits here.
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as problem:
-                is_busy = problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte is the kind
-                if not is_busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        db.execute("BEGIN IMMEDIATE")
+        _when_free(db, "PRAGMA journal_mode = WAL")
+        _when_free(db, "BEGIN IMMEDIATE")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             db.execute("ROLLBACK")
@@ -623,6 +610,25 @@ class Ledger:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_VERSION}")
         db.execute("COMMIT")
+
+
+def _when_free(
+    db: sqlite3.Connection, statement: str, values: Sequence[Any] = (), *, patience_seconds: float = _BUSY_SECONDS
+) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process is in its way, so long at most; a signal cuts in."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return db.execute(statement, values)
+        except sqlite3.OperationalError as problem:
+            if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)  # some statements, as one that changes the journal mode, do not wait at all
+
+
+def _kind_of(problem: Exception) -> int:
+    """Give the kind of an error of SQLite, which is the low byte of its code; 0 where it has none."""
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep import ledger as ledger_module
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import Prediction, Reference, SavedFile
 from tests.conftest import mode_of, on_posix
@@ -541,6 +543,47 @@ def test_readers_and_a_writer_do_not_wait_for_each_other(shelf: Shelf, ledger: L
     assert found(ledger, "p1").status == "writing"
 
 
+@on_posix
+def test_a_signal_that_comes_while_it_waits_for_another_process_is_met_at_once(
+    shelf: Shelf, ledger: Ledger
+) -> None:
+    """Nobody has to wait until the other process is done, as SQLite's own way to wait would have it."""
+    number = made(ledger, "p1")
+    holder = sqlite3.connect(shelf.path, isolation_level=None)
+    before = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(errors.Stopped("SIGALRM", 142)))
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(errors.Stopped):
+            ledger.accept(number, Prediction("p9", "starting"))
+        assert holder.in_transaction
+        holder.execute("COMMIT")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        holder.close()
+    ledger.accept(number, Prediction("p2", "starting"))
+    assert ids(ledger) == ["p2"]
+
+
+def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written next is no part of what the signal cut off: an id that came is still kept."""
+    number = made(ledger, "p1")
+    execute = ledger_module._when_free
+
+    def cut_off(*arguments: Any, **named: Any) -> sqlite3.Cursor:
+        execute(*arguments, **named)
+        raise errors.Stopped("SIGTERM", 143)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger_module, "_when_free", cut_off)
+        with pytest.raises(errors.Stopped):
+            ledger.accept(number, Prediction("p9", "starting"))
+    ledger.accept(number, Prediction("p2", "starting"))
+    assert ids(ledger) == ["p2"]
+
+
 def test_a_failed_write_leaves_the_ledger_usable(ledger: Ledger, shelf: Shelf) -> None:
     """What goes wrong in the middle of a write is undone, and the next write is its own."""
     number = made(ledger, "p1")
@@ -558,6 +601,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from cometrep import errors
+from cometrep import ledger as ledger_module
 from cometrep.ledger import Ledger
 
 path = Path(sys.argv[1])
@@ -589,6 +633,7 @@ FULL_FROM_THE_START = """
 import resource, sys
 from pathlib import Path
 from cometrep import errors
+from cometrep import ledger as ledger_module
 from cometrep.ledger import Ledger
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
