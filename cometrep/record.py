@@ -153,6 +153,7 @@ class Record:
         self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
         self.gone = Gone()  # as the last run found
         self._begun = 0.0  # when that began
+        self._newest = 0.0  # the time of the newest step that was read
 
     def refuse_as_items(self, file: str) -> None:
         """Raise UsageError where a batch's FILE is one of the records in its folder."""
@@ -232,8 +233,13 @@ class Record:
         return False
 
     def add(self, step: str, key: str, **facts: Any) -> None:
-        """Append one step of an item, with one write; safe from any thread."""
-        line = {"step": step, "time": round(self._now(), 3), "key": key, **facts}
+        """Append one step of an item, with one write; safe from any thread.
+
+        `sending` is on the disk on return: after a power cut, too, what may be paid for is not sent again.
+        """
+        # Between records the newest step counts, and that is this one, whatever clock the others went by.
+        newest = max(self._now(), self._newest + 0.001)
+        line = {"step": step, "time": round(newest, 3), "key": key, **facts}
         content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         if self._is_torn:
             content = b"\n" + content
@@ -242,6 +248,8 @@ class Record:
             self._is_torn = written < len(content)
             if self._is_torn:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if step == "sending":
+                os.fsync(self._file)
 
     def add_header(self, **facts: Any) -> None:
         """Append what is true of this run as a whole."""
@@ -326,16 +334,15 @@ class Record:
         for number, path in enumerate(paths):
             api = ""
             for step, _ in read_steps(path):
+                self._newest = max(self._newest, _number(step.get("time")))
                 if not step.get("key"):
                     api = str(step.get("api", ""))
                     if isinstance(step.get("total"), int):
                         self._totals[path] = step["total"]
                     if (begun := _number(step.get("time"))) >= self._begun:
                         ids = step.get("strays") if begun > self._now() - _HAD_SECONDS else ()
-                        self.gone, self._begun = (
-                            Gone(int(_number(step.get("gone"))), tuple(map(str, ids or ()))),
-                            begun,
-                        )
+                        strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
+                        self.gone, self._begun = Gone(int(_number(step.get("gone"))), strays), begun
                     continue
                 if step["step"] == "created":
                     self._apis.add(api)

@@ -1,6 +1,7 @@
 """The page of a batch's pictures: what stands on it, and how a real browser shows it."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.gallery import Gallery
+from cometrep.prediction import SavedFile
 from cometrep.record import Record
 from cometrep.text import harmless
 from tests.browser import Browser, Page
@@ -45,9 +47,10 @@ def save(
     key = key or f"k{line}"
     record = Record(folder, shard, now=lambda: time)
     record.open()
+    record._newest = 0.0  # as if it had begun before all others
     record.add("sending", key, line=line, model=model, input=values)
     record.add("ended", key, id=id, status="succeeded", seconds=6.1, seed=7)
-    record.add("saved", key, id=id, files=[{"path": name} for name in names])
+    record.add("saved", key, id=id, files=[SavedFile(name, 0, 1, "00").as_json() for name in names])
     record.close()
 
 
@@ -345,7 +348,7 @@ def test_reading_on_gives_the_page_of_reading_from_scratch(tmp_path: Path) -> No
         save(tmp_path, line, f"{line}.png", prompt=f"at {line}")
         gallery.write()
     with (tmp_path / "batch.jsonl").open("a") as file:
-        file.write('{"step": "sav')
+        file.write('{"step":"sav')
     gallery.write()
     before = (tmp_path / "index.html").read_text("utf-8")
     (tmp_path / "index.html").unlink()
@@ -420,15 +423,15 @@ def screen(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 def save_many(folder: Path, count: int) -> None:
     """Note many items, each with a picture that is there, at once."""
-    record = Record(folder)
-    record.open()
     (folder / "0.svg").write_bytes(SVG)
-    for line in range(count):
-        record.add("sending", f"k{line}", line=line, model="a/b", input={"prompt": "x"})
-        record.add("saved", f"k{line}", id="id", files=[{"path": f"{line}.svg"}])
-        if line:
-            os.link(folder / "0.svg", folder / f"{line}.svg")
-    record.close()
+    with (folder / "batch.jsonl").open("w") as record:
+        for line in range(count):
+            sent = {"step": "sending", "key": f"k{line}", "line": line, "model": "a/b", "input": {"prompt": "x"}}
+            files = [SavedFile(f"{line}.svg", 0, len(SVG), "00").as_json()]
+            for step in (sent, {"step": "saved", "key": f"k{line}", "id": "id", "files": files}):
+                record.write(json.dumps(step, separators=(",", ":")) + "\n")
+            if line:
+                os.link(folder / "0.svg", folder / f"{line}.svg")
     page(folder)
 
 

@@ -168,6 +168,48 @@ def test_what_a_power_cut_leaves_is_torn(record: Record) -> None:
     assert [found.standing(key).id for key in ("k", "other0", "other1")] == ["abc", "def", "def"]
 
 
+def test_a_create_that_left_is_on_the_disk(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut takes away of the record is never that something may be paid for."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    record.add("sending", "k")
+    assert synced == [record.path.stat().st_size]
+
+
+@pytest.mark.parametrize("strays", [5, True, "abc", None, {"a": 1}])
+def test_a_header_that_somebody_edited_stops_no_batch(record: Record, strays: object) -> None:
+    """What it says of items that there are no more is left out."""
+    record.add_header(total=1, gone=1, strays=strays)
+    assert again(record).gone.ids == ()
+
+
+def test_a_step_is_newer_than_those_before_it_whatever_the_clock_shows(tmp_path: Path) -> None:
+    """Where another machine's clock, or this one's before, was ahead, what was sent again is still the newest."""
+    ahead = Record(tmp_path, (1, 1), now=lambda: 90_000.0)
+    ahead.open()
+    ahead.add("refused", "k", error="no")
+    ahead.close()
+    for number in range(2):
+        one = Record(tmp_path, now=lambda: 3_600.0)
+        one.open()
+        one.add("saved", "k", id=f"id{number}")
+        one.close()
+        found = Record(tmp_path)
+        found.read()
+        assert (found.standing("k").state, found.standing("k").id) == (State.DONE, f"id{number}")
+        found.close()
+
+
+def test_who_only_looks_is_in_no_batchs_way(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To see whether the record is held takes its lock for a moment."""
+    record.close()
+    looks = iter([False, True])
+    monkeypatch.setattr("cometrep.record.lock", lambda _: next(looks))
+    monkeypatch.setattr("cometrep.record.is_held", lambda _: False)
+    Record(record.folder).open()
+    assert next(looks, None) is None
+
+
 def test_a_batch_of_another_api_is_refused_once_it_made_predictions(tmp_path: Path) -> None:
     """A rehearsal's items are not what was asked for; where nothing was made, the next run may go elsewhere."""
     for step, is_bound in (("refused", False), ("created", True)):
