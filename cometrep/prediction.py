@@ -149,6 +149,16 @@ class SavedFile(NamedTuple):
             return self.at(Path(os.path.relpath(self.path, folder)).as_posix())
         return self
 
+    @staticmethod
+    def is_json(value: object) -> bool:
+        """Say whether a value is such as `as_json` gives."""
+        texts = ("path", "url", "sha256", "content_type")
+        return (
+            isinstance(value, dict)
+            and all(isinstance(value.get(name), str) for name in texts)
+            and all(isinstance(value.get(name), int) for name in ("bytes", "index"))
+        )
+
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "SavedFile":
         """Read what `as_json` gave."""

@@ -31,6 +31,7 @@ SANDBOX = "sandbox"
 IDS_SHOWN = 5
 _PROMPT_KEPT = 50  # characters: more than a label shows
 _OPEN_LIMIT = 10_000  # items that are looked for in the file
+_LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _START = b'{"step":"'  # of every line
 
@@ -194,11 +195,14 @@ class Record:
             )
 
     def _lock(self) -> bool:
+        deadline = time.monotonic() + _LOOK_SECONDS
         try:
-            return lock(self._file)
+            while not (is_mine := lock(self._file)) and time.monotonic() < deadline:
+                time.sleep(_LOOK_SECONDS / 10)  # who merely looks whether it is held, holds it for a moment
         except OSError as problem:
             self.lock_problem = problem.strerror or str(problem)
             return True
+        return is_mine
 
     def read(self) -> None:
         """Read what earlier runs left, without touching anything.
@@ -397,33 +401,53 @@ def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any],
 
     Torn lines are passed over; raises LocalFileError where a line is neither torn nor a step.
     """
-    behind = f" behind byte {offset}" if offset else ""
+    began = offset
     with path.open("rb") as file:
         file.seek(offset)
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return  # not whole yet
-            offset += len(line)
-            step: Any = None
-            line = line.replace(b"\0", b"")  # what a power cut leaves of what was written last
-            with contextlib.suppress(ValueError):
-                step = json.loads(line)
+            is_whole = line.endswith(b"\n")
+            text = line.replace(b"\0", b"").rstrip(b"\n")  # zeros are what a power cut leaves of the last writes
+            step: Any = _parsed(text) if is_whole else None
             if _is_step(step):
+                offset += len(line)
                 yield step, offset
-            elif step is not None or not _START.startswith(line[: len(_START)].rstrip(b"\n")):
-                raise errors.LocalFileError(
-                    f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was;"
-                    " without it, what it spoke of may be sent, and paid for, again",
-                    hint="" if behind else f"sed -i.damaged {number}d {shlex.quote(str(path))}",
-                    code="record",
-                )
+            elif step is not None or not _START.startswith(text[: len(_START)]):
+                raise _damaged(path, number, began)
+            elif is_whole:
+                offset += len(line)
+            # Else it may become whole yet.
+
+
+def _parsed(text: bytes) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return None
+
+
+def _damaged(path: Path, number: int, offset: int) -> errors.LocalFileError:
+    """Give the error for a line that is neither torn nor a step, the `number`th behind an offset."""
+    with path.open("rb") as file:
+        if not any(_is_step(_parsed(line)) for line in file):
+            return errors.LocalFileError(
+                f"{path} is no record of a batch, and its name is that of one",
+                hint="save into another folder: --dir DIR",
+                code="record",
+            )
+    behind = f" behind byte {offset}" if offset else ""
+    name = shlex.quote(str(path))
+    return errors.LocalFileError(
+        f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was;"
+        " without it, what it spoke of may be sent, and paid for, again",
+        hint="" if behind else f"sed -n {number}p {name} >> {name}.damaged && sed -i.bak {number}d {name}",
+        code="record",
+    )
 
 
 def _is_step(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("step"), str):
         return False
     files = value.get("files", [])
-    return isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files)
+    return isinstance(files, list) and all(map(SavedFile.is_json, files))
 
 
 def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:

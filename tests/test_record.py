@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import shlex
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -102,7 +101,10 @@ def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(
     "line",
     [
         *(b"\x00\x01garbage", b"[]", b'{"other": 1}', b'{"step": 3}', b"x" * 9),
-        *(b'{"step":"saved","key":"k","files":%s}' % files for files in (b"5", b"null", b'["a"]', b"[{}]")),
+        *(
+            b'{"step":"saved","key":"k","files":%s}' % files
+            for files in (b"5", b"null", b'["a"]', b"[{}]", b'[{"path":"a"}]', b'[{"path":5,"index":0}]')
+        ),
     ],
 )
 def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -> None:
@@ -113,9 +115,34 @@ def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -
     record.add("created", "other", id="def")
     with pytest.raises(errors.LocalFileError, match="line 2 is no step") as refused:
         again(record)
-    assert subprocess.run(shlex.split(refused.value.hint), check=False).returncode == 0
+    assert subprocess.run(refused.value.hint, shell=True, check=False).returncode == 0
     assert again(record).standing("other").id == "def"
-    assert record.path.with_name("batch.jsonl.damaged").exists()
+    assert record.path.with_name("batch.jsonl.damaged").read_bytes() == line + b"\n"
+
+
+def test_no_line_is_lost_where_several_are_damaged(record: Record) -> None:
+    """Each of them may be the only trace of something paid for: the hint's command keeps all that it takes out."""
+    record.add("created", "k", id="abc")
+    with record.path.open("ab") as file:
+        file.write(b"one\ntwo\n")
+    for _ in range(2):
+        with pytest.raises(errors.LocalFileError, match="line 2 is no step") as refused:
+            again(record)
+        assert subprocess.run(refused.value.hint, shell=True, check=False).returncode == 0
+    assert again(record).standing("k").id == "abc"
+    assert record.path.with_name("batch.jsonl.damaged").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("content", [b'{"custom_id":"r1"}', b'{"custom_id":"r1"}\n', b"a,b\n1,2\n", b"[1"])
+def test_a_file_of_the_records_name_that_is_none_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    """Other programs have a batch.jsonl too: nothing is appended to theirs, and no hint takes a line out of it."""
+    (tmp_path / "batch.jsonl").write_bytes(content)
+    one = Record(tmp_path)
+    with pytest.raises(errors.LocalFileError, match="is no record of a batch") as refused:
+        one.open()
+    one.close()
+    assert refused.value.hint == "save into another folder: --dir DIR"
+    assert (tmp_path / "batch.jsonl").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -124,8 +151,9 @@ def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -
         {"error": "bad prompt \ud83d", "id": "\ud83d", "status": "\udfff", "digest": "\ud83d"},
         {"entry": 2**70, "exit_code": -(2**70)},
         {"entry": float("inf"), "exit_code": float("nan")},
+        {"input": json.loads("[" * 900 + "]" * 900)},
     ],
-    ids=["half a character", "a number beyond all", "no number"],
+    ids=["half a character", "a number beyond all", "no number", "deep nesting"],
 )
 def test_facts_that_no_database_holds_stop_no_batch(record: Record, facts: dict[str, Any]) -> None:
     """As in what a hostile server said: the item stands where its step left it."""
@@ -235,7 +263,7 @@ def test_a_line_that_is_not_whole_yet_is_read_when_it_is(record: Record) -> None
     """A reader beside the writer goes on from its offset."""
     record.add("created", "k", id="abc")
     with record.path.open("ab") as file:
-        file.write(b'{"step": "created", "key": "later"')
+        file.write(b'{"step":"created","key":"later"')
         file.flush()
         steps = list(read_steps(record.path))
         assert [step["key"] for step, _ in steps] == ["k"]
