@@ -69,7 +69,9 @@ FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", 
 
 
 class _Flying(NamedTuple):
-    """One item under way: its entry in the ledger, 0 for an earlier run's, and its prediction's id once known.
+    """One item under way: its prediction's id once known, and its entry in the ledger, 0 for an earlier run's.
+
+    One that was sent by this run has it with the answer to its create, or from an attempt that was not accepted.
 
     The `doubt` is there as long as that id is all that came of the create's answer, and no look has shown it.
     """
@@ -93,7 +95,14 @@ class _Kept(NamedTuple):
     warnings: list[str]
 
 
-Answer = Prediction | _Kept
+class _Sent(NamedTuple):
+    """What a create came to, and its entry in the ledger, 0 where it has none."""
+
+    entry: int
+    answer: Prediction | errors.CometrepError
+
+
+Answer = _Sent | Prediction | _Kept
 
 
 class Batch:
@@ -213,8 +222,8 @@ class Batch:
         deadline = self._clock() + STOP_GRACE_SECONDS
         answers = self._creates.untaken()
         while True:
-            for (called, name, _), answer in answers:
-                if called == "create" and (flying := self._flying.get(name)) and not flying.id:
+            for (_, name, _), answer in answers:
+                if isinstance(answer, _Sent) and (flying := self._flying.get(name)) and not flying.id:
                     deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
             if left <= 0 or not self.in_doubt:
@@ -323,44 +332,46 @@ class Batch:
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
     def _begin(self, item: Item, entry: int = 0) -> None:
-        """Send an item's create, once the ledger has it; `entry` is its number there where it was throttled."""
-        try:
-            if entry:
-                self._ledger.send_again(entry)
-            else:
-                entry = self._ledger.begin(item.model, item.values)
-        except errors.LocalFileError as failure:
-            self._give_up(failure)
-            return
+        """Send an item's create; `entry` is its number in the ledger where it was throttled."""
         now = self._clock()
         self._pace.sent(now)
         self._flying[item.key] = _Flying(item, entry)
         self._creates.submit(("create", item.key, now), partial(self._create, item, entry))
 
-    def _create(self, item: Item, entry: int) -> Prediction:
-        """Send one create; runs in a thread of its own."""
-        if self._is_left:
-            raise errors.Temporary("the batch was ended before it was sent")
-        facts: dict[str, Any] = {
-            "line": item.number,
-            "entry": entry,
-            "model": item.model,
-            "input": shorten_data_uris(item.values),
-            "digest": item.digest,
-        }
-        leaving = partial(self._record.add, "sending", item.key, **facts)
-        return self._api.create(item.model, item.values, before_leaving=leaving)
+    def _create(self, item: Item, entry: int) -> _Sent:
+        """Send one create, once the ledger has it; runs in a thread of its own.
+
+        The entry is made here: an item that waits for a thread has none, and no doubt is left of it.
+        """
+        try:
+            if self._is_left:
+                raise errors.Temporary("the batch was ended before it was sent")
+            if entry:
+                self._ledger.send_again(entry)
+            else:
+                entry = self._ledger.begin(item.model, item.values)
+            facts: dict[str, Any] = {
+                "line": item.number,
+                "entry": entry,
+                "model": item.model,
+                "input": shorten_data_uris(item.values),
+                "digest": item.digest,
+            }
+            leaving = partial(self._record.add, "sending", item.key, **facts)
+            return _Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
+        except errors.CometrepError as failure:
+            return _Sent(entry, failure)
 
     # Answers
 
     def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
         called, name, began = key
-        if called == "create":
+        if isinstance(answer, _Sent):
             yield from self._created(self._flying[name], answer)
-            if isinstance(answer, Prediction):
+            if isinstance(created := answer.answer, Prediction):
                 item = self._flying[name].item
-                yield Created(answer.with_model(item.model))
-                yield from self._follow(answer.id, item, told_status=answer.status)
+                yield Created(created.with_model(item.model))
+                yield from self._follow(created.id, item, told_status=created.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -375,19 +386,18 @@ class Batch:
             assert isinstance(answer, _Kept)
             yield from self._saved(answer)
 
-    def _created(self, flying: _Flying, answer: Answer | errors.CometrepError) -> Events:
+    def _created(self, flying: _Flying, sent: _Sent) -> Events:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
-        item = flying.item
+        item, (entry, answer) = flying.item, sent
         if isinstance(answer, Prediction):
             self._attempts = self._rows[_NO_ANSWER] = 0
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
-            self._ledger.insist(self._ledger.accept, flying.entry, answer)
-            self._flying[item.key] = flying._replace(id=answer.id)
+            self._ledger.insist(self._ledger.accept, entry, answer)
+            self._flying[item.key] = flying._replace(entry=entry, id=answer.id)
         else:
-            assert isinstance(answer, errors.CometrepError)
-            yield from self._refused(item, flying.entry, answer)
+            yield from self._refused(item, entry, answer)
             if not self._flying[item.key].id:
                 del self._flying[item.key]
 
@@ -413,7 +423,7 @@ class Batch:
             yield from self._not_accepted(item, entry, answer)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
-        if isinstance(answer, errors.LocalFileError):  # its step could not be recorded, so it was not sent
+        if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
             self._give_up(answer)
             return
         yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)

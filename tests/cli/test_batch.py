@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from cometrep.batch import CREATE_THREADS
 from tests.conftest import Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture
+from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -1443,6 +1444,21 @@ def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
     gateway.holds.set()
     assert served(*BATCH).code == 0
     assert gateway.creates == {f"p{i}": 1 for i in range(4)}
+
+
+def test_only_a_create_that_left_is_in_doubt(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Of more items at once than there are threads for creates, those that waited for one have no entry."""
+    folder_of(*(f"p{number}" for number in range(20)))
+    gateway.server.on_create(HANG)
+    process = served.start(*BATCH, "-j", "20")
+    stopped(process)
+    wait_until(lambda: gateway.server.count("POST", "/replicate") == CREATE_THREADS)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert [line.split("\t")[:2] for line in served("list").lines] == [["", "unknown"]] * CREATE_THREADS
 
 
 def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
