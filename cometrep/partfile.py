@@ -100,6 +100,7 @@ class PartFile:
         self._hash = Digest(file, path)
         self.head = b""  # the first bytes, as many as a format shows itself in
         self.size = 0
+        self._synced = -1  # how many bytes are surely on the disk
         self._is_committed = False
 
     @classmethod
@@ -187,7 +188,7 @@ class PartFile:
             self._file.seek(0)
             self._file.truncate()
             self._facts_path.unlink(missing_ok=True)
-        self.head, self.size = b"", 0
+        self.head, self.size, self._synced = b"", 0, -1
         self._hash = Digest(self._file, self._path)
         self._facts = facts
         self._is_noted = False
@@ -216,15 +217,24 @@ class PartFile:
 
     def complete(self) -> None:
         """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
+        with _writing(self._path):
+            self._sync()  # first: a power cut may keep the note and lose the bytes
         self._facts = self._facts._replace(is_complete=True, total_bytes=self.size)
         self._note()
+
+    def _sync(self) -> None:
+        """Wait until the bytes so far are on the disk, while the last of them are hashed."""
+        if self._synced == self.size:
+            return
+        self._file.flush()
+        self._hash.hurry()
+        os.fsync(self._file.fileno())
+        self._synced = self.size
 
     def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
         """Give the part file its final name, by the rules for a path that exists; tell how it ended."""
         with _writing(target):
-            self._file.flush()
-            self._hash.hurry()
-            os.fsync(self._file.fileno())
+            self._sync()
             self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
@@ -365,6 +375,8 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
+                if os.name == "nt":
+                    file.close()  # Windows renames no open file
                 part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)

@@ -64,6 +64,20 @@ def test_bytes_are_on_the_disk_before_they_have_their_name(
         assert steps == expected
 
 
+def test_bytes_are_on_the_disk_before_it_is_noted_that_all_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut may leave a note of a whole file beside zeros, which the next command would take."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart()
+        part.append(BLOCK[:1000])
+        noted: list[bool] = []
+        monkeypatch.setattr(os, "fsync", lambda _: noted.append((tmp_path / ".p-0.part.json").exists()))
+        part.complete()
+        assert (noted, (tmp_path / ".p-0.part").read_bytes()) == ([False], BLOCK[:1000])
+        part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+
+
 def test_a_small_file_is_on_the_disk_before_it_replaces_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
