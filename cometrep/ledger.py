@@ -290,11 +290,7 @@ class Ledger:
 
     def see(self, prediction: Prediction) -> None:
         """Write what a look showed into the prediction's entry, where it has one here and something changed."""
-        rows = self._rows(
-            "SELECT number, status, output FROM entries WHERE id = ? AND is_sandbox = ?"
-            " ORDER BY number DESC LIMIT 1",
-            *(prediction.id, self._is_sandbox),
-        )
+        rows = self._entry_rows(prediction.id)
         status = storable(prediction.status)
         if not rows or (rows[0]["status"] == status and not prediction.is_terminal):
             return
@@ -351,14 +347,18 @@ class Ledger:
         )
         return [row["run_seconds"] for row in rows]
 
-    def entry(self, id: str) -> Entry | None:
-        """Find the entry of a prediction id."""
-        rows = self._rows(
-            "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? ORDER BY number DESC LIMIT 1",
-            id,
-            self._is_sandbox,
-        )
+    def entry(self, id: str, *, anywhere: bool = False) -> Entry | None:
+        """Find the entry of a prediction id, made at this base URL or, with `anywhere`, at any."""
+        rows = self._entry_rows(id, anywhere=anywhere)
         return _entry(rows[0]) if rows else None
+
+    def _entry_rows(self, id: str, *, anywhere: bool = False) -> list[sqlite3.Row]:
+        # Another server's prediction may have the same id, and a sandbox is at another port each time.
+        return self._rows(
+            "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? AND (is_sandbox OR ? OR base_url = ?)"
+            " ORDER BY number DESC LIMIT 1",
+            *(id, self._is_sandbox, anywhere, self._base_url),
+        )
 
     def ended(self, id: str) -> Prediction | None:
         """Give a prediction as it was last seen, where it had ended then."""

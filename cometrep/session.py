@@ -63,7 +63,9 @@ class Opened(NamedTuple):
                 hint=f"cometrep rerun {asked}",
             )
         named = asked if id == "-" else id
-        return self._warned(*prepare_again(self.ledger.entry(asked), named, items, **self._input_options()))
+        return self._warned(
+            *prepare_again(self.ledger.entry(asked, anywhere=True), named, items, **self._input_options())
+        )
 
     def _input_options(self) -> dict[str, Any]:
         return {

@@ -277,6 +277,19 @@ def saved(path: Path, index: int = 0, sha256: str = "ab") -> SavedFile:
     return SavedFile(str(path), index, 3, sha256, "image/webp", f"https://x/{index}.webp")
 
 
+def test_a_prediction_of_another_server_is_not_the_one_of_its_id_here(shelf: Shelf, ledger: Ledger) -> None:
+    """What one server says of an id is nothing that the other one said; only what was sent can be had from both."""
+    made(ledger, "p1", prompt="cat")
+    ledger.see(Prediction("p1", "succeeded", output="mine"))
+    other = shelf.ledger(base_url="https://other.example")
+    assert (other.entry("p1"), other.ended("p1")) == (None, None)
+    other.see(Prediction("p1", "failed", error="theirs"))
+    assert (found(ledger, "p1").status, found(ledger, "p1").output) == ("succeeded", "mine")
+    elsewhere = other.entry("p1", anywhere=True)
+    assert elsewhere is not None
+    assert elsewhere.input == {"prompt": "cat"}
+
+
 def test_saved_files_are_remembered(ledger: Ledger, tmp_path: Path) -> None:
     """Files come back by index, the newest copy first, and stand in the list of entries."""
     made(ledger, "p1")
