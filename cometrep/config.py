@@ -104,7 +104,7 @@ def parse_base_url(text: str) -> str:
     A trailing `/v1` is dropped: the provider's Python SDK has it in its own variable
     (cometapi-dev/cometapi-python: src/cometapi/_config.py).
     """
-    text = text.strip().rstrip("/")
+    text = _text(text).strip().rstrip("/")
     text = text.removesuffix("/v1").removesuffix("/replicate").rstrip("/")
     parts = urlsplit(text)
     port = parts.port  # raises ValueError where it is no number
@@ -297,7 +297,7 @@ class Folders(NamedTuple):
 def folders() -> Folders:
     """Find the folders: all under COMETREP_HOME where that is set, else where platformdirs says.
 
-    Raises ConfigError where COMETREP_HOME names none.
+    Raises ConfigError where COMETREP_HOME names none, or the user has no home.
     """
     home = os.environ.get("COMETREP_HOME", "").strip()
     if home:
@@ -313,11 +313,18 @@ def folders() -> Folders:
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("cometrep", appauthor=False)
-    return Folders(
-        Path(dirs.user_config_dir) / "config.toml",
-        Path(dirs.user_state_dir) / "ledger.sqlite3",
-        Path(dirs.user_cache_dir) / "sandbox",
-    )
+    try:
+        return Folders(
+            Path(dirs.user_config_dir) / "config.toml",
+            Path(dirs.user_state_dir) / "ledger.sqlite3",
+            Path(dirs.user_cache_dir) / "sandbox",
+        )
+    except RuntimeError as problem:
+        raise errors.ConfigError(
+            f"there is no home folder to keep settings in: {problem}",
+            hint="export COMETREP_HOME=FOLDER",
+            code="bad_setting",
+        ) from problem
 
 
 def load(flags: Mapping[str, str | None] | None = None) -> Settings:
@@ -380,7 +387,12 @@ def _resolve(
                 hint=_edit(path),
                 code="bad_setting",
             )
-        text = str(value).lower() if isinstance(value, bool) else str(value)
+        try:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+        except ValueError as problem:  # an integer of thousands of digits
+            raise errors.ConfigError(
+                f"{path}: {name} is too long a number", hint=_edit(path), code="bad_setting"
+            ) from problem
         if not _is_blank(text):
             return _checked(name, text, str(path), errors.ConfigError)
     return Setting(name, known.default, "default")

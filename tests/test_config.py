@@ -370,6 +370,7 @@ def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
         "https://api.cometapi.com/{x}",
         "https://api.cometapi.com/<x>",
         "https://api.cometapi.com/\x1b[31m",
+        "https://api.cometapi.com/\udcff",
     ],
     ids=repr,
 )
@@ -546,6 +547,29 @@ def test_platformdirs_decides_otherwise(home: str | None, monkeypatch: pytest.Mo
         Path(dirs.user_state_dir, "ledger.sqlite3"),
         Path(dirs.user_cache_dir, "sandbox"),
     )
+
+
+@on_posix
+def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number that no user has."""
+    import pwd
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    for name in ("COMETREP_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(errors.ConfigError, match="no home folder") as raised:
+        config.folders()
+    assert raised.value.hint == "export COMETREP_HOME=FOLDER"
+
+
+def test_a_number_of_thousands_of_digits_is_an_error(file: Path) -> None:
+    """TOML has such, in hexadecimal; Python writes none."""
+    write(file, f"timeout = 0x{'f' * 4000}\n")
+    with pytest.raises(errors.ConfigError, match="timeout is too long a number"):
+        config.load()
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="XDG is for the other systems")
