@@ -4,10 +4,12 @@ store the API key.
 The only module that reads the environment or knows where cometrep's folders are.
 """
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ KEY_PAGE = "https://www.cometapi.com/console/token"
 SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
+_TURN_SECONDS = 10.0  # to wait for another command that changes the config file
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
 _DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
@@ -483,10 +486,16 @@ def store(name: str, value: str | None) -> Path:
         )
     if value is not None:
         value = _checked(name, value, name, errors.UsageError).value
+    elif name not in read_file(path):
+        return path
+    with _alone(Path(os.path.realpath(path)).parent):
+        _change(path, name, value)
+    return path
+
+
+def _change(path: Path, name: str, value: str | None) -> None:
     text = _read_text(path)
     before = _parsed(path, text)
-    if value is None and name not in before:
-        return path
     wanted = {key: item for key, item in before.items() if key != name}
     if value is not None:
         wanted[name] = value
@@ -502,7 +511,6 @@ def store(name: str, value: str | None) -> Path:
             code="config_broken",
         )
     _write_private(path, edited)
-    return path
 
 
 def store_api_key(text: str) -> tuple[ApiKey, Path]:
@@ -612,12 +620,39 @@ def _toml_string(value: str) -> str:
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda c: f"\\u{ord(c.group()):04x}", escaped) + '"'
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of the config file, made if missing, so that two commands do not change it at once."""
+    from cometrep.locks import lock
+
+    make_private_folder(folder)
+    if os.name == "nt":  # which opens no folder
+        yield
+        return
+    deadline = time.monotonic() + _TURN_SECONDS
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as problem:
+        raise _unwritable(folder, problem) from problem
+    try:
+        with contextlib.suppress(OSError):  # a file system that knows no locks
+            while not lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise errors.LocalFileError(
+                        f"another command has been changing a file in {folder} for {_TURN_SECONDS:.0f} s",
+                        hint=f"fuser -v {_quoted(folder)}",
+                    )
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _write_private(path: Path, text: str) -> None:
     import secrets
 
     real = Path(os.path.realpath(path))
     part = real.with_name(f".{real.name}.{secrets.token_hex(6)}.part")
-    make_private_folder(real.parent)
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -630,10 +665,11 @@ def _write_private(path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
             raise
     except OSError as problem:
-        raise errors.LocalFileError(
-            f"cannot write {real}: {problem.strerror}",
-            hint="export COMETREP_HOME=FOLDER",
-        ) from problem
+        raise _unwritable(real, problem) from problem
+
+
+def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
+    return errors.LocalFileError(f"cannot write {path}: {problem.strerror}", hint="export COMETREP_HOME=FOLDER")
 
 
 def make_private_folder(folder: Path) -> None:

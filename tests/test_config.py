@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cometrep import config, errors
 from cometrep.config import ApiKey
+from cometrep.locks import lock
 from tests.conftest import mode_of, on_posix
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
@@ -801,16 +802,30 @@ def test_a_layout_that_cannot_be_edited_by_line_is_left_alone(file: Path, text: 
 
 
 def test_many_stores_at_once_leave_one_whole_file(file: Path) -> None:
-    """However many write at the same moment, the file is one writer's whole one, with nothing left beside it."""
+    """However many write at the same moment, what each stored is there, with nothing left beside the file."""
     write(file, "# mine\n")
     names = ["timeout", "retry_budget", "sandbox_seconds", "max_size"]
     with ThreadPoolExecutor(16) as pool:
         stored = [pool.submit(config.store, names[number % 4], str(number + 1)) for number in range(16)]
     assert {future.result() for future in stored} == {file}
     found = tomllib.loads(file.read_text("utf-8"))
-    assert set(found) <= set(names)
+    assert set(found) == set(names)
     assert all(1 <= int(value) <= 16 for value in found.values())
     assert list(file.parent.iterdir()) == [file]
+
+
+@on_posix
+def test_a_store_that_cannot_have_its_turn_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another command that was stopped in the middle holds the folder, nothing is written over its work."""
+    monkeypatch.setattr(config, "_TURN_SECONDS", 0.0)
+    holder = os.open(file.parent, os.O_RDONLY)
+    assert lock(holder)
+    with pytest.raises(errors.LocalFileError, match="another command") as raised:
+        config.store("timeout", "5m")
+    assert raised.value.hint == f"fuser -v {file.parent}"
+    os.close(holder)
+    config.store("timeout", "5m")
+    assert config.load().shown("timeout").value == "5m"
 
 
 def test_comments_alone_stay_too(file: Path) -> None:
