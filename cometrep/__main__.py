@@ -8,9 +8,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cometrep import errors
 from cometrep.signals import Signals
+
+if TYPE_CHECKING:
+    from cometrep.console import Console
 
 
 def main() -> int:
@@ -40,13 +44,21 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
         console.is_json, console.tells_github = "--json" in arguments, "--github" in arguments
         return cli.run(arguments, console)
     except errors.Failure as failure:
+        return _told(failure, console)
+    finally:
+        signals.ignore()
+
+
+def _told(failure: errors.Failure, console: "Console | None") -> int:
+    """Tell what ended a command and give its exit code: a signal's, where one cuts into the telling."""
+    try:
         if console:
             console.report(failure)
         else:  # stopped before there was anything to put in order
             os.write(2, f"cometrep: {failure.message}\n".encode())
-        return failure.exit_code
-    finally:
-        signals.ignore()
+    except errors.Stopped as stop:
+        return stop.exit_code
+    return failure.exit_code
 
 
 def _complete(arguments: Sequence[str]) -> int:

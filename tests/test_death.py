@@ -210,6 +210,12 @@ def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment
     check_after_death(world)
 
 
+def test_a_signal_while_an_error_is_told_ends_the_command_as_ever(world: World) -> None:
+    """As where nobody reads stderr for a while, and what is told waits for that."""
+    done = world.killed("SIGTERM", "console.report:call", "status", "no such id")
+    assert (done.code, done.stderr) == (143, "")
+
+
 def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None:
     """Ctrl-C in the moment in which the create has been handed over: its answer is waited for as ever."""
     done = world.killed("SIGINT", "calls.submit:return", *RUN)
