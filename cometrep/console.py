@@ -229,7 +229,7 @@ class Console:
             for line in self.read_stdin("ids").decode("utf-8-sig", "replace").splitlines():
                 word = line.split("\t")[0].strip()
                 if word.startswith("{"):
-                    with contextlib.suppress(ValueError, TypeError, KeyError):
+                    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                         word = str(json.loads(line)["id"] or "")
                 if word not in ("", "-"):
                     expanded.append(word)
@@ -339,8 +339,7 @@ class Console:
         if self._secret:
             text = text.replace(self._secret, "[API key]")
         try:
-            self._stderr.write(text)
-            self._stderr.flush()
+            _write_all(self._stderr, text.encode(self._stderr.encoding, self._stderr.errors or "strict"))
         except (OSError, ValueError):
             # A stderr that is gone is no reason to stop a paid prediction.
             stderr, self._stderr = self._stderr, None

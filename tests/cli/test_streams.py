@@ -1,5 +1,6 @@
 """What goes to stdout, what to stderr, when stdin is read, and what happens where one of them is closed or full."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 WEBP = {"Content-Type": "image/webp"}
@@ -124,6 +125,14 @@ def test_a_failure_in_a_pipeline_reaches_its_end(sandboxed: Cli) -> None:
     assert "stdin held no ids" in done.stderr
 
 
+def test_a_line_of_json_that_nobody_can_read_is_no_id(served: Cli) -> None:
+    """However deeply it is nested."""
+    done = served("wait", "-", stdin='{"id":' * 50_000)
+    assert done.code == 2
+    assert "is not a prediction id" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_leaves_early_ends_the_command_silently(
     served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
 ) -> None:
@@ -208,6 +217,38 @@ def test_stdout_takes_all_or_it_is_an_error(blocks: bool, unbuffered: str, serve
         came = pipe.read()
     assert program.wait(TIMEOUT_SECONDS) == 0
     assert came == LARGE
+
+
+@UNBUFFERED
+def test_no_line_of_a_stderr_that_does_not_block_is_lost(unbuffered: str, served: Cli, server: Server) -> None:
+    """As Node.js gives one: where nobody reads it, the id waits for its reader before the first look."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 512)
+    asked = threading.Event()
+
+    def create(_: Received) -> Answer:
+        asked.set()
+        return answer_json(prediction("made1", "starting"))
+
+    server.on_create(create)
+    server.on_get(answer_json(prediction("made1", "failed", error="no")))
+    with os.fdopen(reading, "rb") as pipe:
+        program = subprocess.Popen(
+            served.command("run", SCHNELL, "prompt=cat"),
+            stderr=writing,
+            stdin=subprocess.DEVNULL,
+            cwd=served.folder,
+            env={**served.environment, "PYTHONUNBUFFERED": unbuffered},
+        )
+        os.close(writing)
+        assert asked.wait(TIMEOUT_SECONDS)
+        looks = server.count("GET", "/replicate")
+        told = pipe.read().lstrip(b".").decode()
+    assert (program.wait(TIMEOUT_SECONDS), looks) == (4, 0)
+    assert told.startswith("made1  created  ")
 
 
 @UNBUFFERED
