@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from cometrep.errors import CometrepError
+from cometrep.errors import CometrepError, LocalFileError
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -72,18 +72,27 @@ class Calls(Generic[Key, Answer]):
         self._given = -1  # the number of the answer that `next` gave last
 
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
-        """Run a call as soon as a thread is free."""
+        """Run a call as soon as a thread is free; raise LocalFileError where the system gives not even one."""
         with self._lock:
             if self._idle:
                 # The one that had work last: what it needs is still in the processor's caches.
                 self._idle.pop().put((key, call))
-            elif self._threads < self._limit:
+            elif self._threads < self._limit and self._has_one_more(key, call):
                 self._threads += 1
-                inbox: _Inbox[Key, Answer] = queue.SimpleQueue()
-                inbox.put((key, call))
-                threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
             else:
                 self._waiting.append((key, call))
+
+    def _has_one_more(self, key: Key, call: Callable[[], Answer]) -> bool:
+        """Start a thread with a first call; say whether the system gave one, where others can do the work."""
+        inbox: _Inbox[Key, Answer] = queue.SimpleQueue()
+        inbox.put((key, call))
+        try:
+            threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
+        except RuntimeError as problem:
+            if not self._threads:
+                raise LocalFileError(f"the system gives no thread: {problem}", hint="ulimit -u") from problem
+            return False
+        return True
 
     def next(self, timeout_seconds: float) -> tuple[Key, Answer | CometrepError] | None:
         """Give the next finished call's key and answer, None after the timeout.

@@ -45,8 +45,15 @@ class Digest:
             sizes: queue.SimpleQueue[int] = queue.SimpleQueue()
             reader = self._path.open("rb", buffering=0)
             thread = threading.Thread(target=self._follow, args=(sizes, reader), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more of them: it is hashed here, each time anew
+                sizes.put(self._size)
+                sizes.put(0)
+                self._follow(sizes, reader)
+                self._told = self._size
+                return
             self._work = (sizes, thread)
-            thread.start()
         self._told = self._size
         self._work[0].put(self._size)
 

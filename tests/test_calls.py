@@ -117,6 +117,26 @@ def test_never_more_calls_at_once_than_threads(threads: int, held: threading.Eve
     assert most == threads
 
 
+def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(
+    held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calls wait for the threads that there are; where there is none, that is an error."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls: Calls[int, str] = Calls(threads=3)
+    calls.submit(0, partial(answer_after, held, "0"))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        calls.submit(1, lambda: "1")
+        none: Calls[int, str] = Calls(threads=3)
+        with pytest.raises(errors.LocalFileError, match="can't start new thread"):
+            none.submit(0, lambda: "never")
+    held.set()
+    assert [calls.next(PATIENCE_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
+
+
 def test_threads_are_used_again(held: threading.Event) -> None:
     """Calls one after the other share a thread."""
     used: list[str] = []

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,23 @@ def test_the_digest_is_of_all_bytes_however_they_come(
                 assert digest.hexdigest() == expected.hexdigest()
         assert digest.hexdigest() == digest.hexdigest() == expected.hexdigest()
         digest.close()
+
+
+def test_a_long_file_is_hashed_where_the_system_gives_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is paid for, and saved all the same."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with (tmp_path / "f").open("w+b") as file:
+        digest = Digest(file, tmp_path / "f")
+        for start in range(0, len(LONG), 3_000_000):
+            file.write(piece := LONG[start : start + 3_000_000])
+            digest.update(piece)
+        assert digest.hexdigest() == hashlib.sha256(LONG).hexdigest()
 
 
 def test_bytes_that_nobody_told_of_do_not_count(tmp_path: Path) -> None:
