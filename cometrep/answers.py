@@ -1,13 +1,13 @@
 """Read what an HTTP answer says: its JSON, its error in every public form, its request id."""
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from cometrep import formats
+from cometrep.text import parse_json
 
 _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
@@ -15,7 +15,6 @@ _TITLE_WITHIN = 20_000  # characters; a page's head comes first
 _NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
-_MOST_DIGITS = 4300
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
 
 
@@ -34,7 +33,7 @@ class Answer:
         self.is_html = formats.looks_like_html(content) or (
             "html" in media_type and not formats.looks_like_json(content)
         )
-        self.body: Any = None if self.is_html or is_cut_short else _decoded(self.text)
+        self.body: Any = None if self.is_html or is_cut_short else parse_json(self.text)
 
     @cached_property
     def _told(self) -> tuple[str, str]:
@@ -100,21 +99,3 @@ def _told_by(body: Any, text: str) -> tuple[str, str]:
     if code and code != "success" and code not in message:
         message = f"{message} [{code}]" if message else code
     return message[:_MESSAGE_LIMIT], code
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _whole(text: str) -> int | None:
-    # Python reads no more than 4300 digits, and one such number is no reason to lose the id beside it.
-    return int(text) if len(text) <= _MOST_DIGITS else None
-
-
-def _finite(text: str) -> float | None:
-    # Python reads 1e999 as infinity, which no JSON can say again.
-    number = float(text)
-    return number if math.isfinite(number) else None

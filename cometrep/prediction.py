@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cometrep import errors
+from cometrep.text import parse_json
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""
@@ -509,10 +510,7 @@ def _object_in(text: str) -> Any:
     """Read an object that a gateway passes on as text; nothing where it is none."""
     if not text.lstrip().startswith("{"):
         return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    value = parse_json(text)
     _cut_down(value)
     return value
 

@@ -4,11 +4,13 @@ Text that came from a server is made harmless here: no escape sequences, no bidi
 """
 
 import json
+import math
 import re
 import unicodedata
 from functools import lru_cache
 from typing import Any
 
+_MOST_DIGITS = 4300  # of a number that Python reads
 _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
@@ -127,3 +129,23 @@ def format_duration(seconds: float) -> str:
 def ascii_json(value: Any) -> str:
     """Write JSON in printable ASCII, which is harmless on every terminal and in every log, CI's too."""
     return json.dumps(value).replace("\x7f", "\\u007f").replace("##[", "#\\u0023[")
+
+
+def parse_json(text: str) -> Any:
+    """Read the JSON of a server; None where it is none.
+
+    What JSON cannot say again, as NaN or a number beyond all, is null: the rest beside it is not lost.
+    """
+    try:
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)  # infinity for 1e999
+    return number if math.isfinite(number) else None

@@ -219,11 +219,14 @@ def test_the_url_in_a_fail_reason_is_the_output_where_there_is_no_other() -> Non
 
 
 def test_a_prediction_that_a_gateway_passes_on_as_text_is_read() -> None:
-    """The inner prediction may be JSON in a string; any other text there is nothing."""
+    """The inner prediction may be JSON in a string; any other text, and a number that JSON has not, is nothing."""
     inner = json.dumps({"id": "p1", "status": "succeeded", "output": URL})
     assert read({"data": {"status": "SUCCESS", "data": inner}}, id="p1").output == URL
     for text in ("", "{", "text", "[1]", "{" * 100_000):
         assert read({"data": {"status": "SUCCESS", "data": text}}, id="p1").output is None
+    odd = '{"id": "p1", "status": "succeeded", "output": [NaN, 1e999], "metrics": {"predict_time": Infinity}}'
+    assert read({"data": {"status": "SUCCESS", "data": odd}}, id="p1").output == [None, None]
+    assert json.dumps(read({"data": {"status": "SUCCESS", "data": odd}}).as_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("space", [" {}", "{}\n", "\r\n{}\t "])
