@@ -73,8 +73,13 @@ class Snapshot(io.RawIOBase):
     def _read(self, number: int) -> bytes:
         start = number * BLOCK_BYTES
         left = BLOCK_BYTES if self._end is None else min(BLOCK_BYTES, self._end - start)
-        self._file.seek(start)
-        block = self._file.read(left) if left > 0 else b""
+        try:
+            self._file.seek(start)
+            block = self._file.read(left) if left > 0 else b""
+        except OSError as problem:
+            raise errors.LocalFileError(
+                f"cannot read {self._name!r}: {problem.strerror}", hint="check the disk"
+            ) from problem
         if self._end is None and len(block) < BLOCK_BYTES:
             self._end = start + len(block)
         if number == len(self._digests):

@@ -341,6 +341,15 @@ def test_an_item_run_again_is_shown_once(tmp_path: Path) -> None:
         assert found.texts("dd")[:1] == [names[0]] * bool(shown)
 
 
+def test_a_time_that_no_clock_shows_stops_no_page(tmp_path: Path) -> None:
+    """As in a record that somebody edited."""
+    save(tmp_path, 1, "a.png", time=10.0**300)
+    with (tmp_path / "batch.jsonl").open("a") as record:
+        saved = {"step": "saved", "time": 10**400, "key": "k1", "files": [SavedFile("b.png", 0, 1, "00").as_json()]}
+        record.write(json.dumps(saved, separators=(",", ":")) + "\n")
+    assert "./b.png" in page(tmp_path)
+
+
 def test_reading_on_gives_the_page_of_reading_from_scratch(tmp_path: Path) -> None:
     """Step by step, with a torn last line, or at once: the same bytes."""
     gallery = Gallery(tmp_path, {})

@@ -988,6 +988,7 @@ def test_wrapped_failures_have_a_reason(world: World, word: str) -> None:
         ({"aspect_ratio": "match_input_image"}, "black-forest-labs/flux-kontext-pro", (1024, 1024)),
         ({"resolution": "0.5 MP"}, "black-forest-labs/flux-2-pro", (704, 704)),
         ({"resolution": "4 MP", "aspect_ratio": "16:9"}, "black-forest-labs/flux-2-pro", (2720, 1536)),
+        ({"resolution": "1.2.3 MP"}, "black-forest-labs/flux-2-pro", (1024, 1024)),
         ({"resolution": "832x960"}, "ideogram-ai/ideogram-v2", (832, 960)),
         ({"resolution": "None", "aspect_ratio": "3:1"}, "ideogram-ai/ideogram-v2", (1760, 576)),
         ({"size": "1365x1024"}, "recraft-ai/recraft-v3", (1365, 1024)),

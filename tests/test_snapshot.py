@@ -1,5 +1,6 @@
 """What a batch reads its items from: the same each time, whatever becomes of the file meanwhile."""
 
+import errno
 import io
 
 import pytest
@@ -45,3 +46,14 @@ def test_what_was_changed_or_cut_off_is_not_read(size: int) -> None:
     file.truncate(BLOCK_BYTES + 5)
     with pytest.raises(errors.LocalFileError, match="is not what it was"):
         lines(snapshot)
+
+
+def test_a_file_that_cannot_be_read_on_is_an_error() -> None:
+    """As on a disk that fails, or a server of files that is gone."""
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(errors.LocalFileError, match=r"cannot read 'a\.jsonl': Input/output error"):
+        lines(Snapshot(Failing(b"line\n"), "a.jsonl"))

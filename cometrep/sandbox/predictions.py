@@ -232,7 +232,7 @@ def _size(known: Mapping[str, Any], *, has_ratio: bool) -> tuple[int, int]:
     else:
         sides = re.fullmatch(r"([1-9]\d{0,2}):([1-9]\d{0,2})", ratio)
         shape = min(4.0, max(0.25, int(sides[1]) / int(sides[2]))) if sides else 1.0
-        wanted = re.fullmatch(r"([\d.]+) MP", resolution)
+        wanted = re.fullmatch(r"(\d{1,4}(?:\.\d{1,4})?) MP", resolution, re.ASCII)
         area = 1024 * 1024 * float(wanted[1] if wanted else known.get("megapixels", 1))
         width, height = (int(math.sqrt(area * part)) // 32 * 32 for part in (shape, 1 / shape))
     return min(3072, max(64, width)), min(3072, max(64, height))
