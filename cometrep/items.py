@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
@@ -28,6 +29,8 @@ _INPUT_NAME = r"\w[\w.-]*"
 _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
 _ONE_A_LINE = "a file of one prompt a line is for --sweep"
+_FORMATS = {".csv": True, ".jsonl": False, ".ndjson": False}  # by the end of a name: whether it is CSV
+_JSON_OBJECT = rb"(?m)^\s*\{\s*\""  # at the start of some line
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
 
@@ -78,7 +81,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """JSON Lines or CSV, told apart by the name or the first character.
+    """JSON Lines or CSV, told apart by the name, else by whether some line near the beginning is a JSON object's.
 
     `as_sweep` is the command that takes the file as what a CSV of one column may be, a prompt a line; with
     `has_prompt` it is none, as the prompt stands elsewhere.
@@ -95,6 +98,7 @@ class FileSource:
         self._as_sweep = as_sweep
         self._has_prompt = has_prompt
         self._model_known = model if catalog.find(model) else ""
+        self._holds_json = False
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
@@ -107,7 +111,8 @@ class FileSource:
         if b"\0" in head:
             yield Wrong(1, "not text: it has NUL bytes, as UTF-16 has; save the file as UTF-8")
             return
-        is_csv = self._name.lower().endswith(".csv") or not head.startswith((b"{", b"["))
+        self._holds_json = head.startswith((b"{", b"[")) or bool(re.search(_JSON_OBJECT, head))
+        is_csv = _FORMATS.get(Path(self._name).suffix.lower(), not self._holds_json)
         yield from self._csv_lines() if is_csv and head else self._json_lines()
 
     def _json_lines(self) -> Iterator[Line | Wrong]:
@@ -153,6 +158,8 @@ class FileSource:
             return None
         whose = "name of an input" if strange else f"input of {self._model_known or 'any model that is known'}"
         told = f"{(strange or names[0])[:100]!r} in the header is no {whose}"
+        if self._holds_json:
+            return Wrong(1, f"{told}; JSON Lines stand in a file named *.jsonl")
         if len(names) > 1 or re.search(r"(?i)\bprompt\b|[;\t]", names[0]):
             return Wrong(1, f"{told}; names are written as the model has them, with commas between")
         return Wrong(1, f"{told}; {_ONE_A_LINE}", "" if self._has_prompt else self._as_sweep)

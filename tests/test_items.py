@@ -83,6 +83,26 @@ def test_the_first_character_tells_csv_from_json_lines(name: str) -> None:
     assert read('{"prompt": "cat"}\n', name)[0].values == {"prompt": "cat"}
 
 
+@pytest.mark.parametrize("first", ["# my prompts", "null", '"prompt": "fox"}'])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.NDJSON", "a.txt", "-"])
+def test_a_bad_first_line_makes_no_csv_of_json_lines(name: str, first: str) -> None:
+    """Its other lines are not taken for prompts, and all that are bad are named."""
+    told = refusal(f'{first}\n{{"prompt": "owl"}}\nbad\n', name)
+    assert told.startswith("2 bad lines, nothing was sent: line 1: not ")
+    assert "line 3: not JSON" in told
+
+
+def test_json_lines_under_the_name_of_a_csv_are_no_prompts() -> None:
+    """The command that would pay for each object as a prompt is not the hint."""
+    file = FileSource(
+        io.BytesIO(b'# prompts\n{"prompt": "owl"}\n'), "a.csv", MODEL, as_sweep="cometrep batch --sweep"
+    )
+    (wrong,) = file.lines()
+    assert isinstance(wrong, items.Wrong)
+    assert "JSON Lines stand in a file named *.jsonl" in wrong.text
+    assert not wrong.hint
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
