@@ -108,15 +108,12 @@ class Gallery:
         except FileNotFoundError:
             return False
         except OSError as problem:
-            raise errors.LocalFileError(
-                f"cannot write {self._path}: {problem.strerror}", hint="save into another folder: --dir"
-            ) from problem
+            raise errors.LocalFileError(f"cannot write {self._path}: {problem.strerror}") from problem
 
     def _refusal(self) -> errors.LocalFileError:
         self._is_refused = True
         return errors.LocalFileError(
             f"{self._path} is no page of cometrep and stays as it is; the pictures are not shown on a page",
-            hint="save into another folder: --dir",
             code="file_exists",
         )
 
@@ -131,8 +128,7 @@ class Gallery:
                     self._take(step, path.name)
         except OSError as problem:
             raise errors.LocalFileError(
-                f"cannot read the records in {self._folder}: {problem.strerror}",
-                hint="save into another folder: --dir",
+                f"cannot read the records in {self._folder}: {problem.strerror}"
             ) from problem
         self._leave_out()
 

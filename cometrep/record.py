@@ -180,8 +180,8 @@ class Record:
                 if is_mine and not os.fstat(self._file).st_size:
                     self.path.unlink(missing_ok=True)  # it was made just now
                 raise errors.LocalFileError(
-                    f"another batch is running in {self.folder}",
-                    hint="wait for it, or save into another folder: --dir",
+                    f"another batch is running in {self.folder}: wait, as into another one all is sent again",
+                    hint=f"cometrep batch --status --dir {shlex.quote(str(self.folder))}",
                     code="batch_running",
                 )
             self._check_last_line()

@@ -284,11 +284,12 @@ def test_a_full_disk_is_an_error_and_the_next_step_stands_alone(record: Record, 
 
 
 def test_two_runs_in_one_folder_refuse_each_other(record: Record) -> None:
-    """The second is told what to do; when the first has gone, it may."""
+    """The second is told to wait, as another folder would have all sent again; when the first has gone, it may."""
     other = Record(record.folder)
     with pytest.raises(errors.LocalFileError, match="another batch is running") as refused:
         other.open()
-    assert refused.value.code == "batch_running"
+    status = f"cometrep batch --status --dir {record.folder}"
+    assert (refused.value.code, refused.value.hint) == ("batch_running", status)
     other.close()
     record.close()
     other.open()
