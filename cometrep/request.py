@@ -78,7 +78,7 @@ def _prepared(
     is_strict: bool,
     read_stdin: Callable[[], bytes],
 ) -> tuple[Request, list[str]]:
-    if input_file:
+    if input_file is not None:
         base = {**base, **inputs.read_base(input_file, read_stdin)}
     built = inputs.build_input(items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=read_stdin)
     doubts = catalog.doubts(model, built.values)

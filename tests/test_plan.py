@@ -39,7 +39,7 @@ def planning(
     *texts: str,
     model: str = SCHNELL,
     is_sweep: bool = False,
-    shard: str = "",
+    shard: str | None = None,
     is_strict: bool = False,
     stdin: Stdin | None = None,
     announce: Callable[[Plan], None] = lambda plan: None,
@@ -122,8 +122,8 @@ def test_bad_lines_are_all_named(tmp_path: Path) -> None:
     assert "line 4" in raised.value.message
 
 
-@pytest.mark.parametrize(("shard", "size_text"), [("", ""), ("1/2", ", of which this is shard 1/2")])
-def test_a_sweep_says_how_it_comes_to_its_size(shard: str, size_text: str) -> None:
+@pytest.mark.parametrize(("shard", "size_text"), [(None, ""), ("1/2", ", of which this is shard 1/2")])
+def test_a_sweep_says_how_it_comes_to_its_size(shard: str | None, size_text: str) -> None:
     """Each input with the number of its values, and which part of the product this is."""
     with planning("", "prompt=cat,dog", "seed:=1..3", "go_fast=true", is_sweep=True, shard=shard) as made:
         assert made.size == 6
@@ -152,6 +152,12 @@ def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
             assert (made.total(), made.size) == (len(prompts(made)), 30)
             found += prompts(made)
     assert sorted(found) == sorted(every)
+
+
+def test_a_shard_of_a_variable_that_is_not_set_is_not_all(tmp_path: Path) -> None:
+    """Each job of many would send the whole file."""
+    with pytest.raises(errors.UsageError, match="--shard ''"), planning(written(tmp_path, *CATS), shard=""):
+        pass
 
 
 @pytest.mark.parametrize(

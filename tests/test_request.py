@@ -41,6 +41,12 @@ def test_an_unknown_model_has_only_what_was_sent() -> None:
     assert "size was 7" in input_named(Request("a/b", {"size": 7}), "input.size: too large")
 
 
+def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
+    """What it was to give would be missing from what is paid for."""
+    with pytest.raises(errors.UsageError, match="cannot read ''"):
+        prepare(SCHNELL, ["prompt=x"], input_file="", is_strict=False, read_stdin=lambda: b"")
+
+
 def test_items_lie_over_the_input_file() -> None:
     """INPUT items override what the file or stdin gives."""
     request, doubts = prepare(

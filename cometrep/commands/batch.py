@@ -59,7 +59,7 @@ def command(
         bool, option("Input", "--sweep", help="No file: every combination of the inputs' values.")
     ] = False,
     yes: Annotated[bool, option("Input", "--yes", help="Do not ask before a sweep of more than 100.")] = False,
-    shard: Annotated[str, option("Input", "--shard", metavar="I/N", help="Only part I of N.")] = "",
+    shard: Annotated[str | None, option("Input", "--shard", metavar="I/N", help="Only part I of N.")] = None,
     dry_run: Annotated[
         bool, option("Input", "--dry-run", help="Show counts, requests and names; send nothing.")
     ] = False,
@@ -70,8 +70,8 @@ def command(
         int, option("Pace", "-j", "--jobs", min=1, max=1000, metavar="N", help="Items at once (4).")
     ] = 4,
     rate: Annotated[
-        str, option("Pace", "--rate", metavar="RATE", help="At most so many creates: 2/s, 60/m, 100/h.")
-    ] = "",
+        str | None, option("Pace", "--rate", metavar="RATE", help="At most so many creates: 2/s, 60/m, 100/h.")
+    ] = None,
     max_failures: Annotated[
         int | None, option("Pace", "--max-failures", min=1, metavar="N", help="Stop sending after N failures.")
     ] = None,
@@ -96,7 +96,7 @@ def command(
     from cometrep.schedule import Pace, parse_rate
     from cometrep.score import typed_again
 
-    pace = Pace(parse_rate(rate) if rate else None)
+    pace = Pace(None if rate is None else parse_rate(rate))
     with session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.params, opened.settings, file)
         opened.console.command_line = typed_again(opened.console.command_line, file)

@@ -461,7 +461,7 @@ def test_rate_spaces_creates(served: Cli, gateway: Gateway, folder_of: Callable[
     assert moments[-1][0] - moments[0][0] > 0.3  # where the first one was slow to come
 
 
-@pytest.mark.parametrize("text", ["60", "0/s", "-1/m", "2/d", "x/s", "1/0"])
+@pytest.mark.parametrize("text", ["60", "0/s", "-1/m", "2/d", "x/s", "1/0", ""])
 def test_a_bad_rate_is_refused(served: Cli, server: Server, folder_of: Callable[..., Path], text: str) -> None:
     """With the value and an example."""
     folder_of("cat")
@@ -469,6 +469,13 @@ def test_a_bad_rate_is_refused(served: Cli, server: Server, folder_of: Callable[
     assert (ran.code, server.received) == (2, [])
     assert f"{text!r}" in ran.stderr
     assert "--rate 60/m" in ran.stderr
+
+
+def test_a_folder_of_a_variable_that_is_not_set_is_refused(served: Cli, gateway: Gateway, folder: Path) -> None:
+    """Its record would not be found in another one, and all be sent again."""
+    ran = served(*BATCH, "-d", "")
+    assert (ran.code, gateway.total) == (2, 0)
+    assert ran.stderr == "cometrep: --dir '' names no folder\nhint: --dir .\n"
 
 
 def test_bad_lines_send_nothing_and_make_nothing(
