@@ -354,8 +354,8 @@ def sweep_axes(
 ) -> dict[str, list[Any]]:
     """Read the INPUT items of a sweep as axes: every value that each input takes.
 
-    `name=@file` gives one value a line, `a..b` or `a..b..step` a range of whole numbers, and a comma that no
-    space follows parts choices (`\\,` is a comma). Raises UsageError.
+    `name=@file` gives one value a line, `a..b` or `a..b..step` a range of whole numbers. A comma that no space
+    follows parts choices (`\\,` is a comma), and any comma between them those of JSON. Raises UsageError.
     """
     axes: dict[str, list[Any]] = {}
     for text in texts:
@@ -386,7 +386,7 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
         for line in lines:
             yield built(f"{_escaped(item.key)}{separator}{_escaped_value(line.rstrip(chr(13)), separator)}")
         return
-    for part in _choices(item.value):
+    for part in _json_values(item.value) if item.separator == ":=" else _choices(item.value):
         found = re.fullmatch(_RANGE, part)
         if found and (item.separator == ":=" or kind == "integer"):
             yield from _range(int(found[1]), int(found[2]), int(found[3] or 1), text)
@@ -394,9 +394,26 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
             yield built(f"{_escaped(item.key)}{item.separator}{_escaped_value(part, item.separator)}")
 
 
+def _json_values(text: str) -> list[str]:
+    """Part JSON values at the commas between them; what is none stays whole where it opens a bracket or a quote."""
+    parts = []
+    at = 0
+    while at < len(text):
+        while text[at : at + 1].isspace():
+            at += 1
+        start = at
+        try:
+            _, at = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            at = len(text) if text.startswith(("[", "{", '"'), start) else start
+        comma = text.find(",", at)
+        at = len(text) if comma < 0 else comma
+        parts.append(text[start:at].rstrip())
+        at += 1
+    return [part for part in parts if part]
+
+
 def _choices(text: str) -> list[str]:
-    if text.startswith(("[", "{", '"')):
-        return [text]
     parts = re.split(r"(?<!\\),(?! )", text)
     return [part.replace("\\,", ",") for part in parts if part]
 
@@ -490,5 +507,6 @@ def _repeated_keys(
             seen.setdefault(key, line.number)
 
 
+_DECODER = json.JSONDecoder()
 # Made once: json.dumps makes a new one for each call that has options.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -309,6 +309,11 @@ def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
         ("prompt=red, green and blue", ["red, green and blue"]),
         ("prompt=red\\,green,blue", ["red,green", "blue"]),
         ("size:=[1,2]", [[1, 2]]),
+        ('input_images:=["x,y"],["y"], []', [["x,y"], ["y"], []]),
+        ('prompt:="a, b","c\\",d"', ["a, b", 'c",d']),
+        ("seed:=1..2 ,7, 9", [1, 2, 7, 9]),
+        ('prompt="Hi" sign,dog', ['"Hi" sign', "dog"]),
+        ("prompt=[cat|dog] x,{owl} y", ["[cat|dog] x", "{owl} y"]),
         ("guidance:=1.5,2", [1.5, 2]),
         ("prompt=,a,,b,", ["a", "b"]),
     ],
@@ -318,7 +323,9 @@ def test_an_axis_of_a_sweep(text: str, values: list[Any]) -> None:
     assert next(iter(axes(text).values())) == values
 
 
-@pytest.mark.parametrize("text", ["seed:=5..1", "seed:=1..5..0", "seed:=0..9999999", "prompt=", "seed:=,"])
+@pytest.mark.parametrize(
+    "text", ["seed:=5..1", "seed:=1..5..0", "seed:=0..9999999", "prompt=", "seed:=,", "seed:=[1,2", 'x:="a']
+)
 def test_a_bad_axis_is_refused(text: str) -> None:
     """With the text as it was typed."""
     with pytest.raises(errors.UsageError) as refused:
