@@ -12,7 +12,7 @@ import math
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -371,7 +371,9 @@ def sweep_axes(
 
 def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text: str) -> Iterator[Any]:
     def built(part: str) -> Any:
-        return inputs.build_input([part], kind_of=lambda _: kind, read_stdin=bytes).values[item.key]
+        return inputs.build_input([part], kind_of=lambda _: kind, read_stdin=partial(read, "-", text)).values[
+            item.key
+        ]
 
     if item.separator in ("=@", ":=@"):
         try:

@@ -119,8 +119,7 @@ def planned(
                     f"--sweep takes no FILE, and {texts[0]!r} is one",
                     hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
                 )
-            read_values = partial(inputs.read_file, limit_bytes=None)  # one a line
-            source = SweepSource(sweep_axes(texts, kind_of, read_values))
+            source = SweepSource(sweep_axes(texts, kind_of, partial(_values_in, read_stdin)))
         else:
             named = "prompt=@FILE" if file == "-" else f"prompt=@{shlex.quote(file)}"
             as_sweep = " ".join(
@@ -150,6 +149,11 @@ def planned(
             if is_strict:
                 _doubts(plan, warnings, is_strict=True)
         yield plan._replace(doubts=(*warnings, *doubts))
+
+
+def _values_in(read_stdin: inputs.ReadStdin, name: str, text: str) -> bytes:
+    """Read the file, or stdin, that an item of a sweep names; it may be large, as each value is a line of it."""
+    return read_stdin() if name == "-" else inputs.read_file(name, text, limit_bytes=None)
 
 
 class _Shared:

@@ -102,6 +102,14 @@ def test_stdin_may_be_an_input_of_all_items(tmp_path: Path) -> None:
         assert prompts(made) == ["a fox", "a fox"]
 
 
+def test_stdin_may_hold_the_values_of_a_sweep() -> None:
+    """One a line, or a picture that all combinations have."""
+    with planning("", "prompt=@-", "seed:=1..2", is_sweep=True, stdin=Stdin(b"fox\nowl\n")) as made:
+        assert prompts(made) == ["fox", "fox", "owl", "owl"]
+    with planning("", "prompt=a,b", "image@-", is_sweep=True, stdin=Stdin(b"\x89PNG\r\n\x1a\n")) as made:
+        assert {item.values["image"] for item in made.items()} == {"data:image/png;base64,iVBORw0KGgo="}
+
+
 def test_items_that_cannot_be_had_are_an_error(tmp_path: Path) -> None:
     """No such file, and no room for a copy: nothing is planned, and the error says what to do."""
     with pytest.raises(errors.UsageError, match="cannot read") as raised, planning(str(tmp_path / "none")):
