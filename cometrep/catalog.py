@@ -71,7 +71,8 @@ class KnownInput(NamedTuple):
             return f"{self.name} takes at most {self.max_items} values, not {len(value)}"
         for picture in (value if isinstance(value, list) else [value]) if self.is_image else ():
             if isinstance(picture, str) and not picture.lower().startswith(("http://", "https://", "data:")):
-                return f"{self.name} takes a picture: write {self.name}@{picture[:60]} to send a file"
+                item = f"{self.name}@{picture.lstrip('@')[:60]}"
+                return f"{self.name} takes a picture: a URL, a data URI, or on the command line {item} for a file"
         return ""
 
 

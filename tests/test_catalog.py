@@ -126,14 +126,14 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "path for a picture": (
         KONTEXT,
         {"prompt": "a", "input_image": "cat.png"},
-        ["input_image takes a picture: write input_image@cat.png to send a file"],
+        ["input_image takes a picture: a URL, a data URI, or on the command line input_image@cat.png for a file"],
     ),
     "url for a picture": (KONTEXT, {"prompt": "a", "input_image": "https://x/cat.png"}, []),
     "url in capitals": (KONTEXT, {"prompt": "a", "input_image": "HTTPS://x/cat.png"}, []),
     "path among pictures": (
         FLEX,
-        {"prompt": "a", "input_images": ["https://x/a.png", "b.png"]},
-        ["input_images takes a picture: write input_images@b.png to send a file"],
+        {"prompt": "a", "input_images": ["https://x/a.png", "@b.png"]},
+        ["input_images takes a picture: a URL, a data URI, or on the command line input_images@b.png for a file"],
     ),
     "too many pictures": (
         FLEX,
