@@ -72,9 +72,10 @@ class Wrong(NamedTuple):
 
 
 class Source(Protocol):
-    """Where items come from; `lines` begins anew at each call."""
+    """Where items come from; `lines` begins anew at each call, and `place` is what people call one of them."""
 
     axes: Mapping[str, Sequence[Any]]
+    place: str
 
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
@@ -88,6 +89,7 @@ class FileSource:
     """
 
     axes: Mapping[str, Sequence[Any]] = {}
+    place = "line"
 
     def __init__(
         self, file: BinaryIO, name: str, model: str, *, as_sweep: str = "", has_prompt: bool = False
@@ -192,6 +194,8 @@ class FileSource:
 class SweepSource:
     """Every combination of the values that INPUT items give; the last item varies fastest."""
 
+    place = "combination"
+
     def __init__(self, axes: Mapping[str, Sequence[Any]]) -> None:
         self.axes = axes
 
@@ -253,7 +257,7 @@ def check(source: Source, *, model: str, common: Common) -> Checked:
     """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
-    problems = _Problems()
+    problems = _Problems(source.place)
     total = 0
     for line in source.lines():
         total += 1
@@ -284,7 +288,8 @@ def check(source: Source, *, model: str, common: Common) -> Checked:
 class _Problems:
     """Collect bad lines: the first ones with what is wrong, of all others the numbers, eight bytes each."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
+        self._place = place
         self._shown: list[Wrong] = []
         self._others = array("Q")
 
@@ -299,11 +304,11 @@ class _Problems:
         """Raise the UsageError that they come to, if there are any."""
         if not self._shown:
             return
-        told = "; ".join(f"line {wrong.number}: {wrong.text}" for wrong in self._shown)
+        told = "; ".join(f"{self._place} {wrong.number}: {wrong.text}" for wrong in self._shown)
         more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
         count = len(self._shown) + len(self._others)
         raise errors.UsageError(
-            f"{format_count(count, 'bad line')}, nothing was sent: {told}{more}",
+            f"{format_count(count, f'bad {self._place}')}, nothing was sent: {told}{more}",
             hint=next((wrong.hint for wrong in self._shown if wrong.hint), "cometrep help batch"),
             code="bad_items",
         )

@@ -142,7 +142,7 @@ def planned(
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if known else plan
-        doubts = _doubts(looked_at, warnings, is_strict=is_strict and not known)
+        doubts = () if known and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
         announce(plan._replace(doubts=(*warnings, *doubts)))
         if known:
             plan = plan._replace(checked=check(source, model=model, common=shared.of))
@@ -193,7 +193,10 @@ def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[s
                 lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
             break
-    told = [f"{doubt} ({_numbers(numbers)})" for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)]
+    told = [
+        f"{doubt} ({_numbers(plan.source.place, numbers)})"
+        for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)
+    ]
     if len(lines) > SHOWN_DOUBTS:
         told.append(f"and {len(lines) - SHOWN_DOUBTS} doubts more")
     if told and is_strict:
@@ -205,8 +208,8 @@ def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[s
     return tuple(told)
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    """Name lines, the first few of many."""
+def _numbers(place: str, numbers: Sequence[int]) -> str:
+    """Name places, the first few of many."""
     shown = ", ".join(map(str, numbers[:SHOWN_DOUBTS]))
     more = f" and {len(numbers) - SHOWN_DOUBTS} more" if len(numbers) > SHOWN_DOUBTS else ""
-    return f"line{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    return f"{place}{'s' if len(numbers) > 1 else ''} {shown}{more}"

@@ -224,6 +224,28 @@ def test_a_doubt_is_told_once_with_its_lines(tmp_path: Path) -> None:
     assert many.endswith(" (lines 1, 2, 3, 4, 5 and 3 more)")
 
 
+def test_a_doubt_of_a_sweep_is_told_with_its_combinations_and_once() -> None:
+    """When strict it is the error, and no warning before that."""
+    announced: list[tuple[str, ...]] = []
+    sweep = ("", "prompt=cat,dog", "num_outputs:=1,9")
+    with planning(*sweep, is_sweep=True, announce=lambda plan: announced.append(plan.doubts)):
+        (told,) = announced.pop()
+    assert told.endswith(" (combinations 2, 4)")
+    strict = planning(*sweep, is_sweep=True, is_strict=True, announce=lambda plan: announced.append(plan.doubts))
+    with pytest.raises(errors.UsageError) as raised, strict:
+        pass
+    assert (raised.value.message, announced) == (told, [()])
+
+
+def test_a_bad_combination_is_told_as_one(tmp_path: Path) -> None:
+    """A sweep has no lines."""
+    (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(6_000_000))
+    pictures = [f"{name}@{tmp_path / 'large.png'}" for name in ("image", "mask")]
+    sweep = planning("", "prompt=cat,dog", *pictures, is_sweep=True, is_strict=True)
+    with pytest.raises(errors.UsageError, match="2 bad combinations, nothing was sent: combination 1: "), sweep:
+        pass
+
+
 def test_only_the_first_doubts_are_told(tmp_path: Path) -> None:
     """Many kinds are counted; where each line has its own, the rest is not even looked at."""
     few = [f'{{"prompt": "x", "odd{number:04}": 1}}' for number in range(8)]
