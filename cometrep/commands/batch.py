@@ -189,10 +189,10 @@ def _announce(opened: Opened, plan: "Plan") -> None:
 
     for doubt in plan.doubts:
         opened.console.warn(doubt)
-    if not plan.is_sweep or opened.params["dry_run"]:
+    if not plan.is_sweep:
         return
     opened.console.say(f"sweep: {plan.size_text()}")
-    if plan.size <= ASKS_ABOVE or opened.params["yes"]:
+    if plan.size <= ASKS_ABOVE or opened.params["yes"] or opened.params["dry_run"]:
         return
     part = "part of the " if plan.shard else ""
     if not opened.console.confirm(f"Send {part}{plan.size} items?"):
@@ -233,8 +233,7 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
         console.write_json({"schema_version": 1, **facts, **counts})
         return
     fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
-    size = f" ({plan.size_text()})" if plan.is_sweep else ""
-    console.write_line(f"{format_count(counts.total(), 'item')}{size}: {fates}")
+    console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
     console.write_line(f"folder: {record.folder}")
     for one in shown:
         console.write_line(f"item {one['key']}: {', '.join(one['files'])}")

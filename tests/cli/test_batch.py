@@ -605,6 +605,15 @@ def test_a_sweep_is_asked_about_before_it_is_looked_through(served: Cli, gateway
     assert ran.stderr.rstrip().endswith("--yes")
 
 
+def test_a_rehearsed_sweep_shows_its_size_before_it_is_looked_through(served: Cli, gateway: Gateway) -> None:
+    """Which is all that is seen for a while of a product that nobody meant; it asks nothing."""
+    sweep = ("batch", "--sweep", "-m", MODEL, "prompt=cat", "seed:=1..101", "--dry-run")
+    ran = served(*sweep, "prompt2=bad", "--strict")  # which is found on the way
+    assert (ran.code, gateway.total) == (2, 0)
+    assert ran.stderr.startswith("sweep: 1 prompt x 101 seed x 1 prompt2 = 101 items\n")
+    assert served(*sweep).stdout.startswith("101 items: 101 to send\n")
+
+
 def test_dry_run_shows_counts_requests_and_names(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
