@@ -46,6 +46,7 @@ from cometrep.runner import FRESH_SECONDS, Patience, paid
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
+from cometrep.text import format_duration
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
@@ -446,6 +447,8 @@ class Batch:
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
             yield from self._fail(item, State.NEW, failure, _unseen(item))
         else:
+            if isinstance(failure, errors.Temporary) and failure.retry_after_seconds:
+                failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
             self._give_up(failure)
 
     def _slow_down(self, pause: float, asked: float) -> None:

@@ -10,6 +10,7 @@ from cometrep.snapshot import comes_once
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
+_AGAIN = "run the same command again"  # as the hint of a failure has it
 _SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 
@@ -125,6 +126,13 @@ def next_commands(ended: BatchEnded, command: str) -> list[str]:
     return lines
 
 
+def commands_beside(hint: str, ended: BatchEnded, command: str) -> list[str]:
+    """Give what to type as `next_commands` does, nothing where the hint of the run's error says it all."""
+    lines = next_commands(ended, command)
+    is_said = len(lines) == 1 and (not ended.fatal or hint.endswith(lines[0].partition(": ")[2]))
+    return [] if is_said else lines
+
+
 def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     """Say in what ended a run at once how many creates had no answer, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
@@ -155,7 +163,9 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused":
             ended.fatal.hint += f" && {resuming(command)}"
-        ended.fatal.hint = ended.fatal.hint or adding(ended.remedy, resuming(command))
+        before, is_again, _ = ended.fatal.hint.partition(_AGAIN)
+        if is_again or not before:
+            ended.fatal.hint = before + adding(ended.remedy, resuming(command))
         return ended.fatal
     counts = (
         (tally.failed, "failed"),

@@ -4,7 +4,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.record import State
-from cometrep.score import FAILURES_KEPT, Score, adding, next_commands, outcome, tell_stop
+from cometrep.score import FAILURES_KEPT, Score, adding, commands_beside, next_commands, outcome, tell_stop
 
 COMMAND = "cometrep batch lines.jsonl"
 
@@ -145,6 +145,37 @@ def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:
     failure = came_to(Score(), 2, errors.LocalFileError("no space", code="disk_full"))
     assert failure
     assert failure.hint == COMMAND
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        ("top up the account, then run the same command again", f"top up the account, then {COMMAND}"),
+        ("run the same command again in a while", COMMAND),
+        ("cometrep doctor", "cometrep doctor"),
+    ],
+)
+def test_what_ends_a_batch_early_is_told_with_the_command_that_goes_on(hint: str, expected: str) -> None:
+    """Which is not that with an option which sends failed items again; a hint of another kind stays."""
+    score = Score()
+    tally = score.tally(2, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
+    failure = outcome(score.ended(tally, errors.Refused("no", hint=hint)), f"{COMMAND} --retry-failed")
+    assert failure
+    assert failure.hint == expected
+
+
+def test_the_one_command_left_is_told_where_the_hint_is_another() -> None:
+    """What stopped a batch has a hint of its own, which says nothing of the item that failed."""
+    score = Score()
+    score.fail("a", State.FAILED, errors.Refused("a page"))
+    tally = score.tally(1, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
+    alone, stopped = score.ended(tally, None), score.ended(tally, errors.Refused("a page", hint="cometrep doctor"))
+    (again,) = next_commands(alone, COMMAND)
+    assert again == f"1 failed: {COMMAND} --retry-failed"
+    assert commands_beside(f"{COMMAND} --retry-failed", alone, COMMAND) == []
+    assert commands_beside("cometrep doctor", stopped, COMMAND) == [again]
+    left = score.ended(tally._replace(total=2, failed=0, done=1), errors.Refused("no"))
+    assert commands_beside(f"top up the account, then {COMMAND}", left, COMMAND) == []
 
 
 def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:

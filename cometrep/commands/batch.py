@@ -129,7 +129,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep.fate import gone
     from cometrep.gallery import Gallery
     from cometrep.runner import Patience
-    from cometrep.score import next_commands, outcome, resuming, tell_stop
+    from cometrep.score import commands_beside, outcome, resuming, tell_stop
     from cometrep.signals import finishing_first
 
     console, params, settings = opened.console, opened.params, opened.settings
@@ -172,13 +172,14 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
     for told in plan.told_at_the_end():
         console.warn(told)
     lines = board.summary_lines(ended)
-    commands = next_commands(ended, console.command_line)
-    for line in [*lines, *(f"  {line}" for line in commands if len(commands) > 1), *gallery.told()]:
+    failure = outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop)
+    commands = commands_beside(failure.hint if failure else "", ended, console.command_line)
+    for line in [*lines, *(f"  {line}" for line in commands), *gallery.told()]:
         console.say(line)
     if console.is_quiet and settings.progress != "json":
         for line in ended.first_failures:
             console.warn(line)
-    if failure := outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop):
+    if failure:
         raise failure
 
 

@@ -302,6 +302,18 @@ def test_a_refusal_that_all_would_meet_ends_the_batch(
     assert gateway.total == 30
 
 
+def test_a_pause_that_is_too_long_to_wait_is_told(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """With the command to type when it is over."""
+    folder_of("cat")
+    gateway.refusals["cat"] = [answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "3600"})]
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (7, 0)
+    assert "slow down (the API asks to wait 1h); 1 of 1 item left\n" in ran.stderr
+    assert ran.stderr.endswith(f"hint: cometrep {' '.join(BATCH)}\n")
+
+
 def served_creates(gateway: Gateway) -> int:
     """Count all creates that came in, refused ones too."""
     return gateway.server.creates
