@@ -162,16 +162,24 @@ class FileSource:
         told = f"{(strange or names[0])[:100]!r} in the header is no {whose}"
         if self._holds_json:
             return Wrong(1, f"{told}; JSON Lines stand in a file named *.jsonl")
-        if len(names) > 1 or re.search(r"(?i)\bprompt\b|[;\t]", names[0]):
+        if self._may_be_columns(names) or re.search(r"(?i)\bprompt\b|[;\t]", ",".join(names)):
             return Wrong(1, f"{told}; names are written as the model has them, with commas between")
         return Wrong(1, f"{told}; {_ONE_A_LINE}", "" if self._has_prompt else self._as_sweep)
 
     def _may_be_prompts(self, names: Sequence[str]) -> bool:
         """Say whether a file may be a list of prompts, the first of which is not the name of an input."""
-        is_named_csv = self._name.lower().endswith((".csv", ".tsv")) and not self._model_known
-        if self._has_prompt or len(names) > 1 or is_named_csv:
+        if self._has_prompt or len(names) > 1 or (self._is_named_as_table and not self._model_known):
             return False
         return names[0] not in _ITEM_FIELDS and not catalog.may_take(self._model, names[0])
+
+    def _may_be_columns(self, names: Sequence[str]) -> bool:
+        """Say whether what stands between commas may be meant as names, and is not the text of a prompt."""
+        known = (name in _ITEM_FIELDS or catalog.may_take(self._model, name.strip()) for name in names)
+        return len(names) > 1 and (self._is_named_as_table or any(known))
+
+    @property
+    def _is_named_as_table(self) -> bool:
+        return self._name.lower().endswith((".csv", ".tsv"))
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):

@@ -198,6 +198,24 @@ def test_a_file_that_a_spreadsheet_wrote_otherwise_is_told(content: bytes, told:
     assert told in refusal(content, "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "name", "hint"),
+    [
+        ("a fox, red\nan owl\n", "a.txt", "cometrep batch --sweep"),
+        ("a fox, red\nan owl, grey\n", "-", "cometrep batch --sweep"),
+        ("a fox, red\nan owl, grey\n", "a.csv", ""),
+        ("prompt, seed\nfox, 3\n", "a.txt", ""),
+        ("seed, my text\n3,fox\n", "a.txt", ""),
+        ("key, my text\na,fox\n", "a.txt", ""),
+    ],
+)
+def test_prompts_with_commas_are_no_columns(content: str, name: str, hint: str) -> None:
+    """The command that was meant is the hint, unless the name or a column tells of a table."""
+    (wrong,) = FileSource(io.BytesIO(content.encode()), name, MODEL, as_sweep="cometrep batch --sweep").lines()
+    assert isinstance(wrong, items.Wrong)
+    assert wrong.hint == hint
+
+
 def test_a_csv_cell_may_hold_a_data_uri() -> None:
     """As large as one of JSON Lines."""
     (item,) = read(f'prompt,image\nx,"data:;base64,{"A" * 1_000_000}"\n', "a.csv")
