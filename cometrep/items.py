@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -30,6 +31,8 @@ _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
 _ONE_A_LINE = "a file of one prompt a line is for --sweep"
 _FORMATS = {".csv": True, ".jsonl": False, ".ndjson": False}  # by the end of a name: whether it is CSV
+_ARRAY = rb"\[\s*[{\n]"
+_INDENTED_OBJECT = rb"\{([^\n]*[^}\s])?\s*\n\s*\""
 _JSON_OBJECT = rb"(?m)^\s*\{\s*\""  # at the start of some line
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
 
@@ -115,7 +118,21 @@ class FileSource:
             return
         self._holds_json = head.startswith((b"{", b"[")) or bool(re.search(_JSON_OBJECT, head))
         is_csv = _FORMATS.get(Path(self._name).suffix.lower(), not self._holds_json)
-        yield from self._csv_lines() if is_csv and head else self._json_lines()
+        if is_csv and head:
+            yield from self._csv_lines()
+        elif wrong := self._one_json_value(head):
+            yield wrong
+        else:
+            yield from self._json_lines()
+
+    def _one_json_value(self, head: bytes) -> Wrong | None:
+        """Say that a file is one JSON value over its lines, none of which is an object, where it begins as such."""
+        for begun, what, items in (_ARRAY, "array", ".[]"), (_INDENTED_OBJECT, "object over several lines", "."):
+            if re.match(begun, head):
+                file = "FILE" if self._name == "-" else self._name
+                told = f"the file is a JSON {what}, not one object a line"
+                return Wrong(1, told, f"{shlex.join(('jq', '-c', items, file))} > {shlex.quote(f'{file}.jsonl')}")
+        return None
 
     def _json_lines(self) -> Iterator[Line | Wrong]:
         for number, raw in enumerate(self._file, 1):

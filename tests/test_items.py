@@ -149,6 +149,27 @@ def test_a_bad_row_is_named_by_its_line(text: str | bytes, told: str) -> None:
     assert told in refusal(text, "a.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ('[{"prompt": "a"}, {"prompt": "b"}]', "array", "jq -c '.[]' 'my a.json' > 'my a.json.jsonl'"),
+        ('[\r\n  {"prompt": "a"}\r\n]\r\n', "array", "jq -c '.[]' 'my a.json' > 'my a.json.jsonl'"),
+        ('{\n  "prompt": "a"\n}', "object over several lines", "jq -c . 'my a.json' > 'my a.json.jsonl'"),
+        ('{"prompt": "a",\n "seed": 7}', "object over several lines", "jq -c . 'my a.json' > 'my a.json.jsonl'"),
+    ],
+)
+def test_a_file_that_is_one_json_value_is_told_as_such(text: str, told: str, hint: str) -> None:
+    """Once, and not each of its lines; the hint is what makes lines of it."""
+    (wrong,) = source(text, "my a.json").lines()
+    assert wrong == items.Wrong(1, f"the file is a JSON {told}, not one object a line", hint)
+
+
+def test_a_line_that_is_no_json_makes_no_indented_object() -> None:
+    """Lines that are whole, or torn, are told one by one."""
+    assert "line 2: not JSON" in refusal('{"prompt": "a"}\n"prompt": "b"}\n')
+    assert "line 1: not JSON" in refusal('{"prompt": "a\n{"prompt": "b"}\n')
+
+
 def test_every_bad_line_is_named_and_the_first_ones_with_the_reason() -> None:
     """Of the twenty-first on the numbers alone, in ranges."""
     lines = ["{"] * 25 + ['{"prompt": "x"}', "[]"]
