@@ -37,6 +37,7 @@ _BOOLEANS = {
     "off": False,
     "0": False,
 }
+_SEVERAL_NUMBERS = r"-?\d+\.\.-?\d+(?:\.\.\d+)?$|-?[\d.]+,"  # as a sweep has them
 _INTEGER = r"[+-]?\d{1,4000}"
 _NUMBER = r"(?i)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 
@@ -247,9 +248,13 @@ def _parse_json(text: str, shown: str) -> Any:
     try:
         return strict_json(text)
     except ValueError as problem:
+        hint = 'numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text'
+        key, separator, value = shown.partition(":=")
+        if separator and re.match(_SEVERAL_NUMBERS, value):
+            hint = f"to vary it: cometrep batch --sweep -m OWNER/NAME {_typed(key, separator, value)}"
         raise errors.UsageError(
             f"{_short(shown)}: not JSON: {problem}",
-            hint='numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text',
+            hint=hint,
             code="bad_input",
         ) from problem
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
@@ -30,6 +31,7 @@ from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5
 DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
+_ITEM = r"\w+(?:=|:=|@)"
 ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 
 
@@ -103,6 +105,8 @@ def planned(
     model = parse_model(model) if model else ""
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
+        if not is_sweep:
+            _refuse_misplaced(file, texts, model or "OWNER/NAME")
         source: FileSource | SweepSource
         shared = _Shared(() if is_sweep else texts, read_stdin)
         snapshot = None
@@ -149,6 +153,22 @@ def planned(
             if is_strict:
                 _doubts(plan, warnings, is_strict=True)
         yield plan._replace(doubts=(*warnings, *doubts))
+
+
+def _refuse_misplaced(file: str, texts: Sequence[str], model: str) -> None:
+    """Raise UsageError for an input in the place of FILE, and for a model among the words."""
+    words = (file, *texts)
+    if named := next((word for word in words if catalog.find(word) and not os.path.exists(word)), ""):
+        rest = [word for word in words if word != named]
+        hint = shlex.join(("cometrep", "batch", *(rest or ["FILE"]), "-m", named))
+        raise errors.UsageError(f"{named!r} is a model, and no file or input", hint=hint)
+    if re.match(_ITEM, file) and not os.path.exists(file):
+        if found := next(filter(os.path.isfile, texts), ""):
+            rest = [word for word in words if word != found]
+            hint = shlex.join(("cometrep", "batch", found, *rest, "-m", model))
+        else:
+            hint = shlex.join(("cometrep", "batch", "--sweep", "-m", model, *words))
+        raise errors.UsageError(f"there is no file {file!r}; inputs stand behind a FILE, or --sweep", hint=hint)
 
 
 def _values_in(read_stdin: inputs.ReadStdin, name: str, text: str) -> bytes:

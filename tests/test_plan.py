@@ -189,6 +189,41 @@ def test_a_sweep_that_is_none_is_refused(
     assert raised.value.hint
 
 
+@pytest.mark.parametrize(
+    ("words", "told", "hint"),
+    [
+        (
+            ("prompt=a", "seed:=1..3"),
+            "no file 'prompt=a'",
+            f"cometrep batch --sweep -m {SCHNELL} prompt=a seed:=1..3",
+        ),
+        (("seed=1", "p.jsonl"), "no file 'seed=1'", f"cometrep batch p.jsonl seed=1 -m {SCHNELL}"),
+        (("p.jsonl", FROM_IMAGE), f"{FROM_IMAGE!r} is a model", f"cometrep batch p.jsonl -m {FROM_IMAGE}"),
+        ((FROM_IMAGE, "p.jsonl"), f"{FROM_IMAGE!r} is a model", f"cometrep batch p.jsonl -m {FROM_IMAGE}"),
+        (("p.jsonl", "seed:=1..3"), "Extra data", "to vary it: cometrep batch --sweep -m OWNER/NAME seed:=1..3"),
+    ],
+)
+def test_a_word_in_a_wrong_place_is_told_with_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str, hint: str
+) -> None:
+    """A model that no -m names, an input without a FILE or before it, and a range that only a sweep has."""
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, *CATS)
+    with pytest.raises(errors.UsageError, match=told) as raised, planning(*words):
+        pass
+    assert raised.value.hint == hint
+
+
+def test_a_sweep_does_not_hint_at_itself() -> None:
+    """Where a value is no JSON in it either."""
+    with (
+        pytest.raises(errors.UsageError, match="Extra data") as raised,
+        planning("", "seed:=1.5..2", is_sweep=True),
+    ):
+        pass
+    assert "--sweep" not in raised.value.hint
+
+
 # What is doubtful
 
 
