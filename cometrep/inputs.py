@@ -268,6 +268,9 @@ def strict_json(text: str) -> Any:
         value = _decoder().decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError as problem:
+        line = f"line {problem.lineno}, " if "\n" in text else ""
+        raise ValueError(f"{problem.msg} ({line}column {problem.colno})") from None
     # Each level has a bracket of its own, and to count them takes a tenth of the time.
     if text.count("{") + text.count("[") >= DEPTH_LIMIT and is_nested_too_deeply(value):
         raise ValueError("nested too deeply")

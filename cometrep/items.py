@@ -153,9 +153,9 @@ class FileSource:
                 if undecoded:
                     yield Wrong(undecoded.pop(), "not UTF-8")
                     undecoded.clear()
-                elif not header:
+                elif not header:  # before it may be blank lines
                     header = row
-                    if wrong := self._wrong_header(header):
+                    if header and (wrong := self._wrong_header(start, header)):
                         yield wrong
                         return
                 elif any(row):
@@ -165,23 +165,23 @@ class FileSource:
             told = "a carriage return alone ends no line" if "new-line character" in str(problem) else str(problem)
             yield Wrong(start, told)
 
-    def _wrong_header(self, header: Sequence[str]) -> Wrong | None:
+    def _wrong_header(self, number: int, header: Sequence[str]) -> Wrong | None:
         """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
-        if not header or not all(name.strip() for name in header):
-            return Wrong(1, "the header names no input in some column")
+        if not all(name.strip() for name in header):
+            return Wrong(number, "the header names no input in some column")
         names = [name.removesuffix(":json") for name in header]
         strange = next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), "")
         if not strange and len(set(names)) < len(names):
-            return Wrong(1, "the header names an input twice")
+            return Wrong(number, "the header names an input twice")
         if not strange and not self._may_be_prompts(names):
             return None
         whose = "name of an input" if strange else f"input of {self._model_known or 'any model that is known'}"
         told = f"{(strange or names[0])[:100]!r} in the header is no {whose}"
         if self._holds_json:
-            return Wrong(1, f"{told}; JSON Lines stand in a file named *.jsonl")
+            return Wrong(number, f"{told}; JSON Lines stand in a file named *.jsonl")
         if self._may_be_columns(names) or re.search(r"(?i)\bprompt\b|[;\t]", ",".join(names)):
-            return Wrong(1, f"{told}; names are written as the model has them, with commas between")
-        return Wrong(1, f"{told}; {_ONE_A_LINE}", "" if self._has_prompt else self._as_sweep)
+            return Wrong(number, f"{told}; names are written as the model has them, with commas between")
+        return Wrong(number, f"{told}; {_ONE_A_LINE}", "" if self._has_prompt else self._as_sweep)
 
     def _may_be_prompts(self, names: Sequence[str]) -> bool:
         """Say whether a file may be a list of prompts, the first of which is not the name of an input."""
@@ -200,7 +200,9 @@ class FileSource:
 
     def _csv_line(self, number: int, header: Sequence[str], row: Sequence[str]) -> Line | Wrong:
         if len(row) != len(header):
-            return Wrong(number, f"{len(row)} values under {len(header)} columns")
+            told = f"{format_count(len(row), 'value')} under {format_count(len(header), 'column')}"
+            is_unquoted = len(row) > len(header)
+            return Wrong(number, told + "; text with a comma stands in double quotes" * is_unquoted)
         values: dict[str, Any] = {}
         cells = dict(zip(header, row, strict=True))
         key, model = cells.pop("key", ""), cells.pop("model", "")
@@ -329,7 +331,7 @@ class _Problems:
         """Raise the UsageError that they come to, if there are any."""
         if not self._shown:
             return
-        told = "; ".join(f"{self._place} {wrong.number}: {wrong.text}" for wrong in self._shown)
+        told = "; ".join(f"{self._place} {wrong.number}: {wrong.text}" for wrong in sorted(self._shown))
         more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
         count = len(self._shown) + len(self._others)
         raise errors.UsageError(
@@ -478,6 +480,8 @@ def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
 def _json_line(number: int, text: bytes) -> Line | Wrong:
     try:
         value = inputs.strict_json(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Wrong(number, "not UTF-8")
     except ValueError as problem:
         return Wrong(number, f"not JSON: {problem}")
     if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -69,6 +70,12 @@ def test_csv_columns_are_typed_by_the_catalog() -> None:
     assert second.values == {"prompt": "cat"}
 
 
+def test_blank_lines_may_stand_before_a_header() -> None:
+    """As they may anywhere."""
+    (item,) = read("\n\r\nprompt,seed\n\ncat,7\n", "a.csv")
+    assert (item.number, item.values) == (5, {"prompt": "cat", "seed": 7})
+
+
 def test_csv_columns_key_and_model_name_the_item() -> None:
     """With --model the column `model` is an input like any other."""
     text = "key,model,prompt\nk1,a/b,cat\n"
@@ -106,10 +113,10 @@ def test_json_lines_under_the_name_of_a_csv_are_no_prompts() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"prompt": }', "line 1: not JSON"),
+        ('{"prompt": }', "line 1: not JSON: Expecting value (column 12)"),
         ("[1]", "line 1: not an object"),
         ('{"seed": NaN}', "NaN is not JSON"),
-        (b'{"prompt": "\xff"}', "line 1: not JSON"),
+        (b'{"prompt": "\xff"}', "line 1: not UTF-8"),
         ('{"input": 3}', "line 1: input is not an object"),
         ('{"key": true, "input": {}}', "line 1: key and model are texts"),
         ('{"model": "x", "input": {}}', "line 1: 'x' is not a model"),
@@ -133,7 +140,9 @@ def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("prompt,seed\ncat\n", "line 2: 1 values under 2 columns"),
+        ("prompt,seed\ncat\n", "line 2: 1 value under 2 columns"),
+        ("prompt\na cat, red\n", "line 2: 2 values under 1 column; text with a comma stands in double quotes"),
+        ("\n\nprompt,\ncat,1\n", "line 3: the header names no input in some column"),
         ("prompt,\ncat,1\n", "line 1: the header names no input in some column"),
         ("prompt,prompt\na,b\n", "line 1: the header names an input twice"),
         ("prompt,seed:json,seed\na,1,2\n", "line 1: the header names an input twice"),
@@ -178,6 +187,13 @@ def test_every_bad_line_is_named_and_the_first_ones_with_the_reason() -> None:
     assert "line 20:" in told
     assert "line 21:" not in told
     assert told.endswith("and wrong too: 21-25, 27")
+
+
+def test_bad_lines_are_told_in_their_order() -> None:
+    """Those too that only a look at all keys finds."""
+    line = '{"key": "k", "input": {"prompt": "x"}}'
+    told = refusal("\n".join([line, line, "{", line]))
+    assert re.findall(r"line (\d): ", told) == ["2", "3", "4"]
 
 
 def test_every_line_with_a_key_of_another_is_named() -> None:
