@@ -318,9 +318,12 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
 def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
     """Give the INPUT item that an option would be which a command does not have, empty where it is none."""
     from cometrep import catalog
+    from cometrep.commands import POLLING
 
     name = option.removeprefix("--").replace("-", "_")
     takes_items = ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
+    if name in [parameter.name for parameter in POLLING]:  # which other commands have
+        return ""
     if not (takes_items and option.startswith("--") and catalog.may_take("", name)):
         return ""
     models = filter(None, map(catalog.find, catalog.names()))

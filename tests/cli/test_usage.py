@@ -126,6 +126,7 @@ def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: 
         ("rerun @last --image fox.png", "write image@fox.png"),
         ("run a/b --seed", "write seed=…"),
         ("wait @last --prompt x", "cometrep wait --help"),
+        ("batch a.csv --interval 1", "cometrep batch --help"),
     ],
 )
 def test_an_input_that_is_typed_as_an_option_is_known(line: str, hint: str, cli: Cli) -> None:
