@@ -329,7 +329,7 @@ class Batch:
             yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
         files = [file for file in files if file.path not in changed]
         for file in files:
-            yield Saved(standing.id, file, "kept")
+            yield Saved(standing.id, file, "kept", item.key)
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
     def _begin(self, item: Item, entry: int = 0) -> None:
@@ -371,7 +371,7 @@ class Batch:
             yield from self._created(self._flying[name], answer)
             if isinstance(created := answer.answer, Prediction):
                 item = self._flying[name].item
-                yield Created(created.with_model(item.model))
+                yield Created(created.with_model(item.model), item.key)
                 yield from self._follow(created.id, item, told_status=created.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
@@ -518,7 +518,7 @@ class Batch:
                 self._rows[_NO_ANSWER] = 0
                 self._flying[item.key] = flying._replace(doubt=None)
                 yield from self._note("created", item, id=event.id)
-                yield Created(event.prediction.with_model(item.model))
+                yield Created(event.prediction.with_model(item.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
@@ -624,7 +624,7 @@ class Batch:
                 if self._may_tell("warned"):
                     yield Noted("", f"{item.label}: {told}", is_warning=True)
         for file in files:
-            yield Saved(id, file)
+            yield Saved(id, file, key=item.key)
         if skipped and failure is None:
             told = f"{', '.join(skipped)} exists and stays as it is; {id} is not saved"
             yield from self._note("left", item, id=id, error=told)

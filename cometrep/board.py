@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cometrep.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
-from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
+from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.screen import Screen
 from cometrep.text import beside_id, format_elapsed, harmless, one_line
 
@@ -95,7 +95,10 @@ class JsonBoard(JsonLines):
 
     def _facts(self, event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(event, Created):
-            yield "created", {"model": event.prediction.model, "status": event.prediction.status}
+            facts = {"model": event.prediction.model, "status": event.prediction.status}
+            yield "created", {"key": event.key, **facts}
+        elif isinstance(event, Saved):
+            yield "saved", {"key": event.key, "how": event.how, **event.file.as_json()}
         elif isinstance(event, ItemEnded):
             yield "item", {"key": event.key, "outcome": event.outcome, "text": event.text or None}
         elif isinstance(event, Tally):

@@ -15,9 +15,13 @@ class Creating(NamedTuple):
 
 
 class Created(NamedTuple):
-    """The API accepted a create and answered this prediction; its id is in the ledger."""
+    """The API accepted a create and answered this prediction; its id is in the ledger.
+
+    `key` is that of a batch's item.
+    """
 
     prediction: Prediction
+    key: str = ""
 
     @property
     def id(self) -> str:
@@ -79,11 +83,15 @@ class Saving(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """One output file stands under its final name, or stood there already (`how` says which)."""
+    """One output file stands under its final name, or stood there already (`how` says which).
+
+    `key` is that of a batch's item.
+    """
 
     id: str
     file: SavedFile
     how: str = "saved"
+    key: str = ""
 
 
 class Noted(NamedTuple):

@@ -1612,7 +1612,7 @@ def test_github_gets_counts_and_a_table(
 def test_progress_json_tells_items_and_tallies(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
-    """Every line of stderr before the summary is one object."""
+    """Every line of stderr is one object; each that speaks of an item has its key."""
     folder_of("cat", "dog")
     ran = served(*BATCH, "--progress", "json")
     events = [json.loads(line) for line in ran.stderr.splitlines()]
@@ -1620,6 +1620,11 @@ def test_progress_json_tells_items_and_tallies(
     created = [event["id"] for event in events if event["event"] == "created"]
     assert sorted(created) == sorted(gateway.id_of(prompt) for prompt in ("cat", "dog"))
     assert [event["outcome"] for event in events if event["event"] == "item"] == ["done", "done"]
+    keys = {
+        kind: {event["key"] for event in events if event["event"] == kind} for kind in ("created", "saved", "item")
+    }
+    assert len(keys["item"]) == 2
+    assert keys["created"] == keys["saved"] == keys["item"]
     assert (events[-1]["event"], events[-1]["done"], events[-1]["running"]) == ("tally", 2, 0)
 
 
