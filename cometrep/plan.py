@@ -67,6 +67,11 @@ class Plan(NamedTuple):
         part = ", of which this is shard {}/{}".format(*self.shard) if self.shard else ""
         return f"{factors} = {format_count(self.size, 'item')}{part}"
 
+    @property
+    def is_piped(self) -> bool:
+        """Whether its items came once, so that the same command needs them piped in again."""
+        return self.snapshot is not None and self.snapshot.comes_once
+
     def told_at_the_end(self) -> tuple[str, ...]:
         """Say that the file has grown since its items were checked, where it has."""
         if self.snapshot is None or not self.snapshot.has_grown:

@@ -41,6 +41,7 @@ class Snapshot(io.RawIOBase):
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self._name = name
+        self.comes_once = comes_once(name)
         self._digests: list[bytes] = []
         self._end: int | None = None  # where a read first found it
         self._at = 0

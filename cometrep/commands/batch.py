@@ -37,6 +37,7 @@ EXAMPLES = (
     "cometrep batch prompts.jsonl --status",
 )
 
+_PIPED_AGAIN = "; the items are to be piped in again"
 SHOWN_ITEMS = 3  # of a dry run
 CONNECTIONS = 24  # as many as threads talk to the API
 
@@ -160,6 +161,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
             ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt if batch else 0, console.command_line)
+        stop.message += _PIPED_AGAIN * plan.is_piped
         raise
     finally:
         is_in_place = record.is_in_place
@@ -180,6 +182,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
         for line in ended.first_failures:
             console.warn(line)
     if failure:
+        failure.message += _PIPED_AGAIN * plan.is_piped
         raise failure
 
 

@@ -516,13 +516,17 @@ def test_hints_can_be_typed_where_the_file_is_no_option(served: Cli, gateway: Ga
 
 
 def test_a_file_that_is_there_once_is_as_stdin_is(served: Cli, gateway: Gateway, folder: Path) -> None:
-    """`<(…)` has a name that means nothing to the next command: neither folder nor hint is made of it."""
+    """`<(…)` has a name that means nothing to the next command: neither folder nor hint is made of it.
+
+    And the hint alone has no items.
+    """
     (folder / "p.jsonl").write_text(json_lines(["bad", "cat"]))
     gateway.ends["bad"] = "failed"
     ran = served.shell_line(f"cometrep batch <(cat p.jsonl) -m {MODEL}")
     assert ran.code == 9
     assert len(list((folder / "batch").glob("*.webp"))) == 1
-    assert ran.stderr.endswith(f"hint: cometrep batch - -m {MODEL} --retry-failed\n")
+    again = f"the items are to be piped in again\nhint: cometrep batch - -m {MODEL} --retry-failed\n"
+    assert ran.stderr.endswith(f"of 2 items: 1 failed; {again}")
     status = served.shell_line("cometrep batch <(cat p.jsonl) --status")
     assert len(status.lines) == 2
 
