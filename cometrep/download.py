@@ -234,6 +234,7 @@ class Downloads:
         """Send one GET, meeting redirects by the same rules as the first address."""
         session = self._session()
         for _ in range(REDIRECT_LIMIT + 1):
+            url = _as_asked_for(id, url)
             self._check_address(id, url, session)
             _log.debug("> GET %s%s", _without_query(url), f" {dict(headers)}" if headers else "")
             began = self._clock()
@@ -412,6 +413,16 @@ def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
             left = member.unused_data
     if not member.eof:
         raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
+
+
+def _as_asked_for(id: str, url: str) -> str:
+    """Give a URL as it is asked for, to judge no other host than that: parsers differ, as over `https://a\\.b/`."""
+    asked = requests.PreparedRequest()
+    try:
+        asked.prepare_url(url, None)
+    except ValueError as problem:  # which all are that requests raises for an address
+        raise _no_address(id, url) from problem
+    return str(asked.url)
 
 
 def _no_address(id: str, url: str) -> errors.OutputMissing:
