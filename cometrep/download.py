@@ -279,7 +279,8 @@ class Downloads:
     def _check_address(self, id: str, url: str, session: Session) -> None:
         try:
             parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+            host = (parts.hostname or "").rstrip(".")  # which makes a name absolute, and no other address
+            port = parts.port or (80 if parts.scheme == "http" else 443)
         except ValueError as problem:
             raise _no_address(id, url) from problem
         problem_text = ""
@@ -526,7 +527,7 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
     if re.fullmatch(_NUMERIC_HOST, host):
         with contextlib.suppress(OSError):
             return not _is_public(socket.inet_ntoa(socket.inet_aton(host)))
-    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":
+    if host.lower().rpartition(".")[2] == "localhost":
         return True
     if is_proxied:
         return False

@@ -627,7 +627,7 @@ def test_unsafe_addresses_are_refused_before_anything_is_sent(folder: Path, url:
     "host",
     [
         *("2130706433", "127.1", "0x7f.1", "0177.0.0.1", "[64:ff9b::7f00:1]", "10.0.0.1"),
-        *("x.localhost", "localhost"),
+        *("x.localhost", "localhost", "localhost.", "127.0.0.1.", "0x7f000001.", "127.1.", "10.0.0.1.."),
         *("%31%32%37.0.0.1", "%6c%6f%63alhost", "127%2e0.0.1", "192.168.%31.1"),
         *("127.0.0.1\\.replicate.delivery", "localhost\\", "10.0.0.1\\@replicate.delivery"),
     ],
