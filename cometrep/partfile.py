@@ -68,6 +68,17 @@ class Facts(NamedTuple):
             found.get("is_complete") is True,
         )
 
+    def are_of(self, headers: Mapping[str, str]) -> bool:
+        """Say whether the headers of a 206 show the very file, whatever made the server send it."""
+        etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
+        media_type = _media_type(headers.get("Content-Type", ""))
+        if media_type and self.content_type and media_type != _media_type(self.content_type):
+            return False
+        # An ETag must be told again, and a date need not (RFC 9110, 15.3.7).
+        if _is_strong(self.validator):
+            return etag == self.validator
+        return not etag and modified in ("", self.validator)
+
     @property
     def is_resumable(self) -> bool:
         """Whether the bytes they speak of are of use to a later command."""
@@ -170,8 +181,7 @@ class PartFile:
         total = self.total_bytes if found[3] == "*" else int(found[3])
         if total is None or self.total_bytes not in (None, total) or int(found[2]) != total - 1:
             return False
-        validator = _validator(headers)
-        if validator and self._facts.validator != validator:
+        if not self._facts.are_of(headers):
             return False
         self._facts = self._facts._replace(total_bytes=total)
         return True
@@ -454,10 +464,18 @@ def is_whole(headers: Mapping[str, str]) -> bool:
     return found is not None and int(found[1]) == 0 and found[3] == str(int(found[2]) + 1)
 
 
+def _is_strong(etag: str) -> bool:
+    return etag.startswith('"')
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 def _validator(headers: Mapping[str, str]) -> str:
     """Give the validator fit for If-Range: a strong ETag, else Last-Modified (RFC 9110, 13.1.5)."""
     etag = headers.get("ETag", "").strip()
-    if etag.startswith('"') and len(etag) < 500:
+    if _is_strong(etag) and len(etag) < 500:
         return etag
     return "" if etag else headers.get("Last-Modified", "").strip()[:100]
 

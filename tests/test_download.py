@@ -256,6 +256,36 @@ def test_a_rest_that_does_not_fit_starts_over(
     assert not any(isinstance(event, Retrying) and "HTTP" in event.reason for event in saver.events)
 
 
+DATE, OTHER_DATE = "Fri, 15 Jan 2027 08:00:00 GMT", "Sat, 16 Jan 2027 08:00:00 GMT"
+BY_ETAG, BY_DATE = {"ETag": '"v1"'}, {"Last-Modified": DATE}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_the_rest"),
+    [
+        (BY_ETAG, BY_ETAG, True),
+        (BY_ETAG, {}, False),
+        (BY_ETAG, {"ETag": 'W/"v1"'}, False),
+        (BY_ETAG, BY_DATE, False),
+        (BY_ETAG, {**BY_ETAG, "Content-Type": "image/webp; q=1"}, True),
+        (BY_ETAG, {**BY_ETAG, "Content-Type": "text/html"}, False),
+        (BY_DATE, BY_DATE, True),
+        (BY_DATE, {}, True),
+        (BY_DATE, {"Last-Modified": OTHER_DATE}, False),
+        (BY_DATE, {**BY_DATE, "ETag": 'W/"v1"'}, False),
+    ],
+)
+def test_a_rest_must_show_the_validator_that_it_was_asked_by(
+    saver: Saver, server: Server, first: dict[str, str], second: dict[str, str], is_the_rest: bool
+) -> None:
+    """A host that sends a range of another file, or does not say of which, gives no half of a picture."""
+    start = Answer(200, BODY, {"Content-Type": "image/webp", **first}, cut=100_000, then="close")
+    rest = {**second, "Content-Range": f"bytes 100000-{len(BODY) - 1}/{len(BODY)}"}
+    server.on("GET", "/f", start, Answer(206, BODY[100_000:], rest), Answer(200, OTHER_BODY, TYPED))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == (BODY if is_the_rest else OTHER_BODY)
+
+
 def test_what_came_stays_where_neither_the_rest_nor_the_whole_is_had(saver: Saver, server: Server) -> None:
     """An expired URL takes nothing away: from a fresh one of the same file the rest is enough."""
     server.on("GET", "/f", cut(100_000), Answer(403))
