@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from cometrep import errors, formats
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
-from cometrep.names import OWN_NAMES, portable
+from cometrep.names import OWN_NAMES
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -34,12 +34,16 @@ _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
 class Facts(NamedTuple):
-    """What is known of a file beside its bytes; `validator` is the one that If-Range takes, or empty."""
+    """What is known of a file beside its bytes.
+
+    `validator` is the one that If-Range takes, or empty; `stem` names the output file, by id and index.
+    """
 
     validator: str = ""
     total_bytes: int | None = None
     content_type: str = ""
     is_complete: bool = False
+    stem: str = ""
 
     @classmethod
     def of_headers(cls, headers: Mapping[str, str]) -> "Facts":
@@ -66,6 +70,7 @@ class Facts(NamedTuple):
             total if isinstance(total, int) else None,
             str(found.get("content_type", "")),
             found.get("is_complete") is True,
+            str(found.get("stem", "")),
         )
 
     def are_of(self, headers: Mapping[str, str]) -> bool:
@@ -91,6 +96,7 @@ class Facts(NamedTuple):
             "total": self.total_bytes,
             "content_type": self.content_type,
             "is_complete": self.is_complete,
+            "stem": self.stem,
         }
 
 
@@ -101,12 +107,13 @@ class PartFile:
     of; a part file without facts, or with torn ones, is started over.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], *, is_own: bool) -> None:
+    def __init__(self, path: Path, stem: str, file: IO[bytes], *, is_own: bool) -> None:
         self._path = path
+        self._stem = stem
         self._facts_path = path.with_name(path.name + ".json")
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name
-        self._facts = Facts()
+        self._facts = Facts(stem=stem)
         self._is_noted = False  # whether the facts are on the disk
         self._hash = Digest(file, path)
         self.head = b""  # the first bytes, as many as a format shows itself in
@@ -122,13 +129,14 @@ class PartFile:
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f".{portable(stem)[:_STEM_LIMIT]}.part"
+        # An id is portable behind the dot, and as it stands no two have one name.
+        path = folder / f".{stem[:_STEM_LIMIT]}.part"
         with _writing(path):
             file = _locked(path)
             is_own = file is None
             if file is None:
                 path, file = _own(path)
-        part = cls(path, file, is_own=is_own)
+        part = cls(path, stem, file, is_own=is_own)
         try:
             part._take_up()
             yield part
@@ -200,7 +208,7 @@ class PartFile:
             self._facts_path.unlink(missing_ok=True)
         self.head, self.size, self._synced = b"", 0, -1
         self._hash = Digest(self._file, self._path)
-        self._facts = facts
+        self._facts = facts._replace(stem=self._stem)
         self._is_noted = False
 
     def append(self, chunk: bytes) -> None:
@@ -291,7 +299,7 @@ class PartFile:
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
         facts = Facts.in_file(self._facts_path)
-        if not facts.is_resumable:
+        if not facts.is_resumable or facts.stem != self._stem:  # as where the file system knows no case
             return
         self._facts, self._is_noted = facts, True  # first: a signal while it is read must not make it useless
         with _writing(self._path):

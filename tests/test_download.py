@@ -333,7 +333,7 @@ def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
     """Where all bytes were there already, a 416 with the same size completes the file."""
     saver = Saver(folder)
     (folder / f".{ID}-0.part").write_bytes(BODY)
-    (folder / f".{ID}-0.part.json").write_text(json.dumps({"validator": '"v1"', "total": None}))
+    (folder / f".{ID}-0.part.json").write_text(json.dumps({"validator": '"v1"', "stem": f"{ID}-0"}))
     server.on("GET", "/f", ranged())
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
@@ -349,9 +349,11 @@ def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
         b"[]",
         b'{"total": 5}',
         b'{"validator": 7, "total": "x"}',
-        b'{"validator": "\\"v1\\"", "total": 3}',
+        b'{"validator": "\\"v1\\"", "total": 3, "stem": "abc123-0"}',
+        b'{"validator": "\\"v1\\"", "total": 19, "stem": "ABC123-0", "is_complete": true}',
+        b'{"validator": "\\"v1\\"", "total": 19, "is_complete": true}',
     ],
-    ids=["none", "empty", "torn", "list", "no validator", "wrong types", "longer than its total"],
+    ids=["none", "empty", "torn", "list", "no validator", "wrong types", "too long", "other id", "no id"],
 )
 def test_a_part_file_without_sound_facts_starts_over(folder: Path, server: Server, facts: bytes | None) -> None:
     """Bytes of which nothing is known are not built upon."""

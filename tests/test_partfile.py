@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.partfile import Facts, PartFile, write_whole
+from cometrep.partfile import Facts, PartFile, left_over_in, write_whole
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
 
@@ -149,7 +149,7 @@ def test_a_stop_while_a_part_file_is_taken_up_leaves_it(
 ) -> None:
     """What an earlier command left is there for the next one, even where this one ends before it read any of it."""
     (tmp_path / ".p-0.part").write_bytes(BLOCK)
-    (tmp_path / ".p-0.part.json").write_text(json.dumps(facts))
+    (tmp_path / ".p-0.part.json").write_text(json.dumps({**facts, "stem": "p-0"}))
     stop = errors.Stopped("Ctrl-C", 130)
 
     def stopped(*_: object) -> None:
@@ -174,6 +174,16 @@ def test_what_came_before_a_stop_is_kept_with_its_validator(tmp_path: Path, *, i
             assert json.loads((tmp_path / ".p-0.part.json").read_text())["total"] == total
     with PartFile.opened(tmp_path, "p-0") as part:
         assert part.resume_headers() == {"Range": "bytes=1000-", "If-Range": '"e"'}
+
+
+def test_no_two_ids_have_one_part_file(tmp_path: Path) -> None:
+    """A file that is whole and waits for its name is taken up by its own prediction alone."""
+    for id in ("-x", "_x"):
+        with PartFile.opened(tmp_path, f"{id}-0") as part:
+            assert not part.is_complete
+            part.append(BLOCK[:1000])
+            part.complete()
+    assert [one.id for one in left_over_in(tmp_path)] == ["-x", "_x"]
 
 
 def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None:
