@@ -184,8 +184,11 @@ def check_template(template: str) -> None:
         problem = str(broken).lower()
     if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
         problem = "it ends without a file name"
-    if not problem and template.lower().endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
+    last = re.split(r"[/\\]", template.lower())[-1].rstrip(" .")
+    if not problem and last.endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
         problem = f"{SIDECAR_SUFFIX} is how sidecars end"
+    if not problem and last.startswith(".") and last.endswith((".part", ".part.json", ".part.{ext}")):
+        problem = "a dot before and .part behind is how incomplete files are named"
     if not problem and re.search(_CONTROLS, template):
         problem = "it has a control character inside"
     fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)

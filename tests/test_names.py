@@ -154,6 +154,7 @@ def test_default_templates() -> None:
 def test_a_template_is_filled(template: str, path: str) -> None:
     """Each field has its value; only the template's own slashes make folders."""
     check_template(template)
+        ("{id}.part", "abc.part"),
     assert named(template).path(7, "webp").as_posix() == path
 
 
@@ -223,6 +224,11 @@ def test_parts_that_make_a_reserved_name_together() -> None:
         ("a\u2028b", "control character"),
     ],
     ids=lambda value: repr(value),
+        ("{id}.cometrep.json.", "how sidecars end"),
+        (".{id}-{index}.part", "how incomplete files are named"),
+        ("a/.{id}-0.Part.JSON", "how incomplete files are named"),
+        (".x-0.part. ", "how incomplete files are named"),
+        (".{id}-{index}.part.{ext}", "how incomplete files are named"),
 )
 def test_a_template_that_cannot_be_filled_is_refused(template: str, told: str) -> None:
     """An unknown field, a format that is none, a stray brace or a missing name is a usage error with the fields."""
