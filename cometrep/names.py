@@ -212,6 +212,7 @@ def portable(text: str) -> str:
         return text
     text = unicodedata.normalize("NFC", text)
     kept = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in text)
+    kept = re.sub(r"(?<!#)##++(?=\w*\[)", "-", kept)  # a command, where a CI runner reads the path in a log
     kept = kept.lstrip(" ").rstrip(" .")
     if kept.startswith((".", "-")):
         kept = "_" + kept[1:]

@@ -14,6 +14,7 @@ _MOST_DIGITS = 4300  # of a number that Python reads
 _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
+_CI_COMMAND = r"##(?=\w*\[)"
 
 
 def masked(text: str) -> str:
@@ -34,7 +35,7 @@ def harmless(text: str, *, keeps_lines: bool = False) -> str:
         character if character in " \t" or (character == "\n" and keeps_lines) else _visible(character)
         for character in text
     )
-    shown = re.sub(r"##(?=\w*\[)", r"#\\x23", shown)
+    shown = re.sub(_CI_COMMAND, r"#\\x23", shown)
     return re.sub(r"(?m)^([^\S\n]*):(?=:)", r"\1\\x3a", shown)
 
 
@@ -128,7 +129,7 @@ def format_duration(seconds: float) -> str:
 
 def ascii_json(value: Any) -> str:
     """Write JSON in printable ASCII, which is harmless on every terminal and in every log, CI's too."""
-    return json.dumps(value).replace("\x7f", "\\u007f").replace("##[", "#\\u0023[")
+    return re.sub(_CI_COMMAND, r"#\\u0023", json.dumps(value).replace("\x7f", "\\u007f"))
 
 
 def parse_json(text: str) -> Any:

@@ -1,5 +1,6 @@
 """Text made harmless and easy to read."""
 
+import json
 import re
 import time
 import unicodedata
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep.text import format_bytes, format_duration, harmless, nearest
+from cometrep.text import ascii_json, format_bytes, format_duration, harmless, nearest
 
 quick = settings(max_examples=200)
 
@@ -49,6 +50,14 @@ TEXTS = {
 def test_harmless(text: str, shown: str) -> None:
     """Controls, formats, surrogates and CI commands become visible; all else stays as it is."""
     assert harmless(text) == shown
+
+
+@pytest.mark.parametrize("text", [text for text, _ in TEXTS.values()], ids=TEXTS.keys())
+def test_json_is_harmless_too(text: str) -> None:
+    """What JSON holds is the same value, in characters that are no terminal's and no CI runner's command."""
+    written = ascii_json({"a": text, text: [text]})
+    assert json.loads(written) == {"a": text, text: [text]}
+    assert harmless(written) == written
 
 
 @pytest.mark.parametrize(
