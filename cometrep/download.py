@@ -146,8 +146,8 @@ class Downloads:
         """Fetch a URL into a part file, attempt after attempt while the retry budget lasts."""
         attempts = in_a_row = rest_faults = 0
         failing_since = 0.0
+        furthest = part.size
         while True:
-            before = part.size
             asked = part.resume_headers() if rest_faults < _REST_FAULTS else {}
             try:
                 yield from self._fetch(id, file, part, name, asked)
@@ -156,8 +156,8 @@ class Downloads:
                 # A host may fail at ranges alone. What came stays until the whole begins to come.
                 rest_faults = rest_faults + 1 if asked and failure.http_status else 0
                 now = self._clock()
-                if part.size > before:  # it gets on
-                    in_a_row = 0
+                if part.size > furthest:  # it gets on, and not only to where it was before it started over
+                    in_a_row, furthest = 0, part.size
                 if in_a_row == 0:
                     failing_since = now
                 attempts, in_a_row = attempts + 1, in_a_row + 1

@@ -175,6 +175,21 @@ def test_a_lasting_fault_ends_within_the_budget(saver: Saver, server: Server, sc
     assert 4 <= len(server.received) <= 50
 
 
+def test_to_come_as_far_as_before_is_no_progress(saver: Saver, server: Server) -> None:
+    """A host whose rest is always too long, so that all starts over, ends within the budget too."""
+
+    def respond(request: Received) -> Answer:
+        if "range" not in request.headers:
+            return cut(100_000)
+        headers = {**TYPED, "Content-Range": f"bytes 100000-{len(BODY) - 1}/{len(BODY)}"}
+        return Answer(206, BODY[100_000:] + b"more", headers)
+
+    server.on("GET", "/f", respond)
+    with pytest.raises(errors.Temporary, match="retry budget of 1m"):
+        saver(f"{server.url}/f")
+    assert len(server.received) < 20
+
+
 def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that stop coming end the attempt after the stall limit, and the next one takes up what came."""
     monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
