@@ -10,6 +10,7 @@ never a private address. Plain http and private addresses are for an API that is
 
 import contextlib
 import ipaddress
+import itertools
 import logging
 import os
 import re
@@ -50,7 +51,13 @@ _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", 
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
 _GZIP = 16 + zlib.MAX_WBITS
-_ZLIB_FORMS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
+_ZLIB_FORMS = {  # deflate is RFC 1950, and by many servers RFC 1951, without the header
+    "gzip": (_GZIP,),
+    "x-gzip": (_GZIP,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),
+}
+_ENCODINGS_LIMIT = 3  # of one body
+_HEAD_BYTES = 32  # in which a compressed form and most other formats show
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
 _NAT64 = "64:ff9b::/96"
 
@@ -219,10 +226,10 @@ class Downloads:
                 part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part)
-        encoding = _encoding_of(response.headers)
-        if encoding and encoding not in _ZLIB_FORMS and not formats.sniff(part.head):  # some labels mean nothing
+        unknown = [word for word in _encodings(response.headers) if word not in _ZLIB_FORMS]
+        if unknown and not formats.sniff(part.head):  # some labels mean nothing
             part.restart()
-            raise UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
+            raise _encoded(", ".join(unknown))
         is_marked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         if total is None and not is_marked and part.is_cut_short():
             had = part.size
@@ -337,10 +344,12 @@ class Downloads:
     def _chunks(response: requests.Response) -> Iterator[bytes]:
         """Yield the body as it comes, never holding bytes back: what came before a break is kept."""
         # An encoding that nobody asked for is undone; its length is then checked by urllib3, on the wire.
-        form = _ZLIB_FORMS.get(_encoding_of(response.headers))
         try:
             pieces = _bytes_as_they_come(response.raw)
-            yield from _decompressed(pieces, form) if form else pieces
+            for encoding in reversed(_encodings(response.headers)):
+                if encoding in _ZLIB_FORMS:
+                    pieces = _decoded(pieces, encoding)
+            yield from pieces
         except (TransportError, HTTPException, OSError, zlib.error) as problem:
             raise errors.Temporary(
                 f"the transfer from {_host(response.url)} broke off: {reason_of(problem)}", code="cut_short"
@@ -394,14 +403,45 @@ def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
     return status == 501 or (status not in (200, 203) and not _is_passing(status))
 
 
-def _encoding_of(headers: Mapping[str, str]) -> str:
-    """Give how a body is encoded, empty where it is not: what stands beside `identity`."""
-    words = [word.strip().lower() for word in headers.get("Content-Encoding", "").split(",")]
-    return ", ".join(word for word in words if word not in ("", "identity"))
+def _encodings(headers: Mapping[str, str]) -> list[str]:
+    """List how a body is encoded, in the order in which that was done: what stands beside `identity`."""
+    words = [word.partition(";")[0].strip().lower() for word in headers.get("Content-Encoding", "").split(",")]
+    words = [word for word in words if word not in ("", "identity")]
+    return words if len(words) <= _ENCODINGS_LIMIT else [", ".join(words)]
+
+
+def _encoded(encoding: str) -> UrlExpired:
+    return UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
+
+
+def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Undo an encoding; what has the label alone is given as it stands where its format is known."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= _HEAD_BYTES:
+            break
+    whole = itertools.chain([head], pieces)
+    known = formats.sniff(head)
+    if known and known.extension != "gz":
+        yield from whole
+        return
+    form = next((form for form in _ZLIB_FORMS[encoding] if _may_begin(head, form)), None)
+    if form is None:
+        raise _encoded(encoding)
+    yield from _decompressed(whole, form)
+
+
+def _may_begin(head: bytes, form: int) -> bool:
+    try:
+        zlib.decompressobj(form).decompress(head, 1)
+    except zlib.error:
+        return False
+    return True
 
 
 def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
-    """Undo gzip (RFC 1952), one member behind the other, or zlib's form; raise Temporary where the end lacks."""
+    """Undo gzip (RFC 1952), one member behind the other, or deflate; raise Temporary where the end lacks."""
     member = zlib.decompressobj(form)
     for piece in pieces:
         left = piece
