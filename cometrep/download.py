@@ -441,17 +441,21 @@ def _may_begin(head: bytes, form: int) -> bool:
 
 
 def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
-    """Undo gzip (RFC 1952), one member behind the other, or deflate; raise Temporary where the end lacks."""
+    """Undo gzip (RFC 1952), one member behind the other, or deflate; raise Temporary where the end lacks.
+
+    What is yielded at once is never large, however little it was made of.
+    """
     member = zlib.decompressobj(form)
     for piece in pieces:
-        left = piece
-        while left:
+        left, came = piece, b""
+        while left or (len(came) == _PIECE_BYTES and not member.eof):
             if member.eof:
                 if not left.startswith(b"\x1f"):
                     return  # padding, which gzip's own tools pass over
                 member = zlib.decompressobj(form)
-            yield member.decompress(left)
-            left = member.unused_data
+            came = member.decompress(left, _PIECE_BYTES)
+            yield came
+            left = member.unconsumed_tail or member.unused_data
     if not member.eof:
         raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
 

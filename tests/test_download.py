@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Generator
 from pathlib import Path
@@ -490,6 +491,19 @@ def test_a_picture_is_taken_whatever_its_encoding_is_called(
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == whole
     assert server.count("GET") == 1
+
+
+def test_a_small_body_that_holds_too_much_is_let_go_at_once(folder: Path, server: Server) -> None:
+    """No more is made of compressed bytes than what may be saved and a little more."""
+    bomb = packed(BODY[:64] + bytes(50_000_000), 31)
+    server.on("GET", "/f", Answer(200, bomb, {**TYPED, "Content-Encoding": "gzip"}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.LocalFileError, match="above the limit"):
+            Saver(folder, max_size_bytes=1_000_000)(f"{server.url}/f")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 GONE: dict[str, tuple[str, Answer]] = {
