@@ -49,8 +49,9 @@ _SPACED_URL = (  # as a host may write one that names a file
     r"(?i)https?://[^\s<>\"/]+/[^\s<>\"]*(?: [^\s<>\"]+)+"
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
 )
-_DATA_URI = (  # also with a parameter that has no value, as the `;utf8` of many an SVG
-    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:; ?(?!base64\b)[\w-]+(?:=[^;,\s]*)?)*(?P<base64>; ?base64)?,"
+_DATA_URI = (  # also with a parameter without a value, as the `;utf8` of many an SVG, and with blanks inside
+    r"(?i)data:(?: (?=[^,]*; ?base64 ?,))?(?P<type>[\w.+-]+/[\w.+-]+)?"
+    r'(?: ?; ?(?!base64\b)[\w-]+(?:=(?:"[^"]*"|[^;,\s"]*))?)*(?P<base64> ?; ?base64)? ?,'
 )
 SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 _ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
@@ -437,6 +438,7 @@ def decode_data_uri(uri: str) -> tuple[bytes, str]:
     if found["base64"]:
         compact = re.sub(r"\s+", "", unquote_to_bytes(data).decode("ascii"))
         compact += "=" * (-len(compact) % 4)
+        compact = compact.replace("-", "+").replace("_", "/")  # of the alphabet for URLs (RFC 4648, 5)
         return base64.b64decode(compact, validate=True), media_type
     return unquote_to_bytes(data), media_type
 

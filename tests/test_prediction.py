@@ -454,6 +454,7 @@ def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str])
         ("ftp://x/y", "ftp://x/y"),
         ("data:,hello", "data:,hello"),
         ("data: none", "data: none"),
+        ("Data: input/output, and more; base64, too", "Data: input/output, and more; base64, too"),
         ("https://two urls", "https://two urls"),
         (f"{URL} and {OTHER}", f"{URL} and {OTHER}"),
         ("https://x.test/a is a picture.", "https://x.test/a is a picture."),
@@ -466,6 +467,7 @@ def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str])
         "ftp",
         "bare data",
         "word data",
+        "a sentence on data",
         "space",
         "two urls",
         "a sentence",
@@ -644,10 +646,15 @@ def test_ten_megabytes_of_logs_are_read_quickly() -> None:
         ("data:,hello", b"hello", "text/plain"),
         ("data:image/svg+xml;utf8,<svg a='é'/>", "<svg a='é'/>".encode(), "image/svg+xml"),
         ("data:image/png; charset=x; base64,aGVsbG8=", b"hello", "image/png"),
+        ('data:image/png;name="a,b;c";base64,aGVsbG8=', b"hello", "image/png"),
+        ('data:video/mp4;codecs="avc1, mp4a";base64,aGVsbG8=', b"hello", "video/mp4"),
+        ("data: image/png;base64,aGVsbG8=", b"hello", "image/png"),
+        ("data:image/png ;base64 ,aGVsbG8=", b"hello", "image/png"),
+        ("data:image/png;base64,-_-_", b"\xfb\xff\xbf", "image/png"),
     ],
     ids=[
         *("png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"),
-        *("no value", "spaces"),
+        *("no value", "spaces", "quotes", "quotes and blanks", "a blank before", "blanks between", "for URLs"),
     ],
 )
 def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> None:
