@@ -48,6 +48,7 @@ _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
+_MEDIA = ("image", "video", "audio")  # the types of what is no text
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -123,6 +124,10 @@ class Downloads:
                 content, content_type = _content_of(id, file)
                 part.restart(Facts(content_type=content_type))
                 part.append(content)
+                is_media = content_type.lower().partition("/")[0] in _MEDIA
+                if file.data_uri and is_media and (wrong := _wrong_content("", part)):
+                    told = f"output file {file.index} is a data URI with {wrong}"
+                    raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken")
             extension = file.extension or formats.extension_for(
                 part.head, part.content_type, _url_extension(file.url)
             )
@@ -498,35 +503,39 @@ def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
 
 def _refuse_wrong_content(url: str, part: PartFile) -> None:
     """Raise UrlExpired where a web page, JSON or nothing came in a picture's place; let go of such bytes."""
+    if wrong := _wrong_content(url, part):
+        part.restart()
+        raise UrlExpired(wrong)
+
+
+def _wrong_content(url: str, part: PartFile) -> str:
+    """Tell what came in the place of a picture, text or other file, empty where it may well be the file."""
     head, extension = part.head, _url_extension(url)
     media_type = part.content_type.split(";")[0].strip().lower()
     is_media = not extension or extension in _MEDIA_EXTENSIONS
-    is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in ("image", "video", "audio")
+    is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in _MEDIA
     if extension == "svg" or media_type == "image/svg+xml":
         may_be_xml = not formats.shows_root(head)  # else it was recognised
     else:
         may_be_xml = not extension and media_type.endswith(("/xml", "+xml"))
     may_be_blank = not is_media or media_type.startswith("text/")
-    wrong = ""
     if not head or not (may_be_blank or head.strip()):
-        wrong = "an empty file"
-    elif extension in _TEXT_EXTENSIONS or formats.sniff(head):
-        return
-    elif formats.looks_like_html(head) or media_type == "text/html":
-        wrong = "a web page instead of the file"
-    elif may_be_xml and formats.looks_like_markup(head):
-        return
-    elif is_media and (formats.looks_like_json(head) or media_type == "application/json"):
-        wrong = "JSON instead of the file"
-    elif is_due and part.is_json_alone:
-        wrong = "a value of JSON instead of the file"
-    elif is_media and formats.looks_like_markup(head):
-        wrong = "markup instead of the file"
-    elif extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(formats.UTF_16_MARKS)):
-        wrong = "text instead of the file"
-    if wrong:
-        part.restart()
-        raise UrlExpired(wrong)
+        return "an empty file"
+    if extension in _TEXT_EXTENSIONS or formats.sniff(head):
+        return ""
+    if formats.looks_like_html(head) or media_type == "text/html":
+        return "a web page instead of the file"
+    if may_be_xml and formats.looks_like_markup(head):
+        return ""
+    if is_media and (formats.looks_like_json(head) or media_type == "application/json"):
+        return "JSON instead of the file"
+    if is_due and part.is_json_alone:
+        return "a value of JSON instead of the file"
+    if is_media and formats.looks_like_markup(head):
+        return "markup instead of the file"
+    if extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(formats.UTF_16_MARKS)):
+        return "text instead of the file"
+    return ""
 
 
 def _url_extension(url: str) -> str:

@@ -978,14 +978,30 @@ def test_a_data_uri_is_saved_like_a_file(saver: Saver) -> None:
         ("data:image/png;base64,%%%", "broken data URI"),
         ("data:image/png;base64,", "empty data URI"),
         ("data:;base64,", "empty data URI"),
+        ("data:image/png;base64,PGh0bWw+", "data URI with a web page"),
+        ("data:IMAGE/png,%7B%22error%22:1%7D", "data URI with JSON"),
     ],
-    ids=["broken", "empty", "empty without a type"],
+    ids=["broken", "empty", "empty without a type", "web page", "JSON"],
 )
 def test_a_data_uri_without_a_file_is_missing_output(saver: Saver, data_uri: str, told: str) -> None:
     """One that does not decode, or to nothing, is reported, and nothing is left."""
     with pytest.raises(errors.OutputMissing, match=told):
         saver(data_uri=data_uri)
     assert saver.left() == []
+
+
+@pytest.mark.parametrize(
+    ("data_uri", "name"),
+    [
+        ("data:application/json,%7B%7D", "json"),
+        ("data:text/html,<html>", "html"),
+        ("data:image/svg+xml,<svg/>", "svg"),
+        ("data:image/jpeg;base64,iVBORw0KGgo=", "png"),
+    ],
+)
+def test_a_data_uri_may_hold_what_it_says(saver: Saver, data_uri: str, name: str) -> None:
+    """A page, JSON or a drawing is a file where it is called one, and a picture of any format is a picture."""
+    assert Path(saver(data_uri=data_uri)[0].path).name == f"{ID}.{name}"
 
 
 def test_text_is_saved_as_it_is(saver: Saver) -> None:
