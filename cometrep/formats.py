@@ -79,6 +79,7 @@ _BY_TYPE = {
 
 _MARKUP = rb"\s*<[!?A-Za-z]"
 
+_CONTROL = rb"[\x00-\x08\x0e-\x1f]"  # that no text has, and each binary header has early
 _BOXES = frozenset(
     (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 )
@@ -95,7 +96,8 @@ def sniff(head: bytes) -> Format | None:
     """Name the format that a file's first bytes show, or None where they show none."""
     for prefix, known in _PREFIXES:
         if head.startswith(prefix):
-            return known
+            is_word = prefix.isalnum() and len(head) > len(prefix) and not re.search(_CONTROL, head[:32])
+            return None if is_word else known
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":

@@ -118,7 +118,7 @@ def test_input_items_in_every_form_reach_the_server(served: Cli, server: Server)
         "a.txt": b"from a file\n",
         "s.json": b'{"a": [1]}',
         "p.png": PNG,
-        "q": b"GIF89a..",
+        "q": b"GIF89a\1\0",
     }.items():
         (served.folder / name).write_bytes(content)
     items = [
@@ -138,7 +138,7 @@ def test_input_items_in_every_form_reach_the_server(served: Cli, server: Server)
         "resolution=1 MP",
     ]
     assert served("create", FLUX_2, *items).code == 0
-    png, gif = (base64.b64encode(content).decode() for content in (PNG, b"GIF89a.."))
+    png, gif = (base64.b64encode(content).decode() for content in (PNG, b"GIF89a\1\0"))
     assert server.received[0].json()["input"] == {
         "prompt": "a=b:=c@d",
         "seed": 7,
