@@ -41,11 +41,13 @@ _BRANDS = {
     b"avif": Format("avif", "image/avif"),
     b"avis": Format("avif", "image/avif"),
     b"heic": Format("heic", "image/heic"),
-    b"heix": Format("heic", "image/heic"),
-    b"mif1": Format("heic", "image/heic"),
+    **dict.fromkeys((b"heix", b"heim", b"heis", b"hevc", b"hevx"), Format("heic", "image/heic")),
     b"qt  ": Format("mov", "video/quicktime"),
     b"M4A ": Format("m4a", "audio/mp4"),
+    b"crx ": Format("cr3", "image/x-canon-cr3"),
+    **dict.fromkeys((b"3gp", b"3g2"), Format("3gp", "video/3gpp")),  # and the release behind
 }
+_PICTURE_BRANDS = (b"mif1", b"msf1")  # of any codec, which another brand tells
 _MP4 = Format("mp4", "video/mp4")
 _BMP = Format("bmp", "image/bmp")
 _SVG = Format("svg", "image/svg+xml")
@@ -77,9 +79,9 @@ _BY_TYPE = {
     "text/xml": "xml",
 }
 
+_CONTROL = rb"[\x00-\x08\x0e-\x1f]"  # that no text has, and each binary header has early
 _MARKUP = rb"\s*<[!?A-Za-z]"
 
-_CONTROL = rb"[\x00-\x08\x0e-\x1f]"  # that no text has, and each binary header has early
 _BOXES = frozenset(
     (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 )
@@ -103,10 +105,19 @@ def sniff(head: bytes) -> Format | None:
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
         return _BMP
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], _MP4)
+        return _format_of_brands(head)
     if re.match(_SVG_ROOT, _plain(head)):
         return _SVG
     return None
+
+
+def _format_of_brands(head: bytes) -> Format:
+    """Name what a file of boxes is by its own brand, or by those it is compatible with where that says little."""
+    own, length = head[8:12], int.from_bytes(head[:4], "big")
+    if own in _PICTURE_BRANDS:
+        others = (head[at : at + 4] for at in range(16, min(length, len(head)), 4))
+        return next((_BRANDS[brand] for brand in others if brand in _BRANDS), _BRANDS[b"heic"])
+    return _BRANDS.get(own) or _BRANDS.get(own[:3], _MP4)
 
 
 def looks_like_html(head: bytes) -> bool:
