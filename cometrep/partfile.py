@@ -268,6 +268,13 @@ class PartFile:
                 if _has_content(target, self.size, self.sha256):
                     self._is_committed = True
                     return "kept"
+                if target.exists() and not os.access(target, os.R_OK):
+                    raise errors.LocalFileError(
+                        f"{target} exists and cannot be read, to be compared with output file {index} of {id}",
+                        remedy="-d DIR",
+                        code="file_exists",
+                        prediction_id=id,
+                    )
                 if os.path.lexists(target):
                     raise errors.LocalFileError(
                         f"{target} exists and differs from output file {index} of {id}",

@@ -813,6 +813,18 @@ def test_a_different_file_that_exists_stays(saver: Saver, server: Server, folder
     assert server.received == []
 
 
+def test_a_file_that_cannot_be_read_is_not_said_to_differ(
+    saver: Saver, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the same, and often may not be replaced either: another folder is the way on."""
+    (folder / f"{ID}.webp").write_bytes(b"theirs")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError, match="exists and cannot be read") as raised:
+        saver(f"{server.url}/f")
+    assert raised.value.remedy == "-d DIR"
+
+
 def test_overwrite_replaces_by_rename(folder: Path, server: Server) -> None:
     """With overwrite the old file is replaced, and another name of it keeps the old content."""
     (folder / f"{ID}.webp").write_bytes(b"mine")
