@@ -22,7 +22,9 @@ def lock(file: int, *, is_shared: bool = False) -> bool:
 
 def is_held(path: Path) -> bool:
     """Say whether a process holds a file; False where that cannot be told."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        # Shared, so that those who only look are not in each other's way.
-        return not lock(file.fileno(), is_shared=True)
+    with contextlib.suppress(OSError):
+        if path.is_file():  # to open a pipe would wait for its other end
+            with path.open("rb") as file:
+                # Shared, so that those who only look are not in each other's way.
+                return not lock(file.fileno(), is_shared=True)
     return False

@@ -62,7 +62,7 @@ class Facts(NamedTuple):
         """Read what an earlier command noted; nothing where that is torn or gone."""
         found: Any = None
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads(path.read_bytes())
+            found = json.loads(read_whole(path))
         found = found if isinstance(found, dict) else {}
         validator, total = found.get("validator"), found.get("total")
         return cls(
@@ -381,6 +381,13 @@ def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
         is_resumable=facts.is_resumable,
         is_complete=facts.is_complete,
     )
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a small file; raise OSError where it cannot be read, or is one such as a pipe that may never end."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
+    return path.read_bytes()
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cometrep import __version__, errors
 from cometrep.names import SIDECAR_SUFFIX, portable
-from cometrep.partfile import write_whole
+from cometrep.partfile import read_whole, write_whole
 from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
 
 
@@ -58,7 +58,7 @@ def read_sidecar(id: str, files: Sequence[SavedFile]) -> Prediction | None:
 
 def _read(path: Path, id: str) -> Prediction | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
         if content["prediction"]["id"] != id or "cometrep_version" not in content:
             return None
         return Prediction.from_json(content["prediction"], id=id)

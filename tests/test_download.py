@@ -913,6 +913,18 @@ def test_a_symlink_in_the_part_files_place_is_not_followed(folder: Path, server:
     assert precious.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("is_facts", [True, False])
+def test_a_pipe_in_the_part_files_place_is_not_waited_for(folder: Path, server: Server, *, is_facts: bool) -> None:
+    """What is known of the bytes is not read from a pipe, nor are they written to one."""
+    os.mkfifo(folder / f".{ID}-0.part{'.json' * is_facts}")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    if is_facts:
+        assert Path(Saver(folder)(f"{server.url}/f")[0].path).read_bytes() == BODY
+    else:
+        with pytest.raises(errors.LocalFileError, match="cannot write"):
+            Saver(folder)(f"{server.url}/f")
+
+
 def test_a_part_file_that_is_a_finished_file_too_is_let_go(folder: Path, server: Server) -> None:
     """Killed between naming the target and dropping the part's name, the next run spares the finished file."""
     (folder / f"{ID}.webp").write_bytes(BODY)

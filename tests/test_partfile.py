@@ -176,6 +176,13 @@ def test_what_came_before_a_stop_is_kept_with_its_validator(tmp_path: Path, *, i
         assert part.resume_headers() == {"Range": "bytes=1000-", "If-Range": '"e"'}
 
 
+def test_a_pipe_named_as_a_part_file_is_no_left_over_to_wait_for(tmp_path: Path) -> None:
+    """Nobody holds a pipe, and to open it for that question might never end."""
+    os.mkfifo(tmp_path / ".p-0.part")
+    os.mkfifo(tmp_path / ".p-0.part.json")
+    assert [one.is_resumable for one in left_over_in(tmp_path)] == [False]
+
+
 def test_no_two_ids_have_one_part_file(tmp_path: Path) -> None:
     """A file that is whole and waits for its name is taken up by its own prediction alone."""
     for id in ("-x", "_x"):

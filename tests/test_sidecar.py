@@ -1,6 +1,7 @@
 """The metadata file beside outputs: what it tells, what it keeps, and what it never replaces."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ def test_a_file_that_is_no_sidecar_of_the_prediction_stays(tmp_path: Path, conte
     assert path.read_bytes() == content
     write_sidecar(MADE, files, overwrites=True)
     assert read_sidecar("p1", files) is not None
+
+
+def test_a_pipe_under_the_name_of_a_sidecar_is_not_waited_for(tmp_path: Path) -> None:
+    """It is no sidecar, and to read it might never end."""
+    os.mkfifo(sidecar_path(tmp_path, "p1"))
+    assert read_sidecar("p1", saved(tmp_path)) is None
 
 
 def test_a_link_to_nowhere_is_no_free_name(tmp_path: Path) -> None:
