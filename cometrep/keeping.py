@@ -16,7 +16,16 @@ from cometrep.digest import file_sha256
 from cometrep.download import Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import Ledger
-from cometrep.names import BATCH_PAGE, BATCH_RECORD, OWN_NAMES, Clashes, Names, default_template, fields_of
+from cometrep.names import (
+    BATCH_PAGE,
+    BATCH_RECORD,
+    OWN_FOLDERS,
+    OWN_NAMES,
+    Clashes,
+    Names,
+    default_template,
+    fields_of,
+)
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import sidecar_path, write_sidecar
@@ -260,7 +269,7 @@ class Keeper:
             if owner != names.id:
                 raise errors.UsageError(
                     f"the template {names.template!r} gives output files of {owner} and {names.id} one name",
-                    remedy=OWN_NAMES,
+                    remedy=OWN_FOLDERS,
                     code="name_clash",
                     prediction_id=names.id,
                 )

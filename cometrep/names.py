@@ -18,6 +18,7 @@ from cometrep.hashes import Hashes
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
+OWN_FOLDERS = "-o '{id}/{index}.{ext}'"  # and the one that does where some have the names of others already
 LIMIT_BYTES = 255  # of one name, on every file system in use
 EXTENSION_LIMIT = 12  # characters; `safetensors` has one less
 SIDECAR_SUFFIX = ".cometrep.json"

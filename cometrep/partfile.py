@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from cometrep import errors, formats
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
-from cometrep.names import OWN_NAMES
+from cometrep.names import OWN_FOLDERS
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -256,7 +256,7 @@ class PartFile:
             self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
-                raise errors.LocalFileError(f"{target} is a folder", remedy=OWN_NAMES, code="file_exists")
+                raise errors.LocalFileError(f"{target} is a folder", remedy=OWN_FOLDERS, code="file_exists")
             if target.exists() and not target.is_file():
                 raise errors.LocalFileError(f"{target} is no regular file", remedy="-o -", code="file_exists")
             if os.name == "nt":

@@ -229,19 +229,24 @@ def test_two_predictions_are_named_by_what_the_ledger_knows_of_them(served: Cli,
     assert files(served) == before
 
 
-def test_names_that_turn_out_alike_replace_nothing(served: Cli, server: Server) -> None:
+@pytest.mark.parametrize(
+    ("other", "options"), [("uno", ("-o", "{name}{index}.{ext}", "--overwrite")), ("one-0", ())]
+)
+def test_names_that_turn_out_alike_replace_nothing(
+    served: Cli, server: Server, other: str, options: tuple[str, ...]
+) -> None:
     """What could not be foreseen is an error of the prediction that comes second, and its hint saves all of it."""
-    outputs = {"one": [f"data:text/plain,{number}" for number in range(11)], "uno": ["data:text/plain,of another"]}
-    for id, model in (("one", "a/x"), ("uno", "a/x1")):
+    outputs = {"one": [f"data:text/plain,{number}" for number in range(11)], other: ["data:text/plain,of another"]}
+    for id, model in (("one", "a/x"), (other, "a/x1")):
         server.on("POST", f"/replicate/v1/models/{model}/predictions", answer_json(prediction(id, "starting"), 201))
         assert served("create", model, "prompt=cat").lines == [id]
         on(server, id, output=outputs[id])
-    done = served("download", "one", "uno", "-o", "{name}{index}.{ext}", "--overwrite")
+    done = served("download", "one", other, *options)
     assert done.code == 9
-    assert re.search("of (one and uno|uno and one) one name", done.stderr)
+    assert re.search(f"of (one and {other}|{other} and one) one name", done.stderr)
     assert type_hint(served, done).code == 0
-    saved = [content.decode() for content in files(served).values()]
-    assert sorted(f"data:text/plain,{text}" for text in saved) == sorted(outputs["one"] + outputs["uno"])
+    saved = [path.read_text() for path in served.folder.rglob("*.txt")]
+    assert sorted(f"data:text/plain,{text}" for text in saved) == sorted(outputs["one"] + outputs[other])
 
 
 def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
