@@ -413,7 +413,8 @@ class Runner:
                 one.message = f"prediction {id}: {one.message}"
             again = self._resume.of(id, remedy=one.remedy)
             if one.code == "api_key_refused":
-                one.hint = f"{one.hint} && {again}"
+                if again not in one.hint:  # a failed look for a fresh URL has it
+                    one.hint = f"{one.hint} && {again}"
             elif one.remedy or not one.hint or one.code in goes_on:
                 one.hint = again
             self._repeatable(one, id)

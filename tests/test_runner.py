@@ -457,6 +457,16 @@ def test_an_output_that_stays_expired_is_gone(bench: Bench) -> None:
     assert bench.server.count("GET", "/old.webp") == 2
 
 
+def test_a_key_refused_while_a_fresh_url_is_asked_for_has_one_way_on(bench: Bench) -> None:
+    """The hint names the command that goes on once."""
+    bench.server.on("GET", "/old.webp", Answer(403))
+    old = answer_json(prediction(output=f"{bench.server.url}/old.webp"))
+    bench.server.on_get(old, answer_json({"detail": "x"}, 401))
+    with pytest.raises(errors.ConfigError) as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.hint.count("abc123") == 1
+
+
 @pytest.mark.parametrize(
     "now", [["b.webp"], ["a.webp", "b.webp", "c.webp"], [], None], ids=["fewer", "more", "none", "text"]
 )
