@@ -30,6 +30,7 @@ _RESERVED = r"(?i)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*
 # What is portable as it stands, as most names are.
 _PLAIN = rf"[A-Za-z0-9_](?:[A-Za-z0-9_. -]{{,{LIMIT_BYTES - 2}}}[A-Za-z0-9_-])?"
 _CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+_NO_FOLDER_OF_FILES = r"/dev/(?:fd/)?$|/proc/.+/fd/$"  # /dev/shm is one of files
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 _INDEX = r"\{index(?::\w+)?\}"
 
@@ -161,10 +162,15 @@ def fields_of(template: str) -> frozenset[str]:
 
 
 def check_folder(folder: str) -> None:
-    """Raise UsageError for a folder whose paths are no lines."""
+    """Raise UsageError for a folder whose paths are no lines, or that holds no files of its own, as /dev."""
     if re.search(_CONTROLS, folder):
         raise errors.UsageError(
             f"the folder {folder!r} has a control character inside", hint="save elsewhere: --dir DIR"
+        )
+    if re.match(_NO_FOLDER_OF_FILES, os.path.realpath(folder) + "/"):
+        raise errors.UsageError(
+            f"the folder {folder!r} is one of devices, and no place for a file",
+            hint="-o - writes the one output file to stdout",
         )
 
 

@@ -6,6 +6,7 @@ All that the shared options say is read here, from what was typed for a command.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cometrep import errors
@@ -192,7 +193,8 @@ def _keeper(
     from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
     from cometrep.names import check_folder
 
-    check_folder(settings.folder)
+    template = _template(params, settings)
+    check_folder(str(Path(settings.folder, template or "-").parent))
     downloads = Downloads(
         Rules(
             allows_local=is_local_url(base_url),
@@ -206,7 +208,7 @@ def _keeper(
     # Files of a server on this machine have no distance to make up for, and threads cost them time.
     at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
     writes_sidecar = params.get("sidecar", False)
-    keeping = Keeping(settings.folder, _template(params, settings), writes_sidecar, files_at_once=at_once)
+    keeping = Keeping(settings.folder, template, writes_sidecar, files_at_once=at_once)
     return Keeper(keeping, downloads, ledger)
 
 

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.names import FIELDS, LIMIT_BYTES, Names, check_template, default_template, portable
+from cometrep.names import FIELDS, LIMIT_BYTES, Names, check_folder, check_template, default_template, portable
+from tests.conftest import needs_proc
 
 quick = settings(max_examples=150)
 
@@ -244,6 +245,17 @@ def test_a_template_that_cannot_be_filled_is_refused(template: str, told: str) -
     assert repr(template) in raised.value.message
     assert all(f"{{{field}}}" in raised.value.hint for field in FIELDS)
     assert raised.value.code == "bad_template"
+
+
+@needs_proc
+@pytest.mark.parametrize("folder", ["/dev", "/dev/fd", "/dev/../dev/", "/proc/self/fd"])
+def test_a_folder_of_devices_is_refused(folder: str) -> None:
+    """A file there, as of `-o /dev/stdout`, would take the device's place."""
+    with pytest.raises(errors.UsageError, match="no place for a file") as raised:
+        check_folder(folder)
+    assert raised.value.hint.startswith("-o -")
+    for other in ("/dev/shm/x", "dev", "", "/device", "/tmp"):
+        check_folder(other)
 
 
 @quick

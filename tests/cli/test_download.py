@@ -249,6 +249,13 @@ def test_names_that_turn_out_alike_replace_nothing(
     assert sorted(f"data:text/plain,{text}" for text in saved) == sorted(outputs["one"] + outputs[other])
 
 
+def test_a_device_is_no_file_to_save_in(served: Cli, server: Server) -> None:
+    """Nothing is asked for, and the hint tells what was meant."""
+    done = served("download", "one", "-o", "/dev/stdout")
+    assert (done.code, done.stdout, server.received) == (2, "", [])
+    assert "hint: -o - writes the one output file to stdout" in done.stderr
+
+
 def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
     """`-o -` writes the file's bytes to stdout, those and no others, and leaves nothing on disk."""
     on(server, "one", "/f/a.webp")
