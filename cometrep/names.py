@@ -184,9 +184,8 @@ def check_template(template: str) -> None:
             if name not in FIELDS:
                 problem = f"no field {{{name}}}"
             elif conversion or (spec and not (name == "index" and re.fullmatch(r"0[1-9]d?", spec))):
-                problem = (
-                    f"only {{index:03}} takes a format, not {{{name}{'!' + conversion if conversion else ''}}}"
-                )
+                given = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                problem = f"only {{index:03}} takes a format, not {{{name}{given}}}"
     except ValueError as broken:
         problem = str(broken).lower()
     if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
