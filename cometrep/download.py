@@ -34,7 +34,7 @@ from cometrep.names import EXTENSION_LIMIT, Names
 from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
 from cometrep.schedule import backoff_seconds, retry_after_seconds
-from cometrep.text import format_duration, format_times
+from cometrep.text import cut, format_duration, format_times, masked
 from cometrep.transport import NoAuth, Session, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
@@ -59,6 +59,7 @@ _ZLIB_FORMS = {  # deflate is RFC 1950, and by many servers RFC 1951, without th
 }
 _ENCODINGS_LIMIT = 3  # of one body
 _HEAD_BYTES = 32  # in which a compressed form and most other formats show
+_SHOWN_LIMIT = 500  # characters of an address, of which more would fill a screen
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
 _NAT64 = "64:ff9b::/96"
 
@@ -245,10 +246,10 @@ class Downloads:
     def _get(self, id: str, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Send one GET, meeting redirects by the same rules as the first address."""
         session = self._session()
-        for _ in range(REDIRECT_LIMIT + 1):
+        for hops in range(REDIRECT_LIMIT + 1):
             url = _as_asked_for(id, url)
-            self._check_address(id, url, session)
-            _log.debug("> GET %s%s", _without_query(url), f" {dict(headers)}" if headers else "")
+            self._check_address(id, url, session, is_redirect=hops > 0)
+            _log.debug("> GET %s%s", _shown(url), f" {dict(headers)}" if headers else "")
             began = self._clock()
             try:
                 response = session.get(
@@ -274,7 +275,7 @@ class Downloads:
             try:
                 url = urljoin(url, location)
             except ValueError as problem:
-                raise _no_address(id, location[:200]) from problem
+                raise _no_address(id, location) from problem
         raise errors.Refused(
             f"more than {REDIRECT_LIMIT} redirects from {_host(url)}",
             code="redirected",
@@ -288,7 +289,7 @@ class Downloads:
                 self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
             return self._opened
 
-    def _check_address(self, id: str, url: str, session: Session) -> None:
+    def _check_address(self, id: str, url: str, session: Session, *, is_redirect: bool) -> None:
         try:
             parts = urlsplit(url)
             host = (parts.hostname or "").rstrip(".")  # which makes a name absolute, and no other address
@@ -308,8 +309,9 @@ class Downloads:
             elif _is_private(host, port, is_proxied=_is_proxied(url, session)):
                 problem_text = "a private address"
         if problem_text:
+            led = "leads to" if is_redirect else "is"
             raise errors.Refused(
-                f"the output file's URL {url} is refused: {problem_text}",
+                f"the output file's URL {led} {_shown(url)}, which is refused: {problem_text}",
                 hint=errors.LOOK_AT_URLS.of(id),
                 code="unsafe_url",
             )
@@ -476,7 +478,9 @@ def _as_asked_for(id: str, url: str) -> str:
 
 
 def _no_address(id: str, url: str) -> errors.OutputMissing:
-    return errors.OutputMissing(f"not an address: {url}", hint=errors.LOOK_AT_URLS.of(id), code="output_broken")
+    return errors.OutputMissing(
+        f"not an address: {_shown(url)}", hint=errors.LOOK_AT_URLS.of(id), code="output_broken"
+    )
 
 
 def _skipped(file: OutputFile, target: Path) -> SavedFile:
@@ -547,10 +551,10 @@ def _url_extension(url: str) -> str:
     return found.group(1).lower() if found else ""
 
 
-def _without_query(url: str) -> str:
+def _shown(url: str) -> str:
     """Show a URL as it may stand in a log: a signed one gives the file to whoever has it."""
-    shown, query, _ = url.partition("?")
-    return f"{shown}?…" if query else shown
+    shown, query, _ = masked(url).partition("?")
+    return cut(shown, _SHOWN_LIMIT) + ("?…" if query else "")
 
 
 def _plain(extension: str) -> str:

@@ -727,15 +727,27 @@ def test_a_redirect_to_an_unsafe_address_is_refused(
     first = f"{server.url}/f"
     original = Downloads._check_address
 
-    def check(self: Downloads, id: str, url: str, session: Any) -> None:
+    def check(self: Downloads, id: str, url: str, session: Any, *, is_redirect: bool) -> None:
         if url != first:
-            original(self, id, url, session)
+            original(self, id, url, session, is_redirect=is_redirect)
 
     monkeypatch.setattr(Downloads, "_check_address", check)
     for location in ("http://replicate.delivery/x", "https://10.0.0.7/x", "ftp://x/y", "file:///etc/passwd"):
         server.on("GET", "/f", Answer(302, headers={"Location": location}))
-        with pytest.raises(errors.Refused, match="is refused"):
+        with pytest.raises(errors.Refused, match=f"URL leads to {location}, which is refused"):
             saver(first)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@host.test/a?signed=secret", "http://[::1/?secret", "http://host.test/a?secret"]
+)
+@pytest.mark.parametrize("size", [0, 200_000])
+def test_an_address_is_shown_without_its_secrets_and_its_length(folder: Path, url: str, size: int) -> None:
+    """What is refused is named, and neither a password, nor a signature, nor more than a few lines are printed."""
+    with pytest.raises(errors.CometrepError, match="http") as raised:
+        Saver(folder, allows_local=False)(url.replace("/a?", f"/{'a' * (size + 1)}?"))
+    assert "secret" not in raised.value.message
+    assert len(raised.value.message) < 1000
 
 
 def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
