@@ -177,10 +177,11 @@ class Downloads:
                 pause = max(backoff_seconds(in_a_row, self._random()), failure.retry_after_seconds or 0.0)
                 budget = self.rules.retry_budget_seconds
                 if now + pause > failing_since + budget or attempts >= ATTEMPT_LIMIT:
-                    told = (
-                        f"output file {file.index} of {id}: {failure.message}; {format_times(attempts)} failed and"
-                        f" the retry budget of {format_duration(budget)} is used up"
-                    )
+                    why = f"{format_times(attempts)} failed"
+                    why += f" and the retry budget of {format_duration(budget)} is used up"
+                    if failure.retry_after_seconds and failure.retry_after_seconds > budget:
+                        why = f"the host asks to wait {format_duration(failure.retry_after_seconds)}"
+                    told = f"output file {file.index} of {id}: {failure.message}; {why}"
                     raise failure.told_as(errors.Temporary, told, prediction_id=id) from failure
                 yield Retrying(id, failure.message, attempts, pause)
                 self._sleep(pause)

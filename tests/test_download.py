@@ -177,6 +177,14 @@ def test_a_lasting_fault_ends_within_the_budget(saver: Saver, server: Server, sc
     assert 4 <= len(server.received) <= 50
 
 
+def test_a_pause_longer_than_the_budget_is_not_waited_for(saver: Saver, server: Server) -> None:
+    """Where the host itself says how long it will not answer, that is told, and not that the budget is used up."""
+    server.on("GET", "/f", Answer(429, headers={"Retry-After": "99999"}))
+    with pytest.raises(errors.Temporary, match="the host asks to wait 27h46m"):
+        saver(f"{server.url}/f")
+    assert len(server.received) == 1
+
+
 def test_to_come_as_far_as_before_is_no_progress(saver: Saver, server: Server) -> None:
     """A host whose rest is always too long, so that all starts over, ends within the budget too."""
 
