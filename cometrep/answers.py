@@ -12,7 +12,13 @@ from cometrep.text import parse_json
 _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
 _TITLE_WITHIN = 20_000  # characters; a page's head comes first
-_NOT_FOUND = r"(?i)not?[ _-]?(?:exists?|found)|does ?n[o']t exist"
+_NOT_FOUND = r"not?[ _-]?(?:exists?|(?:be )?found)|does ?n[o']t exist"
+_BETWEEN = r"""[\s_:"'`-]{1,3}"""
+# Of a task or a prediction: behind a gateway much else is not found, as hosts, channels and records.
+_NO_SUCH_PREDICTION = (
+    rf"(?:\b(?:task|prediction)s?|^id)(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could)){{0,6}}{_BETWEEN}"
+    rf"(?:{_NOT_FOUND})|\bno such (?:task|prediction)\b"
+)
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
@@ -64,7 +70,12 @@ class Answer:
     @property
     def says_not_found(self) -> bool:
         """Whether its message says that something does not exist, whatever its status is."""
-        return re.search(_NOT_FOUND, self.message) is not None
+        return re.search(_NOT_FOUND, self.message, re.IGNORECASE) is not None
+
+    def says_no_such_prediction(self, id: str) -> bool:
+        """Say whether its message says that a prediction does not exist, which has this id if it names one."""
+        pattern = _NO_SUCH_PREDICTION.replace("THE_ID", re.escape(id))
+        return re.search(pattern, self.message, re.IGNORECASE) is not None
 
     @property
     def excerpt(self) -> str:

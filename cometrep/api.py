@@ -24,7 +24,8 @@ budget) are the rows marked "again", and no others::
     2xx with anything else                                 CreateUnknown   no           10
 
 A look (GET) is free to repeat, so all that may pass is Temporary there: lost connections, timeouts, 408, 425,
-429, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx and the two codes above are final.
+429, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx, the two codes above, and a 200 or
+500 that says that the prediction does not exist, are final.
 
 Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
 on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone; what 403 means without
@@ -150,7 +151,7 @@ class Api:
         except ValueError as problem:
             if answer.code in _FINAL_CODES:
                 failure = self._common_failure(answer)
-            elif answer.says_not_found:
+            elif answer.says_no_such_prediction(id):
                 failure = self._not_found(answer, id)
             else:
                 failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
@@ -285,7 +286,9 @@ class Api:
             return self._common_failure(answer)
         if answer.is_html and status not in (408, 429) and status < 500:
             return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
-        if status == 404 or (status in (400, 500) and answer.says_not_found):
+        if status == 404 or (status == 400 and answer.says_not_found):
+            return self._not_found(answer, id)
+        if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
         if status in (408, 425) or (status >= 500 and not _is_final(answer)) or status < 400:
             return self._error(

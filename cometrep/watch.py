@@ -251,7 +251,8 @@ class Watch:
             and now - watched.started < NOT_FOUND_GRACE_SECONDS
         )
         may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
-        if not may_pass and not is_early:
+        is_doubtful = _is_doubtful(failure) and watched.status != ""
+        if not may_pass and not is_early and not is_doubtful:
             return [self._end(watched, now, failure)]
         watched.failing_since = min(watched.failing_since, now)
         watched.attempts += 1
@@ -262,6 +263,8 @@ class Watch:
         has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
         if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
             return [self._end(watched, now, failure.told_as(errors.Refused, failure.message))]
+        if is_over and is_doubtful:
+            return [self._end(watched, now, failure)]  # said for so long, it is meant
         if is_over:
             return [self._end(watched, now, self._budget_failure(watched, failure, asked, now))]
         watched.look_due = now + pause
@@ -373,6 +376,14 @@ def watch(
 
 def _shown(prediction: Prediction) -> tuple[str, float | None, str]:
     return prediction.status, prediction.progress, prediction.logs
+
+
+def _is_doubtful(failure: errors.CometrepError) -> bool:
+    """Say whether a prediction is reported missing in a way that a fault of the moment may take too.
+
+    A gateway's 500, or an error under 200; of a prediction that was seen or created it is not believed at once.
+    """
+    return failure.code == "prediction_not_found" and failure.http_status not in (400, 404)
 
 
 def _may_gain_output(prediction: Prediction) -> bool:

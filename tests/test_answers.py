@@ -267,3 +267,42 @@ def test_any_answer_can_be_read(content: bytes, content_type: str) -> None:
     assert isinstance(answer.title, str)
     assert len(answer.message) <= 2000
     assert json.loads(json.dumps(answer.body, allow_nan=False)) == answer.body
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "task_not_exist",
+        "Task not found (request id: r-1)",
+        'task "abc123" not found',
+        "The requested prediction was not found",
+        "Prediction with id abc123 could not be found",
+        "task_id does not exist",
+        "id not exist",
+        "no such task",
+    ],
+)
+def test_a_prediction_that_does_not_exist_is_read(message: str) -> None:
+    """A task or a prediction, named or not, is what does not exist."""
+    assert read(comet(message, "")).says_no_such_prediction("abc123")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "dial tcp: lookup upstream: host not found",
+        "model not found in cache",
+        "404 page not found",
+        "upstream returned: Not Found",
+        "record not found",
+        "channel id not found",
+        "prediction: model not found",
+        "task zzz999 not found",
+        'Get "https://up.test/v1/predictions/abc123": host not found',
+        "task " * 400,
+        "task_" * 400,
+    ],
+)
+def test_what_else_a_gateway_does_not_find_is_no_prediction(message: str) -> None:
+    """A host, a model, a page or another task that is not there says nothing of this prediction."""
+    assert not read(comet(message, "")).says_no_such_prediction("abc123")

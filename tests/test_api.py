@@ -320,6 +320,8 @@ GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
         "prediction_not_found",
     ),
     ("500 not exist", answer_json(comet("", "task_not_exist"), 500), errors.Refused, "prediction_not_found"),
+    ("500 no host", answer_json(comet("", "lookup: host not found"), 500), errors.Temporary, "server_error"),
+    ("200 no host", answer_json(comet("", "lookup: host not found")), errors.Temporary, "bad_answer"),
     ("500 invalid_request", answer_json(comet("invalid_request"), 500), errors.Refused, "bad_request"),
     ("503 model_not_found", answer_json(comet("model_not_found"), 503), errors.Refused, "model_not_found"),
     ("524 invalid_request", answer_json(comet("invalid_request"), 524), errors.Temporary, "server_error"),

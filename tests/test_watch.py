@@ -141,6 +141,7 @@ def temporary(
 
 
 NOT_FOUND = errors.Refused("no prediction p1 there", code="prediction_not_found", http_status=404)
+DOUBTFUL = errors.Refused("task not found", code="prediction_not_found", http_status=500)
 WEB_PAGE = temporary("not_an_api")
 NEVER = math.inf
 
@@ -546,6 +547,30 @@ def test_any_other_404_is_final(is_fresh: bool, before: list[Step | Prediction |
     world = World({"p1": [*before, NOT_FOUND]})
     assert failure_of(world.watch(Target("p1", is_fresh=is_fresh))) is NOT_FOUND
     assert len(world.looks) == len(before) + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "before"),
+    [(Target("p1"), [running()]), (Target("p1", is_fresh=True, told_status="starting"), [])],
+    ids=["seen before", "just created"],
+)
+def test_a_500_does_not_end_a_prediction_that_is_known_to_exist(
+    target: Target, before: list[Step | Prediction | errors.CometrepError]
+) -> None:
+    """Where only the text of a server's fault says that it is not there, it is believed after the retry budget."""
+    world = World({"p1": [*before, DOUBTFUL, DOUBTFUL, running(), done()]})
+    assert result_of(world.watch(target)).failure is None
+    world = World({"p1": [*before, DOUBTFUL]})
+    events = world.watch(target, budget=60.0)
+    assert failure_of(events) is DOUBTFUL
+    assert 40 < events[-1][0] <= 61
+
+
+def test_a_500_that_knows_no_such_task_is_final_of_what_nobody_saw() -> None:
+    """An id that was typed and never seen may be wrong, and is not asked for again and again."""
+    world = World({"p1": [DOUBTFUL]})
+    assert failure_of(world.watch()) is DOUBTFUL
+    assert len(world.looks) == 1
 
 
 def test_web_pages_before_any_answer_mean_a_wrong_address() -> None:
