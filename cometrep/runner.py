@@ -15,7 +15,7 @@ from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
-from cometrep.prediction import Prediction, Request, SavedFile
+from cometrep.prediction import TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
@@ -275,7 +275,8 @@ class Runner:
     def _target(self, id: str) -> Target:
         entry = self._ledger.lenient(self._ledger.entry, id)
         age = max(0.0, self._now() - entry.created) if entry else 0.0
-        is_fresh = entry is not None and age < FRESH_SECONDS
+        # Of what has ended the API knew, or the answer to its create told all that there is.
+        is_fresh = entry is not None and age < FRESH_SECONDS and entry.status not in TERMINAL_STATUSES
         return Target(id, is_fresh=is_fresh, age_seconds=age, model=entry.model if entry else "")
 
     def _watch(self, targets: Sequence[Target], *, until_answered: bool = False, is_paid: bool = False) -> Events:

@@ -20,7 +20,7 @@ from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import TERMINAL_STATUSES, Prediction
-from cometrep.schedule import Schedule, backoff_seconds
+from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
 HEARTBEAT_SECONDS = 30.0
@@ -244,11 +244,9 @@ class Watch:
         return events
 
     def _take_failure(self, watched: _Watched, failure: errors.CometrepError, now: float) -> list[Event]:
+        grace = watched.started + NOT_FOUND_GRACE_SECONDS - now
         is_early = (
-            failure.code == "prediction_not_found"
-            and watched.is_fresh
-            and watched.prediction is None
-            and now - watched.started < NOT_FOUND_GRACE_SECONDS
+            failure.code == "prediction_not_found" and watched.is_fresh and watched.prediction is None and grace > 0
         )
         may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
         is_doubtful = _is_doubtful(failure) and watched.status != ""
@@ -259,6 +257,8 @@ class Watch:
         watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
         asked = failure.retry_after_seconds if isinstance(failure, errors.Temporary) else None
         pause = max(backoff_seconds(watched.attempts, self._random()), asked or 0.0)
+        if is_early and not is_doubtful:
+            pause = min(pause, max(grace, SHORTEST_INTERVAL_SECONDS))
         is_over = now + pause > watched.failing_since + self._retry_budget_seconds
         has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
         if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):

@@ -18,7 +18,7 @@ from cometrep.download import Downloads, Rules
 from cometrep.events import Created, Creating, Event, Noted, Result, Retrying, Saved, Seen, Slow
 from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
-from cometrep.prediction import Request
+from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience, Runner
 from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
@@ -364,6 +364,21 @@ def test_several_ids_come_in_the_order_given(bench: Bench) -> None:
     with pytest.raises(errors.Partial) as alike:
         bench.drain(bench.runner.wait(["a", "a"]))
     assert alike.value.exit_code == 4
+
+
+def ended_before(bench: Bench, id: str, status: str) -> None:
+    """Let the ledger know of a prediction, created a moment ago, that it ended."""
+    bench.ledger.accept(bench.ledger.begin(MODEL, REQUEST.values), Prediction(id, status))
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, status: str) -> None:
+    """However young it is, the API knew it: that it is not found now is final."""
+    ended_before(bench, "made1", status)
+    bench.server.on_get(answer_json({"detail": "Not found"}, 404))
+    with pytest.raises(errors.Refused, match="has no prediction made1"):
+        bench.drain(bench.runner.look(["made1"]))
+    assert bench.server.count("GET") == 1
 
 
 def test_an_unfinished_prediction_is_not_downloaded_without_wait(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import Prediction
 from cometrep.schedule import PollSchedule
-from cometrep.watch import Look, Target, Watch, watch
+from cometrep.watch import NOT_FOUND_GRACE_SECONDS, Look, Target, Watch, watch
 
 URL = "https://replicate.delivery/x/out-0.webp"
 
@@ -536,7 +536,7 @@ def test_a_404_that_lasts_is_final() -> None:
     world = World({"p1": [NOT_FOUND]})
     events = world.watch(Target("p1", is_fresh=True))
     assert failure_of(events) is NOT_FOUND
-    assert 5 < events[-1][0] < 20
+    assert events[-1][0] == NOT_FOUND_GRACE_SECONDS
 
 
 @pytest.mark.parametrize(
