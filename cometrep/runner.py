@@ -102,6 +102,7 @@ class Runner:
         for event in self._in_order(ids):
             if isinstance(event, Result):
                 if event.failure and (kept := self._remembered(event)):
+                    yield Noted(event.id, f"{event.failure.message}; how it ended is known from the ledger")
                     event = event._replace(prediction=kept, failure=None)
                 ended = self._standing(event.prediction) if event.prediction else None
                 failure = event.failure or ended

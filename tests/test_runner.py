@@ -381,6 +381,18 @@ def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, sta
     assert bench.server.count("GET") == 1
 
 
+def test_an_end_that_only_the_ledger_knows_is_said_to_be_that(bench: Bench) -> None:
+    """A wait for a prediction that the API does not show has the end that was seen, and a note tells both."""
+    ended_before(bench, "made1", "succeeded")
+    bench.server.on_get(answer_json({"detail": "Not found"}, 404))
+    events = bench.drain(bench.runner.wait(["made1"]))
+    (noted,) = [event for event in events if isinstance(event, Noted)]
+    assert "has no prediction made1" in noted.text
+    assert noted.text.endswith("; how it ended is known from the ledger")
+    assert isinstance(events[-1], Result)
+    assert events[-1].failure is None
+
+
 def test_an_unfinished_prediction_is_not_downloaded_without_wait(bench: Bench) -> None:
     """Without --wait an unfinished prediction is refused, naming the option; with it the file is saved."""
     url = files_on(bench.server, "x.webp")[0]
