@@ -529,7 +529,9 @@ class Batch:
     def _ended(self, result: Result) -> Events:
         item = self._item_of[result.id]
         flying = self._flying.pop(item.key)
-        seen = result.prediction.with_model(item.model) if result.prediction else _unseen(item, result.id)
+        seen = _unseen(item, result.id)
+        if result.prediction:
+            seen = result.prediction.with_model(item.model).with_input(item.values)
         failure = result.failure or seen.failure()
         is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
         # It counts by the ledger then: its files may be here.

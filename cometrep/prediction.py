@@ -369,6 +369,10 @@ class Prediction(NamedTuple):
         """Fill in the model asked for: replies may leave it out, or name an internal one."""
         return self._replace(model=model) if model else self
 
+    def with_input(self, values: Any) -> "Prediction":
+        """Fill in the input asked for where the reply leaves it out, data URIs shortened as the ledger keeps it."""
+        return self if self.input is not None else self._replace(input=shorten_data_uris(values))
+
     def with_output(self, output: Any) -> "Prediction":
         """Give the same prediction with an output that was seen earlier."""
         return self._replace(output=output)

@@ -142,7 +142,9 @@ class Runner:
         began = self._clock()
         created = yield from self._create(request)
         failure: errors.CometrepError | None = None
-        target = Target(created.id, is_fresh=True, told_status=created.status, model=request.model)
+        target = Target(
+            created.id, is_fresh=True, told_status=created.status, model=request.model, input=created.input
+        )
         for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
                 result = yield from self._saved(event, created)
@@ -160,7 +162,8 @@ class Runner:
         number = self._ledger.begin(request.model, request.values)
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:
-            prediction = (yield from self._send(request, number, received)).with_model(request.model)
+            answered = yield from self._send(request, number, received)
+            prediction = answered.with_model(request.model).with_input(request.values)
             try:
                 self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError:
@@ -179,7 +182,7 @@ class Runner:
         except errors.LocalFileError as failure:
             if not received:
                 raise
-            prediction = received[-1].with_model(request.model)
+            prediction = received[-1].with_model(request.model).with_input(request.values)
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
             yield Noted(prediction.id, told, is_warning=True)
         return prediction
@@ -275,13 +278,15 @@ class Runner:
 
     def _target(self, id: str) -> Target:
         entry = self._ledger.lenient(self._ledger.entry, id)
-        age = max(0.0, self._now() - entry.created) if entry else 0.0
+        if entry is None:
+            return Target(id)
+        age = max(0.0, self._now() - entry.created)
         # Of what has ended the API knew, or the answer to its create told all that there is.
-        is_fresh = entry is not None and age < FRESH_SECONDS and entry.status not in TERMINAL_STATUSES
-        return Target(id, is_fresh=is_fresh, age_seconds=age, model=entry.model if entry else "")
+        is_fresh = age < FRESH_SECONDS and entry.status not in TERMINAL_STATUSES
+        return Target(id, is_fresh=is_fresh, age_seconds=age, model=entry.model, input=entry.input)
 
     def _watch(self, targets: Sequence[Target], *, until_answered: bool = False, is_paid: bool = False) -> Events:
-        """Watch predictions, writing each change into the ledger and giving each its model's asked-for name.
+        """Watch predictions, writing each change into the ledger and giving each the model and input asked for.
 
         `is_paid` where this command created them.
         """
@@ -298,7 +303,7 @@ class Runner:
             )
             for target in targets
         }
-        models = {target.id: target.model for target in targets}
+        asked = {target.id: target for target in targets}
         for event in watch(
             self._api.get,
             targets,
@@ -317,7 +322,10 @@ class Runner:
             if isinstance(event, (Seen, Result)) and event.prediction:
                 if isinstance(event, Seen):
                     self._ledger.lenient(self._ledger.see, event.prediction)
-                event = event._replace(prediction=event.prediction.with_model(models[event.id]))
+                target = asked[event.id]
+                event = event._replace(
+                    prediction=event.prediction.with_model(target.model).with_input(target.input)
+                )
             yield event
 
     def _earlier_runs(self, targets: Sequence[Target]) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import random as real_random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.calls import Calls
@@ -50,7 +50,7 @@ class Target(NamedTuple):
 
     `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
     answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create;
-    `model` as it was asked for, empty where that is not known.
+    `model` and `input` as they were asked for, empty and None where that is not known.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Target(NamedTuple):
     told_status: str = ""
     age_seconds: float = 0.0
     model: str = ""
+    input: Any = None
 
 
 @dataclass(slots=True)

@@ -72,7 +72,8 @@ class Gateway:
             return answer_json(prediction(id, output=None, data_removed=True))
         names = [id] if self.files_each == 1 else [f"{id}-{number}" for number in range(self.files_each)]
         output = [f"{self.server.url}/file/{name}.webp" for name in names]
-        return answer_json(prediction(id, output=output, logs="Using seed: 77\n"))
+        # As a task record does, it leaves out what the prediction was asked for.
+        return answer_json(prediction(id, output=output, input=None, logs="Using seed: 77\n"))
 
     def _file(self, request: Received) -> Answer:
         id = request.path.rpartition("/")[2].removesuffix(".webp").partition("-")[0]

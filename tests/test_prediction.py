@@ -832,6 +832,14 @@ def test_the_model_asked_for_replaces_the_one_of_the_reply() -> None:
     assert seen.with_model("").model == "internal/thing"
 
 
+def test_the_input_asked_for_stands_in_where_the_reply_has_none() -> None:
+    """A task record may leave it out; what a reply does have is the truth, and data URIs are kept by their hash."""
+    asked = {"prompt": "cat", "image": "data:image/gif;base64,R0lGODlhAQ=="}
+    filled = read({**LISTED, "input": None}).with_input(asked).input
+    assert filled == shorten_data_uris(asked) != asked
+    assert read({**LISTED, "input": {}}).with_input(asked).input == {}
+
+
 def test_an_output_seen_earlier_can_be_put_back() -> None:
     """A prediction whose data was removed takes the output that was seen before, and nothing else changes."""
     removed = holding(None, data_removed=True)

@@ -324,6 +324,22 @@ def test_a_run_ends_with_its_files_and_a_full_ledger(bench: Bench) -> None:
     assert Path(kept[0].path).is_absolute()
 
 
+def test_the_input_is_known_where_no_reply_shows_it(server: Server, folder: Path) -> None:
+    """Where the API tells the outcome alone, the request has the input, and for a later command the ledger."""
+    bench = Bench(server, folder, writes_sidecar=True)
+    bench.server.on_create(answer_json({"data": {"task_id": "made1", "status": "SUBMITTED"}}))
+    bench.server.on_get(
+        answer_json({"data": {"status": "SUCCESS", "data": {"status": "succeeded", "output": "x"}}})
+    )
+    bench.drain(bench.runner.run(REQUEST))
+    bench.drain(bench.runner.wait(["made1"]))
+    shown = [event.prediction for event in bench.events if isinstance(event, Result)]
+    assert [one.as_json()["input"] for one in shown if one] == [REQUEST.values] * 2
+    assert json.loads(bench.saved()["made1.cometrep.json"])["prediction"]["input"] == REQUEST.values
+    bench.ledger.close()
+    bench.api.close()
+
+
 @pytest.mark.parametrize(
     ("reply", "code", "exit_code"),
     [

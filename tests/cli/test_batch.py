@@ -156,6 +156,7 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
         [done] = [item for item in items if item["outcome"] == "done"]
         assert (done["id"], done["model"], done["status"]) == (gateway.id_of("cat"), MODEL, "succeeded")
         assert done["output"]
+        assert done["input"] == {"prompt": "cat"}
         assert {item["outcome"] for item in items} == {"done", "failed"}
         assert all(item["error"] for item in items if item["outcome"] == "failed")
         [refused] = [item for item in items if item["id"] is None]
