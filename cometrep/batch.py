@@ -47,13 +47,12 @@ from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, s
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration
-from cometrep.watch import Target, Watch
+from cometrep.watch import LOOKS_A_SECOND, Target, Watch
 
 CREATE_THREADS = 12
 LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
 SAVE_THREADS = 8  # and those that creates do not need
 SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
-LOOKS_A_SECOND = 200.0  # at all predictions together, however many are in flight
 ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0

@@ -122,11 +122,12 @@ def settle(console: Console, params: Mapping[str, Any]) -> Settings:
 
 
 @contextlib.contextmanager
-def opened(console: Console, params: Mapping[str, Any], connections: int = 10) -> Iterator[Opened]:
+def opened(console: Console, params: Mapping[str, Any], connections: int = 0) -> Iterator[Opened]:
     """Open what a command needs, from its shared options and the settings, and close it again."""
     from cometrep.api import Api
     from cometrep.ledger import Ledger
     from cometrep.runner import Patience, Runner
+    from cometrep.watch import MOST_LOOKS
 
     settings = settle(console, params)
     with contextlib.ExitStack() as stack:
@@ -136,7 +137,7 @@ def opened(console: Console, params: Mapping[str, Any], connections: int = 10) -
         api = Api(
             base_url=base_url,
             api_key=api_key,
-            connections=connections,
+            connections=connections or MOST_LOOKS,
             replace_key_command=settings.replace_key_command,
         )
         stack.callback(api.close)

@@ -20,7 +20,7 @@ from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import TERMINAL_STATUSES, Prediction
-from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
+from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Pace, Schedule, SharedSchedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
 HEARTBEAT_SECONDS = 30.0
@@ -39,7 +39,8 @@ WEB_PAGE_ATTEMPTS = 4
 
 _NEVER = float("inf")
 PUT_OFF_SECONDS = 0.2  # a look for which there is no room
-MORE_THREADS = 24  # beyond those of one prediction, where several are watched; none is made before it is needed
+MOST_LOOKS = LOOKS_AT_ONCE + 24  # at several predictions; a thread or connection is made when it is needed
+LOOKS_A_SECOND = 200.0  # at all predictions together, however many there are
 
 Look = tuple[str, float]  # which prediction, and when the look began
 Outcome = Prediction | errors.CometrepError
@@ -353,26 +354,52 @@ def watch(
         resume=resume,
         random=random,
     )
+    pace = Pace(LOOKS_A_SECOND)
+    is_shared = len(targets) > 1
     for target in targets:
-        state.add(target, clock(), schedule_of(target.id))
-    own = calls or Calls[Look, Prediction](threads=LOOKS_AT_ONCE + min(len(targets) - 1, MORE_THREADS))
+        schedule = schedule_of(target.id)
+        if is_shared:
+            schedule = SharedSchedule(schedule, pace, state.__len__)
+        state.add(target, clock(), schedule)
+    own = calls or Calls[Look, Prediction](threads=min(LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
     try:
         while len(state):
             # Answers that came while the caller was busy, saving files for example, took no longer for that.
             while len(state) and (waiting := own.next(0.0)):
                 (id, look_started), outcome = waiting
+                _heed(pace, outcome, clock(), retry_budget_seconds)
                 yield from state.answer(id, look_started, outcome, clock())
             now = clock()
-            looks, events = state.turn(now)
+            looks, events = state.turn(now, _room(pace, now) if is_shared else sys.maxsize)
             for id in looks:
+                pace.sent(now)
                 own.submit((id, now), partial(look, id))
             yield from events
             if len(state) and (answered := own.next(state.wake_in(clock()))):
                 (id, look_started), outcome = answered
+                _heed(pace, outcome, clock(), retry_budget_seconds)
                 yield from state.answer(id, look_started, outcome, clock())
     finally:
         if calls is None:
             own.close()
+
+
+def _heed(pace: Pace, outcome: Outcome, now: float, most_seconds: float) -> None:
+    """Let the looks at all predictions come slower after a 429: the API's limit is one for them all."""
+    if isinstance(outcome, errors.Temporary) and outcome.code == "rate_limited":
+        asked = outcome.retry_after_seconds or 0.0
+        pause = asked if asked <= most_seconds else 0.0  # a longer one ends the wait of whom it is told
+        pace.throttled(now, pause, asked_seconds=pause)
+    else:
+        pace.accepted(now)
+
+
+def _room(pace: Pace, now: float) -> int:
+    """Give how many looks may begin now: all that are due, until the API has once said that they are too many."""
+    rate = pace.rate_per_second or LOOKS_A_SECOND
+    if rate == LOOKS_A_SECOND:
+        return sys.maxsize
+    return 0 if pace.ready_in(now) else 1 + int(rate * PUT_OFF_SECONDS)
 
 
 def _shown(prediction: Prediction) -> tuple[str, float | None, str]:

@@ -16,7 +16,7 @@ from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import Prediction
 from cometrep.schedule import PollSchedule
-from cometrep.watch import NOT_FOUND_GRACE_SECONDS, Look, Target, Watch, watch
+from cometrep.watch import LOOKS_A_SECOND, NOT_FOUND_GRACE_SECONDS, Look, Target, Watch, watch
 
 URL = "https://replicate.delivery/x/out-0.webp"
 
@@ -699,7 +699,46 @@ def test_hundreds_of_predictions_are_looked_at_alike() -> None:
     events = world.watch()
     assert sorted(event.id for _, event in of(Result, events)) == sorted(names)
     assert {len(world.times(id)) for id in names} == {3}
-    assert {at for at, _ in of(Result, events)} == {0.4}
+    assert {at for at, _ in of(Result, events)} == {3.0}
+
+
+def test_the_looks_at_many_predictions_keep_within_one_pace() -> None:
+    """However many there are, they come to two hundred a second together."""
+    names = [f"p{number}" for number in range(150)]
+    world = World({id: [running()] for id in names})
+    world.watch(deadline=6.0)
+    assert len(world.looks) == pytest.approx(LOOKS_A_SECOND * 6.0, rel=0.15)
+
+
+@pytest.mark.parametrize("asked", [None, 3.0], ids=["no pause asked for", "a pause of 3 s"])
+def test_one_429_slows_the_looks_at_all(asked: float | None) -> None:
+    """The API's limit is one for all: the others come slower too, and keep the pause that it asks for."""
+    names = [f"p{number}" for number in range(100)]
+    scripts = {id: [Step(running(), 0.01)] for id in names}
+    free = World(dict(scripts))
+    free.watch(deadline=6.0)
+    throttled = Step(temporary("rate_limited", retry_after=asked), 0.1)
+    world = World({**scripts, "p7": [throttled, Step(running(), 0.01)]})
+    world.watch(deadline=6.0)
+    assert len(world.looks) < 0.7 * len(free.looks)
+    if asked:
+        assert not [at for at, _ in world.looks if 0.1 < at < 3.1]
+
+
+def test_a_pause_that_ends_one_wait_holds_up_no_other() -> None:
+    """Where the API asks for more than the retry budget, the others find out for themselves."""
+    world = World({"p1": [temporary("rate_limited", retry_after=3600.0)], "p2": [running(), done()]})
+    events = world.watch(deadline=None)
+    assert isinstance(failure_of(events, "p1"), errors.Temporary)
+    assert result_of(events, "p2").failure is None
+    assert events[-1][0] < 5.0
+
+
+def test_a_single_prediction_has_the_pace_of_its_own_schedule() -> None:
+    """Throttled again and again, it still has its next look when the backoff and the schedule say."""
+    world = World({"p1": [*[temporary("rate_limited")] * 3, running()]})
+    world.watch(deadline=60.0)
+    assert world.times()[:5] == [0.0, 0.25, 0.75, 1.75, 2.03]
 
 
 def test_nothing_to_watch_ends_at_once() -> None:

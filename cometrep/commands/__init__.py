@@ -197,8 +197,11 @@ def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
-def session(ctx: typer.Context, connections: int = 10) -> AbstractContextManager[Opened]:
-    """Open what a command needs, from its shared options and the settings, and close it again."""
+def session(ctx: typer.Context, connections: int = 0) -> AbstractContextManager[Opened]:
+    """Open what a command needs, from its shared options and the settings, and close it again.
+
+    `connections` are kept open, where they are not those of looks at several predictions.
+    """
     return opened(ctx.obj, ctx.params, connections)
 
 
