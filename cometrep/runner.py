@@ -140,10 +140,15 @@ class Runner:
             yield Noted("", f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created")
             return
         began = self._clock()
-        created = yield from self._create(request)
+        created = yield from self._create(request, self._patience.deadline_seconds)
         failure: errors.CometrepError | None = None
         target = Target(
-            created.id, is_fresh=True, told_status=created.status, model=request.model, input=created.input
+            created.id,
+            is_fresh=True,
+            told_status=created.status,
+            model=request.model,
+            input=created.input,
+            spent_seconds=self._clock() - began,
         )
         for event in self._watch([target], is_paid=True):
             if isinstance(event, Result):
@@ -156,13 +161,18 @@ class Runner:
 
     # Creating
 
-    def _create(self, request: Request) -> Generator[Event, None, Prediction]:
-        """Send a create once, again only where it provably was not accepted; the id is in the ledger on return."""
+    def _create(
+        self, request: Request, deadline_seconds: float | None = None
+    ) -> Generator[Event, None, Prediction]:
+        """Send a create once, again only where it provably was not accepted; the id is in the ledger on return.
+
+        It is not sent again behind the deadline; one that is under way has its time.
+        """
         self._api.require_key()  # before there is an entry
         number = self._ledger.begin(request.model, request.values)
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:
-            answered = yield from self._send(request, number, received)
+            answered = yield from self._send(request, number, received, deadline_seconds)
             prediction = answered.with_model(request.model).with_input(request.values)
             try:
                 self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
@@ -188,7 +198,7 @@ class Runner:
         return prediction
 
     def _send(
-        self, request: Request, number: int, received: list[Prediction]
+        self, request: Request, number: int, received: list[Prediction], deadline_seconds: float | None
     ) -> Generator[Event, None, Prediction]:
         """Make attempts until one is accepted or may have been; mark the entry with how they ended."""
         began, attempts = self._clock(), 0
@@ -198,12 +208,14 @@ class Runner:
             except errors.Temporary as failure:
                 attempts += 1
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
-                budget = self._patience.retry_budget_seconds
+                limit = self._patience.retry_budget_seconds, "retry budget"
                 if failure.code == "network":
-                    budget = self._patience.prompt_budget_seconds
+                    limit = self._patience.prompt_budget_seconds, "retry budget"
+                if deadline_seconds is not None:
+                    limit = min(limit, (deadline_seconds, "deadline"))
                 self._ledger.insist(self._ledger.refuse, number, failure)
-                if not failure.is_worth_repeating or self._clock() + pause > began + budget:
-                    raise _not_accepted(failure, attempts, budget) from failure
+                if not failure.is_worth_repeating or self._clock() + pause > began + limit[0]:
+                    raise _not_accepted(failure, attempts, *limit) from failure
                 yield Retrying("", failure.message, attempts, pause)
                 self._pause(pause)
                 self._ledger.send_again(number)
@@ -474,11 +486,14 @@ def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.Cometre
     )
 
 
-def _not_accepted(failure: errors.Temporary, attempts: int, budget: float) -> errors.CometrepError:
+def _not_accepted(
+    failure: errors.Temporary, attempts: int, limit_seconds: float, limit: str
+) -> errors.CometrepError:
     if not failure.is_worth_repeating:
         return failure
-    if failure.retry_after_seconds and failure.retry_after_seconds > budget:
-        why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}"
+    within = f"the {limit} of {format_duration(limit_seconds)}"
+    if failure.retry_after_seconds and failure.retry_after_seconds > limit_seconds:
+        why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}, longer than {within}"
     else:
-        why = f"{format_times(attempts)} within the retry budget of {format_duration(budget)}"
+        why = f"{format_times(attempts)} within {within}"
     return failure.told_as(errors.Temporary, f"{failure.message} ({why}); nothing was created")

@@ -51,6 +51,7 @@ class Target(NamedTuple):
 
     `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
     answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create;
+    `spent_seconds` of the deadline were over before the wait;
     `model` and `input` as they were asked for, empty and None where that is not known.
     """
 
@@ -60,6 +61,7 @@ class Target(NamedTuple):
     age_seconds: float = 0.0
     model: str = ""
     input: Any = None
+    spent_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class _Watched:
     is_fresh: bool
     schedule: Schedule
     started: float
+    deadline: float  # infinity for none
     look_due: float
     last_said: float
     looks: list[float] = field(default_factory=list)  # start times of those without an answer
@@ -89,15 +92,12 @@ class _Watched:
         """Its status as it was last told, empty before that."""
         return self.prediction.status if self.prediction else self.told_status
 
-    def next_turn(self, deadline_seconds: float | None) -> float:
+    def next_turn(self) -> float:
         """Give the time at which something is to be done or said about it."""
         times = [self.look_due, self.last_said + HEARTBEAT_SECONDS]
         if self.looks:
             times.append(max(self.looks[0], self.slow_said) + SLOW_SECONDS)
-        if self.overtime is not None:
-            times.append(self.overtime)
-        elif deadline_seconds is not None:
-            times.append(self.started + deadline_seconds)
+        times.append(self.deadline if self.overtime is None else self.overtime)
         return min(times)
 
 
@@ -133,11 +133,13 @@ class Watch:
         """Begin to watch a prediction."""
         was_seen = target.told_status not in TERMINAL_STATUSES | {""}
         first_look = now + (schedule.first_seconds() if was_seen else 0.0)
+        seconds = _NEVER if self._deadline_seconds is None else self._deadline_seconds
         watched = _Watched(
             target.id,
             target.is_fresh,
             schedule,
             now,
+            deadline=now + seconds - target.spent_seconds,
             look_due=first_look,
             last_said=now,
             told_status=target.told_status,
@@ -184,11 +186,11 @@ class Watch:
 
     def _is_over(self, watched: _Watched, now: float) -> bool:
         """Say whether its time is up; where nobody looked on as it ran out, there is a last look."""
-        if self._deadline_seconds is None or now < watched.started + self._deadline_seconds:
+        if now < watched.deadline:
             return False
         if watched.overtime is not None:
             return now >= watched.overtime
-        if now < watched.started + self._deadline_seconds + LATE_SECONDS:
+        if now < watched.deadline + LATE_SECONDS:
             return True
         # The caller was busy saving, or the process was stopped, and the end may have come meanwhile.
         watched.overtime = now + LAST_LOOK_SECONDS
@@ -285,7 +287,7 @@ class Watch:
     def _plan(self, watched: _Watched) -> None:
         self._turn_count += 1
         watched.turn = self._turn_count
-        heapq.heappush(self._turns, (watched.next_turn(self._deadline_seconds), watched.turn, watched.id))
+        heapq.heappush(self._turns, (watched.next_turn(), watched.turn, watched.id))
 
     def _is_void(self, entry: tuple[float, int, str]) -> bool:
         watched = self._watched.get(entry[2])
@@ -324,8 +326,7 @@ class Watch:
         if not self._until_answered:
             left = "no deadline is set"
             if self._deadline_seconds is not None:
-                seconds = max(0.0, watched.started + self._deadline_seconds - now)
-                left = f"{format_duration(seconds)} of the deadline is left"
+                left = f"{format_duration(max(0.0, watched.deadline - now))} of the deadline is left"
             told += f" ({left}); it may still run"
         return last.told_as(errors.Temporary, told, hint=self._resume.of(watched.id), prediction_id=watched.id)
 

@@ -200,6 +200,42 @@ def test_an_absurdly_long_pause_is_not_waited_for(bench: Bench) -> None:
     assert bench.slept == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "creates", "told"),
+    [
+        (4.0, 3, "3 attempts within the deadline of 10s"),
+        (11.0, 1, "asks to wait 11s, longer than the deadline of 10s"),
+    ],
+)
+def test_a_deadline_ends_the_attempts_of_a_run_to_create(
+    bench: Bench, asked: float, creates: int, told: str
+) -> None:
+    """It is that of the whole wait: pauses do not go on behind it, and as nothing runs this is exit code 7."""
+    bench.runner._patience = Patience(deadline_seconds=10.0)
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429, headers={"Retry-After": str(asked)}))
+    with pytest.raises(errors.Temporary, match=f"{told}.*nothing was created"):
+        bench.drain(bench.runner.run(REQUEST))
+    assert bench.server.creates == creates
+    assert sum(bench.slept) <= 10.0
+
+
+def test_the_seconds_of_a_create_count_towards_the_deadline(bench: Bench) -> None:
+    """One that took longer is not cut off: its prediction is looked at once more, and runs on."""
+    bench.runner._patience = Patience(deadline_seconds=10.0)
+
+    def slow(_: Received) -> Answer:
+        bench.now += 12.0
+        return answer_json(prediction("made1", "starting"))
+
+    bench.server.on_create(slow)
+    bench.server.on_get(answer_json(prediction("made1", "processing")))
+    with pytest.raises(
+        errors.StillRunning, match="the deadline of 10s passed: prediction made1 is still processing"
+    ):
+        bench.drain(bench.runner.run(REQUEST))
+    assert bench.server.count("GET") == 1
+
+
 def test_no_connection_is_tried_again(bench: Bench) -> None:
     """A create that never left is repeated for a short while, then temporary with nothing created."""
     bench.server.__exit__()
