@@ -277,6 +277,7 @@ class Runner:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = "cometrep list --unknown"
         elif isinstance(answer, errors.CometrepError):
+            stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)
 
     def _pause(self, seconds: float) -> None:

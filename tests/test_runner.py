@@ -295,6 +295,19 @@ def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypa
     assert bench.entries() == [("", "unknown")]
 
 
+def test_a_create_stopped_and_refused_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the answer of that moment is a refusal there is no doubt left, and what was answered is told."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    release = threading.Event()
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429, wait_for=release))
+    events = bench.runner.create(REQUEST)
+    assert isinstance(next(events), Creating)
+    release.set()
+    with pytest.raises(errors.Stopped, match=r"nothing was created: HTTP 429 .*slow down"):
+        stop(events)
+    assert bench.entries() == [("", "refused")]
+
+
 def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger has the last word as a rule; where another process holds it, people need not wait for the id."""
     monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)
