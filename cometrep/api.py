@@ -366,7 +366,10 @@ class Api:
     def _told(self, answer: Answer) -> str:
         """Say what an answer said: status, the API's own message, the request id."""
         told = f"HTTP {answer.status} from {self._base_url}"
-        if answer.is_html:
+        if answer.is_redirect:
+            told += f": redirected to {self._clean(answer.headers.get('Location', ''))[:200] or 'nowhere'}"
+            told += "; the API does not redirect, so the base URL or the path is wrong"
+        elif answer.is_html:
             told += ": a web page instead of JSON" + (f' ("{answer.title}")' if answer.title else "")
         elif told_why := answer.message or answer.excerpt:
             told += f": {told_why}"
@@ -375,15 +378,7 @@ class Api:
         return told
 
     def _redirected(self, answer: Answer) -> errors.CometrepError:
-        to = answer.headers.get("Location", "")
-        return errors.Refused(
-            f"HTTP {answer.status} from {self._base_url}: redirected to {self._clean(to)[:200] or 'nowhere'};"
-            " the API does not redirect, so the base URL or the path is wrong",
-            hint=_BASE_URL_HINT,
-            code="redirected",
-            request_id=answer.request_id or None,
-            http_status=answer.status,
-        )
+        return self._error(errors.Refused, answer, "redirected", hint=_BASE_URL_HINT)
 
     def _unreachable(self, problem: requests.RequestException) -> errors.CometrepError:
         if is_misdirected(problem):

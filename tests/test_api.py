@@ -379,6 +379,13 @@ def test_the_request_id_is_shown(
     assert raised.value.http_status == 400
 
 
+def test_a_redirect_shows_where_it_leads_and_its_request_id(api: Api, server: Server) -> None:
+    """Who runs the server on the way can find the request by it."""
+    server.on_get(Answer(302, b"", {"Location": "https://else.test/x", "X-Oneapi-Request-Id": "rid-1"}))
+    with pytest.raises(errors.Refused, match=r"redirected to https://else\.test/x;.* \(request id: rid-1\)$"):
+        api.get("abc123")
+
+
 def test_the_key_is_hidden_where_the_server_echoes_it(api: Api, server: Server) -> None:
     """A server that echoes the key in an error, a log or a redirect cannot make cometrep show it."""
     server.on_get(
