@@ -370,7 +370,8 @@ class Console:
                 except (errors.StdoutClosed, errors.LocalFileError) as refused:
                     if isinstance(event, Saved) and not results.is_batch:
                         self._save_the_rest(events, event.id)
-                    refused.hint = results.resume.of(*([] if results.is_batch else [event.id]))
+                    left = [] if results.is_batch else unfinished.left or [event.id]
+                    refused.hint = results.resume.of(*left)
                     raise
                 if isinstance(event, Result):
                     unfinished.leave(event.id)

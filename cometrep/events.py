@@ -199,13 +199,18 @@ class Unfinished:
             elif isinstance(event, Saving):
                 self._has_ended[event.id] = True
 
+    @property
+    def left(self) -> list[str]:
+        """The ids of those predictions."""
+        return list(self._has_ended)
+
     def leave(self, id: str) -> None:
         """Take it that the command is done with one of them."""
         self._has_ended.pop(id, None)
 
     def tell(self, stop: Failure, resume: Resume) -> None:
         """Say in what stopped the command which are left, and give the command that takes them up again."""
-        left = list(self._has_ended) or ([stop.prediction_id] if stop.prediction_id else [])
+        left = self.left or ([stop.prediction_id] if stop.prediction_id else [])
         if not left:
             return
         stop.prediction_id = left[0]

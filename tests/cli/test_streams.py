@@ -180,7 +180,7 @@ def test_a_closed_stdout_ends_silently_with_141(command: str, code: int, served:
         f"cometrep create {SCHNELL} prompt=cat -q",
         f"cometrep run {SCHNELL} prompt=cat -q",
         f"cometrep run {SCHNELL} prompt=cat -q -o -",
-        "cometrep wait abc123 -q --json",
+        "cometrep wait abc123 other -q --json",
     ],
 )
 def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server: Server) -> None:
@@ -191,6 +191,8 @@ def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server:
     error = done.stderr.splitlines()[-2:] if "--json" not in command else [json.loads(done.stderr)["error"]]
     assert "cannot write to stdout: No space left on device" in str(error[0])
     assert "Traceback" not in done.stderr
+    if "--json" in command:
+        assert json.loads(done.stderr)["error"]["hint"] == "cometrep wait abc123 other --json"  # neither is dropped
 
 
 UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
