@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from cometrep.errors import CometrepError, Failure, Resume
+from cometrep.errors import WAIT_AGAIN, CometrepError, Failure, Resume
 from cometrep.prediction import Prediction, SavedFile
 
 
@@ -187,7 +187,7 @@ class Unfinished:
     """The predictions that a command is not done with, by what its events tell; it began with those of `ids`."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._has_ended = dict.fromkeys(ids, False)  # and only are not saved yet
+        self._has_ended = dict.fromkeys(ids, False)  # and only are not saved yet, or wait for their turn
 
     def take(self, event: "Event") -> None:
         """Take up what an event tells."""
@@ -214,7 +214,8 @@ class Unfinished:
         if not left:
             return
         stop.prediction_id = left[0]
-        for words, has_ended in (("left running", False), ("not saved yet", True)):
+        ended = "ended, and not told yet" if resume.command == WAIT_AGAIN.command else "not saved yet"
+        for words, has_ended in (("left running", False), (ended, True)):
             if ids := [id for id in left if self._has_ended.get(id, False) is has_ended]:
                 stop.message += f"; {words}: {', '.join(ids)}"
         stop.hint = resume.of(*left)
