@@ -19,6 +19,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from cometrep import __version__, errors
 from cometrep.answers import Answer
 from cometrep.config import is_local_url
+from cometrep.text import cut, harmless
 
 PROBE_LIMIT_BYTES = 1_000_000
 _INTERIM_LIMIT = 1000  # answers before the final one
@@ -269,6 +270,8 @@ def reason_of(problem: BaseException) -> str:
         had = innermost.partial if isinstance(innermost.partial, int) else len(innermost.partial)
         rest = f" of {had + innermost.expected}" if innermost.expected else ""
         return f"the connection ended after {had}{rest} bytes"
-    if isinstance(innermost, OSError) and innermost.strerror:
-        return innermost.strerror
+    if isinstance(innermost, OSError):
+        return innermost.strerror or str(innermost)[:300] or type(innermost).__name__
+    if isinstance(innermost, (http.client.BadStatusLine, http.client.UnknownProtocol)):
+        return f"not an HTTP answer: {cut(harmless(str(innermost).strip()), 100)}"  # a bare line of it is no reason
     return str(innermost)[:300] or type(innermost).__name__

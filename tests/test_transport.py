@@ -186,6 +186,22 @@ def test_an_answer_cut_short(server: Server) -> None:
     assert "after 40 of 100 bytes" in reason_of(failure_of(server.url))
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"SSH-2.0-OpenSSH_9\r\n", "SSH-2.0-OpenSSH_9"),
+        (b"HTTP/2 200\r\n\r\n", "HTTP/2"),
+        (b"\x16\x03\x01\r\n", "\\x16\\x03\\x01"),
+        (b"x" * 5000 + b"\r\n", "x" * 100 + "…"),
+    ],
+    ids=["SSH", "HTTP/2", "TLS", "long"],
+)
+def test_an_answer_in_another_protocol(sent: bytes, shown: str) -> None:
+    """What is no HTTP is called that, and its beginning is shown, harmless."""
+    with one_answer(sent) as url:
+        assert reason_of(failure_of(url)) == f"not an HTTP answer: {shown}"
+
+
 def test_a_reset_in_the_middle_of_an_answer() -> None:
     """A connection that is reset while the body comes tells so."""
     with one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_reset=True) as url:
