@@ -43,6 +43,7 @@ _PACE_WINDOW = 1000  # creates remembered to measure the rate
 _PACE_SECONDS = 10.0
 _PACE_SLACK_SECONDS = 0.05  # a late create does not shorten the pause after it by more
 
+_NUMBER = r"\d+(?:\.\d+)?"
 _LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
 
 _BACKOFF_BASE_SECONDS = 0.5
@@ -61,11 +62,12 @@ def backoff_seconds(attempt: int, random: float) -> float:
 def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> float | None:
     """Read how long a server asks to wait, in seconds from `now` (Unix time), or None where it does not say.
 
-    A `Retry-After` header in seconds or as a date (RFC 9110, 10.2.3), else `retry_after` in the body, else a
-    time in its text ("resets in ~30s", "available in 1 second"), as Replicate's throttle answers have them.
+    A `Retry-After` header in seconds or as a date (RFC 9110, 10.2.3), else `retry_after` in the body or in its
+    `error`, as a number or a text, else a time in the body's text ("resets in ~30s", "available in 1 second"), as
+    Replicate's throttle answers have them.
     """
     header = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d+(?:\.\d+)?", header):
+    if re.fullmatch(_NUMBER, header):
         return min(float(header), _LONGEST_ASKED_SECONDS)
     if header:
         from datetime import UTC
@@ -79,7 +81,10 @@ def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> fl
             pass
     if not isinstance(body, Mapping):
         return None
-    stated = body.get("retry_after")
+    error = body.get("error")
+    stated = body.get("retry_after", error.get("retry_after") if isinstance(error, Mapping) else None)
+    if isinstance(stated, str) and re.fullmatch(_NUMBER, stated.strip()):
+        return min(float(stated), _LONGEST_ASKED_SECONDS)
     if isinstance(stated, (int, float)) and not isinstance(stated, bool) and 0 <= stated < 1e9:
         return float(stated)
     if found := re.search(r"\bin ~?(\d{1,6}) ?s(?:ec|\b)", str(body.get("detail", ""))):
