@@ -229,7 +229,8 @@ class Prediction(NamedTuple):
         `id` is the id asked for, where one was: it stays the prediction's id whatever the reply says.
         The inner prediction decides if it has a status, else the outer word. The id of a create is taken
         from the root, then `data.data.id`, then `data.task_id`, then `data.id` where that is a string (in
-        the gateway's record it is a row number). Raises ValueError where no prediction can be seen.
+        the gateway's record it is a row number); beside a status a number at the root is one too, where there is
+        no other. Raises ValueError where no prediction can be seen.
 
         Sources: apidoc.cometapi.com/api/image/replicate/replicate-query (bare);
         hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go (wrapped).
@@ -243,7 +244,8 @@ class Prediction(NamedTuple):
         if isinstance(inner, str):
             inner = _object_in(inner)
         inner = inner if isinstance(inner, Mapping) else {}
-        ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"))
+        number = _whole_number(body.get("id")) if _word(body.get("status")) else ""
+        ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"), number)
         own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
         word = _word(deciding.get("status")) if deciding is not None else ""
@@ -530,6 +532,10 @@ def _object_in(text: str) -> Any:
 
 def _word(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
+
+
+def _whole_number(value: object) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else ""
 
 
 def _told(value: Any) -> str:
