@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
 LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger that another process holds
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
-GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "bad_request", "model_not_found", "bad_answer")
+GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "model_not_found", "bad_answer")
 """Refusals of a look after which only the same prediction is to be looked at again."""
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
@@ -428,11 +428,12 @@ class Runner:
         """Name the prediction in what failed after its create, and give the command that goes on with it.
 
         To type the command that created it once more would pay once more. Where it was created elsewhere
-        (`is_paid` is false), a base URL that is not the API's comes first.
+        (`is_paid` is false), what may be wrong with the base URL or the id comes first.
         """
         if failure is None:
             return None
-        goes_on = (*GOES_ON_CODES, *(("not_an_api", "redirected", "prediction_not_found") if is_paid else ()))
+        own = ("not_an_api", "redirected", "prediction_not_found", "bad_request") if is_paid else ()
+        goes_on = (*GOES_ON_CODES, *own)
         for one in failure.failures if isinstance(failure, errors.Partial) else (failure,):
             one.prediction_id = id
             if id not in one.message:

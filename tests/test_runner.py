@@ -446,6 +446,17 @@ def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, sta
     assert bench.server.count("GET") == 1
 
 
+def test_a_refused_look_at_an_id_that_was_typed_leads_elsewhere(bench: Bench) -> None:
+    """The same command would be refused again; of a prediction that this command pays for it is the one to type."""
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_json({"detail": "no"}, 405))
+    with pytest.raises(errors.Refused) as typed:
+        bench.drain(bench.runner.wait(["made1"]))
+    with pytest.raises(errors.Refused) as created:
+        bench.drain(bench.runner.run(REQUEST))
+    assert (typed.value.hint, created.value.hint) == ("cometrep doctor", "cometrep download --wait made1")
+
+
 def test_an_end_that_only_the_ledger_knows_is_said_to_be_that(bench: Bench) -> None:
     """A wait for a prediction that the API does not show has the end that was seen, and a note tells both."""
     ended_before(bench, "made1", "succeeded")
