@@ -303,13 +303,15 @@ class Watch:
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
         seen = f"still {watched.status}" if watched.status else "not seen yet"
-        if watched.attempts:
+        if watched.attempts == 1:
+            seen += ", the last attempt failed"
+        elif watched.attempts:
             seen += f", {format_times(watched.attempts)} in a row failed"
         elif watched.looks:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
             f"the deadline of {format_duration(self._deadline_seconds or 0)} passed: prediction {watched.id}"
-            f" is {seen}; it runs on",
+            f" is {seen}; {'it runs on' if watched.status else 'it may still run'}",
             hint=self._resume.of(watched.id),
             prediction_id=watched.id,
         )

@@ -478,7 +478,11 @@ def test_the_deadline_comes_before_the_budget() -> None:
     events = World({"p1": [temporary()]}).watch(budget=600.0, deadline=5.0)
     assert isinstance(failure_of(events), errors.StillRunning)
     assert failure_of(events).message == (
-        "the deadline of 5s passed: prediction p1 is not seen yet, 5 attempts in a row failed; it runs on"
+        "the deadline of 5s passed: prediction p1 is not seen yet, 5 attempts in a row failed; it may still run"
+    )
+    events = World({"p1": [running(), temporary(retry_after=20.0)]}).watch(deadline=5.0)
+    assert failure_of(events).message == (
+        "the deadline of 5s passed: prediction p1 is still processing, the last attempt failed; it runs on"
     )
     assert events[-1][0] == 5.0
 
