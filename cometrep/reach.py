@@ -29,6 +29,7 @@ from cometrep.text import format_elapsed
 SKEW_SECONDS = 60.0
 _DAY = 86400.0
 _CERTIFICATE_DAYS = 7
+_NO_ID = "doctor-check"  # of a prediction that cannot exist
 _SET_CLOCK = {"darwin": "sudo sntp -sS time.apple.com", "win32": "w32tm /resync"}
 
 _log = logging.getLogger("cometrep.reach")
@@ -195,7 +196,7 @@ class Reach:
 
     def _api(self) -> tuple[Check, Answer | None]:
         """Look at a prediction that cannot exist, and judge the answer."""
-        url = f"{self._base_url}/replicate/v1/predictions/doctor-check"
+        url = f"{self._base_url}/replicate/v1/predictions/{_NO_ID}"
         key = self._api_key
         headers = {"Accept": "application/json"}
         if key:
@@ -218,7 +219,7 @@ class Reach:
         status, said = answer.status, f": {answer.message[:200]}" if answer.message else ""
         page = f": a web page instead of JSON{f' ({answer.title})' if answer.title else ''}"
         later = f"run it again in a while: {self._again}"
-        is_not_found = status in (400, 404, 500) and answer.says_not_found
+        is_not_found = status == 500 and answer.says_no_such_prediction(_NO_ID)
         if answer.is_redirect:
             to = answer.headers.get("Location", "")[:200] or "nowhere"
             return Check(

@@ -239,6 +239,7 @@ ANSWERS: list[tuple[str, Answer, str, str, str]] = [
     ("402", answer_json({"detail": "no"}, 402), "fail", "no credit", "top up"),
     ("429", answer_json({"detail": "slow down"}, 429), "warn", "not now", "run it again"),
     ("500", answer_json({"detail": "boom"}, 500), "warn", "boom", "run it again"),
+    ("500 host", answer_json({"detail": "host not found"}, 500), "warn", "host not found", "run it again"),
     ("524 page", answer_html(524, title="A timeout"), "warn", "A timeout", "run it again"),
     ("200 page", answer_html(200), "fail", "a web page instead of JSON (Welcome)", "leave out --base-url"),
     ("404 page", answer_html(404), "fail", "a web page", "leave out --base-url"),
