@@ -351,10 +351,10 @@ class Keeper:
             # The name does not tell the extension where a template has that in its folders alone.
             extensions = Path(known.path).suffix, formats.extension_for(b"", known.content_type, "")
             targets = [names.path(known.index, extension) for extension in extensions]
-            target = next((one for one in targets if os.path.abspath(one) == known.path), None)  # noqa: PTH100
-            if target is None:
-                continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the working folder too may be gone
+                target = next((one for one in targets if os.path.abspath(one) == known.path), None)  # noqa: PTH100
+                if target is None:
+                    continue
                 if target.stat().st_size == known.size_bytes and file_sha256(target) == known.sha256:
                     return known.at(str(target))
         return None

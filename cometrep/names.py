@@ -4,6 +4,7 @@ A name may be made of what a server sent, so every field's value is brought to o
 the user's own template makes folders.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -167,7 +168,10 @@ def check_folder(folder: str) -> None:
         raise errors.UsageError(
             f"the folder {folder!r} has a control character inside", hint="save elsewhere: --dir DIR"
         )
-    if re.match(_NO_FOLDER_OF_FILES, os.path.realpath(folder) + "/"):
+    real = folder
+    with contextlib.suppress(OSError):  # the working folder may be gone
+        real = os.path.realpath(folder)
+    if re.match(_NO_FOLDER_OF_FILES, f"{real}/"):
         raise errors.UsageError(
             f"the folder {folder!r} is one of devices, and no place for a file",
             hint="-o - writes the one output file to stdout",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cometrep import __version__
-from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran, wait_until
+from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran, on_posix, wait_until
 from tests.servers import Answer, Received, Server, TunnelingServer, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -67,6 +67,17 @@ def test_saves_the_outputs_of_each_prediction(served: Cli, server: Server) -> No
         "two-1.webp": picture(3000, 2),
     }
     assert sorted(done.stderr.splitlines()) == [f"saved {path}  3.0 kB" for path in sorted(done.lines)]
+
+
+@on_posix
+def test_a_working_folder_that_is_gone_is_a_local_error(served: Cli, server: Server) -> None:
+    """Of a prediction that was saved before, too, whose file may be looked for there."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    assert served("download", "one").code == 0
+    done = served.shell_line(f"mkdir away && cd away && rmdir ../away && {served.shell} download one")
+    assert (done.code, done.stdout) == (12, "")
+    assert "Traceback" not in done.stderr
 
 
 def test_no_key_and_no_netrc_goes_to_a_file_host(served: Cli, server: Server) -> None:
