@@ -50,7 +50,8 @@ from urllib3.exceptions import HTTPError as TransportError
 from cometrep import __version__, errors
 from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
-from cometrep.prediction import Prediction, shorten_data_uris
+from cometrep.json_values import shorten_data_uris
+from cometrep.prediction import Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, is_misdirected, is_proxy_error, proxy_to, reason_of
 

@@ -38,9 +38,10 @@ from cometrep.events import (
 )
 from cometrep.fate import Asked, Fate, answered_id, decide
 from cometrep.items import Item
+from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
-from cometrep.prediction import Prediction, Request, SavedFile, shorten_data_uris
+from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
 from cometrep.runner import FRESH_SECONDS, Patience, paid
 from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for

@@ -30,9 +30,10 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats
 from cometrep.events import Event, Noted, Retrying, Saving
+from cometrep.json_values import decode_data_uri
 from cometrep.names import EXTENSION_LIMIT, Names
 from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
-from cometrep.prediction import OutputFile, SavedFile, decode_data_uri
+from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import cut, format_duration, format_times, masked
 from cometrep.transport import NoAuth, Session, reason_of

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors, formats
-from cometrep.prediction import DEPTH_LIMIT, data_uri_sizes, is_nested_too_deeply, is_url
+from cometrep.json_values import DEPTH_LIMIT, data_uri_sizes, is_nested_too_deeply
+from cometrep.prediction import is_url
 from cometrep.text import cut
 
 ReadStdin = Callable[[], bytes]

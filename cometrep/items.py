@@ -19,7 +19,8 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
 from cometrep.hashes import Hashes
-from cometrep.prediction import parse_model, shorten_data_uris
+from cometrep.json_values import shorten_data_uris
+from cometrep.prediction import parse_model
 from cometrep.text import format_count, format_item
 
 KEY_LIMIT = 200  # characters

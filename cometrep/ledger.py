@@ -19,15 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cometrep import config, errors
-from cometrep.prediction import (
-    STATUSES,
-    TERMINAL_STATUSES,
-    Prediction,
-    Reference,
-    SavedFile,
-    normalize_status,
-    shorten_data_uris,
-)
+from cometrep.json_values import shorten_data_uris
+from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
 from cometrep.text import nearest, storable
 
 Answer = TypeVar("Answer")

@@ -1,4 +1,4 @@
-"""The domain values: a prediction, its status, its output files, and the reference naming a model."""
+"""The domain values: a prediction, its status and output files, what a create sends, and how people name both."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cometrep import errors
+from cometrep.json_values import SHORTENED_DATA_URI, cut_down, is_data_uri, leaves, shorten_data_uris
 from cometrep.text import parse_json
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
@@ -49,16 +50,9 @@ _SPACED_URL = (  # as a host may write one that names a file
     r"(?i)https?://[^\s<>\"/]+/[^\s<>\"]*(?: [^\s<>\"]+)+"
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
 )
-_DATA_URI = (  # also with a parameter without a value, as the `;utf8` of many an SVG, and with blanks inside
-    r"(?i)data:(?: (?=[^,]*; ?base64 ?,))?(?P<type>[\w.+-]+/[\w.+-]+)?"
-    r'(?: ?; ?(?!base64\b)[\w-]+(?:=(?:"[^"]*"|[^;,\s"]*))?)*(?P<base64> ?; ?base64)? ?,'
-)
-SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 _ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
-
-DEPTH_LIMIT = 100  # levels of JSON; far above any real one, far below what recursion survives
 
 
 def normalize_status(word: str) -> str:
@@ -237,7 +231,7 @@ class Prediction(NamedTuple):
         """
         if not isinstance(body, Mapping):
             raise ValueError("the reply is not a JSON object")
-        _cut_down(body)
+        cut_down(body)
         outer = body.get("data")
         outer = outer if isinstance(outer, Mapping) else {}
         inner = outer.get("data")
@@ -428,88 +422,6 @@ def _file_url(text: str) -> str:
     return text.replace(" ", "%20") if re.fullmatch(_SPACED_URL, text) and text.count("://") == 1 else ""
 
 
-def _is_data_uri(text: str) -> bool:
-    if text[:5].lower() != "data:":
-        return False
-    found = re.match(_DATA_URI, text)
-    return bool(found and (found["type"] or found["base64"]))
-
-
-def decode_data_uri(uri: str) -> tuple[bytes, str]:
-    """Give a data URI's bytes and media type; raise ValueError where it is broken, or its bytes were not kept.
-
-    Source: RFC 2397.
-    """
-    import base64
-    from urllib.parse import unquote_to_bytes
-
-    found = re.match(_DATA_URI, uri)
-    if not found:
-        raise ValueError("not a data URI")
-    data = uri[found.end() :]
-    media_type = found["type"] or "text/plain"
-    if found["base64"]:
-        compact = re.sub(r"\s+", "", unquote_to_bytes(data).decode("ascii"))
-        compact += "=" * (-len(compact) % 4)
-        compact = compact.replace("-", "+").replace("_", "/")  # of the alphabet for URLs (RFC 4648, 5)
-        return base64.b64decode(compact, validate=True), media_type
-    return unquote_to_bytes(data), media_type
-
-
-def shorten_data_uris(value: Any) -> Any:
-    """Replace each data URI in a JSON value by its media type, SHA-256 and size, as the ledger keeps it."""
-    if isinstance(value, str):
-        if not _is_data_uri(value):
-            return value
-        import hashlib
-
-        try:
-            content, media_type = decode_data_uri(value)
-        except ValueError:
-            content, media_type = value.encode("utf-8", "backslashreplace"), "broken"
-        return f"data:{media_type};sha256={hashlib.sha256(content).hexdigest()};bytes={len(content)}"
-    if isinstance(value, Mapping):
-        return {key: shorten_data_uris(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [shorten_data_uris(item) for item in value]
-    return value
-
-
-def data_uri_sizes(value: Any) -> Iterator[int]:
-    """Give how many bytes each data URI anywhere in a JSON value holds, without decoding any."""
-    for text in (leaf.strip() for leaf in leaves(value) if isinstance(leaf, str)):
-        if _is_data_uri(text) and (found := re.match(_DATA_URI, text)):
-            length = len(text) - found.end()
-            yield length * 3 // 4 - text[-2:].count("=") if found["base64"] else length
-
-
-def is_nested_too_deeply(value: Any) -> bool:
-    """Say whether a JSON value is nested more than `DEPTH_LIMIT` levels deep."""
-    return any(isinstance(item, (dict, list)) and item for item in _deepest(value))
-
-
-def _cut_down(value: Any) -> None:
-    """Empty what stands at the `DEPTH_LIMIT`-th level of a JSON value: above it may be an id that is paid for."""
-    for item in _deepest(value):
-        if isinstance(item, (dict, list)):
-            item.clear()
-
-
-def _deepest(value: Any) -> list[Any]:
-    """List the items of a JSON value at its `DEPTH_LIMIT`-th level, of most values none."""
-    level = [value]
-    for _ in range(DEPTH_LIMIT - 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            break
-    return level
-
-
 def _moment(text: str) -> float | None:
     """Read a time of the server, with up to nine fractional digits, as Unix seconds."""
     from datetime import UTC, datetime
@@ -526,7 +438,7 @@ def _object_in(text: str) -> Any:
     if not text.lstrip().startswith("{"):
         return None
     value = parse_json(text)
-    _cut_down(value)
+    cut_down(value)
     return value
 
 
@@ -544,21 +456,12 @@ def _told(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if value else ""
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """Give all that a JSON value holds in its lists and objects, in order; no reply is nested too deeply for it."""
-    if isinstance(value, (Mapping, list)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from leaves(item)
-    else:
-        yield value
-
-
 def _file_string(leaf: Any) -> str:
     """Give the URL or data URI that a value is, or was before the ledger shortened it; empty where it is none."""
     if not isinstance(leaf, str):
         return ""
     text = leaf.strip()
-    is_data = _is_data_uri(text) or re.fullmatch(SHORTENED_DATA_URI, text)
+    is_data = is_data_uri(text) or re.fullmatch(SHORTENED_DATA_URI, text)
     return text if is_data else _file_url(text)
 
 

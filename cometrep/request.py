@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from cometrep import catalog, errors, inputs
+from cometrep.json_values import SHORTENED_DATA_URI, leaves, shorten_data_uris
 from cometrep.ledger import Entry
-from cometrep.prediction import SHORTENED_DATA_URI, Request, leaves, parse_model, shorten_data_uris
+from cometrep.prediction import Request, parse_model
 
 
 def prepare(

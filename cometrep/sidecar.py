@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cometrep import __version__, errors
+from cometrep.json_values import shorten_data_uris
 from cometrep.names import SIDECAR_SUFFIX, portable
 from cometrep.partfile import read_whole, write_whole
-from cometrep.prediction import Prediction, SavedFile, shorten_data_uris
+from cometrep.prediction import Prediction, SavedFile
 
 
 def sidecar_path(folder: Path, id: str) -> Path:

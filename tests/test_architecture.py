@@ -25,7 +25,7 @@ ROWS = (
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
     ("prediction",),
-    ("calls", "checks", "digest", "formats", "hashes", "locks", "screen", "snapshot"),
+    ("calls", "checks", "digest", "formats", "hashes", "json_values", "locks", "screen", "snapshot"),
     ("text",),
     ("errors",),
 )

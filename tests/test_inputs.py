@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.inputs import BuiltInput, Item, build_input, coerce, read_base, split_item
-from cometrep.prediction import decode_data_uri
+from cometrep.json_values import decode_data_uri
 
 quick = settings(max_examples=150)
 

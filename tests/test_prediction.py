@@ -1,7 +1,6 @@
 """The domain values: every public shape of a reply, an output, a status and a reference."""
 
 import base64
-import hashlib
 import json
 import string
 import time
@@ -13,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.prediction import (
+from cometrep.json_values import (
     DEPTH_LIMIT,
+    shorten_data_uris,
+)
+from cometrep.prediction import (
     STATUSES,
     TERMINAL_STATUSES,
     OutputFile,
@@ -22,14 +24,10 @@ from cometrep.prediction import (
     Reference,
     Request,
     SavedFile,
-    data_uri_sizes,
-    decode_data_uri,
-    is_nested_too_deeply,
     is_url,
     normalize_status,
     parse_model,
     parse_reference,
-    shorten_data_uris,
 )
 
 quick = settings(max_examples=150)
@@ -304,12 +302,6 @@ def test_a_reply_nested_too_deeply_is_cut_down() -> None:
     assert str(cut.output).count("[") == DEPTH_LIMIT - 1
     deepest = read({**LISTED, "output": nested(DEPTH_LIMIT - 2)})
     assert json.loads(json.dumps(deepest.as_json()))["output"] == deepest.output
-
-
-@pytest.mark.parametrize(("depth", "expected"), [(99, False), (100, True)])
-def test_depth_counts_containers(depth: int, expected: bool) -> None:
-    """A value of a hundred levels is too deep, one of ninety-nine is not."""
-    assert is_nested_too_deeply(nested(depth)) is expected
 
 
 _scalars = (
@@ -629,110 +621,6 @@ def test_ten_megabytes_of_logs_are_read_quickly() -> None:
     for _ in range(50):
         assert read({"id": "p1", "status": "processing", "logs": logs}).progress == 0.01
     assert time.process_time() - began < 1
-
-
-# Data URIs
-
-
-@pytest.mark.parametrize(
-    ("uri", "content", "media_type"),
-    [
-        (DATA_URI, PIXELS, "image/png"),
-        ("data:image/png;base64,aGVsbG8", b"hello", "image/png"),
-        ("data:image/png;base64,aGVs\nbG8%3D", b"hello", "image/png"),
-        ("data:text/plain;charset=utf-8;base64,aGVsbG8=", b"hello", "text/plain"),
-        ("DATA:IMAGE/PNG;BASE64,aGVsbG8=", b"hello", "IMAGE/PNG"),
-        ("data:;base64,aGVsbG8=", b"hello", "text/plain"),
-        ("data:image/svg+xml,%3Csvg%2F%3E", b"<svg/>", "image/svg+xml"),
-        ("data:text/plain,", b"", "text/plain"),
-        ("data:,hello", b"hello", "text/plain"),
-        ("data:image/svg+xml;utf8,<svg a='é'/>", "<svg a='é'/>".encode(), "image/svg+xml"),
-        ("data:image/png; charset=x; base64,aGVsbG8=", b"hello", "image/png"),
-        ('data:image/png;name="a,b;c";base64,aGVsbG8=', b"hello", "image/png"),
-        ('data:video/mp4;codecs="avc1, mp4a";base64,aGVsbG8=', b"hello", "video/mp4"),
-        ("data: image/png;base64,aGVsbG8=", b"hello", "image/png"),
-        ("data:image/png ;base64 ,aGVsbG8=", b"hello", "image/png"),
-        ("data:image/png;base64,-_-_", b"\xfb\xff\xbf", "image/png"),
-    ],
-    ids=[
-        *("png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"),
-        *("no value", "spaces", "quotes", "quotes and blanks", "a blank before", "blanks between", "for URLs"),
-    ],
-)
-def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> None:
-    """RFC 2397 data URIs give their bytes and media type."""
-    assert decode_data_uri(uri) == (content, media_type)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "",
-        URL,
-        "data:",
-        "data:image/png;base64",
-        "data:image/png;base64;x,aGVsbG8=",
-        "data:image/png;base64,ä",
-        "data:image/png;base64,a!b=",
-        "data:image/png;base64,aaaaa",
-        "data:text/plain,\ud800",
-    ],
-    ids=[
-        "empty",
-        "url",
-        "no comma",
-        "no comma after base64",
-        "base64 within",
-        "not ASCII",
-        "not base64",
-        "length",
-        "surrogate",
-    ],
-)
-def test_a_broken_data_uri_is_a_value_error(uri: str) -> None:
-    """What is no data URI, or holds no base64, is refused."""
-    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the standard library
-        decode_data_uri(uri)
-
-
-def test_data_uris_are_shortened_to_the_digest_of_their_bytes() -> None:
-    """Each data URI of a JSON value gives way to the media type, SHA-256 and size of what it holds."""
-    digest = hashlib.sha256(PIXELS).hexdigest()
-    shortened = f"data:image/png;sha256={digest};bytes={len(PIXELS)}"
-    value = {"prompt": "cat", "images": [DATA_URI, URL, ("x", DATA_URI)], "seed": 7, "deep": {"mask": DATA_URI}}
-    assert shorten_data_uris(value) == {
-        "prompt": "cat",
-        "images": [shortened, URL, ["x", shortened]],
-        "seed": 7,
-        "deep": {"mask": shortened},
-    }
-    assert shorten_data_uris(shortened) == shortened
-
-
-def test_a_broken_data_uri_is_shortened_too() -> None:
-    """One that cannot be decoded is replaced by the digest of its text."""
-    uri = "data:image/png;base64,!!!\ud800"
-    digest = hashlib.sha256(b"data:image/png;base64,!!!\\ud800").hexdigest()
-    assert shorten_data_uris(uri) == f"data:broken;sha256={digest};bytes=31"
-
-
-@quick
-@given(st.binary(max_size=200), st.sampled_from(["image/png", "application/octet-stream", "image/svg+xml"]))
-def test_any_bytes_survive_a_data_uri(content: bytes, media_type: str) -> None:
-    """Bytes made into a data URI are decoded to themselves, and counted without decoding."""
-    uri = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-    assert decode_data_uri(uri) == (content, media_type)
-    assert list(data_uri_sizes({"a": [uri]})) == [len(content)]
-
-
-@quick
-@given(json_values)
-def test_any_value_can_be_shortened(value: object) -> None:
-    """Shortening keeps the shape of a value, and leaves no data URI in it."""
-    shortened = shorten_data_uris(value)
-    assert list(data_uri_sizes(shortened)) == []
-    assert json.dumps(shorten_data_uris(shortened)) == json.dumps(shortened)
-    assert is_nested_too_deeply(shortened) is is_nested_too_deeply(value)
 
 
 # Failures
