@@ -41,10 +41,11 @@ from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, Ledger
+from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
 from cometrep.runner import FRESH_SECONDS, Patience, paid
-from cometrep.schedule import Pace, Schedule, SharedSchedule, backoff_seconds, schedule_for
+from cometrep.schedule import Schedule, backoff_seconds, schedule_for
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration

@@ -2,11 +2,8 @@
 
 import math
 import re
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
-
-from cometrep import errors
 
 SHORTEST_INTERVAL_SECONDS = 0.2  # at most 5 looks a second
 LONGEST_INTERVAL_SECONDS = 10.0
@@ -35,13 +32,6 @@ _LIKELY_GROWTH = 1 / 400  # and so much of the usual run more,
 _MOST_LIKELY_INTERVAL_SECONDS = 0.23  # up to this, which it is where runs are not alike
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
 _TAIL_GROWTH = 0.02  # of the time since the end was likely
-
-_RATE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_PACE_FLOOR = 1 / 30  # creates a second, however often it was throttled
-_PACE_STEP = 0.5  # creates a second, given back each second or so
-_PACE_WINDOW = 1000  # creates remembered to measure the rate
-_PACE_SECONDS = 10.0
-_PACE_SLACK_SECONDS = 0.05  # a late create does not shorten the pause after it by more
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
@@ -204,94 +194,3 @@ def _hazard(score: float) -> float:
 
 def _bounded(seconds: float) -> float:
     return max(SHORTEST_INTERVAL_SECONDS, min(LONGEST_INTERVAL_SECONDS, seconds))
-
-
-def parse_rate(text: str) -> float:
-    """Read `60/m`, `2/s` or `100/h` as so many a second; raise UsageError for anything else."""
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/(s|m|h)", text.strip())
-    rate = float(found.group(1)) / _RATE_UNITS[found.group(2)] if found else 0.0
-    if rate <= 0:
-        raise errors.UsageError(f"--rate {text!r} is not a number of creates over s, m or h", hint="--rate 60/m")
-    return rate
-
-
-class SharedSchedule(NamedTuple):
-    """One schedule for all predictions that a command watches: their looks together keep within a pace."""
-
-    own: Schedule
-    pace: "Pace"
-    watched: Callable[[], int]
-
-    def first_seconds(self) -> float:
-        """Give the pause before the first look at one of them."""
-        return max(self.own.first_seconds(), self._turn_seconds())
-
-    def pause(self, elapsed_seconds: float) -> Pause:
-        """Give the pause before the next look at one of them, longer the more there are."""
-        turn = self._turn_seconds()
-        own = self.own.pause(elapsed_seconds)
-        return own if own.seconds >= turn else Pause(turn, own.is_from_start)
-
-    def _turn_seconds(self) -> float:
-        return min(LONGEST_INTERVAL_SECONDS, self.watched() / (self.pace.rate_per_second or 1.0))
-
-
-class Pace:
-    """How fast creates may follow each other: a cap the user set, and less for as long as the API throttles.
-
-    Additive increase, multiplicative decrease, as TCP has it: each 429 halves the rate for everyone and puts a
-    pause before the next create; each accepted create gives some of it back. Times are seconds of one clock.
-    """
-
-    def __init__(self, cap_per_second: float | None = None) -> None:
-        self._cap = cap_per_second
-        self._rate = cap_per_second  # None: as fast as there is room
-        self._next = 0.0
-        self._slowed = 0.0
-        self._sent: deque[float] = deque(maxlen=_PACE_WINDOW)
-
-    @property
-    def rate_per_second(self) -> float | None:
-        """The creates a second that are allowed now, None for no limit."""
-        return self._rate
-
-    def ready_in(self, now: float) -> float:
-        """Give the seconds until the next create may be sent, 0 where it may be now."""
-        return max(0.0, self._next - now)
-
-    def sent(self, now: float) -> None:
-        """Take up that a create was sent."""
-        self._sent.append(now)
-        if self._rate is not None:
-            self._next = max(self._next, now - _PACE_SLACK_SECONDS) + 1 / self._rate
-
-    def throttled(self, now: float, pause_seconds: float, *, asked_seconds: float = 0.0) -> None:
-        """Slow all down after a 429; those that come in one burst count as one.
-
-        An API that asked for a pause of so many seconds is believed: after it, tries may follow each other at twice
-        that distance, where one that says nothing meets fewer and fewer.
-        """
-        self._next = max(self._next, now + pause_seconds)
-        if now < self._slowed:
-            return
-        self._slowed = now + max(1.0, pause_seconds)
-        rate = self._rate if self._rate is not None else self._measured(now)
-        floor = min(1.0, 0.5 / asked_seconds) if asked_seconds else 0.0
-        self._rate = max(_PACE_FLOOR, floor, rate / 2)
-        if self._cap is not None:
-            self._rate = min(self._rate, self._cap)
-
-    def accepted(self, now: float) -> None:
-        """Give speed back, step by step, up to the cap; without a cap until nothing holds it back."""
-        if self._rate is None or self._rate == self._cap:
-            return
-        self._rate += _PACE_STEP / max(self._rate, 1.0)
-        if self._cap is not None:
-            self._rate = min(self._rate, self._cap)
-        elif self._rate > 2 * self._measured(now) + 1:
-            self._rate = None
-
-    def _measured(self, now: float) -> float:
-        """Give the creates a second of the last while, which is shorter at the beginning."""
-        recent = [moment for moment in self._sent if moment > now - _PACE_SECONDS]
-        return len(recent) / max(1.0, now - recent[0]) if recent else 1.0

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
+from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import TERMINAL_STATUSES, Prediction
-from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Pace, Schedule, SharedSchedule, backoff_seconds
+from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
 HEARTBEAT_SECONDS = 30.0

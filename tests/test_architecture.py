@@ -21,7 +21,7 @@ ROWS = (
     ("runner", "fate", "score"),
     ("keeping", "request", "record", "items"),
     ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github"),
-    ("transport", "partfile", "installed", "live"),
+    ("transport", "partfile", "installed", "live", "pace"),
     ("inputs", "catalog", "schedule", "config", "names", "answers"),
     ("events",),
     ("prediction",),

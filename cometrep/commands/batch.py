@@ -92,9 +92,9 @@ def command(
     if status:
         _show_status(ctx, file)
         return
+    from cometrep.pace import Pace, parse_rate
     from cometrep.plan import planned
     from cometrep.record import SANDBOX, Record
-    from cometrep.schedule import Pace, parse_rate
     from cometrep.score import typed_again
 
     pace = Pace(None if rate is None else parse_rate(rate))
