@@ -53,6 +53,7 @@ from cometrep.watch import LOOKS_A_SECOND, Target, Watch
 
 CREATE_THREADS = 12
 LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
+CONNECTIONS = CREATE_THREADS + LOOK_THREADS  # to the API
 SAVE_THREADS = 8  # and those that creates do not need
 SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
 ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
@@ -506,8 +507,7 @@ class Batch:
         if model not in self._runs:
             known = self._ledger.lenient(partial(self._ledger.run_seconds, limit=RUNS_KEPT), model) or []
             self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
-        interval = self._patience.interval_seconds
-        return schedule_for(self._runs[model], age_seconds=age_seconds, fixed_interval_seconds=interval)
+        return schedule_for(self._runs[model], age_seconds=age_seconds)
 
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""

@@ -1,7 +1,7 @@
 """Results to stdout, everything else to stderr.
 
-The only module that touches the three streams. What is written to stdout is the same byte for byte, on a
-terminal and in a pipe, whatever is drawn beside it; only tables are aligned for people.
+Once it is there, no other module touches the three streams. What is written to stdout is the same byte for byte,
+on a terminal and in a pipe, whatever is drawn beside it; only tables are aligned for people.
 """
 
 import contextlib

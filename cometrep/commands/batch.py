@@ -39,7 +39,6 @@ EXAMPLES = (
 
 _PIPED_AGAIN = "; the items are to be piped in again"
 SHOWN_ITEMS = 3  # of a dry run
-CONNECTIONS = 24  # as many as threads talk to the API
 
 
 @takes(WAITING, BATCH_SAVING, REPORTING, CONNECTION)
@@ -92,6 +91,7 @@ def command(
     if status:
         _show_status(ctx, file)
         return
+    from cometrep.batch import CONNECTIONS
     from cometrep.pace import Pace, parse_rate
     from cometrep.plan import planned
     from cometrep.record import SANDBOX, Record
