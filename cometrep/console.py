@@ -72,6 +72,7 @@ class Console:
         self._is_verbose = False
         self._stdin_is_read = False
         self._display: Silent | None = None
+        self._question = ""  # that is being asked, its answer hidden
         self._saved_paths: set[str] = set()
         self.is_json = False
         self.tells_github = False
@@ -247,15 +248,45 @@ class Console:
             raise errors.UsageError(
                 "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
             )
-        import getpass
-
         try:
-            return getpass.getpass(question, stream=self._stderr)
-        except (EOFError, errors.Stopped) as left:
+            if os.name == "nt":
+                import getpass
+
+                return getpass.getpass(question, stream=self._stderr)
+            with self._asking(question):
+                assert self._stdin is not None
+                return self._stdin.buffer.readline().decode("utf-8", "replace")
+        except OSError as problem:
+            raise errors.UsageError(
+                f"cannot ask on this terminal: {problem.strerror}; the API key can be piped in",
+                hint="cometrep login --stdin",
+            ) from problem
+
+    @contextlib.contextmanager
+    def _asking(self, question: str) -> Iterator[None]:
+        """Ask, and hide what is typed; not by getpass, which hides it once, and a shell's fg shows it again."""
+        assert self._stdin is not None
+        is_changed = _set_echo(self._stdin, is_on=False)
+        self._question = question
+        try:
+            self._write_stderr(question)
+            yield
+        finally:
+            self._question = ""
+            if is_changed:
+                with contextlib.suppress(OSError):  # the window may have been closed
+                    _set_echo(self._stdin, is_on=True)
             self._write_stderr("\n")  # what follows has a line of its own
-            if isinstance(left, errors.Stopped):
-                raise
-            return ""
+
+    @contextlib.contextmanager
+    def _stopping_to_ask(self) -> Iterator[None]:
+        """Show what is typed meanwhile; then hide it, and ask again."""
+        assert self._stdin is not None
+        _set_echo(self._stdin, is_on=True)
+        yield
+        # Behind a shell's prompt this waits until the command is in front again, as reading does.
+        if _set_echo(self._stdin, is_on=False):
+            self._write_stderr(self._question)
 
     # stderr
 
@@ -491,6 +522,8 @@ class Console:
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Leave the terminal in order while something else is done, and take it up again."""
+        if self._question:
+            return self._stopping_to_ask()
         return self._display.aside() if self._display else contextlib.nullcontext()
 
     def _mode(self) -> str:
@@ -597,3 +630,24 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def _set_echo(terminal: TextIO, *, is_on: bool) -> bool:
+    """Show what is typed on a terminal, or hide it and drop what was typed before; say whether that was new.
+
+    Raises OSError.
+    """
+    import errno
+    import termios
+
+    try:
+        modes = termios.tcgetattr(terminal)
+        if bool(modes[3] & termios.ECHO) is is_on:
+            return False
+        modes[3] ^= termios.ECHO
+        termios.tcsetattr(terminal, termios.TCSADRAIN if is_on else termios.TCSAFLUSH, modes)
+    except termios.error as problem:
+        if problem.args[0] == errno.EINTR:  # a signal cut in
+            return _set_echo(terminal, is_on=is_on)
+        raise OSError(*problem.args) from problem
+    return True

@@ -34,9 +34,13 @@ class Signals:
         sys.unraisablehook = self._dropped
 
     def draw_aside(self, aside: Callable[[], AbstractContextManager[None]]) -> None:
-        """Let Ctrl-Z stop, and Ctrl-\\ or a second Ctrl-C kill, within `aside`: no line or cursor lost."""
+        """Let Ctrl-Z stop, and Ctrl-\\ or a second Ctrl-C kill, within `aside`: no line or cursor lost.
+
+        Whatever stopped it, a shell sets the terminal as it likes meanwhile: going on is a new beginning.
+        """
         self._aside = aside
-        for number, handler in zip(_numbers("SIGTSTP", "SIGQUIT"), (self._suspend, self._kill), strict=False):
+        handlers = (self._suspend, self._go_on, self._kill)
+        for number, handler in zip(_numbers("SIGTSTP", "SIGCONT", "SIGQUIT"), handlers, strict=False):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
@@ -71,6 +75,10 @@ class Signals:
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         with self._aside():
             os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _go_on(self, number: int, frame: FrameType | None) -> None:
+        with self._aside():
+            pass
 
 
 def _numbers(*names: str) -> list[signal.Signals]:

@@ -1,14 +1,17 @@
 """`cometrep login` and `logout`: the API key, stored for this user alone and shown to nobody."""
 
+import os
 import re
+import signal
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.cli.test_completion import Plain
 from tests.cli.test_terminal import Terminal
-from tests.conftest import Cli
+from tests.conftest import Cli, needs
 from tests.servers import Server, answer_json, prediction
 
 KEY = "sk-0123456789-abcdefgh-WXYZ"
@@ -102,6 +105,30 @@ def test_a_prompt_can_be_left(keys: bytes, code: int, cli: Cli) -> None:
         assert terminal.finish() == code
         assert re.search(r"(?m)^cometrep: ", terminal.text)
     assert not config_file(cli).exists()
+
+
+@needs("bash")
+def test_a_key_is_not_shown_after_a_stop(cli: Cli) -> None:
+    """A shell shows again what is typed; after its `fg` the key is asked for anew, and is not shown."""
+    shell = Plain(cli.home, cli.folder, {**cli.environment, "PS1": "$ "})
+    with Terminal(shell, "bash", "--norc", "--noprofile", "-i") as terminal:
+        terminal.until("$")
+        terminal.type(f"{cli.shell} login\r".encode())
+        terminal.until("not shown")
+        terminal.type(b"sk-half\x1a")
+        terminal.until("Stopped")
+        terminal.type(b"fg\r")
+        terminal.until(lambda: terminal.text.count("not shown") == 2)
+        os.killpg(terminal.foreground, signal.SIGSTOP)
+        terminal.until(lambda: terminal.text.count("Stopped") == 2)
+        terminal.type(b"fg\r")
+        terminal.until(lambda: terminal.text.count("not shown") == 3)
+        terminal.type(KEY.encode() + b"\r")
+        terminal.until("…WXYZ stored in")
+        terminal.type(b": typing is seen\r")
+        terminal.until("$ : typing is seen")
+        assert b"sk-" not in terminal.raw
+    assert config_file(cli).read_text() == f'api_key = "{KEY}"\n'
 
 
 def test_without_a_terminal_it_does_not_ask(cli: Cli) -> None:

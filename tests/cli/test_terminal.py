@@ -126,6 +126,11 @@ class Terminal:
         """Type on the keyboard."""
         os.write(self._master, keys)
 
+    @property
+    def foreground(self) -> int:
+        """The group of processes that has the terminal."""
+        return os.tcgetpgrp(self._master)
+
     def resize(self, columns: int, lines: int) -> None:
         """Change the size of the window, as dragging its corner does."""
         self.screen.resize(lines, columns)
