@@ -160,11 +160,13 @@ def _ids(options: Sequence[str], given: Sequence[str], current: str, now: float)
     from cometrep.prediction import ID_PATTERN
 
     is_newest = current == "" or current.startswith("@")
+    offered = set(given)  # an id may stand in several entries
     for number, entry in enumerate(_recent(options, "" if is_newest else current)):
         about = f"{entry.model.rpartition('/')[2]}, {entry.status}, {_age(now - entry.created)} ago"
         if number == 0 and is_newest and entry.id and "@last" not in given:
             yield "@last", about
-        if re.fullmatch(ID_PATTERN, entry.id) and entry.id not in given:
+        if re.fullmatch(ID_PATTERN, entry.id) and entry.id not in offered:
+            offered.add(entry.id)
             yield entry.id, about
 
 

@@ -131,6 +131,13 @@ def test_ids_come_newest_first_with_model_status_and_age(fill: Fill) -> None:
     assert values("ids --", "t") == ["three", "two"]
 
 
+def test_an_id_of_several_entries_is_offered_once(fill: Fill) -> None:
+    """Two servers may give one id; the shells would list it twice, and bash take neither."""
+    fill((DEV, "one", "succeeded", 90000), base_url="https://other.example")
+    fill((DEV, "one", "failed", 65))
+    assert completion.answers(["ids", "--"], "on", now=NOW) == [("one", "flux-dev, failed, 1 min ago")]
+
+
 def test_at_most_fifty_ids_are_offered(fill: Fill) -> None:
     """Of a long ledger the newest are offered."""
     fill(*((DEV, f"id{number}", "succeeded", 1000.0 - number) for number in range(55)))
