@@ -283,6 +283,11 @@ function __cometrep_kind
     string replace -rf "^option\t(?:[^\t]* )?$name(?: [^\t]*)?\t([^\t]*)\t.*" '$1' -- $argv[2..]
 end
 
+# List the paths that a word of the line may become, as fish does behind a command that it does not know.
+function __cometrep_paths
+    complete -C "__cometrep_unknown $argv[1]" | string replace -r '\t.*' ''
+end
+
 # Put the part of a word that stays before each value and its description.
 function __cometrep_behind
     set -l start $argv[1]
@@ -293,7 +298,8 @@ end
 
 function __cometrep_complete
     set -l words (commandline -opc)
-    set -l current (commandline -ct | string replace -ra '["\'\\\\]' '')
+    set -l raw (commandline -ct)
+    set -l current (string replace -ra '["\'\\\\]' '' -- $raw)
     while string match -qr '^\w+=' -- $words[1]
         set -e words[1]
     end
@@ -378,10 +384,11 @@ function __cometrep_complete
         set kind folders
     end
     switch $kind
-        case files
-            __fish_complete_path "$typed" | __cometrep_behind $start
-        case folders
-            __fish_complete_directories "$typed" '' | __cometrep_behind $start
+        case files folders
+            # As it was typed, with an open quote before it.
+            set typed (string replace -r '^(["\']?)'(string escape --style=regex -- "$start") '$1' -- $raw)
+            set -l ends (test $kind = folders; and echo '/$'; or echo '')
+            __cometrep_paths "$typed" | string match -r ".*$ends" | __cometrep_behind $start
         case '(*'
             string split ' ' -- (string trim -c '()' -- $kind) | __cometrep_behind $start
         case text

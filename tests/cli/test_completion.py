@@ -507,6 +507,28 @@ def test_bash_keeps_a_variable_and_the_tilde(shells: Callable[[str], Shell], wor
         assert shells("bash").press_tab(f"cometrep run some/one {typed}") == f"cometrep run some/one {became}"
 
 
+def test_fish_keeps_a_variable_and_the_tilde_and_finds_any_name(world: World) -> None:
+    """Files behind `key@` are found as fish finds them elsewhere, one whose name begins with - too."""
+    if not shutil.which("fish"):
+        pytest.skip("fish is not installed")
+    (world.home / "album").mkdir(exist_ok=True)
+    (world.home / "album" / "-v.png").touch()
+    (world.home / "album" / "a boat.png").touch()
+    with world.start("fish") as terminal:
+        fish = Shell(terminal)
+        for typed, became in (
+            ("image@~/album/a", "image@~/album/a\\ boat.png "),
+            ("image@$HOME/album/a", "image@$HOME/album/a\\ boat.png "),
+            ('image@"$HOME/album/a', 'image@"$HOME/album/a boat.png" '),
+            ('"image@$HOME/album/a', '"image@$HOME/album/a boat.png" '),
+            ("-d ~/alb", "-d ~/album/"),
+        ):
+            assert fish.press_tab(f"cometrep run some/one {typed}") == f"cometrep run some/one {became}"
+        terminal.type(b"cd ~/album\r\x0c")
+        fish._clear()
+        assert "ls:" not in fish.list_for("cometrep run some/one image@", "image@-v.png", "boat.png")
+
+
 def test_bash_completes_nothing_that_would_be_run(shells: Callable[[str], Shell], world: World) -> None:
     """What the shell would take for a command is no beginning of a file's name."""
     for word in ('"image@$', '"image@$(touch owned', "image@`touch owned"):
