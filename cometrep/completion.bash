@@ -244,6 +244,7 @@ _cometrep() {
     done
     [[ $line ]] && words+=('')
     raw=${words[${#words[@]} - 1]}
+    [[ $text =~ ^[=:]+$ ]] && text='' # behind `time` and the like it is the word of COMP_WORDS
     [[ $raw == *"$text" ]] || text=$raw
     _cometrep_unquote "${raw%"$text"}"
     kept=$plain

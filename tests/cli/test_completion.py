@@ -566,6 +566,13 @@ def test_tab_completes_in_other_bashes(name: str, shell: str, shells: Callable[[
     assert shells(shell).press_tab(line).rstrip() == completed.rstrip()
 
 
+@pytest.mark.parametrize("word", ["aspect_ratio=", "go_fast:=", "image@"])
+def test_bash_doubles_no_sign_behind_another_command(word: str, shells: Callable[[str], Shell]) -> None:
+    """Behind `time` bash-completion gives the sign before the cursor for the word; it stands there already."""
+    line = f"time cometrep run {DEV} {word}"
+    assert shells("bash with bash-completion").press_tab(line) == line
+
+
 def test_bash_lists_at_the_second_press(world: World) -> None:
     """As bash has it without settings of one's own: the first TAB types what is common, the second lists."""
     with world.start("bash") as terminal:
