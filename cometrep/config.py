@@ -174,6 +174,17 @@ def _text(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> str:
+    return os.path.expanduser(_text(text))  # noqa: PTH111 - Path.expanduser raises where a name only looks like one
+
+
+def _template(text: str) -> str:
+    """Put the home folder in place of a `~` before a template's first slash, its own braces doubled."""
+    start, slash, rest = _text(text).partition("/")
+    home = _folder(start)
+    return (start if home == start else home.replace("{", "{{").replace("}", "}}")) + slash + rest
+
+
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 
 PROMPT_BUDGET_SECONDS = 15.0
@@ -187,8 +198,8 @@ SETTINGS: Mapping[str, _Known] = {
     "retry_budget": _Known(
         "how long failed attempts are repeated", ("COMETREP_RETRY_BUDGET",), "1m", parse_duration
     ),
-    "dir": _Known("folder to save in", ("COMETREP_DIR",), "", _text),
-    "output": _Known("template of saved names", ("COMETREP_OUTPUT",), "", _text),
+    "dir": _Known("folder to save in", ("COMETREP_DIR",), "", _folder),
+    "output": _Known("template of saved names", ("COMETREP_OUTPUT",), "", _template),
     "max_size": _Known("largest file to save", ("COMETREP_MAX_SIZE",), "2GiB", parse_size),
     "progress": _Known("how progress is shown", ("COMETREP_PROGRESS",), "auto", _choice(*PROGRESS_MODES)),
     "sandbox": _Known("use the sandbox", ("COMETREP_SANDBOX",), "false", parse_switch),

@@ -58,6 +58,28 @@ EACH_SETTING: dict[str, tuple[str, str, str, str, str]] = {
     "sandbox": ("COMETREP_SANDBOX", "1", "yes", "true", "false"),
     "sandbox_seconds": ("COMETREP_SANDBOX_SECONDS", "3", "4", "5", "2"),
 }
+
+
+@pytest.mark.parametrize("origin", ["flag", "environment", "file"])
+def test_a_tilde_is_the_home_folder(origin: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands it behind `--dir=`, in a variable or in the file; what is shown stays as it was typed."""
+    monkeypatch.setenv("HOME", "/home/{me}")
+
+    def found(folder: str, template: str) -> config.Settings:
+        write(file, f'dir = "{folder}"\noutput = "{template}"\n' if origin == "file" else "")
+        if origin == "environment":
+            monkeypatch.setenv("COMETREP_DIR", folder)
+            monkeypatch.setenv("COMETREP_OUTPUT", template)
+        return config.load({"dir": folder, "output": template} if origin == "flag" else {})
+
+    expanded = found("~/pics", "~/{id}.{ext}")
+    assert (expanded.folder, expanded.template) == ("/home/{me}/pics", "/home/{{me}}/{id}.{ext}")
+    assert (expanded.shown("dir").value, expanded.shown("output").value) == ("~/pics", "~/{id}.{ext}")
+    kept = found("pics/~", "~{id}/{index}.{ext}")
+    assert (kept.folder, kept.template) == ("pics/~", "~{id}/{index}.{ext}")
+    assert found("~", "x").folder == "/home/{me}"
+
+
 OPTIONS = {"sandbox_seconds": "--seconds"}  # where it is not the setting's own name
 
 

@@ -260,7 +260,7 @@ def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
     """Give the folder of a batch: a folder of the settings holds many, each in one of its own."""
     from cometrep.record import default_folder
 
-    return Path(params["dir"] or Path(settings.folder, default_folder(file)))
+    return Path(settings.folder, "" if params["dir"] else default_folder(file))
 
 
 def _show_status(ctx: typer.Context, file: str) -> None:

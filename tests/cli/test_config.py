@@ -353,3 +353,10 @@ def test_a_home_that_cannot_be_is_named(command: tuple[str, ...], cli: Cli) -> N
     ran = cli(*command, env={"COMETREP_HOME": "~no-such-user/x"})
     assert (ran.code, ran.stdout) == (3, "")
     assert "COMETREP_HOME '~no-such-user/x' names no folder" in ran.stderr
+
+
+def test_a_tilde_is_no_folder_of_its_own(cli: Cli) -> None:
+    """A batch saves in the home folder where `--dir=~/…` says so, which bash gives as it stands."""
+    sweep = ("batch", "--sweep", "--dry-run", "-m", "black-forest-labs/flux-schnell", "prompt=x")
+    done = cli(*sweep, "--dir=~/pictures", env={"HOME": "/home/me"})
+    assert (done.code, done.lines[1]) == (0, "folder: /home/me/pictures")
