@@ -25,17 +25,17 @@ _keep = partial(typer.Option, rich_help_panel="Ledger", show_default=False)
 @takes(CONNECTION)
 def command(
     ctx: typer.Context,
-    model: Annotated[str, _select("--model", metavar="GLOB", help="Only models that match.")] = "",
+    model: Annotated[str | None, _select("--model", metavar="GLOB", help="Only models that match.")] = None,
     status: Annotated[
-        str,
+        str | None,
         _select(
             "--status",
             metavar="STATUS",
             help="Only with this status.",
             autocompletion=lambda: (*STATUSES, UNKNOWN, REFUSED),
         ),
-    ] = "",
-    since: Annotated[str, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = "",
+    ] = None,
+    since: Annotated[str | None, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = None,
     limit: Annotated[
         int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many.")
     ] = None,
@@ -44,7 +44,9 @@ def command(
     ] = False,
     unknown: Annotated[bool, _select("--unknown", help="Only creates whose outcome is unknown.")] = False,
     refresh: Annotated[bool, _keep("--refresh", help="Ask the API about unfinished ones first.")] = False,
-    prune: Annotated[str, _keep("--prune", metavar="AGE", help="Forget older ones instead of listing: 90d.")] = "",
+    prune: Annotated[
+        str | None, _keep("--prune", metavar="AGE", help="Forget older ones instead of listing: 90d.")
+    ] = None,
 ) -> None:
     """List the predictions made from this machine, newest first."""
     _refuse_contradictions(ctx.params)
@@ -58,7 +60,7 @@ def command(
     path = config.folders().ledger_file
     ledger = Ledger(path, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
-        if prune:
+        if prune is not None:
             forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
             still = f"; {kept} kept: in doubt, running, not saved or refused just now" if kept else ""
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
@@ -71,9 +73,9 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
     model, status, since = params["model"], params["status"], params["since"]
     unsaved, unknown = params["unsaved"], params["unknown"]
     entries = ledger.entries(
-        model=model,
-        status=UNKNOWN if unknown else ledger.known_status(status) if status else "",
-        since=time.time() - _age_seconds("--since", since) if since else None,
+        model=model or "",
+        status=UNKNOWN if unknown else "" if status is None else ledger.known_status(status),
+        since=None if since is None else time.time() - _age_seconds("--since", since),
         limit=params["limit"],
         unsaved_only=unsaved,
     )
@@ -81,7 +83,7 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
         for entry in entries:
             console.write_json(entry.as_json())
         return
-    is_filtered = bool(model or status or since or unsaved or unknown)
+    is_filtered = any(map(_is_given, (model, status, since))) or unsaved or unknown
     console.write_table(
         ("ID", "LEFT" if unsaved else "STATUS", "AGE", "MODEL", "FILES", "PROMPT"),
         [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries],
@@ -91,11 +93,20 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
 
 
 def _refuse_contradictions(params: Mapping[str, Any]) -> None:
-    """Raise UsageError where options ask for two different things."""
+    """Raise UsageError where options ask for two different things, or a blank one for nothing."""
     selecting = ("model", "status", "since", "limit", "unsaved", "unknown")
     for one, others in (("prune", (*selecting, "refresh")), ("unknown", ("status", "unsaved"))):
-        if params[one] and (other := next((name for name in others if params[name]), None)):
+        if _is_given(params[one]) and (other := next((name for name in others if _is_given(params[name])), None)):
             raise errors.UsageError(f"--{one} and --{other} contradict each other", hint=f"leave out --{other}")
+    for name, example in (("model", "'*/flux-*'"), ("status", "failed")):
+        if params[name] is not None and not params[name].strip():
+            raise errors.UsageError(
+                f"--{name} {params[name]!r} selects nothing", hint=f"cometrep list --{name} {example}"
+            )
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False
 
 
 def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:

@@ -394,3 +394,12 @@ def test_an_age_beyond_all_numbers_is_no_age(cli: Cli) -> None:
     done = cli("list", "--since", f"{'9' * 400}d")
     assert done.code == 2
     assert "is not an age like" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--model", "--status", "--since", "--prune"])
+def test_an_option_with_nothing_is_not_passed_over(option: str, cli: Cli) -> None:
+    """A variable that is not set selects nothing, and forgets nothing: it is no list of all."""
+    remember(cli, "one1")
+    done = cli("list", option, "")
+    assert (done.code, done.stdout) == (2, "")
+    assert "''" in done.stderr
