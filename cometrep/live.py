@@ -12,6 +12,7 @@ from typing import Any
 from cometrep.screen import Screen
 
 REDRAWS_A_SECOND = 8
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 
 class Live:
@@ -19,6 +20,7 @@ class Live:
 
     The cursor is left where they begin. A terminal that is made narrower breaks what was drawn into more lines, or
     cuts it, and takes the cursor along with its place: all that was drawn still begins there, and is erased there.
+    While the command runs in a shell's background the screen is the shell's, and nothing is drawn.
     """
 
     def __init__(self, screen: Screen, table: Callable[[int, int], Any]) -> None:
@@ -44,7 +46,8 @@ class Live:
         """Hide the cursor, and draw from now on."""
         if self._ended is None:
             self._ended = ended = threading.Event()
-            self._screen.write("\x1b[?25l")
+            if self._screen.is_in_front:
+                self._screen.write(_HIDE)
             threading.Thread(target=self._run, args=(ended,), daemon=True).start()
 
     def stop(self) -> None:
@@ -52,7 +55,8 @@ class Live:
         with self._lock:
             while (ended := self._ended) is not None:
                 ended.set()
-                self._screen.write(("\r\x1b[J" if self._drawn_size else "") + "\x1b[?25h")
+                is_ours = self._drawn_size and self._screen.is_in_front
+                self._screen.write(("\r\x1b[J" if is_ours else "") + _SHOW)
                 if self._ended is ended:  # and Ctrl-Z has not begun anew in between
                     self._ended = self._drawn_size = None
 
@@ -64,6 +68,9 @@ class Live:
             self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
 
     def _draw(self) -> None:
+        if not self._screen.is_in_front:
+            self._drawn_size = None  # and what comes next begins where the cursor then is
+            return
         size = self._console.size
         self._console.print(self._table(*size), width=size.width)
         lines = self._paper.getvalue().rstrip("\n").split("\n")
@@ -71,10 +78,11 @@ class Live:
         self._paper.truncate()
         # Over the old lines, as to erase them first would flicker; but not where the terminal may have broken them.
         begin = "\r" if self._drawn_size in (None, size) else "\r\x1b[J"
+        hide = "" if self._drawn_size else _HIDE  # which a shell in front has shown
         back = f"\r\x1b[{len(lines) - 1}A" if len(lines) > 1 else "\r"
         self._drawn_size = size
         # Without wrapping: the window may be made narrower right now, and terminals disagree about some widths.
-        self._screen.write(f"\x1b[?7l{begin}" + "\x1b[K\n".join(lines) + f"\x1b[J{back}\x1b[?7h")
+        self._screen.write(f"{hide}\x1b[?7l{begin}" + "\x1b[K\n".join(lines) + f"\x1b[J{back}\x1b[?7h")
 
 
 class _AsciiPaper(io.StringIO):

@@ -1,5 +1,6 @@
 """What lines for people are written on, and what it can show."""
 
+import os
 from collections.abc import Callable
 from typing import IO, NamedTuple
 
@@ -31,6 +32,14 @@ class Screen(NamedTuple):
     speaks_unicode: bool = True
     shows_logs: bool = False
     paths_follow: bool = False
+
+    @property
+    def is_in_front(self) -> bool:
+        """Whether the terminal is the command's right now, and not a shell's that runs it in the background."""
+        try:
+            return self.stream is None or os.tcgetpgrp(self.stream.fileno()) in (0, os.getpgrp())
+        except (OSError, AttributeError):  # a terminal that controls nobody, or a system without such groups
+            return True
 
     def line(self, text: str) -> None:
         """Write one line."""

@@ -14,7 +14,7 @@ import pytest
 from cometrep import completion
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
-from tests.cli.test_terminal import Terminal
+from tests.cli.test_terminal import Plain, Terminal
 from tests.conftest import Cli, clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -57,15 +57,6 @@ STARTS = {
 RC = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
 SHELLS = ("bash", "zsh", "fish")
 MARK = "QQ"
-
-
-class Plain(Cli):
-    """A command line that is run as it stands, in a folder, home and environment of the test's own."""
-
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        """Give the command line itself, its program by its path."""
-        return [shutil.which(arguments[0]) or "", *arguments[1:]]
 
 
 class Shell:

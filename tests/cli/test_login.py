@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_completion import Plain
-from tests.cli.test_terminal import Terminal
+from tests.cli.test_terminal import Plain, Terminal
 from tests.conftest import Cli, needs
 from tests.servers import Server, answer_json, prediction
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
-from tests.conftest import TIMEOUT_SECONDS, Cli
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs, wait_until
 from tests.servers import HANG, Answer, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -156,6 +157,15 @@ class Terminal:
         self.raw += came
         self._stream.feed(came)
         return came
+
+
+class Plain(Cli):
+    """A command line that is run as it stands, in a folder, home and environment of the test's own."""
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """Give the command line itself, its program by its path."""
+        return [shutil.which(arguments[0]) or "", *arguments[1:]]
 
 
 def bar_at(percent: int) -> str:
@@ -722,6 +732,35 @@ def test_ctrl_z_leaves_the_terminal_in_order(served: Cli, server: Server) -> Non
         seen.set()
         saved.set()
         assert terminal.finish() == 0
+
+
+@needs("bash")
+def test_nothing_is_drawn_over_a_shell(served: Cli, server: Server) -> None:
+    """In a shell's background a run draws nothing, for as long as it looks twice; brought to the front it does."""
+    seen = threading.Event()
+    so_far = prediction(status="processing", logs=bar_at(25))
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(
+        answer_json(so_far),
+        answer_json(so_far),
+        answer_json(so_far),
+        answer_json(prediction(output=f"{server.url}/f/0.webp"), wait_for=seen),
+    )
+    server.on("GET", "/f/", Answer(200, picture(3000), WEBP))
+    shell = Plain(served.home, served.folder, {**served.environment, "PS1": "$ "})
+    with Terminal(shell, "bash", "--norc", "--noprofile", "-i", columns=200) as terminal:
+        terminal.until("$")
+        terminal.type(f"{served.shell} run {SCHNELL} prompt=cat &\r".encode())
+        terminal.until("created")
+        wait_until(lambda: len(server.received) == 5)
+        terminal.type(b": still mine\r")
+        terminal.until(": still mine\n$")
+        assert FRAME not in terminal.raw
+        assert HIDE not in terminal.raw
+        terminal.type(b"fg\r")
+        terminal.until("flux-schnell processing", "25%")
+        seen.set()
+        terminal.until("✓ saved")
 
 
 def test_a_picture_that_comes_slowly_shows_its_bar_and_rate(served: Cli, server: Server) -> None:
