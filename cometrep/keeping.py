@@ -47,7 +47,7 @@ class Keeping(NamedTuple):
     """Where and how outputs are kept.
 
     `template` is empty for default names, `-` for stdout; `key` is a batch item's; `files_at_once` are fetched side
-    by side.
+    by side; `typed` is the template as errors name it.
     """
 
     folder: str = ""
@@ -55,6 +55,7 @@ class Keeping(NamedTuple):
     writes_sidecar: bool = False
     key: str = ""
     files_at_once: int = 1
+    typed: str = "-o -"
 
 
 class _End(NamedTuple):
@@ -100,8 +101,8 @@ class Keeper:
         template, count = self._keeping.template, request.asked_outputs
         if template == "-" and count > 1:
             raise errors.UsageError(
-                f"-o - writes one file, and num_outputs asks for {count}",
-                hint="leave out -o, or ask for one output",
+                f"{self._keeping.typed} writes one file, and num_outputs asks for {count}",
+                hint=f"add {OWN_NAMES}, or ask for one output",
                 code="name_clash",
             )
         if template == "-":
@@ -152,7 +153,9 @@ class Keeper:
         template = self._keeping.template
         if template == "-":
             raise errors.UsageError(
-                "-o - writes one file, and a batch has many", hint="leave out -o", code="name_clash"
+                f"{self._keeping.typed} writes one file, and a batch has many",
+                hint="add -o '{key}-{index}.{ext}'",
+                code="name_clash",
             )
         if not os.path.isfile(self._keeping.folder):  # the record says what that would be
             _check_writable(Path(self._keeping.folder))
@@ -192,8 +195,8 @@ class Keeper:
             return
         if template == "-":
             raise errors.UsageError(
-                f"-o - writes one file, and {len(distinct)} predictions are named",
-                hint=f"cometrep download {' '.join(distinct)}",
+                f"{self._keeping.typed} writes one file, and {len(distinct)} predictions are named",
+                hint=errors.Resume("cometrep download").of(*distinct, remedy=OWN_NAMES),
                 code="name_clash",
             )
         entries = {id: self._ledger.lenient(self._ledger.entry, id) for id in distinct}
@@ -280,7 +283,7 @@ class Keeper:
     ) -> Iterator[Event]:
         if len(files) > 1:
             raise errors.UsageError(
-                f"-o - writes one file, and {prediction.id} has {len(files)}",
+                f"{self._keeping.typed} writes one file, and {prediction.id} has {len(files)}",
                 remedy=OWN_NAMES,
                 code="name_clash",
             )

@@ -209,7 +209,13 @@ def _keeper(
     # Files of a server on this machine have no distance to make up for, and threads cost them time.
     at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
     writes_sidecar = params.get("sidecar", False)
-    keeping = Keeping(settings.folder, template, writes_sidecar, files_at_once=at_once)
+    keeping = Keeping(
+        settings.folder,
+        template,
+        writes_sidecar,
+        files_at_once=at_once,
+        typed=_typed_template(settings),
+    )
     return Keeper(keeping, downloads, ledger)
 
 
@@ -263,10 +269,13 @@ def _contradiction(one: str, other: str) -> errors.UsageError:
 def _template(params: Mapping[str, Any], settings: Settings) -> str:
     if settings.template == "-":
         if params.get("sidecar"):
-            raise _contradiction("--sidecar", "-o -")
+            raise _contradiction("--sidecar", _typed_template(settings))
         if params.get("json") or params.get("print_what"):
+            from cometrep.names import OWN_NAMES
+
             raise errors.UsageError(
-                "-o - fills stdout with the file, so nothing else can go there", hint="leave out -o -"
+                f"{_typed_template(settings)} fills stdout with the file, so nothing else can go there",
+                hint=f"add {OWN_NAMES}",
             )
         return "-"
     if settings.template:
@@ -274,6 +283,14 @@ def _template(params: Mapping[str, Any], settings: Settings) -> str:
 
         check_template(settings.template)
     return settings.template
+
+
+def _typed_template(settings: Settings) -> str:
+    """Give the template as it was said, and where: an error about it may speak of what nobody typed just now."""
+    _, template, origin = settings.resolved["output"]
+    if origin == "--output":
+        return f"-o {template}"
+    return f"{origin}={template}" if origin.isupper() else f"output = {template!r} in {origin}"
 
 
 def _interval(text: str | None) -> float | None:

@@ -158,7 +158,7 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
             keeper.check_ids(ids)
     with pytest.raises(errors.UsageError, match="2 predictions are named") as raised:
         shelf.keeper("-").check_ids(["p1", "p2", "p1"])
-    assert raised.value.hint == "cometrep download p1 p2"
+    assert raised.value.hint == "cometrep download p1 p2 -o '{id}-{index}.{ext}'"
     shelf.keeper().check_ids(["x1", "x2"])
 
 

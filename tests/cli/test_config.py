@@ -360,3 +360,17 @@ def test_a_tilde_is_no_folder_of_its_own(cli: Cli) -> None:
     sweep = ("batch", "--sweep", "--dry-run", "-m", "black-forest-labs/flux-schnell", "prompt=x")
     done = cli(*sweep, "--dir=~/pictures", env={"HOME": "/home/me"})
     assert (done.code, done.lines[1]) == (0, "folder: /home/me/pictures")
+
+
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_a_template_for_stdout_that_nobody_typed_is_named(is_in_file: bool, cli: Cli) -> None:
+    """Where a setting sends files to stdout, the error says which, and the command of its hint has another name."""
+    if is_in_file:
+        cli("config", "set", "output", "-")
+    done = cli("download", "abc", "def", "--sandbox", env={} if is_in_file else {"COMETREP_OUTPUT": "-"})
+    named = f"output = '-' in {cli('config', 'path').stdout.strip()}" if is_in_file else "COMETREP_OUTPUT=-"
+    assert done.code == 2
+    assert done.stderr.splitlines() == [
+        f"cometrep: {named} writes one file, and 2 predictions are named",
+        "hint: cometrep download --sandbox abc def -o '{id}-{index}.{ext}'",
+    ]
