@@ -36,6 +36,7 @@ _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _COPIED_BYTES = 262_144  # of a file, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+_NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
@@ -170,25 +171,22 @@ class Console:
 
     # stdin
 
-    def read_stdin(self, what: str = "") -> bytes:
-        """Read stdin to its end, once; raise UsageError where that is not possible.
+    def read_stdin(self, what: str = "", instead: str = _NAME_A_FILE) -> bytes:
+        """Read stdin to its end, once; raise UsageError, which hints at `instead`, where that is not possible.
 
         Who sits at a terminal is told so, and `what` is expected.
         """
-        return b"".join(self._stdin_pieces(what))
+        return b"".join(self._stdin_pieces(what, instead))
 
     def copy_stdin(self, target: BinaryIO) -> None:
         """Copy stdin to a file, piece by piece, once; raise UsageError where it cannot be read."""
         target.writelines(self._stdin_pieces())
 
-    def _stdin_pieces(self, what: str = "") -> Iterator[bytes]:
+    def _stdin_pieces(self, what: str = "", instead: str = _NAME_A_FILE) -> Iterator[bytes]:
         if self._stdin is None:
-            raise errors.UsageError("stdin is closed, and - asks for it", hint="name a file instead of -")
+            raise errors.UsageError("stdin is closed, and is to be read", hint=instead)
         if self._stdin_is_read:
-            raise errors.UsageError(
-                "stdin is asked for twice, and can be read once",
-                hint="save one of the two to a file, and name that",
-            )
+            raise errors.UsageError("stdin is asked for twice, and can be read once", hint=instead)
         self._stdin_is_read = True
         is_typed = _is_terminal(self._stdin)
         if is_typed:
@@ -197,7 +195,7 @@ class Console:
             try:
                 piece = self._stdin.buffer.read(_PIECE_BYTES)
             except OSError as problem:
-                raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint="name a file") from problem
+                raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint=instead) from problem
             if not piece:
                 return
             yield piece
@@ -227,7 +225,9 @@ class Console:
             if id != "-":
                 expanded.append(id)
                 continue
-            for line in self.read_stdin("ids").decode("utf-8-sig", "replace").splitlines():
+            for line in (
+                self.read_stdin("ids", "name the ids instead of -").decode("utf-8-sig", "replace").splitlines()
+            ):
                 word = line.split("\t")[0].strip()
                 if word.startswith("{"):
                     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):

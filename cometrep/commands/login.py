@@ -19,7 +19,7 @@ def command(
     """Store the API key in the config file, which only you can read."""
     console = local_session(ctx)
     text = (
-        console.read_stdin().decode("utf-8-sig", "replace")
+        console.read_stdin("the API key", "cometrep login").decode("utf-8-sig", "replace")
         if stdin
         else console.ask_secret(f"API key from {config.KEY_PAGE} (not shown): ")
     )

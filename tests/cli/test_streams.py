@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cometrep import errors
+from cometrep.console import Console
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
@@ -465,3 +467,14 @@ def test_the_key_is_nowhere(answer: Callable[..., Answer], served: Cli, server: 
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_closed_stdin_hints_at_what_was_to_come_from_it() -> None:
+    """Who was to give ids is told to name them; there is no file to name in their place."""
+    console = Console(None, None, None, lambda name: "")
+    with pytest.raises(errors.UsageError, match="stdin is closed") as raised:
+        console.expand_ids(["-"])
+    assert raised.value.hint == "name the ids instead of -"
+    with pytest.raises(errors.UsageError) as raised:
+        console.read_stdin()
+    assert raised.value.hint == "name a file instead of -"
