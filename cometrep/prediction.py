@@ -64,7 +64,8 @@ def parse_model(text: str) -> str:
     """Check that a model is named `owner/name` and return it; raise UsageError that shows the form."""
     if re.fullmatch(_MODEL, text):
         return text
-    found = re.search(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:])
+    named = text[-300:].removesuffix("/predictions")  # the address that a create is sent to
+    found = re.search(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", named)
     shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
     raise errors.UsageError(
         f"{text!r} is not a model: it is named OWNER/NAME, with no version and no address",

@@ -782,6 +782,7 @@ def test_a_model_is_owner_and_name(text: str) -> None:
         ("owner/name/", "owner/name"),
         ("https://replicate.com/owner/name", "owner/name"),
         ("replicate.com/owner/name/", "owner/name"),
+        ("https://api.cometapi.com/replicate/v1/models/owner/name/predictions", "owner/name"),
         ("owner/name\n", "owner/name"),
         ("owner//name", "black-forest-labs/flux-schnell"),
         ("/name", "black-forest-labs/flux-schnell"),
