@@ -124,12 +124,15 @@ def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
     """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
     shown = "stdin" if name == "-" else repr(name)
     content = read_stdin() if name == "-" else read_file(name, f"--input {name}")
-    value = _parse_json(_decode(content, f"--input {name}"), shown)
+    hint = 'write {"prompt": "A red fox", "seed": 7}'
+    try:
+        value = strict_json(_decode(content, f"--input {name}"))
+    except ValueError as problem:
+        why = f"is not JSON: {problem}" if content.strip() else "is empty, where an object of inputs is due"
+        raise errors.UsageError(f"{shown} {why}", hint=hint, code="bad_input") from problem
     if not isinstance(value, dict):
         raise errors.UsageError(
-            f"{shown} holds a JSON {_kind_name(value)}, not an object of inputs",
-            hint='write {"prompt": "A red fox", "seed": 7}',
-            code="bad_input",
+            f"{shown} holds a JSON {_kind_name(value)}, not an object of inputs", hint=hint, code="bad_input"
         )
     if set(value) == {"input"} and isinstance(value["input"], dict):
         return dict(value["input"])
@@ -241,7 +244,9 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
         as_text = _typed(key, "=", f"\\@{value}")
         hint = f"for text that begins with @ write {as_text}" if is_text else "check the path"
         raise errors.UsageError(
-            f"{_short(item_text)}: cannot read {_short(name)}: {reason}", hint=hint, code="bad_input"
+            f"{_short(item_text)}: {f'cannot read {_short(name)}: {reason}' if name else 'no file is named'}",
+            hint=hint,
+            code="bad_input",
         ) from problem
 
 
@@ -334,8 +339,8 @@ def _check_text(text: str, shown: str) -> None:
 
 def _too_large(what: str, size: int) -> errors.UsageError:
     return errors.UsageError(
-        f"{what}: {_size(size)} is more than the 10 MB that can travel as a data URI",
-        hint="make it smaller, or put it on the web and give its URL",
+        f"{what}: {_size(size)} is more than the 10 MB that a request can hold",
+        hint="make it smaller, or put a picture on the web and give its URL",
         code="input_too_large",
     )
 

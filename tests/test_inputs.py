@@ -387,7 +387,7 @@ def test_a_file_below_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatc
     assert values("prompt=@~/a.txt") == {"prompt": "hello"}
 
 
-UNREADABLE = ["missing.png", ".", "", "a\0b", "a.txt/x", "x" * 300, "~no-such-user-here/x.png"]
+UNREADABLE = ["missing.png", ".", "a\0b", "a.txt/x", "x" * 300, "~no-such-user-here/x.png"]
 
 
 @pytest.mark.parametrize("name", UNREADABLE, ids=lambda name: repr(name[:20]))
@@ -553,8 +553,8 @@ def test_input_that_is_no_object_is_refused(content: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "not JSON"),
-        (b"{", "not JSON"),
+        (b" ", "^stdin is empty"),
+        (b"{", "^stdin is not JSON: Expecting"),
         (b'{"a": NaN}', "not JSON"),
         (b"\xff", "not UTF-8"),
         (b"[" * 9999, "not JSON"),
@@ -574,6 +574,20 @@ def test_an_input_file_that_cannot_be_read_is_refused(here: Path) -> None:
     sparse(here / "huge.json", 20_000_000_000)
     with pytest.raises(errors.UsageError, match=r"huge\.json.*more than the 10 MB"):
         read_base("huge.json", no_stdin)
+    (here / "bad.json").write_text("{")
+    with pytest.raises(errors.UsageError, match=r"^'bad\.json' is not JSON: Expecting") as raised:
+        read_base("bad.json", no_stdin)
+    assert raised.value.hint.startswith('write {"prompt"')
+
+
+@pytest.mark.parametrize(
+    ("item", "hint"),
+    [("x@", "check the path"), ("x:=@", "check the path"), ("x=@", r"for text that begins with @ write x='\@'")],
+)
+def test_an_item_without_a_file_says_so(item: str, hint: str) -> None:
+    """It does not speak of a folder that nobody named."""
+    problem = refused(item)
+    assert (problem.message, problem.hint) == (f"'{item}': no file is named", hint)
 
 
 # Text that is no text

@@ -43,7 +43,7 @@ def test_an_unknown_model_has_only_what_was_sent() -> None:
 
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
-    with pytest.raises(errors.UsageError, match="cannot read ''"):
+    with pytest.raises(errors.UsageError, match="no file is named"):
         prepare(SCHNELL, ["prompt=x"], input_file="", is_strict=False, read_stdin=lambda: b"")
 
 
