@@ -208,6 +208,7 @@ def closest_few(name: str) -> list[str]:
     """Give the known models nearest to a mistyped name, by the whole of it or by its last part."""
     from difflib import get_close_matches
 
+    name = name.lower()
     by_last_part = {known.rpartition("/")[2]: known for known in names()}
     near = get_close_matches(name, names(), n=3, cutoff=0.6)
     near += [

@@ -478,7 +478,7 @@ class Ledger:
                 return status
         if next(self.entries(status=word, limit=1), None):  # a word of the server's own
             return word
-        near = nearest(word.lower(), known)
+        near = nearest(word, known)
         raise errors.UsageError(
             f"no entry has the status {word!r}" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
             hint=f"cometrep list --status {near or 'failed'}",

@@ -57,10 +57,11 @@ def one_line(text: str) -> str:
 
 @lru_cache(1000)  # a batch asks the same of each line; bounded, as words are free-form
 def nearest(word: str, words: tuple[str, ...]) -> str:
-    """Give the one of some words that a mistyped one is nearest to, empty where none is near."""
+    """Give the one of some words that a mistyped one is nearest to, in any case, empty where none is near."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, words, n=1)), "")
+    by_lower = {one.lower(): one for one in words}
+    return next((by_lower[near] for near in get_close_matches(word.lower(), by_lower, n=1)), "")
 
 
 def storable(text: str) -> str:

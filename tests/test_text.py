@@ -156,9 +156,9 @@ def test_format_duration(seconds: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("promt", "prompt"), ("seed", "seed"), ("xyz", ""), ("", "")],
-    ids=["near", "same", "far", "empty"],
+    [("promt", "prompt"), ("seed", "seed"), ("PROMPT", "prompt"), ("1 mp", "1 MP"), ("xyz", ""), ("", "")],
+    ids=["near", "same", "in capitals", "in small letters", "far", "empty"],
 )
 def test_nearest(word: str, expected: str) -> None:
     """The nearest candidate is named, and none where none is near."""
-    assert nearest(word, ("prompt", "seed")) == expected
+    assert nearest(word, ("prompt", "seed", "1 MP")) == expected
