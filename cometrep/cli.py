@@ -299,19 +299,28 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     from cometrep.text import masked, nearest
 
     ctx = problem.ctx
-    unknown = re.fullmatch(r"no such command '(.*)'", message)
-    if unknown and ctx is not None and (near := nearest(unknown[1], tuple(ctx.command.list_commands(ctx)))):
-        message += f"; did you mean {near}?"
-    item = _as_item(getattr(problem, "option_name", ""), arguments, ctx)
+    unknown = re.match(r"no such command '(.*?)'", message)
+    if unknown and ctx is not None:
+        known = tuple(ctx.command.list_commands(ctx))
+        message = unknown.group() + ("" if ctx.parent is None else f" of {ctx.info_name}")
+        if near := nearest(unknown[1], known):
+            message += f"; did you mean {near}?"
+        elif ctx.parent is not None:
+            message += f"; it has {', '.join(known)}"
+    option = getattr(problem, "option_name", "")
+    item = _as_item(option, arguments, ctx)
+    ordered = _in_order(option, arguments, ctx)
     if item:
         message = message.partition(" (")[0].partition(". Did")[0]  # nothing like it was meant
+    elif ordered:
+        message = f"{option} goes behind the command"
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
-    hint = f"write {masked(item)}" if item else f"{ctx.command_path} --help"
+    hint = f"write {masked(item)}" if item else masked(ordered) or f"{ctx.command_path} --help"
     return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
 
 
@@ -331,3 +340,14 @@ def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
     values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
     values += [value for word, value in itertools.pairwise(arguments) if word == option]
     return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"
+
+
+def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command line with its command before the options, empty where the command has no such option."""
+    names = [entry.name for entry in CONTENTS]
+    place = next((number for number, word in enumerate(arguments) if word in names), 0)
+    if ctx is None or ctx.parent is not None or not place:
+        return ""
+    command, before, behind = arguments[place], arguments[:place], arguments[place + 1 :]
+    has_it = any(option in param.opts for param in build(command).params)
+    return shlex.join(["cometrep", command, *before, *behind]) if has_it else ""

@@ -6,7 +6,9 @@ import shlex
 
 import pytest
 
-from cometrep import __version__
+from cometrep import __version__, errors
+from cometrep.cli import run
+from cometrep.console import Console
 from cometrep.errors import EXIT_CODES
 from tests.conftest import Cli
 from tests.servers import Server, answer_json, prediction
@@ -93,6 +95,9 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("", "no command was given"),
         ("frobnicate", "no such command 'frobnicate'"),
         ("--nope", "no such option: --nope"),
+        ("--nope run", "no such option: --nope"),
+        ("--logs list", "no such option: --logs"),
+        ("config frobnicate", "no such command 'frobnicate' of config; it has show, get, set, unset, path"),
         ("run", "missing argument 'MODEL'"),
         ("wait", "missing argument 'ID...'"),
         ("status", "missing argument 'ID...'"),
@@ -239,3 +244,21 @@ def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> 
     assert (done.code, done.stdout) == (1, "")
     assert "Traceback" in done.stderr
     assert "planted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "ordered"),
+    [
+        ("--sandbox run a/b 'prompt=a cat'", "run --sandbox a/b 'prompt=a cat'"),
+        ("-q list", "list -q"),
+        (
+            "--base-url https://x.test --progress=none wait abc",
+            "wait --base-url https://x.test --progress=none abc",
+        ),
+    ],
+)
+def test_an_option_before_its_command_is_put_behind_it(typed: str, ordered: str) -> None:
+    """The hint is the command line as it is to be typed."""
+    with pytest.raises(errors.UsageError, match="goes behind the command, in: ") as raised:
+        run(shlex.split(typed), Console(None, None, None, lambda name: ""))
+    assert raised.value.hint == f"cometrep {ordered}"
