@@ -210,10 +210,24 @@ class Reach:
         except TimeoutError:  # CometAPI's query page once recorded none for 45 s, and other commands wait longer
             return Check("api", WARN, f"it is there, but gave no answer in {self._limit_seconds:g} s", fix), None
         except errors.Temporary as problem:
-            return Check("api", FAIL, f"no answer: {reason_of(problem)}", fix), None
+            told = f"no answer: {reason_of(problem)}"
+            if self._base_url.startswith("http:") and self._meets_tls():
+                told = "no answer to plain http, as the port speaks TLS"
+                fix = f"correct the base URL: {self._base_url.replace('http:', 'https:', 1)}"
+            return Check("api", FAIL, told, fix), None
         seconds = time.monotonic() - began
         _log.debug("< %s in %.3f s, request id %s", answer.status, seconds, answer.request_id or "none")
         return self._judged(answer, f"HTTP {answer.status} in {seconds:.2f} s"), answer
+
+    def _meets_tls(self) -> bool:
+        """Say whether TLS is spoken where the base URL has plain http."""
+        parts = urlsplit(self._base_url)
+        host, port = parts.hostname or "", parts.port or 80
+        try:
+            with _connect(host, port, None, self._limit_seconds) as plain, _blind().wrap_socket(plain):
+                return True
+        except OSError:
+            return False
 
     def _judged(self, answer: Answer, how: str) -> Check:
         status, said = answer.status, f": {answer.message[:200]}" if answer.message else ""
@@ -291,12 +305,17 @@ def _handshake(
         return secure.version() or "", secure.getpeercert() or {}
 
 
+def _blind() -> ssl.SSLContext:
+    """Make a context that takes any certificate, for a look at what is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _issuer_shown(connect: Callable[[], socket.socket]) -> str:
     """Name the issuer of a certificate that is not trusted; nothing but the handshake is exchanged."""
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.check_hostname = False
-    blind.verify_mode = ssl.CERT_NONE
-    with connect() as plain, blind.wrap_socket(plain) as secure:
+    with connect() as plain, _blind().wrap_socket(plain) as secure:
         shown = secure.getpeercert(binary_form=True) or b""
     # Python reads a certificate's fields only where it is trusted, so this one alone is.
     alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

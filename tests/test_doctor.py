@@ -446,6 +446,14 @@ def test_a_server_that_speaks_no_tls_is_told() -> None:
     assert told.message.startswith("the handshake failed: ")
 
 
+def test_plain_http_to_a_port_that_speaks_tls_is_told(certificate: Certificate) -> None:
+    """The fix is the address as it should be, not another try."""
+    with TlsServer(certificate()) as server:
+        told = examined(server.url.replace("https:", "http:"))["api"]
+        assert (told.outcome, told.message) == ("fail", "no answer to plain http, as the port speaks TLS")
+        assert told.fix == f"correct the base URL: {server.url}"
+
+
 def test_a_connection_that_is_refused_is_not_the_fault_of_tls() -> None:
     """Where nothing listens, the port is named."""
     told = examined("https://127.0.0.1:1")["tls"]
