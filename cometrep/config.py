@@ -80,6 +80,8 @@ class _Known(NamedTuple):
 def parse_duration(text: str) -> float:
     """Read `90`, `90s`, `10m`, `1h30m` as seconds; raise ValueError for anything else."""
     found = re.fullmatch(_DURATION, text.strip())
+    if not found and re.fullmatch(_DURATION, re.sub(r"(?a)\d+", "1", text.strip())):
+        raise ValueError("too many digits for a duration")
     if not found or not found.group():
         raise ValueError("not a duration like 90, 90s, 10m or 1h30m")
     return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or found["alone"] or 0)
