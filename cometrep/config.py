@@ -22,6 +22,7 @@ SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
 _TURN_SECONDS = 10.0  # to wait for another command that changes the config file
+_LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
 _DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
@@ -148,12 +149,18 @@ def is_local_url(url: str) -> bool:
 
 
 def parse_api_key(text: str) -> str:
-    """Trim white space and a BOM from a key; raise ValueError for what no header can carry."""
+    """Trim white space and a BOM from a key; raise ValueError for what no header carries, or plainly is no key."""
     key = text.strip().removeprefix("\ufeff").strip()
+    if re.match(r"(?:export\s+)?(?:[A-Z][A-Z0-9_]*=[^=]|\w+=[\"']?sk-)", key):
+        raise ValueError("it begins with a name; the key is what stands behind the =, without quotes")
+    if key[:1] in ("'", '"') or key[-1:] in ("'", '"'):
+        raise ValueError("it has quotes around it")
     if re.search(r"[\r\n]", key):
         raise ValueError("it has a line break inside")
     if not re.fullmatch(r"[\x21-\x7e]*", key):
         raise ValueError("it has spaces or characters outside ASCII inside")
+    if len(key) > _LONGEST_KEY:
+        raise ValueError(f"it has {len(key)} characters, where keys have at most {_LONGEST_KEY}")
     return key
 
 

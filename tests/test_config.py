@@ -285,6 +285,26 @@ def test_a_key_that_no_header_can_carry_is_refused(inside: str, told: str, monke
         assert "second" not in failure.message + failure.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("'sk-first-second'", "quotes around it"),
+        ('"sk-first-second"', "quotes around it"),
+        ("COMETAPI_KEY=first-second", "begins with a name"),
+        ("export COMETAPI_KEY='sk-first-second'", "begins with a name"),
+        ("api_key=sk-first-second", "begins with a name"),
+        ("sk-" + "first-second" * 400, "it has 4803 characters"),
+    ],
+)
+def test_what_plainly_is_no_key_is_refused(text: str, told: str) -> None:
+    """What was copied with more than the key is refused with the reason; a key of another form is none of it."""
+    with pytest.raises(errors.UsageError, match=told) as raised:
+        config.store_api_key(text)
+    assert "first" not in raised.value.message
+    for other in ("eyJhbGciOiJIUzI1NiJ9.e30.abc-_", "QUJDRA==", "it's-mine"):
+        assert config.parse_api_key(other) == other
+
+
 @pytest.mark.parametrize("text", ["", " \n", "\ufeff"], ids=repr)
 def test_no_key_is_refused_at_login(text: str, tmp_path: Path) -> None:
     """Storing nothing is an error that says where keys come from, and writes nothing."""
