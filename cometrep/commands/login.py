@@ -18,6 +18,7 @@ def command(
 ) -> None:
     """Store the API key in the config file, which only you can read."""
     console = local_session(ctx)
+    config.read_file(config.folders().config_file)  # one that is broken is told before anybody types a key
     text = (
         console.read_stdin("the API key", "cometrep login").decode("utf-8-sig", "replace")
         if stdin

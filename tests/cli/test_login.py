@@ -167,6 +167,15 @@ def test_a_broken_file_is_never_rewritten(cli: Cli) -> None:
     assert config_file(cli).read_text() == broken
 
 
+def test_a_broken_file_is_told_before_the_key_is_asked_for(cli: Cli) -> None:
+    """Nobody looks for a key, and types it, that cannot be stored."""
+    config_file(cli).parent.mkdir()
+    config_file(cli).write_text("progress = lines\n")
+    with Terminal(cli, "login") as terminal:
+        assert terminal.finish() == 3
+        assert "not shown" not in terminal.text
+
+
 def test_the_first_key_that_is_set_wins(cli: Cli, server: Server) -> None:
     """COMETAPI_KEY, then COMETAPI_API_KEY, then the stored one; a blank variable is as none; netrc is none."""
     (cli.home / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
