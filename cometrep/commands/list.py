@@ -11,7 +11,7 @@ import typer
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, session, settled, takes
 from cometrep.console import Console
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, recent
 from cometrep.prediction import STATUSES
 from cometrep.text import format_count, format_duration
 
@@ -84,12 +84,20 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
             console.write_json(entry.as_json())
         return
     is_filtered = any(map(_is_given, (model, status, since))) or unsaved or unknown
+    rows = [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries]
     console.write_table(
         ("ID", "LEFT" if unsaved else "STATUS", "AGE", "MODEL", "FILES", "PROMPT"),
-        [_row(entry, time.time(), shows_time_left=unsaved) for entry in entries],
-        empty="the ledger holds no such prediction" if is_filtered else "the ledger is empty",
+        rows,
+        empty="" if rows else "the ledger holds no such prediction" if is_filtered else _empty(),
         spare=("FILES",),
     )
+
+
+def _empty() -> str:
+    """Tell that there are no predictions, and where those of the sandbox are that somebody may look for."""
+    if recent(config.folders().ledger_file, is_sandbox=True, limit=1):
+        return "the ledger holds no predictions but the sandbox's: cometrep list --sandbox"
+    return "the ledger is empty"
 
 
 def _refuse_contradictions(params: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cometrep import errors
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
+from tests.cli.test_terminal import Terminal
 from tests.conftest import Cli
 from tests.servers import RESET, Answer, Server, answer_html, answer_json, picture, prediction
 
@@ -403,3 +404,14 @@ def test_an_option_with_nothing_is_not_passed_over(option: str, cli: Cli) -> Non
     done = cli("list", option, "")
     assert (done.code, done.stdout) == (2, "")
     assert "''" in done.stderr
+
+
+@pytest.mark.parametrize("has_played", [True, False])
+def test_who_only_tried_the_sandbox_is_told_where_that_is(has_played: bool, cli: Cli) -> None:
+    """At a terminal an empty list names the other one, where there is something in it."""
+    if has_played:
+        remember(cli, "played1", is_sandbox=True)
+    with Terminal(cli, "list") as terminal:
+        assert terminal.finish() == 0
+        elsewhere = "the ledger holds no predictions but the sandbox's: cometrep list --sandbox"
+        assert terminal.lines == [elsewhere if has_played else "the ledger is empty"]
