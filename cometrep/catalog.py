@@ -5,12 +5,15 @@ or input passes with a warning at most.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep.text import cut, nearest
+
+_PATH = r"[^\[{\n][^\n]{,199}"  # what may be one, and is no JSON
 
 
 class KnownInput(NamedTuple):
@@ -71,7 +74,10 @@ class KnownInput(NamedTuple):
             return f"{self.name} takes at most {self.max_items} values, not {len(value)}"
         for picture in (value if isinstance(value, list) else [value]) if self.is_image else ():
             if isinstance(picture, str) and not picture.lower().startswith(("http://", "https://", "data:")):
-                item = f"{self.name}@{picture.lstrip('@')[:60]}"
+                import shlex
+
+                path = picture.lstrip("@")
+                item = f"{self.name}@{shlex.quote(path) if re.fullmatch(_PATH, path) else 'FILE'}"
                 return f"{self.name} takes a picture: a URL, a data URI, or on the command line {item} for a file"
         return ""
 

@@ -128,6 +128,16 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"prompt": "a", "input_image": "cat.png"},
         ["input_image takes a picture: a URL, a data URI, or on the command line input_image@cat.png for a file"],
     ),
+    "path with a blank": (
+        KONTEXT,
+        {"prompt": "a", "input_image": "a b.png"},
+        ["input_image takes a picture: a URL, a data URI, or on the command line input_image@'a b.png' for a file"],
+    ),
+    "JSON for a picture": (
+        FLEX,
+        {"prompt": "a", "input_images": ['["a","b"]']},
+        ["input_images takes a picture: a URL, a data URI, or on the command line input_images@FILE for a file"],
+    ),
     "url for a picture": (KONTEXT, {"prompt": "a", "input_image": "https://x/cat.png"}, []),
     "url in capitals": (KONTEXT, {"prompt": "a", "input_image": "HTTPS://x/cat.png"}, []),
     "path among pictures": (
