@@ -265,7 +265,8 @@ def test_each_answer_of_the_api_is_judged(
     assert checks["api"].outcome == outcome
     assert message in checks["api"].message
     assert checks["api"].fix.startswith(fix)
-    assert [(one.method, one.path) for one in server.received] == [
+    # Where it is no HTTP, it may be TLS: a handshake is tried too.
+    assert [(one.method, one.path) for one in server.received if one.method.isalpha()] == [
         ("GET", "/replicate/v1/predictions/doctor-check")
     ]
     assert server.received[0].headers["authorization"] == f"Bearer {KEY}"

@@ -106,11 +106,9 @@ def _refuse_contradictions(params: Mapping[str, Any]) -> None:
     for one, others in (("prune", (*selecting, "refresh")), ("unknown", ("status", "unsaved"))):
         if _is_given(params[one]) and (other := next((name for name in others if _is_given(params[name])), None)):
             raise errors.UsageError(f"--{one} and --{other} contradict each other", hint=f"leave out --{other}")
-    for name, example in (("model", "'*/flux-*'"), ("status", "failed")):
+    for name in ("model", "status"):
         if params[name] is not None and not params[name].strip():
-            raise errors.UsageError(
-                f"--{name} {params[name]!r} selects nothing", hint=f"cometrep list --{name} {example}"
-            )
+            raise errors.UsageError(f"--{name} {params[name]!r} selects nothing", hint="cometrep list")
 
 
 def _is_given(value: Any) -> bool:
