@@ -36,7 +36,7 @@ from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import cut, format_duration, format_times, masked
-from cometrep.transport import NoAuth, Session, reason_of
+from cometrep.transport import PLAIN_URL, NoAuth, Session, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
@@ -471,6 +471,8 @@ def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
 
 def _as_asked_for(id: str, url: str) -> str:
     """Give a URL as it is asked for, to judge no other host than that: parsers differ, as over `https://a\\.b/`."""
+    if re.fullmatch(PLAIN_URL, url):
+        return url
     asked = requests.PreparedRequest()
     try:
         asked.prepare_url(url, None)

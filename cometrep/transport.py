@@ -23,7 +23,7 @@ from cometrep.text import cut, harmless
 
 PROBE_LIMIT_BYTES = 1_000_000
 _INTERIM_LIMIT = 1000  # answers before the final one
-_PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
+PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
 
 class NoAuth(AuthBase):
@@ -60,7 +60,7 @@ class Session(requests.Session):
             self._patterns[request.method] = (asked, pattern)
             return prepared
         prepared = copy(pattern)
-        if re.fullmatch(_PLAIN_URL, str(request.url)):
+        if re.fullmatch(PLAIN_URL, str(request.url)):
             prepared.url = str(request.url)
         else:
             prepared.prepare_url(request.url, None)
