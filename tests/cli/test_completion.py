@@ -502,20 +502,20 @@ def test_fish_keeps_a_variable_and_the_tilde_and_finds_any_name(world: World) ->
     """Files behind `key@` are found as fish finds them elsewhere, one whose name begins with - too."""
     if not shutil.which("fish"):
         pytest.skip("fish is not installed")
-    (world.home / "album").mkdir(exist_ok=True)
-    (world.home / "album" / "-v.png").touch()
-    (world.home / "album" / "a boat.png").touch()
+    (world.home / "shelf").mkdir(exist_ok=True)
+    (world.home / "shelf" / "-v.png").touch()
+    (world.home / "shelf" / "a boat.png").touch()
     with world.start("fish") as terminal:
         fish = Shell(terminal)
         for typed, became in (
-            ("image@~/album/a", "image@~/album/a\\ boat.png "),
-            ("image@$HOME/album/a", "image@$HOME/album/a\\ boat.png "),
-            ('image@"$HOME/album/a', 'image@"$HOME/album/a boat.png" '),
-            ('"image@$HOME/album/a', '"image@$HOME/album/a boat.png" '),
-            ("-d ~/alb", "-d ~/album/"),
+            ("image@~/shelf/a", "image@~/shelf/a\\ boat.png "),
+            ("image@$HOME/shelf/a", "image@$HOME/shelf/a\\ boat.png "),
+            ('image@"$HOME/shelf/a', 'image@"$HOME/shelf/a boat.png" '),
+            ('"image@$HOME/shelf/a', '"image@$HOME/shelf/a boat.png" '),
+            ("-d ~/she", "-d ~/shelf/"),
         ):
             assert fish.press_tab(f"cometrep run some/one {typed}") == f"cometrep run some/one {became}"
-        terminal.type(b"cd ~/album\r\x0c")
+        terminal.type(b"cd ~/shelf\r\x0c")
         fish._clear()
         assert "ls:" not in fish.list_for("cometrep run some/one image@", "image@-v.png", "boat.png")
 
