@@ -91,6 +91,19 @@ def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
     return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
 
 
+def begin(
+    record: Record, items: Iterable[Item], ledger: Ledger, *, total: int, axes: Iterable[str]
+) -> tuple[str, ...]:
+    """Open the record of a run and write what is true of all of it; give what people are to know of that.
+
+    `items` are those of all shards, `total` counts those of this run. Raises as `Record.open` does.
+    """
+    record.open()
+    left_over = gone(items, record, ledger)
+    record.add_header(total=total, axes=list(axes), gone=left_over.items, strays=left_over.ids)
+    return (*record.told_at_the_beginning(), *left_over.told(record.folder))
+
+
 def forecast(
     items: Iterable[Item],
     record: Record,

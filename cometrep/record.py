@@ -146,7 +146,7 @@ class Record:
         self._shard = shard
         self._now = now
         self._file = -1
-        self.lock_problem = ""  # why nothing keeps other runs away, where the file system knows no locks
+        self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
         self._index: sqlite3.Connection | None = None
@@ -200,7 +200,7 @@ class Record:
             while not (is_mine := lock(self._file)) and time.monotonic() < deadline:
                 time.sleep(_LOOK_SECONDS / 10)  # who merely looks whether it is held, holds it for a moment
         except OSError as problem:
-            self.lock_problem = problem.strerror or str(problem)
+            self._lock_problem = problem.strerror or str(problem)
             return True
         return is_mine
 
@@ -229,12 +229,20 @@ class Record:
             os.close(self._file)
             self._file = -1
 
-    @property
-    def is_in_place(self) -> bool:
-        """Whether the file that steps are written to still stands in the folder."""
+    def told_at_the_beginning(self) -> tuple[str, ...]:
+        """Say that nothing keeps other runs away, where the file system knows no locks."""
+        if not self._lock_problem:
+            return ()
+        told = f"{self.folder} cannot be locked ({self._lock_problem})"
+        return (f"{told}: nothing keeps another run from sending the same items",)
+
+    def told_at_the_end(self) -> tuple[str, ...]:
+        """Say that the file which steps were written to stands in the folder no more, where that is so."""
         with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(self._file), self.path.stat())
-        return False
+            if os.path.samestat(os.fstat(self._file), self.path.stat()):
+                return ()
+        told = f"{self.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
+        return (f"{told}; another run there would send all of it again",)
 
     def add(self, step: str, key: str, **facts: Any) -> None:
         """Append one step of an item, with one write; safe from any thread.

@@ -127,7 +127,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
     from cometrep import board
     from cometrep.batch import Batch
     from cometrep.console import Results
-    from cometrep.fate import gone
+    from cometrep.fate import begin
     from cometrep.gallery import Gallery
     from cometrep.runner import Patience
     from cometrep.score import commands_beside, outcome, resuming, tell_stop
@@ -136,42 +136,30 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
     again = errors.Resume(resuming(console.command_line))
-    batch: Batch | None = None
+    batch = Batch(
+        opened.api,
+        opened.ledger,
+        record,
+        opened.keepers(str(record.folder)),
+        asked=_asked(params),
+        patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
+        pace=pace,
+        publish=gallery.write,
+    )
     try:
-        record.open()
-        if record.lock_problem:
-            told = f"{record.folder} cannot be locked ({record.lock_problem})"
-            console.warn(f"{told}: nothing keeps another run from sending the same items")
-        total, left_over = plan.total(), gone(plan.items_of_all_shards(), record, opened.ledger)
-        record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
-        for told in left_over.told(record.folder):
-            console.warn(told)
-        batch = Batch(
-            opened.api,
-            opened.ledger,
-            record,
-            opened.keepers(str(record.folder)),
-            asked=_asked(params),
-            patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
-            pace=pace,
-            publish=gallery.write,
-        )
-        results = Results("json" if params["json"] else "path", again, is_batch=True)
-        with finishing_first(batch.stop):
-            ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
+        with contextlib.closing(record):
+            total = plan.total()
+            for told in begin(record, plan.items_of_all_shards(), opened.ledger, total=total, axes=plan.axes):
+                console.warn(told)
+            results = Results("json" if params["json"] else "path", again, is_batch=True)
+            with finishing_first(batch.stop):
+                ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
+            told_at_the_end = record.told_at_the_end()
     except errors.Stopped as stop:
-        tell_stop(stop, batch.in_doubt if batch else 0, console.command_line)
+        tell_stop(stop, batch.in_doubt, console.command_line)
         stop.message += _PIPED_AGAIN * plan.is_piped
         raise
-    finally:
-        is_in_place = record.is_in_place
-        record.close()
-    if not is_in_place:
-        told = (
-            f"{record.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
-        )
-        console.warn(f"{told}; another run there would send all of it again")
-    for told in plan.told_at_the_end():
+    for told in (*told_at_the_end, *plan.told_at_the_end()):
         console.warn(told)
     lines = board.summary_lines(ended)
     failure = outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop)
