@@ -14,10 +14,12 @@ _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
 _TITLE_WITHIN = 20_000  # characters; a page's head comes first
 _NOT_FOUND = r"not?[ _-]?(?:exists?|(?:be )?found)|does ?n[o']t exist"
 _BETWEEN = r"""[\s_:"'`-]{1,3}"""
-# Of a task or a prediction: behind a gateway much else is not found, as hosts, channels and records.
+# Of a task or a prediction, whatever it is called: behind a gateway much else is not found, as hosts and models.
 _NO_SUCH_PREDICTION = (
-    rf"(?:\b(?:task|prediction)s?|^id)(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could)){{0,6}}{_BETWEEN}"
-    rf"(?:{_NOT_FOUND})|\bno such (?:task|prediction)\b"
+    rf"^(?:{_NOT_FOUND})"
+    rf"|(?:\b(?:task|prediction|job|generation)s?|\bTHE_ID|^(?:the )?(?:requested )?(?:id|record|resource))"
+    rf"(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could)){{0,6}}{_BETWEEN}(?:{_NOT_FOUND})"
+    r"|\bno such (?:task|prediction|job|id)\b"
 )
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
