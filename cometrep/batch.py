@@ -98,6 +98,10 @@ class _Kept(NamedTuple):
     warnings: list[str]
 
 
+class _EndedBefore(errors.Temporary):
+    """The batch was ended before a create left."""
+
+
 class _Sent(NamedTuple):
     """What a create came to, and its entry in the ledger, 0 where it has none."""
 
@@ -143,7 +147,7 @@ class Batch:
         self._clock = clock
         self._now = now
         self._random = random
-        creating = min(asked.jobs, CREATE_THREADS)
+        creating = self._creates_at_once = min(asked.jobs, CREATE_THREADS)
         self._creates: Calls[Key, Answer] = Calls(creating)
         self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
         self._saves: Calls[Key, Answer] = Calls(SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
@@ -155,7 +159,8 @@ class Batch:
         self._flying: dict[str, _Flying] = {}  # by key
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
-        self._looking = self._saving = 0
+        self._creating = self._looking = self._saving = 0
+        self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
         self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
         self._fatal: errors.CometrepError | None = None
         self._attempts = 0  # creates in a row that found no connection
@@ -171,8 +176,8 @@ class Batch:
 
     @property
     def in_doubt(self) -> int:
-        """How many creates have no answer, at most; none where the batch came to its end."""
-        return min(CREATE_THREADS, sum(not one.id for one in self._flying.values()))
+        """How many creates left and have no answer; none where the batch came to its end."""
+        return len(self._leaving)
 
     def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
         """Run items to their ends; give how it ended."""
@@ -247,8 +252,13 @@ class Batch:
         return not self._is_stopping and (bool(self._unsent) or not self._is_exhausted)
 
     def _has_room(self) -> bool:
+        # No create waits for a thread: it would be sent after the batch was asked to stop sending.
         # Outputs live an hour: where saving falls behind, nothing more is created for it.
-        return len(self._flying) < self._asked.jobs and self._saving < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
+        return (
+            len(self._flying) < self._asked.jobs
+            and self._creating < self._creates_at_once
+            and self._saving < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
+        )
 
     def _may_send(self, now: float) -> bool:
         return self._has_more and self._has_room() and not self._pace.ready_in(now)
@@ -339,20 +349,32 @@ class Batch:
         now = self._clock()
         self._pace.sent(now)
         self._flying[item.key] = _Flying(item, entry)
+        self._creating += 1
         self._creates.submit(("create", item.key, now), partial(self._create, item, entry))
 
     def _create(self, item: Item, entry: int) -> _Sent:
-        """Send one create, once the ledger has it; runs in a thread of its own.
-
-        The entry is made here: an item that waits for a thread has none, and no doubt is left of it.
-        """
+        """Send one create, once the ledger has it; runs in a thread of its own."""
         try:
-            if self._is_left:
-                raise errors.Temporary("the batch was ended before it was sent")
+            self._refuse_to_leave()
             if entry:
                 self._ledger.send_again(entry)
             else:
                 entry = self._ledger.begin(item.model, item.values)
+            try:
+                self._refuse_to_leave()  # the ledger may have kept it waiting
+                leaving = partial(self._leave, item, entry)
+                return _Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
+            except _EndedBefore as failure:
+                self._ledger.insist(self._ledger.refuse, entry, failure)  # nobody else will, any more
+                raise
+        except errors.CometrepError as failure:
+            return _Sent(entry, failure)
+
+    def _leave(self, item: Item, entry: int) -> None:
+        """Record that a create is about to leave; in its thread."""
+        self._leaving.add(item.key)
+        try:
+            self._refuse_to_leave()
             facts: dict[str, Any] = {
                 "line": item.number,
                 "entry": entry,
@@ -360,16 +382,21 @@ class Batch:
                 "input": shorten_data_uris(item.values),
                 "digest": item.digest,
             }
-            leaving = partial(self._record.add, "sending", item.key, **facts)
-            return _Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
-        except errors.CometrepError as failure:
-            return _Sent(entry, failure)
+            self._record.add("sending", item.key, **facts)
+        except errors.CometrepError:
+            self._leaving.discard(item.key)
+            raise
+
+    def _refuse_to_leave(self) -> None:
+        if self._is_left:
+            raise _EndedBefore("the batch was ended before it was sent")
 
     # Answers
 
     def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
         called, name, began = key
         if isinstance(answer, _Sent):
+            self._creating -= 1
             yield from self._created(self._flying[name], answer)
             if isinstance(created := answer.answer, Prediction):
                 item = self._flying[name].item
@@ -392,6 +419,7 @@ class Batch:
     def _created(self, flying: _Flying, sent: _Sent) -> Events:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item, (entry, answer) = flying.item, sent
+        self._leaving.discard(item.key)
         if isinstance(answer, Prediction):
             self._attempts = self._rows[_NO_ANSWER] = 0
             self._accepted = self._clock()

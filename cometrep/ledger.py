@@ -33,7 +33,7 @@ _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can 
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _CACHE_KIB = 256  # of pages; the system caches the file anyway
 _BUSY_SECONDS = 60.0
-_ONE_WAIT_SECONDS = 0.2  # of SQLite's own, into which no signal cuts
+_ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
 _PAUSE_SECONDS = 0.02
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
@@ -511,21 +511,23 @@ class Ledger:
         self, *, durable: bool = False, patience_seconds: float = _BUSY_SECONDS
     ) -> Iterator[sqlite3.Connection]:
         """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
-        with self._lock, self._translated():
-            db = self._connection()
-            if durable != self._is_durable:
-                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._is_durable = durable
-            if self.problem:
-                patience_seconds = min(patience_seconds, _HASTE_SECONDS)
-            try:  # a signal that comes while it waits is met when the transaction has begun
-                _when_free(db, "BEGIN IMMEDIATE", patience_seconds=patience_seconds)
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # a full disk may have ended it already
-                    db.execute("ROLLBACK")
-                raise
+        deadline = time.monotonic() + min(patience_seconds, _HASTE_SECONDS if self.problem else patience_seconds)
+        while True:
+            with self._lock, self._translated():
+                db = self._connection()
+                if durable != self._is_durable:
+                    db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._is_durable = durable
+                try:  # a signal that comes while it waits is met when the transaction has begun
+                    if _has_begun(db, deadline):
+                        yield db
+                        db.execute("COMMIT")
+                        return
+                except BaseException:
+                    if db.in_transaction:  # a full disk may have ended it already
+                        db.execute("ROLLBACK")
+                    raise
+            time.sleep(_PAUSE_SECONDS)  # without the lock: others may write, or close it, meanwhile
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -605,11 +607,20 @@ class Ledger:
         db.execute("COMMIT")
 
 
-def _when_free(
-    db: sqlite3.Connection, statement: str, values: Sequence[Any] = (), *, patience_seconds: float = _BUSY_SECONDS
-) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process is in its way, so long at most; a signal cuts in."""
-    deadline = time.monotonic() + patience_seconds
+def _has_begun(db: sqlite3.Connection, deadline: float) -> bool:
+    """Begin to write unless another process does; raise what is in the way, or still is after the deadline."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as problem:
+        if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            raise
+        return False
+    return True
+
+
+def _when_free(db: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in."""
+    deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             return db.execute(statement, values)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -583,17 +584,43 @@ def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
 ) -> None:
     """What is written next is no part of what the signal cut off: an id that came is still kept."""
     number = made(ledger, "p1")
-    execute = ledger_module._when_free
+    begin = ledger_module._has_begun
 
-    def cut_off(*arguments: Any, **named: Any) -> sqlite3.Cursor:
-        execute(*arguments, **named)
+    def cut_off(db: sqlite3.Connection, deadline: float) -> bool:
+        begin(db, deadline)
         raise errors.Stopped("SIGTERM", 143)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger_module, "_when_free", cut_off)
+        patched.setattr(ledger_module, "_has_begun", cut_off)
         with pytest.raises(errors.Stopped):
             ledger.accept(number, Prediction("p9", "starting"))
     ledger.accept(number, Prediction("p2", "starting"))
+    assert ids(ledger) == ["p2"]
+
+
+def test_a_thread_that_waits_to_write_is_in_no_others_way(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process holds the file, who leaves can close it, and need not outwait that thread."""
+    number = made(ledger, "p1")
+    holder = sqlite3.connect(shelf.path, isolation_level=None)
+    waits = threading.Event()
+    begin = ledger_module._has_begun
+
+    def told(db: sqlite3.Connection, deadline: float) -> bool:
+        waits.set()
+        return begin(db, deadline)
+
+    monkeypatch.setattr(ledger_module, "_has_begun", told)
+    holder.execute("BEGIN IMMEDIATE")
+    thread = threading.Thread(target=ledger.accept, args=(number, Prediction("p2", "starting")))
+    thread.start()
+    assert waits.wait(30)
+    ledger.close()
+    assert thread.is_alive()
+    holder.execute("COMMIT")
+    thread.join()
+    holder.close()
     assert ids(ledger) == ["p2"]
 
 

@@ -1494,6 +1494,51 @@ def test_only_a_create_that_left_is_in_doubt(
     assert [line.split("\t")[:2] for line in served("list").lines] == [["", "unknown"]] * CREATE_THREADS
 
 
+def test_ctrl_c_stops_sending_however_many_items_are_run_at_once(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """What is under way is finished; no create waits for a thread, to be sent behind it."""
+    folder_of(*(f"p{number}" for number in range(20)))
+    may_answer = threading.Event()
+
+    def slow(request: Received) -> Answer:
+        assert may_answer.wait(30)
+        return gateway.create(request)
+
+    gateway.server.on_create(slow)
+    process = served.start(*BATCH, "-j", "20")
+    stopped(process)
+    wait_until(lambda: gateway.server.count("POST", "/replicate") == CREATE_THREADS)
+    process.send_signal(signal.SIGINT)
+    read_until(process, b"finishing what runs")
+    may_answer.set()
+    process.communicate(timeout=30)
+    assert (process.returncode, gateway.total) == (130, CREATE_THREADS)
+
+
+def test_nothing_is_sent_after_a_stop_and_nothing_is_in_doubt_that_was_not(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """Creates that waited for a ledger which another process holds had not left when SIGTERM came."""
+    out = folder_of("cat", "dog")
+    assert served("create", MODEL, "prompt=first", "-q").code == 0
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        process = served.start(*BATCH)
+        stopped(process)
+        wait_until(
+            lambda: (out / "batch.jsonl").exists() and b'"step":"batch"' in (out / "batch.jsonl").read_bytes()
+        )
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        holder.execute("COMMIT")
+    assert process.returncode == 143
+    assert b"no answer" not in told
+    assert gateway.total == 1
+    assert len(served("list").lines) == 1
+
+
 def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
 ) -> None:
