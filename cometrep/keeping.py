@@ -29,7 +29,6 @@ from cometrep.names import (
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.sidecar import sidecar_path, write_sidecar
-from cometrep.text import format_count
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
@@ -233,7 +232,7 @@ class Keeper:
     def _save_all(
         self, prediction: Prediction, look_again: LookAgain
     ) -> Generator[Event, None, tuple[list[SavedFile], list[errors.CometrepError | None]]]:
-        files = prediction.output_files() or (yield from self._files_remembered(prediction))
+        files = prediction.output_files() or self._files_remembered(prediction)
         if files[0].content is None:  # a text is one output, however many were asked for
             yield from self._doubts(prediction, len(files))
         if self._keeping.template == "-":
@@ -362,16 +361,10 @@ class Keeper:
                     return known.at(str(target))
         return None
 
-    def _files_remembered(self, prediction: Prediction) -> Generator[Event, None, tuple[OutputFile, ...]]:
+    def _files_remembered(self, prediction: Prediction) -> tuple[OutputFile, ...]:
         """List the files of an output that the API does not show, any more or again, as the ledger has them."""
         entry = self._ledger.lenient(self._ledger.entry, prediction.id)
         if files := prediction.with_output(entry.output).output_files() if entry else ():
-            return files
-        if prediction.data_removed and not entry and (files := self._files_saved(prediction.id)):
-            told = (
-                f"the API does not show the output any more; this machine saved {format_count(len(files), 'file')}"
-            )
-            yield Noted(prediction.id, f"{told} of {prediction.id}", is_warning=True)
             return files
         if not prediction.data_removed:
             told = f": {prediction.error_text}" if prediction.error_text else ""
@@ -384,12 +377,6 @@ class Keeper:
             hint=errors.RERUN.of(prediction.id),
             code="output_expired",
         )
-
-    def _files_saved(self, id: str) -> tuple[OutputFile, ...]:
-        """List the files that were saved here of a prediction made elsewhere; none where one between them lacks."""
-        copies = {copy.index: copy for copy in self._ledger.lenient(self._ledger.files, id) or ()}
-        are_all = list(copies) == list(range(len(copies)))
-        return tuple(copy.output_file() for copy in copies.values()) if are_all else ()
 
     def _doubts(self, prediction: Prediction, count: int) -> Iterator[Event]:
         entry = self._ledger.lenient(self._ledger.entry, prediction.id)

@@ -146,13 +146,6 @@ class SavedFile(NamedTuple):
             return self.at(Path(os.path.relpath(self.path, folder)).as_posix())
         return self
 
-    def output_file(self) -> OutputFile:
-        """Give the output file that it was saved from; of one without a URL nothing but the SHA-256 is known."""
-        if self.url:
-            return OutputFile(self.index, url=self.url)
-        media_type = self.content_type.partition(";")[0].strip() or "application/octet-stream"
-        return OutputFile(self.index, data_uri=f"data:{media_type};sha256={self.sha256};bytes={self.size_bytes}")
-
     @staticmethod
     def is_json(value: object) -> bool:
         """Say whether a value is such as `as_json` gives."""

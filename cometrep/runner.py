@@ -388,8 +388,8 @@ class Runner:
     def _remembered(self, result: Result, told: Prediction | None = None) -> Prediction | None:
         """Give a prediction that the API does not know, any more or yet, or does not show, as it was last seen.
 
-        That is in the answer to its create, or in the ledger, which may know its files alone; None where it had not
-        ended there, or where its files stood in a reply that may be had again.
+        That is in the answer to its create, or in the ledger; None where it had not ended there, or where its files
+        stood in a reply that may be had again.
         """
         is_unknown = result.failure is not None and result.failure.code == "prediction_not_found"
         is_unseen = result.prediction is None and isinstance(
@@ -399,9 +399,6 @@ class Runner:
             return None
         if told is None or not told.is_terminal:
             told = self._ledger.lenient(self._ledger.ended, result.id)
-        saved = self._ledger.lenient(self._ledger.files, result.id) if is_unknown else ()
-        if told is None and saved:  # it was made elsewhere
-            told = Prediction(result.id, "succeeded")
         if told is None:
             return None
         if told.status == "succeeded" and not is_unknown:

@@ -551,30 +551,6 @@ def test_what_was_saved_counts_after_the_api_has_forgotten_it(answer: Answer, se
     assert (gone.code, gone.stdout) == (11, "")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [answer_json({"detail": "Not found"}, 404), answer_json(prediction("two", output=None, data_removed=True))],
-    ids=["not found", "data removed"],
-)
-def test_what_was_saved_counts_for_a_prediction_made_elsewhere_too(
-    answer: Answer, served: Cli, server: Server
-) -> None:
-    """Its files that are here are told, with a warning that there may have been more; what lacks is gone."""
-    pictures(server, "a.webp")
-    server.on("GET", "/replicate", answer_json(prediction("two", output=[f"{server.url}/f/a.webp", PNG_URI])))
-    assert served("download", "two").code == 0
-    before = files(served)
-    server.on("GET", "/replicate", answer)
-    server.on("GET", "/f/a.webp", Answer(404))
-    again = served("download", "two")
-    assert (again.code, again.lines, files(served)) == (0, ["two-0.webp", "two-1.png"], before)
-    assert "this machine saved 2 files of two" in again.stderr
-    (served.folder / "two-0.webp").unlink()
-    (served.folder / "two-1.png").unlink()
-    gone = served("download", "two")
-    assert (gone.code, gone.stdout) == (11, "")
-
-
 PNG_URI = "data:image/png;base64,iVBORw0KGgo="
 
 
