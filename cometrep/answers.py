@@ -15,10 +15,11 @@ _TITLE_WITHIN = 20_000  # characters; a page's head comes first
 _NOT_FOUND = r"not?[ _-]?(?:exists?|(?:be )?found)|does ?n[o']t exist"
 _BETWEEN = r"""[\s_:"'`-]{1,3}"""
 # Of a task or a prediction, whatever it is called: behind a gateway much else is not found, as hosts and models.
+_BEHIND_A_WORD = r"^(?:(?:the|this|requested|given) )*(?:id|record|resource)"
+_ITS_NAMES = rf"\b(?:task|prediction|job|generation)s?|\bTHE_ID|{_BEHIND_A_WORD}"
 _NO_SUCH_PREDICTION = (
     rf"^(?:{_NOT_FOUND})"
-    rf"|(?:\b(?:task|prediction|job|generation)s?|\bTHE_ID|^(?:the )?(?:requested )?(?:id|record|resource))"
-    rf"(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could)){{0,6}}{_BETWEEN}(?:{_NOT_FOUND})"
+    rf"|(?:{_ITS_NAMES})(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could|expired|or)){{0,6}}{_BETWEEN}(?:{_NOT_FOUND})"
     r"|\bno such (?:task|prediction|job|id)\b"
 )
 _MESSAGE_LIMIT = 2000  # characters

@@ -284,6 +284,8 @@ def test_any_answer_can_be_read(content: bytes, content_type: str) -> None:
         "record not found",
         "The requested resource was not found",
         "abc123 does not exist",
+        "The given id does not exist",
+        "Prediction expired or does not exist",
         "job not found",
         "no such task",
     ],
