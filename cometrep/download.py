@@ -48,6 +48,7 @@ REDIRECT_LIMIT = 5
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
+_BUSY = (429, 503)  # which say nothing of ranges
 _PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA = ("image", "video", "audio")  # the types of what is no text
 _MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
@@ -168,7 +169,8 @@ class Downloads:
                 return
             except errors.Temporary as failure:
                 # A host may fail at ranges alone. What came stays until the whole begins to come.
-                rest_faults = rest_faults + 1 if asked and failure.http_status else 0
+                if failure.http_status not in _BUSY:
+                    rest_faults = rest_faults + 1 if asked and failure.http_status else 0
                 now = self._clock()
                 if part.size > furthest:  # it gets on, and not only to where it was before it started over
                     in_a_row, furthest = 0, part.size

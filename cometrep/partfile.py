@@ -77,7 +77,8 @@ class Facts(NamedTuple):
         """Say whether the headers of a 206 show the very file, whatever made the server send it."""
         etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
         media_type = _media_type(headers.get("Content-Type", ""))
-        if media_type and self.content_type and media_type != _media_type(self.content_type):
+        is_typed = media_type not in ("", "application/octet-stream")  # which is any file's
+        if is_typed and self.content_type and media_type != _media_type(self.content_type):
             return False
         # An ETag must be told again, and a date need not (RFC 9110, 15.3.7).
         if _is_strong(self.validator):

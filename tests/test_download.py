@@ -293,6 +293,7 @@ BY_ETAG, BY_DATE = {"ETag": '"v1"'}, {"Last-Modified": DATE}
         (BY_ETAG, {"ETag": 'W/"v1"'}, False),
         (BY_ETAG, BY_DATE, False),
         (BY_ETAG, {**BY_ETAG, "Content-Type": "image/webp; q=1"}, True),
+        (BY_ETAG, {**BY_ETAG, "Content-Type": "application/octet-stream"}, True),
         (BY_ETAG, {**BY_ETAG, "Content-Type": "text/html"}, False),
         (BY_DATE, BY_DATE, True),
         (BY_DATE, {}, True),
@@ -336,10 +337,19 @@ def test_a_host_that_fails_at_ranges_alone_is_asked_for_the_whole(saver: Saver, 
 
 def test_errors_for_the_whole_too_let_the_rest_be_asked_for_again(saver: Saver, server: Server) -> None:
     """A host that fails for a while keeps nobody from going on with what came before."""
-    server.on("GET", "/f", cut(100_000), *[answer_json({}, 503)] * 4, ranged())
+    server.on("GET", "/f", cut(100_000), *[answer_json({}, 500)] * 4, ranged())
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
     assert sent_bytes(server) == ["", *["bytes=100000-"] * 3, "", "bytes=100000-"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_host_takes_nothing_of_what_came_before(status: int, saver: Saver, server: Server) -> None:
+    """That it asks to wait is no word about ranges."""
+    server.on("GET", "/f", cut(100_000), *[answer_json({}, status)] * 4, ranged())
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", *["bytes=100000-"] * 5]
 
 
 def test_a_rest_without_an_end_is_not_built_upon(saver: Saver, server: Server) -> None:
