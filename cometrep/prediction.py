@@ -360,8 +360,8 @@ class Prediction(NamedTuple):
         return self._replace(model=model) if model else self
 
     def with_input(self, values: Any) -> "Prediction":
-        """Fill in the input asked for where the reply leaves it out, data URIs shortened as the ledger keeps it."""
-        return self if self.input is not None else self._replace(input=shorten_data_uris(values))
+        """Fill in the input asked for where the reply leaves it out or empty, shortened as the ledger keeps it."""
+        return self if self.input or values is None else self._replace(input=shorten_data_uris(values))
 
     def with_output(self, output: Any) -> "Prediction":
         """Give the same prediction with an output that was seen earlier."""

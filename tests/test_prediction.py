@@ -723,11 +723,13 @@ def test_the_model_asked_for_replaces_the_one_of_the_reply() -> None:
 
 
 def test_the_input_asked_for_stands_in_where_the_reply_has_none() -> None:
-    """A task record may leave it out; what a reply does have is the truth, and data URIs are kept by their hash."""
+    """A task record may leave it out or empty; what a reply has is the truth, data URIs are kept by hash."""
     asked = {"prompt": "cat", "image": "data:image/gif;base64,R0lGODlhAQ=="}
     filled = read({**LISTED, "input": None}).with_input(asked).input
     assert filled == shorten_data_uris(asked) != asked
-    assert read({**LISTED, "input": {}}).with_input(asked).input == {}
+    assert read({**LISTED, "input": {}}).with_input(asked).input == filled
+    assert read({**LISTED, "input": {"prompt": "dog"}}).with_input(asked).input == {"prompt": "dog"}
+    assert read({**LISTED, "input": {}}).with_input(None).input == {}
 
 
 def test_an_output_seen_earlier_can_be_put_back() -> None:
