@@ -145,6 +145,8 @@ class Watch:
             last_said=now,
             told_status=target.told_status,
         )
+        if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
+            watched.overtime, watched.look_due = now + LAST_LOOK_SECONDS, now
         self._watched[target.id] = watched
         self._plan(watched)
 

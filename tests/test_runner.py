@@ -219,12 +219,13 @@ def test_a_deadline_ends_the_attempts_of_a_run_to_create(
     assert sum(bench.slept) <= 10.0
 
 
-def test_the_seconds_of_a_create_count_towards_the_deadline(bench: Bench) -> None:
+@pytest.mark.parametrize("seconds", [10.05, 12.0])
+def test_the_seconds_of_a_create_count_towards_the_deadline(seconds: float, bench: Bench) -> None:
     """One that took longer is not cut off: its prediction is looked at once more, and runs on."""
     bench.runner._patience = Patience(deadline_seconds=10.0)
 
     def slow(_: Received) -> Answer:
-        bench.now += 12.0
+        bench.now += seconds
         return answer_json(prediction("made1", "starting"))
 
     bench.server.on_create(slow)
