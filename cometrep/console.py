@@ -532,6 +532,8 @@ class Console:
         is_dumb = self._environment("TERM") in ("dumb", "")
         # The lines of --verbose come from other threads, and would tear a live display.
         can_animate = _is_terminal(self._stderr) and not is_dumb and not self._is_verbose
+        # What begins behind a shell, or under `timeout` in a script, would draw nothing.
+        can_animate = can_animate and self._screen().is_in_front
         if self._progress == "auto":
             if self.is_quiet:
                 return "none"

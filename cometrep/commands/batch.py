@@ -152,8 +152,12 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
             for told in begin(record, plan.items_of_all_shards(), opened.ledger, total=total, axes=plan.axes):
                 console.warn(told)
             results = Results("json" if params["json"] else "path", again, is_batch=True)
-            with finishing_first(batch.stop):
-                ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
+            try:
+                with finishing_first(batch.stop):
+                    ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
+            except errors.LocalFileError as refused:  # as where the system gives no more threads
+                refused.message += "; the same command goes on from here"
+                raise
             told_at_the_end = record.told_at_the_end()
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt, console.command_line)

@@ -22,7 +22,7 @@ import pytest
 
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
-from tests.conftest import TIMEOUT_SECONDS, Cli, needs, wait_until
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs
 from tests.servers import HANG, Answer, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -736,7 +736,7 @@ def test_ctrl_z_leaves_the_terminal_in_order(served: Cli, server: Server) -> Non
 
 @needs("bash")
 def test_nothing_is_drawn_over_a_shell(served: Cli, server: Server) -> None:
-    """In a shell's background a run draws nothing, for as long as it looks twice; brought to the front it does."""
+    """What begins in a shell's background has plain lines; what is put there rests, and draws on in front."""
     seen = threading.Event()
     so_far = prediction(status="processing", logs=bar_at(25))
     server.on_create(answer_json(prediction(status="starting")))
@@ -751,14 +751,37 @@ def test_nothing_is_drawn_over_a_shell(served: Cli, server: Server) -> None:
     with Terminal(shell, "bash", "--norc", "--noprofile", "-i", columns=200) as terminal:
         terminal.until("$")
         terminal.type(f"{served.shell} run {SCHNELL} prompt=cat &\r".encode())
-        terminal.until("created")
-        wait_until(lambda: len(server.received) == 5)
+        terminal.until("abc123  processing  ")
         terminal.type(b": still mine\r")
         terminal.until(": still mine\n$")
+        seen.set()
+        terminal.until("✓ saved", "abc123.webp")
         assert FRAME not in terminal.raw
         assert HIDE not in terminal.raw
-        terminal.type(b"fg\r")
+
+
+@needs("bash")
+def test_what_is_put_behind_a_shell_rests(served: Cli, server: Server) -> None:
+    """Ctrl-Z and bg leave the screen to the shell, and fg draws on."""
+    seen = threading.Event()
+    so_far = prediction(status="processing", logs=bar_at(25))
+    server.on_create(answer_json(prediction(status="starting")))
+    server.on_get(answer_json(so_far), answer_json(prediction(output=f"{server.url}/f/0.webp"), wait_for=seen))
+    server.on("GET", "/f/", Answer(200, picture(3000), WEBP))
+    shell = Plain(served.home, served.folder, {**served.environment, "PS1": "$ "})
+    with Terminal(shell, "bash", "--norc", "--noprofile", "-i", columns=200) as terminal:
+        terminal.until("$")
+        terminal.type(f"{served.shell} run {SCHNELL} prompt=cat\r".encode())
         terminal.until("flux-schnell processing", "25%")
+        terminal.type(b"\x1a")
+        terminal.until("Stopped")
+        terminal.type(b"bg\r")
+        terminal.until("&\n$")
+        drawn = terminal.raw.count(FRAME)
+        terminal.type(b": still mine\r")
+        terminal.until(": still mine\n$")
+        assert terminal.raw.count(FRAME) == drawn
+        terminal.type(b"fg\r\x0c")
         seen.set()
         terminal.until("✓ saved")
 
