@@ -516,12 +516,12 @@ class Ledger:
             with self._lock, self._translated():
                 db = self._connection()
                 if durable != self._is_durable:
-                    db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    _when_free(db, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
                 try:  # a signal that comes while it waits is met when the transaction has begun
                     if _has_begun(db, deadline):
                         yield db
-                        db.execute("COMMIT")
+                        _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
                         return
                 except BaseException:
                     if db.in_transaction:  # a full disk may have ended it already
@@ -581,7 +581,7 @@ class Ledger:
         )
         db.row_factory = sqlite3.Row
         try:
-            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            _when_free(db, f"PRAGMA cache_size = -{_CACHE_KIB}")
             if _when_free(db, "PRAGMA user_version").fetchone()[0] != _VERSION:
                 self._set_up(db)
         except BaseException:
@@ -604,7 +604,7 @@ class Ledger:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
+        _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
 
 
 def _has_begun(db: sqlite3.Connection, deadline: float) -> bool:
