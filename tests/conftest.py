@@ -56,8 +56,8 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give two workers a core: half of the time they wait for a program that they started."""
-    return 2 * (os.cpu_count() or 1)
+    """Give three workers two cores: they wait for programs that they started, and each collects all tests."""
+    return 3 * (os.cpu_count() or 1) // 2 or 1
 
 
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
