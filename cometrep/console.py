@@ -36,6 +36,7 @@ _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _COPIED_BYTES = 262_144  # of a file, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+_SIGNAL_SECONDS = 0.2  # until a signal is met at the latest, where a question waits for its answer
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
@@ -253,8 +254,13 @@ class Console:
                 import getpass
 
                 return getpass.getpass(question, stream=self._stderr)
+            import select
+
             with self._asking(question):
                 assert self._stdin is not None
+                # Not in a read alone: a signal that comes right before it begins would be met behind it.
+                while not select.select([self._stdin], [], [], _SIGNAL_SECONDS)[0]:
+                    pass
                 return self._stdin.buffer.readline().decode("utf-8", "replace")
         except OSError as problem:
             raise errors.UsageError(
