@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -649,20 +648,17 @@ def _alone(folder: Path) -> Iterator[None]:
     if os.name == "nt":  # which opens no folder
         yield
         return
-    deadline = time.monotonic() + _TURN_SECONDS
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as problem:
         raise _unwritable(folder, problem) from problem
     try:
         with contextlib.suppress(OSError):  # a file system that knows no locks
-            while not lock(descriptor):
-                if time.monotonic() > deadline:
-                    raise errors.LocalFileError(
-                        f"another command has been changing a file in {folder} for {_TURN_SECONDS:.0f} s",
-                        hint=f"fuser -v {_quoted(folder)}",
-                    )
-                time.sleep(0.01)
+            if not lock(descriptor, patience_seconds=_TURN_SECONDS):
+                raise errors.LocalFileError(
+                    f"another command has been changing a file in {folder} for {_TURN_SECONDS:.0f} s",
+                    hint=f"fuser -v {_quoted(folder)}",
+                )
         yield
     finally:
         os.close(descriptor)

@@ -1,11 +1,14 @@
 """Lock files, so that two processes do not write the same one; a death lets go of the lock."""
 
 import contextlib
+import time
 from pathlib import Path
 
+_PAUSE_SECONDS = 0.01
 
-def lock(file: int, *, is_shared: bool = False) -> bool:
-    """Lock an open file for this process, until it is closed; False where another process holds it.
+
+def lock(file: int, *, is_shared: bool = False, patience_seconds: float = 0.0) -> bool:
+    """Lock an open file for this process, until it is closed; False where another process holds it for so long.
 
     Raises OSError where the file system knows no locks. Where Python knows none, on Windows, nobody holds any.
     """
@@ -13,11 +16,14 @@ def lock(file: int, *, is_shared: bool = False) -> bool:
         import fcntl
     except ImportError:
         return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE_SECONDS)
 
 
 def is_held(path: Path) -> bool:

@@ -195,14 +195,11 @@ class Record:
             )
 
     def _lock(self) -> bool:
-        deadline = time.monotonic() + _LOOK_SECONDS
-        try:
-            while not (is_mine := lock(self._file)) and time.monotonic() < deadline:
-                time.sleep(_LOOK_SECONDS / 10)  # who merely looks whether it is held, holds it for a moment
+        try:  # who merely looks whether it is held, holds it for a moment
+            return lock(self._file, patience_seconds=_LOOK_SECONDS)
         except OSError as problem:
             self._lock_problem = problem.strerror or str(problem)
             return True
-        return is_mine
 
     def read(self) -> None:
         """Read what earlier runs left, without touching anything.

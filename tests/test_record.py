@@ -1,5 +1,6 @@
 """A batch's record: what its steps come to, whatever a death left of it, and who may write it."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -231,10 +232,15 @@ def test_a_step_is_newer_than_those_before_it_whatever_the_clock_shows(tmp_path:
 def test_who_only_looks_is_in_no_batchs_way(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """To see whether the record is held takes its lock for a moment."""
     record.close()
-    looks = iter([False, True])
-    monkeypatch.setattr("cometrep.record.lock", lambda _: next(looks))
-    monkeypatch.setattr("cometrep.record.is_held", lambda _: False)
-    Record(record.folder).open()
+    flock, looks = fcntl.flock, iter([True])
+
+    def looked_at(file: int, mode: int) -> None:
+        if next(looks, False):
+            raise BlockingIOError
+        flock(file, mode)
+
+    monkeypatch.setattr(fcntl, "flock", looked_at)
+    record.open()
     assert next(looks, None) is None
 
 
