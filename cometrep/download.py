@@ -521,7 +521,7 @@ def _refuse_wrong_content(url: str, part: PartFile) -> None:
 def _wrong_content(url: str, part: PartFile) -> str:
     """Tell what came in the place of a picture, text or other file, empty where it may well be the file."""
     head, extension = part.head, _url_extension(url)
-    media_type = part.content_type.split(";")[0].strip().lower()
+    media_type = formats.media_type_of(part.content_type)
     is_media = not extension or extension in _MEDIA_EXTENSIONS
     is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in _MEDIA
     if extension == "svg" or media_type == "image/svg+xml":

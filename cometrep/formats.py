@@ -120,6 +120,11 @@ def _format_of_brands(head: bytes) -> Format:
     return _BRANDS.get(own) or _BRANDS.get(own[:3], _MP4)
 
 
+def media_type_of(content_type: str) -> str:
+    """Give the media type of a Content-Type, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def looks_like_html(head: bytes) -> bool:
     """Say whether first bytes are those of a web page, whatever its Content-Type says."""
     return re.match(_HTML, _plain(head)) is not None
@@ -223,7 +228,7 @@ def _extension_by_content(head: bytes, content_type: str) -> str:
     """Give the extension that first bytes and Content-Type tell, empty where they tell none."""
     if known := sniff(head):
         return known.extension
-    media_type = content_type.split(";")[0].strip().lower()
+    media_type = media_type_of(content_type)
     if media_type in _BY_TYPE:
         return _BY_TYPE[media_type]
     for known in (*(known for _, known in _PREFIXES), *_RIFF.values(), *_BRANDS.values(), _MP4, _BMP, _SVG):

@@ -76,9 +76,9 @@ class Facts(NamedTuple):
     def are_of(self, headers: Mapping[str, str]) -> bool:
         """Say whether the headers of a 206 show the very file, whatever made the server send it."""
         etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
-        media_type = _media_type(headers.get("Content-Type", ""))
+        media_type = formats.media_type_of(headers.get("Content-Type", ""))
         is_typed = media_type not in ("", "application/octet-stream")  # which is any file's
-        if is_typed and self.content_type and media_type != _media_type(self.content_type):
+        if is_typed and self.content_type and media_type != formats.media_type_of(self.content_type):
             return False
         # An ETag must be told again, and a date need not (RFC 9110, 15.3.7).
         if _is_strong(self.validator):
@@ -489,10 +489,6 @@ def is_whole(headers: Mapping[str, str]) -> bool:
 
 def _is_strong(etag: str) -> bool:
     return etag.startswith('"')
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _validator(headers: Mapping[str, str]) -> str:
