@@ -155,7 +155,7 @@ class Api:
             elif answer.says_no_such_prediction(id):
                 failure = self._not_found(answer, id)
             else:
-                failure = self._error(errors.Temporary, answer, "bad_answer", hint="run the same command again")
+                failure = self._error(errors.Temporary, answer, "bad_answer", hint=errors.RUN_AGAIN)
                 failure.message += f": {'it did not come to an end' if answer.is_cut_short else problem}"
             raise failure from problem
 
@@ -267,9 +267,7 @@ class Api:
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
         status = answer.status
         if status == 425:
-            return self._error(
-                errors.Temporary, answer, "server_error", hint="run the same command again", is_final=True
-            )
+            return self._error(errors.Temporary, answer, "server_error", hint=errors.RUN_AGAIN, is_final=True)
         if status == 408 or (not 200 <= status < 500 and not _is_final(answer)):
             id = ""
             if isinstance(answer.body, Mapping) and not answer.body.get("error"):
@@ -292,9 +290,7 @@ class Api:
         if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
         if status in (408, 425) or (status >= 500 and not _is_final(answer)) or status < 400:
-            return self._error(
-                errors.Temporary, answer, "server_error", hint="run the same command again in a while"
-            )
+            return self._error(errors.Temporary, answer, "server_error", hint=f"{errors.RUN_AGAIN} in a while")
         return self._common_failure(answer)
 
     def _not_found(self, answer: Answer, id: str) -> errors.CometrepError:
@@ -316,7 +312,7 @@ class Api:
                 errors.Refused,
                 answer,
                 "no_credit",
-                hint="top up the account, then run the same command again",
+                hint=f"top up the account, then {errors.RUN_AGAIN}",
             )
         if status == 401:
             return self._error(
@@ -330,9 +326,7 @@ class Api:
             what = "blocked on the way" if answer.is_html else f"the API key {self._api_key} may not do this"
             return self._error(errors.ConfigError, answer, "api_key_refused", hint="cometrep doctor", what=what)
         if status == 429:
-            return self._error(
-                errors.Temporary, answer, "rate_limited", hint="run the same command again in a while"
-            )
+            return self._error(errors.Temporary, answer, "rate_limited", hint=f"{errors.RUN_AGAIN} in a while")
         if status == 413:
             return self._error(
                 errors.Refused, answer, "too_large", hint="make the files smaller, or give URLs of them"

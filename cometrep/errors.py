@@ -68,6 +68,8 @@ def _alike(option: str, remedy: str) -> bool:
     return name == other or {name, other} == {"--skip-existing", "--overwrite"}
 
 
+RUN_AGAIN = "run the same command again"
+"""The hint where a command may be typed once more; a batch puts the command itself in its place."""
 WAIT_AGAIN = Resume()
 RERUN = Resume("cometrep rerun")
 LOOK_WHOLE = Resume("cometrep status", ("--json",))

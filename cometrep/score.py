@@ -10,7 +10,6 @@ from cometrep.snapshot import comes_once
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
-_AGAIN = "run the same command again"  # as the hint of a failure has it
 _SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 
@@ -163,7 +162,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused":
             ended.fatal.hint += f" && {resuming(command)}"
-        before, is_again, _ = ended.fatal.hint.partition(_AGAIN)
+        before, is_again, _ = ended.fatal.hint.partition(errors.RUN_AGAIN)
         if is_again or not before:
             ended.fatal.hint = before + adding(ended.remedy, resuming(command))
         return ended.fatal
