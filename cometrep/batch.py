@@ -147,7 +147,7 @@ class Batch:
         self._clock = clock
         self._now = now
         self._random = random
-        creating = self._creates_at_once = min(asked.jobs, CREATE_THREADS)
+        creating = min(asked.jobs, CREATE_THREADS)
         self._creates: Calls[Key, Answer] = Calls(creating)
         self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
         self._saves: Calls[Key, Answer] = Calls(SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
@@ -256,7 +256,7 @@ class Batch:
         # Outputs live an hour: where saving falls behind, nothing more is created for it.
         return (
             len(self._flying) < self._asked.jobs
-            and self._creating < self._creates_at_once
+            and self._creating < CREATE_THREADS
             and self._saving < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
         )
 
