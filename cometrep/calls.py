@@ -77,13 +77,13 @@ class Calls(Generic[Key, Answer]):
             if self._idle:
                 # The one that had work last: what it needs is still in the processor's caches.
                 self._idle.pop().put((key, call))
-            elif self._threads < self._limit and self._has_one_more(key, call):
+            elif self._threads < self._limit and self._start_thread(key, call):
                 self._threads += 1
             else:
                 self._waiting.append((key, call))
 
-    def _has_one_more(self, key: Key, call: Callable[[], Answer]) -> bool:
-        """Start a thread with a first call; say whether the system gave one, where others can do the work."""
+    def _start_thread(self, key: Key, call: Callable[[], Answer]) -> bool:
+        """Start a thread with its first call; say whether the system gave one, where others can do the work."""
         inbox: _Inbox[Key, Answer] = queue.SimpleQueue()
         inbox.put((key, call))
         try:

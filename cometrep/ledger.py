@@ -519,7 +519,7 @@ class Ledger:
                     _when_free(db, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
                 try:  # a signal that comes while it waits is met when the transaction has begun
-                    if _has_begun(db, deadline):
+                    if _begin_if_free(db, deadline):
                         yield db
                         _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
                         return
@@ -607,8 +607,8 @@ class Ledger:
         _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
 
 
-def _has_begun(db: sqlite3.Connection, deadline: float) -> bool:
-    """Begin to write unless another process does; raise what is in the way, or still is after the deadline."""
+def _begin_if_free(db: sqlite3.Connection, deadline: float) -> bool:
+    """Begin to write, and say so, unless another process does; raise what is still in the way at the deadline."""
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as problem:

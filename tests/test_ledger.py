@@ -584,14 +584,14 @@ def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
 ) -> None:
     """What is written next is no part of what the signal cut off: an id that came is still kept."""
     number = made(ledger, "p1")
-    begin = ledger_module._has_begun
+    begin = ledger_module._begin_if_free
 
     def cut_off(db: sqlite3.Connection, deadline: float) -> bool:
         begin(db, deadline)
         raise errors.Stopped("SIGTERM", 143)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger_module, "_has_begun", cut_off)
+        patched.setattr(ledger_module, "_begin_if_free", cut_off)
         with pytest.raises(errors.Stopped):
             ledger.accept(number, Prediction("p9", "starting"))
     ledger.accept(number, Prediction("p2", "starting"))
@@ -605,13 +605,13 @@ def test_a_thread_that_waits_to_write_is_in_no_others_way(
     number = made(ledger, "p1")
     holder = sqlite3.connect(shelf.path, isolation_level=None)
     waits = threading.Event()
-    begin = ledger_module._has_begun
+    begin = ledger_module._begin_if_free
 
     def told(db: sqlite3.Connection, deadline: float) -> bool:
         waits.set()
         return begin(db, deadline)
 
-    monkeypatch.setattr(ledger_module, "_has_begun", told)
+    monkeypatch.setattr(ledger_module, "_begin_if_free", told)
     holder.execute("BEGIN IMMEDIATE")
     thread = threading.Thread(target=ledger.accept, args=(number, Prediction("p2", "starting")))
     thread.start()
