@@ -33,6 +33,7 @@ _PROMPT_KEPT = 50  # characters: more than a label shows
 _OPEN_LIMIT = 10_000  # items that are looked for in the file
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
+_ELSEWHERE = "save into another folder: --dir DIR"
 _START = b'{"step":"'  # of every line
 
 
@@ -162,7 +163,7 @@ class Record:
             if any(os.path.samefile(file, path) for path in records_in(self.folder)):  # noqa: PTH121
                 raise errors.UsageError(
                     f"{file!r} is where the record of the batch in {str(self.folder)!r} is kept",
-                    hint="save into another folder: --dir DIR",
+                    hint=_ELSEWHERE,
                 )
 
     def open(self) -> None:
@@ -191,7 +192,7 @@ class Record:
         if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise errors.LocalFileError(
                 f"the folder of the batch would be {str(self.folder)!r}, and that is a file",
-                hint="save into another folder: --dir DIR",
+                hint=_ELSEWHERE,
             )
 
     def _lock(self) -> bool:
@@ -214,7 +215,7 @@ class Record:
         if self._api and others:
             raise errors.UsageError(
                 f"the batch in {str(self.folder)!r} was made {_at(others[0])}, not {_at(self._api)}",
-                hint="save into another folder: --dir DIR",
+                hint=_ELSEWHERE,
                 code="other_base_url",
             )
 
@@ -378,7 +379,7 @@ class Record:
         except OSError as problem:
             # Another folder has no record, and all would be sent again there.
             is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else "save into another folder: --dir"
+            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else _ELSEWHERE
             if not is_full and os.access(self.path, os.F_OK):
                 hint = f"ls -l {shlex.quote(str(self.path))}"
             raise errors.LocalFileError(
@@ -435,7 +436,7 @@ def _damaged(path: Path, number: int, offset: int) -> errors.LocalFileError:
         if not any(_is_step(_parsed(line)) for line in file):
             return errors.LocalFileError(
                 f"{path} is no record of a batch, and its name is that of one",
-                hint="save into another folder: --dir DIR",
+                hint=_ELSEWHERE,
                 code="record",
             )
     behind = f" behind byte {offset}" if offset else ""
