@@ -144,8 +144,7 @@ class Server:
             connection.close()
 
     def _answer(self, connection: socket.socket, request: Received) -> bool:
-        responder = self._next(request)
-        answer = responder(request) if callable(responder) else responder
+        answer = _called(self._next(request), request)
         if answer.wait_for:
             answer.wait_for.wait(30)
         for number, piece in enumerate(_pieces(answer)):  # the first piece is the head
@@ -201,6 +200,15 @@ class TunnelingServer(TlsServer):
         self.tunnels.append(request.decode())
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         super()._serve(connection)
+
+
+def _called(responder: Responder, request: Received) -> Answer:
+    if isinstance(responder, Answer):
+        return responder
+    try:
+        return responder(request)
+    except OSError as problem:  # the connection's are nobody's fault
+        raise AssertionError("the script of a test failed") from problem
 
 
 def _read_request(reader: Any) -> Received | None:

@@ -40,11 +40,11 @@ def pictures(server: Server, *names: str) -> None:
 
 def files(cli: Cli) -> dict[str, bytes]:
     """Read all files in the working folder, hidden ones and those in its folders too."""
-    return {
-        path.relative_to(cli.folder).as_posix(): path.read_bytes()
-        for path in cli.folder.rglob("*")
-        if path.is_file()
-    }
+    found = {}
+    for path in cli.folder.rglob("*"):
+        with contextlib.suppress(IsADirectoryError, FileNotFoundError):  # a part file may just get its name
+            found[path.relative_to(cli.folder).as_posix()] = path.read_bytes()
+    return found
 
 
 def type_hint(cli: Cli, ran: Ran) -> Ran:
