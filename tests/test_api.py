@@ -13,7 +13,7 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.config import ApiKey
-from tests.conftest import needs
+from tests.conftest import needs, wait_until
 from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
 
 KEY = "sk-test-0123456789"
@@ -241,6 +241,7 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
     server.on_create(HANG)
     with pytest.raises(errors.CreateUnknown, match="no answer in time"):
         api.create(MODEL, {})
+    wait_until(lambda: server.creates > 0)  # it may read it after that time
     assert server.creates == 1
 
 
