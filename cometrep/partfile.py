@@ -22,6 +22,7 @@ from cometrep.names import OWN_FOLDERS
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
+_HELD_BYTES = 8192  # before they are written, at most: Python 3.14 would hold 128 KiB, which a kill then loses
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (
@@ -449,7 +450,7 @@ def _locked(path: Path) -> IO[bytes] | None:
     """Open a file for this process alone, made if missing; None where another process holds it."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(path, flags, 0o666), "r+b")
+        file = os.fdopen(os.open(path, flags, 0o666), "r+b", _HELD_BYTES)
         is_locked = False  # also on a file system without locks: another process may write the same
         with contextlib.suppress(OSError):
             is_locked = lock(file.fileno())
@@ -474,7 +475,7 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
     """Make a part file that nobody else has, beside one that another process holds."""
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
-    return own, own.open("x+b")
+    return own, own.open("x+b", _HELD_BYTES)
 
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:
