@@ -210,7 +210,14 @@ class Record:
         self._refuse_file()
         with self._translated("read"):
             self._paths = records_in(self.folder)
-            self._index = self._indexed(self._paths)
+            if self._index:
+                self._index.close()
+                self._index = None
+            if any(path.stat().st_size for path in self._paths):
+                self._index = sqlite3.connect(
+                    ""
+                )  # a temporary database, on disk where it grows, gone with the process
+                self._fill(self._index)
         others = sorted(self._apis - {self._api, ""})
         if self._api and others:
             raise errors.UsageError(
@@ -311,11 +318,8 @@ class Record:
                 is_open = standing.state in (State.UNKNOWN, State.UNSAVED) and not standing.error
                 yield key, standing._replace(state=State.RUNNING) if is_open and held[file] else standing
 
-    def _indexed(self, paths: list[Path]) -> sqlite3.Connection | None:
-        """Look through records and give a table of where their items stand, None where there is nothing."""
-        if not any(path.stat().st_size for path in paths):
-            return None
-        index = sqlite3.connect("")  # a temporary database, on disk where it grows, gone with the process
+    def _fill(self, index: sqlite3.Connection) -> None:
+        """Look through all records and make a table of where their items stand."""
         index.execute(
             "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
             " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, file INT)"
@@ -335,13 +339,12 @@ class Record:
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " changed = excluded.changed, file = excluded.file"
             " WHERE excluded.file = file OR excluded.changed >= changed",
-            self._rows(paths),
+            self._rows(),
         )
-        return index
 
-    def _rows(self, paths: list[Path]) -> Iterator[tuple[Any, ...]]:
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
         """Yield what each step says of its item; take up what is true of whole runs."""
-        for number, path in enumerate(paths):
+        for number, path in enumerate(self._paths):
             api = ""
             for step, _ in read_steps(path):
                 self._newest = max(self._newest, _number(step.get("time")))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,28 @@ from cometrep import errors
 from cometrep.record import NEW, Record, State, read_steps, records_in
 
 
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every record that a test makes."""
+    made: list[Record] = []
+    begin = Record.__init__
+
+    def noted(self: Record, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(Record, "__init__", noted)
+    yield
+    for record in made:
+        record.close()
+
+
 @pytest.fixture
-def record(tmp_path: Path) -> Any:
+def record(tmp_path: Path) -> Record:
     """An open record."""
     opened = Record(tmp_path / "out")
     opened.open()
-    yield opened
-    opened.close()
+    return opened
 
 
 def again(record: Record) -> Record:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -29,6 +29,8 @@ TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
 
 class Bench:
     """A runner of the scripted server, with a clock that only its own sleeping moves."""
+
+    left_open: ClassVar[list["Bench"]] = []
 
     def __init__(self, server: Server, folder: Path, *, allows_local: bool = True, **keeping: Any) -> None:
         self.server = server
@@ -54,6 +56,7 @@ class Bench:
         )
         self.runner._clock = self.clock
         self.events: list[Event] = []
+        self.left_open.append(self)
 
     def clock(self) -> float:
         import time
@@ -80,13 +83,20 @@ class Bench:
         return {path.name: path.read_bytes() for path in sorted(out.iterdir())} if out.exists() else {}
 
 
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what every bench of a test holds open."""
+    yield
+    while Bench.left_open:
+        bench = Bench.left_open.pop()
+        bench.ledger.close()
+        bench.api.close()
+
+
 @pytest.fixture
-def bench(server: Server, folder: Path) -> Iterator[Bench]:
+def bench(server: Server, folder: Path) -> Bench:
     """A runner with default names."""
-    bench = Bench(server, folder)
-    yield bench
-    bench.ledger.close()
-    bench.api.close()
+    return Bench(server, folder)
 
 
 def files_on(server: Server, *names: str) -> list[str]:
