@@ -1,5 +1,7 @@
 """What the tests share: a clean home, the real program, the sandbox, and a server that misbehaves on purpose."""
 
+import atexit
+import functools
 import gc
 import os
 import shutil
@@ -17,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cometrep.sandbox import API_KEY, Sandbox
+from tests import warm
 from tests.servers import Server
 
 # The collector would go through thousands of collected tests again and again, for nothing.
@@ -59,6 +62,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Give three workers two cores: they wait for programs that they started, and each collects all tests."""
     return 3 * (os.cpu_count() or 1) // 2 or 1
 
+
+IS_WARM = not os.environ.get(
+    "COMETREP_TESTS_COLD"
+)  # set: each program starts as for users, and the suite takes longer
 
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
 TIMEOUT_SECONDS = 60
@@ -115,15 +122,37 @@ class Cli:
     ) -> Ran:
         """Run the program to its end; without `stdin` its stdin is empty."""
         given = stdin.encode() if isinstance(stdin, str) else stdin or b""
-        done = subprocess.run(
-            [*prefix, *self.command(*arguments)],
-            input=given,
-            capture_output=True,
-            cwd=cwd or self.folder,
-            env={**self.environment, **(env or {})},
-            timeout=TIMEOUT_SECONDS,
-            check=False,
+        return self._run(
+            "cometrep", arguments, given, cwd or self.folder, {**self.environment, **(env or {})}, prefix
         )
+
+    def killed(self, name: str, moment: str, count_file: Path, *arguments: str) -> Ran:
+        """Run the program and send it a signal at a moment of its own, as `tests.killer` takes both."""
+        trap = (name, moment, str(count_file), "--")
+        return self._run("tests.killer", [*trap, *arguments], b"", self.folder, self.environment)
+
+    @staticmethod
+    def _run(
+        module: str,
+        arguments: Sequence[str],
+        given: bytes,
+        cwd: Path,
+        env: Mapping[str, str],
+        prefix: Sequence[str] = (),
+    ) -> Ran:
+        done: subprocess.CompletedProcess[bytes]
+        if IS_WARM and not prefix and starter().suits(env):
+            done = starter().run(module, arguments, given, cwd=cwd, env=env, timeout_seconds=TIMEOUT_SECONDS)
+        else:
+            done = subprocess.run(
+                [*prefix, sys.executable, "-m", module, *arguments],
+                input=given,
+                capture_output=True,
+                cwd=cwd,
+                env=env,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
         return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
@@ -175,6 +204,14 @@ def clean_environment(home: Path) -> dict[str, str]:
         "PYTHONWARNINGS": "error",
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
+
+
+@functools.cache
+def starter() -> warm.Starter:
+    """Give what starts programs warm, one for all tests of this process."""
+    made = warm.Starter(clean_environment(Path("nowhere")))
+    atexit.register(made.close)
+    return made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ PACKAGE = str(Path(__file__).parents[1] / "cometrep") + os.sep
 
 def main() -> int:
     """Run the program with the trap set."""
+    warnings.simplefilter("ignore")
     name, moment, count_file = sys.argv[1:4]
     number = getattr(signal, name)
     due = int(moment) if moment.isdecimal() else None

@@ -2,15 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment
+from tests.conftest import KEY, Cli, Ran, clean_environment
 from tests.gateway import Gateway, json_lines
 from tests.servers import Server
 
@@ -51,16 +49,7 @@ class Killed:
 
     def kill(self, moment: str, signal_name: str = "SIGKILL") -> int:
         """Run the batch, kill it at a moment, and give its exit code."""
-        command = [sys.executable, "-m", "tests.killer", signal_name, moment, str(self.count_file), "--", *BATCH]
-        return subprocess.run(
-            command,
-            cwd=self.cli.folder,
-            env=self.cli.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        ).returncode
+        return self.cli.killed(signal_name, moment, self.count_file, *BATCH).code
 
     def again(self, *options: str) -> Ran:
         """Run the same command."""

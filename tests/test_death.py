@@ -3,15 +3,13 @@
 import hashlib
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, clean_environment, needs_proc, read_until, wait_until
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, clean_environment, needs_proc, read_until, wait_until
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -75,20 +73,6 @@ class World:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         return Answer(206 if start else 200, content[start:], headers, pieces=100_000)
 
-    def killed(self, name: str, moment: str, *arguments: str) -> Ran:
-        """Run the program, and send it a signal at a moment."""
-        command = [sys.executable, "-m", "tests.killer", name, moment, str(self.count_file), "--", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.cli.folder,
-            env={**self.cli.environment, "PYTHONWARNINGS": "ignore"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
-
     def named_files(self) -> dict[str, str]:
         """The SHA-256 of every file that has a final name."""
         return {
@@ -133,7 +117,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """How many moments an undisturbed run has."""
     with Server() as server:
         world = make_world(server, tmp_path_factory.mktemp("life"))
-        done = world.killed("SIGKILL", "never", *RUN)
+        done = world.cli.killed("SIGKILL", "never", world.count_file, *RUN)
         assert done.code == 0, done.stderr
         yield int(world.count_file.read_text())
 
@@ -168,7 +152,8 @@ def check_after_death(world: World) -> None:
 @pytest.mark.parametrize("part", range(MOMENTS))
 def test_a_run_killed_anywhere_is_finished_by_the_next_command(world: World, life: int, part: int) -> None:
     """SIGKILL at moments spread over the whole life of `run` loses nothing; it may end before the last of them."""
-    done = world.killed("SIGKILL", str(1 + part * (life - 2) // (MOMENTS - 1)), *RUN)
+    moment = str(1 + part * (life - 2) // (MOMENTS - 1))
+    done = world.cli.killed("SIGKILL", moment, world.count_file, *RUN)
     assert done.code in (-signal.SIGKILL, 0), done.stderr
     assert done.code == -signal.SIGKILL or part > MOMENTS // 2, "it was not killed"
     check_after_death(world)
@@ -177,7 +162,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next_command(world: World, lif
 @pytest.mark.parametrize("moment", NAMED)
 def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: World, moment: str) -> None:
     """SIGKILL between the answer and the ledger, between bytes and their name, and the like, loses nothing."""
-    done = world.killed("SIGKILL", moment, *RUN)
+    done = world.cli.killed("SIGKILL", moment, world.count_file, *RUN)
     assert done.code == -signal.SIGKILL
     check_after_death(world)
 
@@ -186,7 +171,7 @@ def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: 
 def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment: str) -> None:
     """What a killed download had fetched is not fetched again."""
     world.cli("create", MODEL, "prompt=cat")
-    done = world.killed("SIGKILL", moment, "download", "--wait", "made1")
+    done = world.cli.killed("SIGKILL", moment, world.count_file, "download", "--wait", "made1")
     assert done.code == -signal.SIGKILL
     world.sent_bytes = 0
     again = world.cli("download", "--wait", "made1")
@@ -202,7 +187,7 @@ def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment
 )
 def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment: str) -> None:
     """Signals that can be caught end the run with their code, two lines at most, and a command that resumes."""
-    done = world.killed(name, moment, *RUN)
+    done = world.cli.killed(name, moment, world.count_file, *RUN)
     assert done.code == code, done.stderr
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith(("cometrep:", "hint:"))]
@@ -212,13 +197,13 @@ def test_a_signal_ends_a_run_in_order(world: World, name: str, code: int, moment
 
 def test_a_signal_while_an_error_is_told_ends_the_command_as_ever(world: World) -> None:
     """As where nobody reads stderr for a while, and what is told waits for that."""
-    done = world.killed("SIGTERM", "console.report:call", "status", "no such id")
+    done = world.cli.killed("SIGTERM", "console.report:call", world.count_file, "status", "no such id")
     assert (done.code, done.stderr) == (143, "")
 
 
 def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None:
     """Ctrl-C in the moment in which the create has been handed over: its answer is waited for as ever."""
-    done = world.killed("SIGINT", "calls.submit:return", *RUN)
+    done = world.cli.killed("SIGINT", "calls.submit:return", world.count_file, *RUN)
     assert done.code == 130
     assert done.stderr.splitlines()[-1] == "hint: cometrep download --wait made1"
     check_after_death(world)

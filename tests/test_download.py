@@ -202,7 +202,7 @@ def test_to_come_as_far_as_before_is_no_progress(saver: Saver, server: Server) -
 
 def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that stop coming end the attempt after the stall limit, and the next one takes up what came."""
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
     server.on("GET", "/f", cut(100_000, "hang"), ranged())
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
