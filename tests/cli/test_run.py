@@ -208,7 +208,7 @@ def test_a_deadline_names_the_command_that_finishes_the_job(served: Cli, server:
     done = served("run", SCHNELL, "prompt=cat", "--timeout", "0.5s", "--interval", "0.2")
     assert (done.code, done.stdout) == (6, "")
     assert "the deadline of 0.5s passed" in done.stderr
-    assert server.count("GET") in (2, 3)
+    assert 1 <= server.count("GET") <= 3  # fewer where the machine is busy
     server.on_get(finished(server))
     saved = type_hint(served, done.stderr)
     assert (saved.code, saved.stdout) == (0, "abc123.webp\n")
