@@ -49,7 +49,7 @@ def test_a_line_is_written_as_soon_as_its_turn_comes(
     last = threading.Event()
     on(server, "one", answer_json(prediction("one", output=[URL])))
     on(server, "two", answer_json(prediction("two", output=[URL]), wait_for=last))
-    process = served.start("wait", "one", "two", "--timeout", "1")
+    process = served.start("wait", "one", "two", "--timeout", "1m")
     stopped(process)
     assert process.stdout
     assert process.stdout.readline() == b"one\tsucceeded\n"
