@@ -134,7 +134,8 @@ def test_a_part_file_that_starts_over_forgets_the_bytes_before(tmp_path: Path) -
 def test_a_part_file_that_another_program_cuts_short_is_an_error(tmp_path: Path) -> None:
     """Bytes that are gone before they were hashed give no digest, and no endless wait for one."""
     with PartFile.opened(tmp_path, "p-0") as part:
-        part.append(BLOCK[:4_100_000])  # more than is hashed at once, and less than the thread is told of
+        part.append(BLOCK[:4_000_000])  # hashed as it comes
+        part.append(BLOCK[:100_000])  # of so little the thread is told last
         (tmp_path / ".p-0.part").write_bytes(b"")
         with pytest.raises(errors.LocalFileError, match="cut short by another program"):
             part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
