@@ -22,7 +22,7 @@ from cometrep.names import OWN_FOLDERS
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
-_HELD_BYTES = 8192  # before they are written, at most: Python 3.14 would hold 128 KiB, which a kill then loses
+_HELD_BYTES = 4096  # before they are written, at most: Python 3.14 would hold 128 KiB, which a kill then loses
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (
