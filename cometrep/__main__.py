@@ -3,6 +3,13 @@
 A press of TAB comes here too, and is answered before the app is loaded.
 """
 
+import _signal  # type: ignore[import-not-found]  # the part of `signal` that needs no other module
+
+# Before the other imports: until `Signals` takes over there is nothing to put in order, and no need of Python's
+# traceback. What the parent ignores (as nohup does) stays ignored.
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import contextlib
 import gc
 import os
@@ -24,8 +31,12 @@ def main() -> int:
     gc.set_threshold(60_000, 50, 100)
     _open_missing_streams()
     arguments = sys.argv[1:]
+    signals = Signals()
     try:
-        return _complete(arguments[1:]) if arguments[:1] == ["__complete"] else _run(arguments, Signals())
+        return _complete(arguments[1:]) if arguments[:1] == ["__complete"] else _run(arguments, signals)
+    except errors.Stopped as stop:  # it came as the command ended
+        signals.ignore()
+        return stop.exit_code
     finally:
         gc.freeze()
 
@@ -45,6 +56,11 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
         return cli.run(arguments, console)
     except errors.Failure as failure:
         return _told(failure, console)
+    except Exception as problem:
+        # Python 3.11 lets none out of __set_name__, as where a module defines its classes, but as another's cause.
+        if isinstance(problem.__cause__, errors.Stopped):
+            return _told(problem.__cause__, console)
+        raise
     finally:
         signals.ignore()
 

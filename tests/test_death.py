@@ -201,6 +201,12 @@ def test_a_signal_while_an_error_is_told_ends_the_command_as_ever(world: World) 
     assert (done.code, done.stderr) == (143, "")
 
 
+def test_a_signal_as_a_command_ends_is_no_bug(world: World) -> None:
+    """Right before further ones are passed over: its exit code, without a traceback."""
+    done = world.cli.killed("SIGTERM", "signals.ignore:call", world.count_file, "--version")
+    assert (done.code, done.stderr) == (143, "")
+
+
 def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None:
     """Ctrl-C in the moment in which the create has been handed over: its answer is waited for as ever."""
     done = world.cli.killed("SIGINT", "calls.submit:return", world.count_file, *RUN)

@@ -1,7 +1,10 @@
 """How the process meets signals, in a process of its own."""
 
+import signal
 import subprocess
 import sys
+
+import pytest
 
 DROPPED = """
 import os, signal, threading, weakref
@@ -26,8 +29,43 @@ except Stopped as stop:
     raise SystemExit(f"stopped with {stop.exit_code}")
 """
 
+IN_A_CLASS = """
+import os, signal, sys
+from cometrep import __main__, cli
+
+class Name:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+cli.run = lambda arguments, console: type("Owner", (), {"name": Name()})
+sys.exit(__main__.main())
+"""
+
+AT_THE_START = """
+import os, signal
+signal.signal(signal.SIGINT, signal.{before})
+from cometrep import __main__
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def ran(code: str) -> tuple[int, str]:
+    """Run Python code, and give its exit code and stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
 
 def test_a_signal_in_a_moment_that_drops_exceptions_comes_again() -> None:
     """Python lets none out of the callback of a weak reference; the command is stopped all the same."""
-    done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr == "stopped with 143\n"
+    assert ran(DROPPED) == (1, "stopped with 143\n")
+
+
+def test_a_signal_while_a_class_is_defined_ends_the_command_as_ever() -> None:
+    """Python 3.11 makes another exception of one that comes there, as modules are loaded; it is no bug."""
+    assert ran(IN_A_CLASS) == (143, "cometrep: stopped by SIGTERM\n")
+
+
+@pytest.mark.parametrize(("before", "code"), [("default_int_handler", -signal.SIGINT), ("SIG_IGN", 0)])
+def test_ctrl_c_before_the_program_is_loaded_ends_it_silently(before: str, code: int) -> None:
+    """No traceback of Python's tells of it; where the parent ignores it, as nohup does, it stays ignored."""
+    assert ran(AT_THE_START.format(before=before)) == (code, "")
