@@ -79,11 +79,10 @@ class Runner:
         outcomes: list[errors.CometrepError | None] = []
         for event in self._in_order(ids, until_answered=True):
             if isinstance(event, Result):
-                failure = event.failure
-                if exits_by_status and not failure and event.prediction:
-                    failure = self._standing(event.prediction)
-                outcomes.append(failure)
-                yield event._replace(failure=failure)
+                if exits_by_status:
+                    event = yield from self._ended(event)
+                outcomes.append(event.failure)
+                yield event
             elif not isinstance(event, Seen):  # one look is not a wait worth telling
                 yield event
         _raise(outcomes)
@@ -101,13 +100,8 @@ class Runner:
         outcomes: list[errors.CometrepError | None] = []
         for event in self._in_order(ids):
             if isinstance(event, Result):
-                if event.failure and (kept := self._remembered(event)):
-                    yield Noted(event.id, f"{event.failure.message}; how it ended is known from the ledger")
-                    event = event._replace(prediction=kept, failure=None)
-                ended = self._standing(event.prediction) if event.prediction else None
-                failure = event.failure or ended
-                outcomes.append(failure)
-                event = event._replace(failure=failure)
+                event = yield from self._ended(event)
+                outcomes.append(event.failure)
             yield event
         _raise(outcomes)
 
@@ -406,6 +400,15 @@ class Runner:
             if not files or any(file.is_forgotten for file in files):
                 return None
         return told._replace(data_removed=is_unknown)
+
+    def _ended(self, result: Result) -> Generator[Event, None, Result]:
+        """Give a result with the failure that its prediction's status means, the ledger's where it was not seen."""
+        if result.failure and (kept := self._remembered(result)):
+            yield Noted(result.id, f"{result.failure.message}; how it ended is known from the ledger")
+            result = result._replace(prediction=kept, failure=None)
+        if result.failure or not result.prediction:
+            return result
+        return result._replace(failure=self._standing(result.prediction))
 
     def _standing(self, prediction: Prediction) -> errors.CometrepError | None:
         """Give the failure that a prediction's status means, StillRunning while it runs; None for success."""

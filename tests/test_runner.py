@@ -1,11 +1,12 @@
 """From input to files on disk: what is sent, what is remembered, what is kept."""
 
+import functools
 import hashlib
 import json
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from cometrep import errors, runner
 from cometrep.api import Api
 from cometrep.config import ApiKey
 from cometrep.download import Downloads, Rules
-from cometrep.events import Created, Creating, Event, Noted, Result, Retrying, Saved, Seen, Slow
+from cometrep.events import Created, Creating, Event, Events, Noted, Result, Retrying, Saved, Seen, Slow
 from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request
@@ -468,11 +469,16 @@ def test_a_refused_look_at_an_id_that_was_typed_leads_elsewhere(bench: Bench) ->
     assert (typed.value.hint, created.value.hint) == ("cometrep doctor", "cometrep download --wait made1")
 
 
-def test_an_end_that_only_the_ledger_knows_is_said_to_be_that(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [Runner.wait, functools.partial(Runner.look, exits_by_status=True)],
+    ids=["wait", "status --exit-status"],
+)
+def test_an_end_that_only_the_ledger_knows_is_said_to_be_that(bench: Bench, use: Callable[..., Events]) -> None:
     """A wait for a prediction that the API does not show has the end that was seen, and a note tells both."""
     ended_before(bench, "made1", "succeeded")
     bench.server.on_get(answer_json({"detail": "Not found"}, 404))
-    events = bench.drain(bench.runner.wait(["made1"]))
+    events = bench.drain(use(bench.runner, ["made1"]))
     (noted,) = [event for event in events if isinstance(event, Noted)]
     assert "has no prediction made1" in noted.text
     assert noted.text.endswith("; how it ended is known from the ledger")
