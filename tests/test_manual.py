@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import cli, config, errors, manual, names
+from cometrep import api, cli, config, errors, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
@@ -299,6 +299,11 @@ def test_the_page_tells_how_often_it_looks() -> None:
 def test_the_page_tells_how_long_one_look_is_repeated(command: str) -> None:
     """A command that looks once gives up sooner than one that waits, and its page says when."""
     assert f" {config.PROMPT_BUDGET_SECONDS:.0f} seconds" in prose(command)
+
+
+def test_the_page_tells_how_long_a_create_may_take() -> None:
+    """A deadline cuts off no create that is under way, and the page says for how long that may be."""
+    assert f"its answer may take {api.READ_TIMEOUT_SECONDS:.0f} seconds" in prose("deadline")
 
 
 @pytest.mark.parametrize(
