@@ -202,7 +202,12 @@ SETTINGS: Mapping[str, _Known] = {
     "base_url": _Known(
         "where the API is", ("COMETREP_BASE_URL", "COMETAPI_BASE_URL"), DEFAULT_BASE_URL, parse_base_url
     ),
-    "timeout": _Known("deadline of the whole wait; 0 none", ("COMETREP_TIMEOUT",), "30m", parse_duration),
+    "timeout": _Known(
+        "deadline of the whole wait, or of each prediction's in a batch; 0 none",
+        ("COMETREP_TIMEOUT",),
+        "30m",
+        parse_duration,
+    ),
     "retry_budget": _Known(
         "how long failed attempts are repeated", ("COMETREP_RETRY_BUDGET",), "1m", parse_duration
     ),

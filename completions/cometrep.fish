@@ -127,7 +127,7 @@ function __cometrep_page
                 'option' '--retry-failed' '' 'Send failed items again' \
                 'option' '--retry-unknown' '' 'Send items in doubt again; may pay twice' \
                 'option' '--status' '' 'Show what the folder holds; send nothing' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90, 10m, 1h; 0 none' \
+                'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90, 10m, 1h; 0 none' \
                 'option' '-o --output' 'text' 'Name to save as, with fields' \
                 'option' '-d --dir' 'folders' 'Folder to save in' \
                 'option' '--overwrite' '' 'Replace files that exist' \

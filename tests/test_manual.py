@@ -301,6 +301,14 @@ def test_the_page_tells_how_long_one_look_is_repeated(command: str) -> None:
     assert f" {config.PROMPT_BUDGET_SECONDS:.0f} seconds" in prose(command)
 
 
+def test_a_deadline_in_a_batch_is_each_predictions() -> None:
+    """The option's help and the setting say so, as the page of batch does."""
+    [batch] = [page for page in ROOT.parts if page.words[-1] == "batch"]
+    [about] = [option.about for option in batch.options if "--timeout" in option.names]
+    assert "each prediction's" in about
+    assert "each prediction's in a batch" in config.SETTINGS["timeout"].about
+
+
 def test_the_page_tells_how_long_a_create_may_take() -> None:
     """A deadline cuts off no create that is under way, and the page says for how long that may be."""
     assert f"its answer may take {api.READ_TIMEOUT_SECONDS:.0f} seconds" in prose("deadline")

@@ -69,15 +69,15 @@ INPUT = _group(
         False,
     ),
 )
-WAITING = _group(
-    timeout=(
-        Annotated[
-            str | None,
-            option(_WAITING, "--timeout", metavar="DURATION", help="Deadline of the wait: 90, 10m, 1h; 0 none."),
-        ],
-        None,
-    ),
-)
+
+
+def _waiting_group(about: str) -> Group:
+    annotation = Annotated[str | None, option(_WAITING, "--timeout", metavar="DURATION", help=about)]
+    return _group(timeout=(annotation, None))
+
+
+WAITING = _waiting_group("Deadline of the wait: 90, 10m, 1h; 0 none.")
+BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90, 10m, 1h; 0 none.")
 POLLING = (
     *WAITING,
     *_group(

@@ -12,9 +12,9 @@ import typer
 from cometrep import errors
 from cometrep.commands import (
     BATCH_SAVING,
+    BATCH_WAITING,
     CONNECTION,
     REPORTING,
-    WAITING,
     option,
     session,
     settled,
@@ -41,7 +41,7 @@ _PIPED_AGAIN = "; the items are to be piped in again"
 SHOWN_ITEMS = 3  # of a dry run
 
 
-@takes(WAITING, BATCH_SAVING, REPORTING, CONNECTION)
+@takes(BATCH_WAITING, BATCH_SAVING, REPORTING, CONNECTION)
 def command(
     ctx: typer.Context,
     words: Annotated[
