@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import api, cli, config, errors, manual, names
+from cometrep import api, board, cli, config, errors, fate, manual, names
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
@@ -277,6 +277,23 @@ def test_every_event_of_a_batch_is_told_with_what_it_holds(sandboxed: Cli) -> No
     for event in events:
         names = set(event) - {"event", "time", "id"}
         assert names <= set(re.findall(r"`(\w+)`", told[event["event"]])), event
+
+
+def test_the_plain_lines_of_a_batch_are_told() -> None:
+    """A batch has no line a change in logs, and its page says which it has."""
+    assert f"one every {board.LINE_SECONDS:.0f} seconds, the first {board.FAILURES_SHOWN} failures" in prose(
+        "batch"
+    )
+
+
+def test_all_that_a_dry_run_counts_is_told(sandboxed: Cli) -> None:
+    """The page of batch has each key of the object that `--dry-run --json` prints, and of those inside."""
+    (sandboxed.folder / "a.jsonl").write_text('{"prompt": "cat"}\n')
+    command = ("batch", "a.jsonl", "-m", "black-forest-labs/flux-schnell", "--dry-run", "--json")
+    shown = json.loads(sandboxed(*command).stdout)
+    told = re.findall(r"`(\w+)`", prose("batch").partition("it is one object: ")[2].partition("\n")[0])
+    assert told == ["schema_version", "items", "folder", "first", *shown["first"][0], *fate.Fate]
+    assert {*shown} <= {*told}
 
 
 def test_the_page_tells_how_often_it_looks() -> None:
