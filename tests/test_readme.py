@@ -10,6 +10,7 @@ import pytest
 
 from cometrep import config, errors
 from cometrep.cli import CONTENTS
+from cometrep.sandbox import Fault
 from tests import readme
 from tests.conftest import Cli, needs
 
@@ -133,6 +134,12 @@ def test_the_first_command_ends_with_the_main_job(cli: Cli, folder: Path) -> Non
     done = shell(cli, command, folder)
     assert done.returncode == 0, done.stderr
     assert (folder / done.stdout.strip()).read_bytes()[8:12] == b"WEBP"
+
+
+def test_the_fault_of_the_sandbox_is_one() -> None:
+    """The README's `cometrep sandbox` takes the fault that stands behind it."""
+    [fault] = re.findall(r"`cometrep sandbox --fault (\S+)`", (readme.ROOT / "README.md").read_text("utf-8"))
+    assert Fault.parse(fault)
 
 
 def test_the_tables_say_what_the_program_does() -> None:
