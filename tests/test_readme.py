@@ -116,6 +116,21 @@ def test_the_shard_recipes_split_one_file(cli: Cli, folder: Path) -> None:
         assert len(done.stdout.splitlines()) == len(set(done.stdout.splitlines())) == 12
 
 
+def test_a_job_of_the_matrix_keeps_what_it_paid_for() -> None:
+    """It has the file and the key, and its folder is there for the next job, however this one ends."""
+    [matrix] = [block for block in readme.blocks("yaml") if "# A CI matrix" in block]
+    _, checkout, restore, _, batch, save, upload = matrix.partition("steps:")[2].split("\n  - ")
+    assert checkout.startswith("uses: actions/checkout@")
+    assert "cometrep batch animals.jsonl" in batch
+    assert all("if: always()" in step for step in (save, upload))
+    [key] = re.findall(r" key: (.*)", restore)
+    assert f"path: animals\n      key: {key}" in restore
+    assert f"path: animals\n      key: {key}" in save
+    [stem] = re.findall(r"restore-keys: (.*)", restore)
+    assert key.startswith(stem)
+    assert "COMETAPI_KEY: ${{ secrets.COMETAPI_KEY }}" in matrix
+
+
 @needs("make")
 def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
     """The Makefile's rule draws once, and again only when its prompt changes."""
