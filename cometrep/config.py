@@ -187,10 +187,18 @@ def _folder(text: str) -> str:
 
 
 def _template(text: str) -> str:
-    """Put the home folder in place of a `~` before a template's first slash, its own braces doubled."""
-    start, slash, rest = _text(text).partition("/")
+    """Put the home folder in place of a `~` before a template's first slash, its own braces doubled.
+
+    Raises UsageError for what is no template; `-` is one here, for stdout.
+    """
+    start, slash, rest = _text(text).strip().partition("/")
     home = _folder(start)
-    return (start if home == start else home.replace("{", "{{").replace("}", "}}")) + slash + rest
+    template = (start if home == start else home.replace("{", "{{").replace("}", "}}")) + slash + rest
+    if template not in ("", "-"):
+        from cometrep.names import check_template
+
+        check_template(template)
+    return template
 
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
@@ -428,23 +436,30 @@ def _resolve(
 def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError]) -> Setting:
     try:
         value = SETTINGS[name].check(text)
+    except errors.UsageError as problem:  # of a template, in its own words
+        if error is errors.UsageError:
+            raise
+        raise error(f"{origin}: {problem.message}", hint=_removal(name, origin), code="bad_setting") from problem
     except ValueError as problem:
         from cometrep.text import masked
 
         shown = "the API key" if name == "api_key" else repr(masked(text))
-        named = ""
-        if origin in SETTINGS[name].variables:
-            fix = f"unset {origin}"
-        elif name == "api_key":
-            fix = "cometrep login"
-        elif error is errors.UsageError:  # in the right form
+        fix, named = _removal(name, origin), ""
+        if error is errors.UsageError and name != "api_key":  # in the right form
             form = SETTINGS[name].default or "pictures"
             fix = f"cometrep config set {name} {form}" if origin == name else f"{origin} {form}"
-        else:
-            fix, named = f"cometrep config unset {name}", f"{name} "  # a file does not tell which setting it is
+        elif origin not in SETTINGS[name].variables and name != "api_key":
+            named = f"{name} "  # a file does not tell which setting it is
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
+
+
+def _removal(name: str, origin: str) -> str:
+    """Give the command that takes a setting away from where it came from; that of the API key stores another."""
+    if origin in SETTINGS[name].variables:
+        return f"unset {origin}"
+    return "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
 
 
 def _is_blank(text: str) -> bool:

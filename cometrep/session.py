@@ -278,10 +278,6 @@ def _template(params: Mapping[str, Any], settings: Settings) -> str:
                 hint=f"add {OWN_NAMES}",
             )
         return "-"
-    if settings.template:
-        from cometrep.names import check_template
-
-        check_template(settings.template)
     return settings.template
 
 

@@ -219,6 +219,25 @@ def test_a_bad_value_names_its_origin(
     assert config.load({name: form}).shown(name).origin == option
 
 
+def test_a_bad_template_names_its_origin(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any other value; that of the option, or one that is to be stored, is told with the fields there are."""
+    told = "the output template '{bad': expected '}' before end of string"
+    write(file, 'output = "{bad"\n')
+    with pytest.raises(errors.ConfigError) as of_file:
+        config.load()
+    assert (of_file.value.message, of_file.value.hint) == (f"{file}: {told}", "cometrep config unset output")
+    monkeypatch.setenv("COMETREP_OUTPUT", "{bad")
+    with pytest.raises(errors.ConfigError) as of_environment:
+        config.load()
+    assert of_environment.value.message == f"COMETREP_OUTPUT: {told}"
+    assert (of_environment.value.hint, of_environment.value.code) == ("unset COMETREP_OUTPUT", "bad_setting")
+    for refused in (lambda: config.load({"output": "{bad"}), lambda: config.store_setting("output", "{bad")):
+        with pytest.raises(errors.UsageError) as typed:
+            refused()
+        assert (typed.value.message, typed.value.code) == (told, "bad_template")
+        assert "{index}" in typed.value.hint
+
+
 def test_sandbox_and_base_url() -> None:
     """The two flags contradict each other; an address that was typed beats a sandbox set elsewhere."""
     with pytest.raises(errors.UsageError, match="two different servers"):

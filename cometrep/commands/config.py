@@ -72,10 +72,6 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
-    if name == "output" and value.strip() not in ("", "-"):
-        from cometrep.names import check_template
-
-        check_template(value)
     path = config.store_setting(name, value)
     console.say(f"{name} is set in {path}")
     if variable := config.variable_for(name):
