@@ -43,7 +43,7 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -58,7 +58,7 @@ function __cometrep_page
                 'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -73,7 +73,7 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -84,7 +84,7 @@ function __cometrep_page
                 'argument' '' 'ids+' '' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -105,7 +105,7 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -135,7 +135,7 @@ function __cometrep_page
                 'option' '--max-size' 'text' 'Refuse larger files (2GiB)' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -160,7 +160,7 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -177,7 +177,7 @@ function __cometrep_page
                 'option' '--refresh' '' 'Ask the API about unfinished ones first' \
                 'option' '--prune' 'text' 'Forget older ones instead of listing: 90d' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
@@ -226,7 +226,7 @@ function __cometrep_page
         case 'doctor'
             printf '%s\t%s\t%s\t%s\n' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
+                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
                 'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \

@@ -152,7 +152,9 @@ REPORTING = _group(
 CONNECTION = _group(
     json=(Annotated[bool, option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
     quiet=(
-        Annotated[bool, option(_OUTPUT, "-q", "--quiet", help="No progress, no hints; warnings and errors stay.")],
+        Annotated[
+            bool, option(_OUTPUT, "-q", "--quiet", help="No progress, no hints but an error's; warnings stay.")
+        ],
         False,
     ),
     verbose=(Annotated[bool, option(_OUTPUT, "-v", "--verbose", help="Show requests and answers.")], False),
