@@ -119,9 +119,10 @@ def format_elapsed(seconds: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a span of time as people type it: `6.1s`, `45s`, `10m`, `1h30m`."""
+    """Write a span of time as people type it: `0.01s`, `6.1s`, `45s`, `10m`, `1h30m`."""
     if seconds < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + "s"
+        shown = f"{seconds:.1f}" if seconds >= 0.05 else f"{seconds:.3f}"
+        return shown.rstrip("0").rstrip(".") + "s"
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     parts = [(hours, "h"), (minutes, "m"), (rest if hours == 0 else 0, "s")]

@@ -129,7 +129,8 @@ def test_format_bytes(size: float, shown: str) -> None:
     ("seconds", "shown"),
     [
         (0, "0s"),
-        (0.04, "0s"),
+        (0.0004, "0s"),
+        (0.01, "0.01s"),
         (0.5, "0.5s"),
         (6.08, "6.1s"),
         (7.0, "7s"),
