@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +31,7 @@ def prepare_again(
     id: str,
     items: Sequence[str],
     *,
+    command: str,
     input_file: str | None,
     is_strict: bool,
     read_stdin: Callable[[], bytes],
@@ -39,7 +39,7 @@ def prepare_again(
     """Build a create's request from a ledger entry's input and the items that change it.
 
     Raises UsageError where there is no such entry, and where an input was a file, of which the ledger keeps
-    nothing but its SHA-256, and no item gives it again.
+    nothing but its SHA-256, and no item gives it again: `command` is the one that asked, with the id.
     """
     if entry is None:
         raise errors.UsageError(
@@ -57,7 +57,7 @@ def prepare_again(
             again = f"{name}{':=@JSONFILE' if isinstance(value, dict) else '@FILE'}"
             raise errors.UsageError(
                 f"input {name} was a file ({lost}), and the ledger keeps no files",
-                hint=f"cometrep rerun {shlex.join((id, *items))} {again}",
+                hint=f"{command} {again}",
                 code="bad_input",
             )
     return request, doubts

@@ -58,15 +58,15 @@ class Opened(NamedTuple):
         from cometrep.request import prepare_again
 
         asked, *more = self.ids([id])
+        command, named = self.console.command_line, id
+        if id == "-":
+            command, named = _naming(asked, command), asked
         if more:
             raise errors.UsageError(
-                f"stdin held {1 + len(more)} ids, and one prediction is created again",
-                hint=f"cometrep rerun {asked}",
+                f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command
             )
-        named = asked if id == "-" else id
-        return self._warned(
-            *prepare_again(self.ledger.entry(asked, anywhere=True), named, items, **self._input_options())
-        )
+        entry = self.ledger.entry(asked, anywhere=True)
+        return self._warned(*prepare_again(entry, named, items, command=command, **self._input_options()))
 
     def _input_options(self) -> dict[str, Any]:
         return {
@@ -100,6 +100,16 @@ class Opened(NamedTuple):
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
         what = "json" if self.params["json"] else self.params.get("print_what") or default
         return Results(what, _resume(self.params), ids or ())
+
+
+def _naming(id: str, command: str) -> str:
+    """Put an id in the place of the `-` that stands for it in a command, whose options may have one too."""
+    import shlex
+
+    words = shlex.split(command)
+    values = ("-i", "--input", "-o", "--output")
+    at = next(at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
+    return shlex.join([*words[:at], id, *words[at + 1 :]])
 
 
 def settle(console: Console, params: Mapping[str, Any]) -> Settings:

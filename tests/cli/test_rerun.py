@@ -59,10 +59,11 @@ def test_several_ids_on_stdin_are_refused(made: Cli, server: Server) -> None:
     """Rather than the first of them created again and the others dropped; nothing is sent."""
     for _ in range(2):
         assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
-    done = made.shell_line("cometrep list | cometrep rerun -")
+    done = made.shell_line("cometrep list | cometrep rerun -o - --dry-run - seed=8")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr == (
-        "cometrep: stdin held 2 ids, and one prediction is created again\nhint: cometrep rerun made2\n"
+        "cometrep: stdin held 2 ids, and one prediction is created again\n"
+        "hint: cometrep rerun -o - --dry-run made2 seed=8\n"
     )
     assert server.creates == 2
 
@@ -85,7 +86,8 @@ def test_a_file_that_the_ledger_did_not_keep_is_asked_for_by_name(made: Cli, ser
     assert "input image was a file (image/png, 58 bytes, SHA-256 " in done.stderr
     assert hashlib.sha256(content).hexdigest()[:12] in done.stderr
     assert done.stderr.splitlines()[1] == "hint: cometrep rerun @last image@FILE"
-    assert made("rerun", "-", stdin="@last").stderr.endswith("\nhint: cometrep rerun made1 image@FILE\n")
+    again = made("rerun", "-", "--dry-run", stdin="@last").stderr
+    assert again.endswith("\nhint: cometrep rerun made1 --dry-run image@FILE\n")
     assert server.creates == 1
     assert made("rerun", "-q", "@last", "image@fox.png").code == 0
     assert sent(server)[0] == sent(server)[1]
