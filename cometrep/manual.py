@@ -19,7 +19,7 @@ from cometrep.text import nearest
 DATED = "2026-11-24"
 """The day of this version, which a manual page has to have."""
 
-OWN_PAGES = ("exit-codes", "environment")
+OWN_PAGES = ("exit-codes", "environment", "json")
 """The topics that are manual pages of their own, in section 7."""
 
 SECTIONS_ALONE = ("inputs", "templates")
@@ -174,6 +174,7 @@ def _titled(name: str) -> str:
     return {
         "exit-codes": "exit codes and error codes, and what to do for each",
         "environment": "environment variables, settings and files",
+        "json": "what --json and --progress json print, key by key",
     }[name]
 
 

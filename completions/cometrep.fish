@@ -260,6 +260,7 @@ function __cometrep_page
                 'part' 'completion' '' 'Print the completion script of a shell' \
                 'part' 'exit-codes' '' 'Exit codes and error codes, and what to do for each' \
                 'part' 'environment' '' 'Environment variables, settings and files' \
+                'part' 'json' '' 'What --json and --progress json print, key by key' \
                 'part' 'inputs' '' 'How INPUT items are written' \
                 'part' 'templates' '' 'How output files are named and saved' \
                 'option' '-h --help' '' 'Show this message and exit'

@@ -1,6 +1,8 @@
 """The manual: every page is well formed, says what the program does, and the same on paper and on the screen."""
 
 import ast
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -10,10 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import api, board, cli, config, errors, fate, manual, names
+from cometrep import api, board, catalog, cli, config, errors, fate, manual, names
+from cometrep.checks import Check
+from cometrep.commands.config import _facts
+from cometrep.console import Console
+from cometrep.display import JsonLines
+from cometrep.events import Created, ItemEnded, Noted, Result, Retrying, Saved, Saving, Seen, Slow, Waiting
+from cometrep.ledger import Ledger
 from cometrep.manual import Heading, Item, Literal, Page
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
+from cometrep.screen import Screen
+from cometrep.sidecar import write_sidecar
 from tests.conftest import Cli, needs
 
 PACKAGE = Path(cli.__file__).parent
@@ -250,11 +261,89 @@ def test_fields_faults_and_prompts_are_all_told() -> None:
     assert re.findall(r"(?m)^`(sandbox:\w+)`$", prose("sandbox")) == ends
 
 
-def test_every_event_of_progress_json_is_named() -> None:
-    """A program that reads `--progress json` finds each event's name in the page."""
-    events = set(re.findall(r"yield \"(\w+)\", ", (PACKAGE / "display.py").read_text("utf-8")))
-    assert len(events) > 8
-    assert events <= set(re.findall(r"`(\w+)`", prose("progress")))
+def items_of(heading: str) -> dict[str, str]:
+    """Give the items of a section of cometrep-json(7), by their terms."""
+    section = prose("json").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"(?m)^(\S.*)\n    (.+)$", section))
+
+
+def words(*texts: str) -> list[str]:
+    """Give the single words that are marked as typed in texts."""
+    return [word for text in texts for word in re.findall(r"`(\w+)`", text)]
+
+
+SAVED = SavedFile("cat.webp", 0, 3000, "0" * 64)
+SUCCESS = Prediction("made1", "succeeded", logs="50%\n", progress=0.5)
+EVENTS = (
+    Created(SUCCESS._replace(status="starting")),
+    Seen(SUCCESS, 1.0),
+    Waiting("made1", "processing", 30.0),
+    Slow("made1", 5.0),
+    Retrying("made1", "HTTP 500", 1, 0.5),
+    Saving("made1", 0, "cat.webp", 3000, 3000),
+    Saved("made1", SAVED),
+    Noted("made1", "told"),
+    Result("made1", SUCCESS, (SAVED,)),
+)
+
+
+def test_every_key_of_a_prediction_is_told(tmp_path: Path) -> None:
+    """What `--json` prints of predictions, files and entries has the keys that the page lists, and no others."""
+    shown = SUCCESS.as_json([SAVED])
+    assert words(*items_of("PREDICTIONS")) == list(shown)
+    assert words(*items_of("FILES")) == list(SAVED.as_json())
+    with contextlib.closing(Ledger(tmp_path / "l", base_url="https://x.test", is_sandbox=False)) as ledger:
+        ledger.begin("owner/name", {"prompt": "cat"})
+        [entry] = ledger.entries()
+    assert set(words(*items_of("LIST"))) == set(entry.as_json()) - set(shown)
+    assert set(shown) <= set(entry.as_json())
+
+
+def test_every_event_of_progress_json_is_told_with_what_it_holds() -> None:
+    """A program that reads `--progress json` finds each event in cometrep-json(7), and each key of one."""
+    written: list[str] = []
+    display = JsonLines(Screen(None, written.append, shows_logs=True))
+    for event in EVENTS:
+        display.take(event)
+    told = {words(term)[0]: words(text) for term, text in items_of("EVENTS").items()}
+    told["saved"] = [*told["saved"][:1], *SAVED.as_json()]
+    events: dict[str, set[str]] = {}
+    for line in written:
+        facts = json.loads(line)
+        events.setdefault(facts.pop("event"), set()).update(set(facts) - {"time", "id"})
+    assert {name: set(keys) for name, keys in told.items()} == events
+
+
+def test_every_key_of_other_objects_is_told(tmp_path: Path) -> None:
+    """Those of batch, of dry runs, of `models`, `doctor` and `config show`, and of sidecars."""
+    told = {term: words(text) for term, text in items_of("OTHER OBJECTS").items()}
+    assert set(told["`batch`"]) - {"files"} == set(ItemEnded("", "", "", "", "").as_json()) - set(
+        SUCCESS.as_json([SAVED])
+    )
+    with contextlib.closing(api.Api(base_url="https://x.test", api_key=None)) as client:
+        assert told["`--dry-run` of the others"] == list(client.describe_create("owner/name", {}))
+    model = catalog.find("black-forest-labs/flux-schnell")
+    assert model
+    shown = model.as_json()
+    inside = [*shown, *shown["inputs"]["prompt"]]
+    assert [word for word in told["`models`"] if word not in ("one", "list")] == inside
+    assert told["`doctor`"] == ["schema_version", "ok", "checks", *Check("", "", "").as_json()]
+    assert told["`config show`"] == [*_facts(config.Setting("", "", ""), None), "error"]
+    assert set(_facts(config.Setting("", "", ""), "wrong")) == set(told["`config show`"])
+    sidecar = json.loads(write_sidecar(SUCCESS, [SAVED.at(str(tmp_path / "a"))], overwrites=False).read_bytes())
+    left_out = set(SUCCESS.as_json()) - set(sidecar["prediction"]) - {"schema_version"}
+    assert set(told["ID.cometrep.json, a sidecar"]) == {*sidecar, *left_out, "path"}
+
+
+def test_the_object_of_an_error_is_shown() -> None:
+    """The example in cometrep-exit-codes(7) has the keys of an error with `--json`."""
+    stderr = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    console = Console(None, None, stderr, lambda name: "")
+    console.is_json = True
+    console.report(errors.Temporary("told"))
+    [example] = re.findall(r'(?m)^    (\{"error": .+(?:\n     .+)*)', prose("exit-codes"))
+    shown = json.loads(stderr.buffer.getvalue())
+    assert list(json.loads(example)["error"]) == list(shown["error"])
 
 
 def test_every_event_of_a_batch_is_told_with_what_it_holds(sandboxed: Cli) -> None:

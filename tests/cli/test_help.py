@@ -149,7 +149,7 @@ def test_help_lists_its_topics(cli: Cli) -> None:
     assert (done.code, done.stderr) == (0, "")
     listed = dict(re.findall(r"(?m)^    (\S+(?: \S+)?)  +([A-Z].+\.)$", done.stdout))
     commands = [" ".join(page.words[1:]) for page in EVERY_PAGE if page is not ROOT]
-    assert list(listed) == ["cometrep", *commands, "exit-codes", "environment", "inputs", "templates"]
+    assert list(listed) == ["cometrep", *commands, "exit-codes", "environment", "json", "inputs", "templates"]
     for page in ROOT.parts:
         assert listed[page.words[-1]] == page.in_short
     assert max(map(len, done.lines)) <= 80
@@ -162,6 +162,7 @@ def test_help_lists_its_topics(cli: Cli) -> None:
         ("config set", "cometrep config set NAME VALUE [OPTIONS]"),
         ("exit-codes", "rate_limited (7)"),
         ("environment", "COMETREP_HOME"),
+        ("json", "schema_version"),
         ("inputs", "name@file"),
         ("templates", "{index}"),
     ],
