@@ -46,6 +46,7 @@ _PIECE_BYTES = 512 * 1024  # of what is read at once where bytes come as fast as
 REDIRECT_LIMIT = 5
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
+EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _BUSY = (429, 503)  # which say nothing of ranges
@@ -79,11 +80,12 @@ class Rules(NamedTuple):
 
 
 class UrlExpired(Exception):
-    """A file's URL answered 403, 404 or 410, or something that is no such file: ask the API for a fresh one."""
+    """A file's URL answered 403, 404 or 410, or else with no such file: ask the API for a fresh one."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, http_status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.http_status = http_status
 
 
 class Downloads:
@@ -195,7 +197,7 @@ class Downloads:
         """Make one attempt, for the rest where `asked` says so; on return the part file is whole."""
         with self._get(id, file.url, asked) as response:
             if asked and response.status_code == 416 and part.is_all(response.headers):
-                _refuse_wrong_content(file.url, part)
+                _refuse_wrong_content(file.url, part, response.status_code)
                 part.complete()
                 return
             if not asked or not _refuses_rest(response, part):
@@ -225,7 +227,7 @@ class Downloads:
             if part.size > self.rules.max_size_bytes:
                 raise self._too_large(id, file, part.size)
             if not is_checked and part.size >= formats.SNIFF_BYTES:
-                _refuse_wrong_content(file.url, part)
+                _refuse_wrong_content(file.url, part, response.status_code)
                 is_checked = True
             if part.size - said >= step or part.size == total:
                 said = part.size
@@ -235,7 +237,7 @@ class Downloads:
             if had > total:
                 part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
-        _refuse_wrong_content(file.url, part)
+        _refuse_wrong_content(file.url, part, response.status_code)
         unknown = [word for word in _encodings(response.headers) if word not in _ZLIB_FORMS]
         if unknown and not formats.sniff(part.head):  # some labels mean nothing
             part.restart()
@@ -349,7 +351,7 @@ class Downloads:
             )
             failure.retry_after_seconds = retry_after_seconds(response.headers, None, time.time())
             raise failure
-        raise UrlExpired(f"HTTP {status} from {_host(response.url)}")
+        raise UrlExpired(f"HTTP {status} from {_host(response.url)}", status)
 
     @staticmethod
     def _chunks(response: requests.Response) -> Iterator[bytes]:
@@ -511,11 +513,11 @@ def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
     return content, content_type
 
 
-def _refuse_wrong_content(url: str, part: PartFile) -> None:
+def _refuse_wrong_content(url: str, part: PartFile, http_status: int) -> None:
     """Raise UrlExpired where a web page, JSON or nothing came in a picture's place; let go of such bytes."""
     if wrong := _wrong_content(url, part):
         part.restart()
-        raise UrlExpired(wrong)
+        raise UrlExpired(wrong, http_status)
 
 
 def _wrong_content(url: str, part: PartFile) -> str:

@@ -12,7 +12,7 @@ The tree, by what the user does next::
     ├── Refused                8    correct the request, the model or the base URL
     ├── Partial                9    read the errors above it, one by one
     ├── CreateUnknown         10    find out before sending it again
-    ├── OutputMissing         11    run the prediction again
+    ├── OutputMissing         11    ask for the files again, or run the prediction again
     └── LocalFileError        12    mend the path, the folder or the disk
 
     Stopped        130, 143, 129    a signal ended the command (not an Exception)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from cometrep import errors, formats
 from cometrep.calls import Ended, side_by_side
 from cometrep.digest import file_sha256
-from cometrep.download import Downloads, UrlExpired
+from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
-from cometrep.ledger import Ledger
+from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.names import (
     BATCH_PAGE,
     BATCH_RECORD,
@@ -288,7 +288,7 @@ class Keeper:
             )
         with _temporary_folder() as folder:
             names = Names(folder, default_template(1), prediction.id, prediction.model, "")
-            for event in self._fetched(prediction.id, {0: files[0]}, names, _Fresh(look_again, count=1)):
+            for event in self._fetched(prediction, {0: files[0]}, names, _Fresh(look_again, count=1)):
                 if not isinstance(event, _End):
                     yield event
                 elif event.failure:
@@ -307,13 +307,14 @@ class Keeper:
                 yield _End(place, copy, "kept", is_new=False)
             else:
                 left[place] = file
-        yield from self._fetched(prediction.id, left, names, _Fresh(look_again, count=len(files)))
+        yield from self._fetched(prediction, left, names, _Fresh(look_again, count=len(files)))
 
     def _fetched(
-        self, id: str, files: Mapping[int, OutputFile], names: Names, fresh: "_Fresh | None"
+        self, prediction: Prediction, files: Mapping[int, OutputFile], names: Names, fresh: "_Fresh | None"
     ) -> "Iterator[Event | _End]":
         """Fetch files, some at a time; with `fresh` expired ones once more, from the URL the API has now."""
-        stale: dict[int, str] = {}
+        id = prediction.id
+        stale: dict[int, UrlExpired] = {}
         savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
         at_once = self._keeping.files_at_once
         for place, came in side_by_side(savings, at_once, missed=lambda end: self._remember(id, *end)):
@@ -328,17 +329,45 @@ class Keeper:
                 assert came.problem
                 raise came.problem
             elif fresh:
-                stale[place] = came.problem.reason
+                stale[place] = came.problem
             else:
-                yield _End(place, failure=_expired(id, files[place], came.problem.reason))
+                yield _End(place, failure=self._missing(prediction, files[place], came.problem))
         if fresh and stale:
             again = {}
-            for place, reason in stale.items():
+            for place, problem in stale.items():
                 try:
-                    again[place] = yield from fresh.file(id, files[place], reason)
+                    file = yield from fresh.file(id, files[place], problem.reason)
                 except errors.CometrepError as failure:
                     yield _End(place, failure=failure)
-            yield from self._fetched(id, again, names, None)
+                    continue
+                if file:
+                    again[place] = file
+                else:
+                    yield _End(place, failure=self._missing(prediction, files[place], problem))
+            yield from self._fetched(prediction, again, names, None)
+
+    def _missing(self, prediction: Prediction, file: OutputFile, problem: UrlExpired) -> errors.OutputMissing:
+        """Give the error of a file that cannot be had; while the API keeps it, its hint is not to pay again."""
+        told, hint = f"output file {file.index} of {prediction.id} cannot be had: {problem.reason}", ""
+        if self._is_over(prediction, otherwise=problem.http_status in EXPIRED_STATUSES):
+            told, hint = f"{told}; files live about an hour", errors.RERUN.of(prediction.id)
+        return errors.OutputMissing(
+            told,
+            hint=hint,
+            code="output_expired",
+            prediction_id=prediction.id,
+            http_status=problem.http_status,
+        )
+
+    def _is_over(self, prediction: Prediction, *, otherwise: bool) -> bool:
+        """Say whether the hour for which the API keeps files is over; `otherwise` where nobody knows."""
+        if prediction.data_removed:
+            return True
+        entry = self._ledger.lenient(self._ledger.entry, prediction.id)
+        if entry and entry.status == prediction.status:  # by the clock of this machine alone
+            return self._now() > entry.expires
+        ended = prediction.ended
+        return otherwise if ended is None else self._now() > ended + RETENTION_SECONDS
 
     def _remember(self, id: str, saved: SavedFile, how: str) -> None:
         """Write into the ledger that a file stands on disk, unless it is one that was there and left alone."""
@@ -453,8 +482,8 @@ class _Fresh:
         self._count = count
         self._files: tuple[OutputFile, ...] | None = None
 
-    def file(self, id: str, stale: OutputFile, reason: str) -> Generator[Event, None, OutputFile]:
-        """Give a file's fresh form; raise OutputMissing where the API has none that is surely in its place."""
+    def file(self, id: str, stale: OutputFile, reason: str) -> Generator[Event, None, OutputFile | None]:
+        """Give a file's fresh form; None where the API has none that is surely in its place."""
         if self._files is None:
             yield Noted(id, f"output file {stale.index}: {reason}; asking the API for a fresh URL")
             try:
@@ -463,15 +492,5 @@ class _Fresh:
                 if failure.code != "prediction_not_found":
                     raise
                 self._files = ()  # it was known, and its hour is over
-        if len(self._files) != self._count or self._files[stale.index].content is not None:
-            raise _expired(id, stale, reason)
-        return self._files[stale.index]
-
-
-def _expired(id: str, file: OutputFile, reason: str) -> errors.OutputMissing:
-    return errors.OutputMissing(
-        f"output file {file.index} of {id} cannot be had: {reason}; files live about an hour",
-        hint=errors.RERUN.of(id),
-        code="output_expired",
-        prediction_id=id,
-    )
+        is_in_place = len(self._files) == self._count and self._files[stale.index].content is None
+        return self._files[stale.index] if is_in_place else None

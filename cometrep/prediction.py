@@ -285,6 +285,11 @@ class Prediction(NamedTuple):
         return _told(self.error)
 
     @property
+    def ended(self) -> float | None:
+        """When it ended by the server's clock, as Unix seconds; None where the server does not tell."""
+        return _moment(self.completed_at)
+
+    @property
     def run_seconds(self) -> float | None:
         """How long it ran, in seconds from create to end by the server's clock; None where it does not tell."""
         times = [_moment(text) for text in (self.created_at, self.completed_at)]

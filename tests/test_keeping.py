@@ -1,6 +1,8 @@
 """Where outputs are kept: what is refused before anything is paid for, and what is told of what was saved."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from cometrep import errors
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event, Noted, Saved
-from cometrep.keeping import Keeper, Keeping, preview
+from cometrep.keeping import Keeper, Keeping, LookAgain, preview
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
 from tests.servers import Answer, Server, picture
@@ -162,11 +164,17 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
     shelf.keeper().check_ids(["x1", "x2"])
 
 
+def looked_again_by_mistake(id: str) -> Generator[Event, None, Prediction]:
+    """Fail where a prediction is looked at once more."""
+    pytest.fail(f"looked at {id} again")
+    yield
+
+
 def kept(
-    keeper: Keeper, prediction: Prediction
+    keeper: Keeper, prediction: Prediction, look_again: LookAgain = looked_again_by_mistake
 ) -> tuple[list[SavedFile], errors.CometrepError | None, list[Event]]:
     """Save a prediction's outputs, and give what came of it with its events."""
-    saving = keeper.save(prediction, lambda _: pytest.fail("looked again"))
+    saving = keeper.save(prediction, look_again)
     events: list[Event] = []
     while True:
         try:
@@ -208,6 +216,45 @@ def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> No
     assert [file.index for file in shelf.ledger.files("p1")] == [0, 2]
     assert "no sidecar is written" in [event.text for event in events if isinstance(event, Noted)][-1]
     assert shelf.names() == ["p1-0.webp", "p1-1.webp", "p1-2.webp"]
+
+
+@pytest.mark.parametrize(
+    ("status", "age_seconds", "is_in_ledger", "is_over"),
+    [
+        (404, 60, False, False),
+        (404, 3700, False, True),
+        (404, None, False, True),
+        (400, 60, False, False),
+        (400, 3700, False, True),
+        (400, None, False, False),
+        (404, 3700, True, False),
+        (404, None, True, False),
+    ],
+)
+def test_a_file_is_called_expired_after_its_hour_alone(
+    shelf: Shelf, server: Server, *, status: int, age_seconds: int | None, is_in_ledger: bool, is_over: bool
+) -> None:
+    """Before that the hint is left to who knows the command that asks again; after it, it is to create it again.
+
+    The ledger knows the age by the clock of this machine, the reply by the server's. Where neither does, the status
+    of a URL that has expired counts as that, and no other one.
+    """
+    completed_at = age_seconds and datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
+    prediction = made(server, "a.webp", completed_at=completed_at or "")
+    server.on("GET", "/f/a.webp", Answer(status))
+    if is_in_ledger:
+        shelf.create("p1", SCHNELL)
+        shelf.ledger.see(prediction)
+
+    def look_again(_: str) -> Generator[Event, None, Prediction]:
+        yield from ()
+        return prediction
+
+    saved, failure, _ = kept(shelf.keeper(), prediction, look_again)
+    assert isinstance(failure, errors.OutputMissing)
+    assert (saved, failure.code, failure.http_status) == ([], "output_expired", status)
+    assert ("files live about an hour" in failure.message) is is_over
+    assert failure.hint == ("cometrep rerun p1" if is_over else "")
 
 
 def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:

@@ -614,6 +614,18 @@ def test_some_files_lost_is_a_partial_failure(bench: Bench) -> None:
     assert bench.saved() == {"abc123-1.webp": picture(2000, 0)}
 
 
+def test_a_file_missing_moments_after_its_end_is_not_to_be_paid_for_again(bench: Bench) -> None:
+    """While the API keeps it, the hint is to ask for it again, also of one file among several."""
+    good = files_on(bench.server, "x.webp")[0]
+    bench.server.on("GET", "/gone", Answer(404))
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_json(prediction("made1", output=[f"{bench.server.url}/gone", good])))
+    with pytest.raises(errors.Partial) as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    (failure,) = raised.value.failures
+    assert (failure.exit_code, failure.hint) == (11, "cometrep download --wait made1")
+
+
 @pytest.mark.parametrize(
     ("output", "name", "content"),
     [
