@@ -347,7 +347,9 @@ class Downloads:
             return
         if _is_passing(status):
             failure = errors.Temporary(
-                f"HTTP {status} from {_host(response.url)}", code="server_error", http_status=status
+                f"HTTP {status} from {_host(response.url)}",
+                code="rate_limited" if status == 429 else "server_error",
+                http_status=status,
             )
             failure.retry_after_seconds = retry_after_seconds(response.headers, None, time.time())
             raise failure

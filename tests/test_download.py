@@ -180,8 +180,9 @@ def test_a_lasting_fault_ends_within_the_budget(saver: Saver, server: Server, sc
 def test_a_pause_longer_than_the_budget_is_not_waited_for(saver: Saver, server: Server) -> None:
     """Where the host itself says how long it will not answer, that is told, and not that the budget is used up."""
     server.on("GET", "/f", Answer(429, headers={"Retry-After": "99999"}))
-    with pytest.raises(errors.Temporary, match="the host asks to wait 27h46m"):
+    with pytest.raises(errors.Temporary, match="the host asks to wait 27h46m") as raised:
         saver(f"{server.url}/f")
+    assert (raised.value.code, raised.value.http_status) == ("rate_limited", 429)
     assert len(server.received) == 1
 
 
