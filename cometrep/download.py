@@ -133,9 +133,8 @@ class Downloads:
                 if file.data_uri and is_media and (wrong := _wrong_content("", part)):
                     told = f"output file {file.index} is a data URI with {wrong}"
                     raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken")
-            extension = file.extension or formats.extension_for(
-                part.head, part.content_type, _url_extension(file.url)
-            )
+            kind = formats.extension_for(part.head, part.content_type, _url_extension(file.url))
+            extension = file.extension or kind
             target = names.path(file.index, extension)
             how = part.commit(
                 target,
@@ -146,9 +145,10 @@ class Downloads:
             )
             if how == "skipped":
                 return _skipped(file, target), how
-            is_named = target.suffix and formats.sniff(part.head)
-            if is_named and _plain(target.suffix) != _plain(extension):
-                yield Noted(id, f"{target} holds {extension} data, whatever its name says", is_warning=True)
+            named = _plain(target.suffix)
+            is_known = formats.sniff(part.head) or (kind in _TEXT_EXTENSIONS and named in _MEDIA_EXTENSIONS)
+            if is_known and named not in ("", _plain(extension), _plain(kind)):
+                yield Noted(id, f"{target} holds {kind} data, whatever its name says", is_warning=True)
             saved = SavedFile(
                 path=str(target),
                 index=file.index,

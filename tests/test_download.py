@@ -78,6 +78,10 @@ class Saver:
                 saved: tuple[SavedFile, str] = end.value
                 return saved
 
+    def warnings(self) -> list[str]:
+        """What was warned of."""
+        return [event.text for event in self.events if isinstance(event, Noted) and event.is_warning]
+
     def left(self) -> list[str]:
         """The names of all that is in the folder, hidden or not."""
         return sorted(path.name for path in self.folder.iterdir())
@@ -644,12 +648,44 @@ def test_other_xml_is_taken_where_it_says_so(saver: Saver, server: Server) -> No
     assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == content
 
 
-def test_a_name_that_promises_another_format_is_warned_of(saver: Saver, server: Server) -> None:
-    """A template with the wrong extension is obeyed, and the true format said."""
-    server.on("GET", "/f", Answer(200, BODY, TYPED))
-    saver(f"{server.url}/f", template="boat.png")
-    noted = [event for event in saver.events if isinstance(event, Noted)]
-    assert "boat.png holds webp data" in noted[0].text
+@pytest.mark.parametrize(
+    ("content", "content_type", "name", "told"),
+    [
+        (BODY, "image/webp", "boat.png", "boat.png holds webp data, whatever its name says"),
+        (BODY, "image/webp", "boat.webp", ""),
+        (BODY, "image/webp", "boat", ""),
+        (b"NSFW", "text/plain", "boat.webp", "boat.webp holds txt data, whatever its name says"),
+        (b"NSFW", "text/plain", "boat.svg", "boat.svg holds txt data, whatever its name says"),
+        (b"NSFW", "text/plain", "boat.md", ""),
+        (b"no such magic", "", "boat.webp", ""),
+    ],
+)
+def test_a_name_that_promises_another_format_is_warned_of(
+    saver: Saver, server: Server, content: bytes, content_type: str, name: str, told: str
+) -> None:
+    """A template with the wrong extension is obeyed, and the true format said, where it is known."""
+    server.on("GET", "/f", Answer(200, content, {"Content-Type": content_type}))
+    assert Path(saver(f"{server.url}/f", template=name)[0].path).name == name
+    assert saver.warnings() == [f"{saver.folder}/{told}"] * bool(told)
+
+
+@pytest.mark.parametrize(
+    ("content", "extension", "template", "told"),
+    [
+        (b"gs://bucket/a.png", "txt", "boat.webp", "boat.webp holds txt data, whatever its name says"),
+        (b"false\n", "json", "boat.mp4", "boat.mp4 holds json data, whatever its name says"),
+        (b"<svg/>", "txt", "boat.svg", ""),
+        (b"<svg/>", "txt", "boat.png", "boat.png holds svg data, whatever its name says"),
+        (b"<svg/>", "txt", "{id}.{ext}", ""),
+        (b"false\n", "json", "boat.yaml", ""),
+    ],
+)
+def test_a_text_under_the_name_of_a_picture_is_warned_of(
+    saver: Saver, content: bytes, extension: str, template: str, told: str
+) -> None:
+    """What a model gave instead of a picture is saved as asked, and not without a word."""
+    saver(content=content, extension=extension, template=template)
+    assert saver.warnings() == [f"{saver.folder}/{told}"] * bool(told)
 
 
 @pytest.mark.parametrize("length", [str(len(BODY)), ""], ids=["announced", "not announced"])
