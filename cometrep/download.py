@@ -136,6 +136,7 @@ class Downloads:
             kind = formats.extension_for(part.head, part.content_type, _url_extension(file.url))
             extension = file.extension or kind
             target = names.path(file.index, extension)
+            is_cut_short = part.is_cut_short()
             how = part.commit(
                 target,
                 id,
@@ -149,6 +150,9 @@ class Downloads:
             is_known = formats.sniff(part.head) or (kind in _TEXT_EXTENSIONS and named in _MEDIA_EXTENSIONS)
             if is_known and named not in ("", _plain(extension), _plain(kind)):
                 yield Noted(id, f"{target} holds {kind} data, whatever its name says", is_warning=True)
+            if is_cut_short:  # by a length, or an end of its chunks, that confirms it
+                told = f"output file {file.index} of {id} lacks its end; that is all that was sent"
+                yield Noted(id, told, is_warning=True)
             saved = SavedFile(
                 path=str(target),
                 index=file.index,

@@ -85,7 +85,7 @@ _MARKUP = rb"\s*<[!?A-Za-z]"
 _BOXES = frozenset(
     (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 )
-_JPEG_TAIL_BYTES = 65_536  # in which the end of the picture stands, whatever was put behind it
+_PIECE_BYTES = 65_536  # of what is searched at once
 
 SNIFF_BYTES = 4096
 """How many first bytes `sniff` can make use of."""
@@ -170,7 +170,7 @@ def is_cut_short(file: BinaryIO, size: int) -> bool:
         return size < 8 + whole < 0xFFFFFFFF and first + 12 <= whole
     if head[4:8] == b"ftyp":
         return _lacks_box_end(file, size)
-    return bool(known and known.extension == "jpg" and _lacks_jpeg_end(file, size))
+    return bool(known and known.extension == "jpg" and _lacks_jpeg_end(file))
 
 
 def _lacks_png_end(file: BinaryIO, size: int) -> bool:
@@ -199,7 +199,7 @@ def _lacks_box_end(file: BinaryIO, size: int) -> bool:
     return at > size
 
 
-def _lacks_jpeg_end(file: BinaryIO, size: int) -> bool:
+def _lacks_jpeg_end(file: BinaryIO) -> bool:
     at = 2
     while True:  # through the segments before the picture's data, which alone are told apart by their lengths
         file.seek(at)
@@ -209,8 +209,13 @@ def _lacks_jpeg_end(file: BinaryIO, size: int) -> bool:
         at += 2 + length
         if marker[1] == 0xDA:
             break
-    file.seek(max(at, size - _JPEG_TAIL_BYTES))
-    return b"\xff\xd9" not in file.read()
+    file.seek(at)
+    last = b""
+    while piece := file.read(_PIECE_BYTES):  # to the end: a film may have been put behind the picture
+        if b"\xff\xd9" in last + piece:
+            return False
+        last = piece[-1:]
+    return True
 
 
 def extension_for(head: bytes, content_type: str, url_extension: str) -> str:

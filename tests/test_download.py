@@ -1,5 +1,6 @@
 """One file on disk, whole or not at all, whatever the server or the disk does."""
 
+import base64
 import hashlib
 import json
 import os
@@ -450,14 +451,26 @@ def test_a_part_that_is_the_whole_is_taken(saver: Saver, server: Server) -> None
 
 
 def test_a_picture_without_its_end_is_fetched_again(saver: Saver, server: Server) -> None:
-    """Where nothing else tells that a connection ended early, the picture does; in chunks it is whole as sent."""
+    """Where nothing else tells that a connection ended early, the picture does."""
     whole = drawn("PNG")
     broken = Answer(200, whole[:-20], {"Content-Type": "image/png"}, length="", then="close")
     server.on("GET", "/f", broken, broken, Answer(200, whole, length="", then="close"))
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == whole
-    server.on("GET", "/g", Answer(200, whole[:-20], is_chunked=True))
-    assert saver(f"{server.url}/g", template="g.{ext}")[0].size_bytes == len(whole) - 20
+    assert saver.warnings() == []
+
+
+@pytest.mark.parametrize(("path", "is_chunked"), [("/f", False), ("/f", True), ("", False)])
+def test_a_picture_that_was_sent_without_its_end_is_warned_of(
+    saver: Saver, server: Server, *, path: str, is_chunked: bool
+) -> None:
+    """Where a length, the end of chunks or a data URI confirms that this is all, it is saved as it is."""
+    sent = drawn("PNG")[:-20]
+    server.on("GET", "/f", Answer(200, sent, is_chunked=is_chunked))
+    data_uri = "" if path else f"data:image/png;base64,{base64.b64encode(sent).decode()}"
+    saved, _ = saver(f"{server.url}{path}" if path else "", data_uri=data_uri)
+    assert Path(saved.path).read_bytes() == sent
+    assert saver.warnings() == [f"output file 0 of {ID} lacks its end; that is all that was sent"]
 
 
 def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cometrep import formats
 from cometrep.formats import (
     SNIFF_BYTES,
     extension_for,
@@ -265,6 +266,14 @@ def test_a_picture_tells_that_its_end_is_missing(kind: str, part: float, trailer
     cut = whole[: max(700, int(part * len(whole)))]
     assert is_cut_short(io.BytesIO(cut), len(cut)) is (cut != whole)
     assert not is_cut_short(io.BytesIO(whole + trailer), len(whole) + len(trailer))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 65_536])
+def test_the_end_of_a_jpeg_is_found_wherever_it_is(monkeypatch: pytest.MonkeyPatch, piece_bytes: int) -> None:
+    """Before a film that a telephone put behind it, and where its two bytes are read in two pieces."""
+    monkeypatch.setattr(formats, "_PIECE_BYTES", piece_bytes)
+    whole = PICTURES["JPEG"] + bytes(100_000)
+    assert not is_cut_short(io.BytesIO(whole), len(whole))
 
 
 @pytest.mark.parametrize("head", [head for head, _, _ in HEADS.values()], ids=HEADS.keys())
