@@ -7,7 +7,7 @@ from typing import Any
 DEPTH_LIMIT = 100  # levels of JSON; far above any real one, far below what recursion survives
 _DATA_URI = (  # also with a parameter without a value, as the `;utf8` of many an SVG, and with blanks inside
     r"(?i)data:(?: (?=[^,]*; ?base64 ?,))?(?P<type>[\w.+-]+/[\w.+-]+)?"
-    r'(?: ?; ?(?!base64\b)[\w-]+(?:=(?:"[^"]*"|[^;,\s"]*))?)*(?P<base64> ?; ?base64)? ?,'
+    r'(?: ?; ?(?!base64\b)[\w-]+(?:=(?:"[^"]*"|[^;,\s"]*(?: +[^;,\s"]+)*))?)*(?P<base64> ?; ?base64)? ?,'
 )
 SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 

@@ -3,12 +3,19 @@
 import base64
 import hashlib
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cometrep.json_values import data_uri_sizes, decode_data_uri, is_nested_too_deeply, shorten_data_uris
+from cometrep.json_values import (
+    data_uri_sizes,
+    decode_data_uri,
+    is_data_uri,
+    is_nested_too_deeply,
+    shorten_data_uris,
+)
 
 quick = settings(max_examples=150)
 
@@ -53,13 +60,23 @@ def test_depth_counts_containers(depth: int, expected: bool) -> None:
         ("data:image/png; charset=x; base64,aGVsbG8=", b"hello", "image/png"),
         ('data:image/png;name="a,b;c";base64,aGVsbG8=', b"hello", "image/png"),
         ('data:video/mp4;codecs="avc1, mp4a";base64,aGVsbG8=', b"hello", "video/mp4"),
+        ("data:image/png;name=a b.png;base64,aGVsbG8=", b"hello", "image/png"),
         ("data: image/png;base64,aGVsbG8=", b"hello", "image/png"),
         ("data:image/png ;base64 ,aGVsbG8=", b"hello", "image/png"),
         ("data:image/png;base64,-_-_", b"\xfb\xff\xbf", "image/png"),
     ],
     ids=[
         *("png", "no padding", "line break", "charset", "upper case", "no type", "percent", "empty", "bare"),
-        *("no value", "spaces", "quotes", "quotes and blanks", "a blank before", "blanks between", "for URLs"),
+        *(
+            "no value",
+            "spaces",
+            "quotes",
+            "quotes and blanks",
+            "blanks",
+            "a blank before",
+            "blanks between",
+            "for URLs",
+        ),
     ],
 )
 def test_a_data_uri_is_decoded(uri: str, content: bytes, media_type: str) -> None:
@@ -96,6 +113,14 @@ def test_a_broken_data_uri_is_a_value_error(uri: str) -> None:
     """What is no data URI, or holds no base64, is refused."""
     with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the standard library
         decode_data_uri(uri)
+
+
+@pytest.mark.parametrize("repeated", [" ", "a ", ";a= ", ";a=b c ", ' ;a="b" '])
+def test_a_row_of_parameters_is_read_quickly(repeated: str) -> None:
+    """A hostile text that never becomes a data URI costs no more than its length."""
+    began = time.process_time()
+    assert not is_data_uri("data:image/png;name=" + repeated * 20_000)
+    assert time.process_time() - began < 1
 
 
 def test_data_uris_are_shortened_to_the_digest_of_their_bytes() -> None:
