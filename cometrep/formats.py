@@ -27,8 +27,7 @@ _PREFIXES: tuple[tuple[bytes, Format], ...] = (
     (b"OggS", Format("ogg", "audio/ogg")),
     (b"fLaC", Format("flac", "audio/flac")),
     (b"ID3", Format("mp3", "audio/mpeg")),
-    (b"\xff\xfb", Format("mp3", "audio/mpeg")),
-    (b"\xff\xf3", Format("mp3", "audio/mpeg")),
+    *((mark, Format("mp3", "audio/mpeg")) for mark in (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")),
     (b"\x1aE\xdf\xa3", Format("webm", "video/webm")),
     (b"glTF", Format("glb", "model/gltf-binary")),
 )
@@ -75,6 +74,7 @@ _BY_TYPE = {
     "application/octet-stream": "",
     "binary/octet-stream": "",
     "text/plain": "txt",
+    "audio/mp3": "mp3",  # which servers say, and no list has
     "application/xml": "xml",  # and not what a system lists first, such as xsl
     "text/xml": "xml",
 }
