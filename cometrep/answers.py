@@ -22,6 +22,12 @@ _NO_SUCH_PREDICTION = (
     rf"|(?:{_ITS_NAMES})(?:{_BETWEEN}(?:with|id|THE_ID|is|was|does|could|expired|or)){{0,6}}{_BETWEEN}(?:{_NOT_FOUND})"
     r"|\bno such (?:task|prediction|job|id)\b"
 )
+# The codes and the words of gateways of the family (QuantumNous/new-api: service/pre_consume_quota.go), which send
+# some of them without the other.
+_NO_CREDIT = (
+    r"pre_consume_token_quota_failed|\binsufficient[_ ](?:user[_ ])?quota\b|额度(?:不足|失败)"
+    r"|quota[_ ](?:is[_ ])?(?:not[_ ]enough|insufficient)\b"
+)
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
@@ -79,6 +85,11 @@ class Answer:
         """Say whether its message says that a prediction does not exist, which has this id if it names one."""
         pattern = _NO_SUCH_PREDICTION.replace("THE_ID", re.escape(id))
         return re.search(pattern, self.message, re.IGNORECASE) is not None
+
+    @property
+    def says_no_credit(self) -> bool:
+        """Whether its message or its code says that the account's credit is used up."""
+        return re.search(_NO_CREDIT, self.message, re.IGNORECASE) is not None
 
     @property
     def excerpt(self) -> str:

@@ -29,7 +29,7 @@ A look (GET) is free to repeat, so all that may pass is Temporary there: lost co
 
 Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
 on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone; what 403 means without
-credit is from QuantumNous/new-api: service/pre_consume_quota.go.
+credit is from QuantumNous/new-api: service/pre_consume_quota.go and relay/relay_task.go.
 """
 
 import contextlib
@@ -69,7 +69,6 @@ _ID_TEXT = (
 _BASE_URL_HINT = "cometrep doctor"
 _CHUNK_BYTES = 65536
 _FINAL_CODES = ("invalid_request", "model_not_found")
-_NO_CREDIT_CODES = ("insufficient_user_quota", "pre_consume_token_quota_failed")  # on 403
 
 _log = logging.getLogger("cometrep.api")
 
@@ -307,7 +306,7 @@ class Api:
         status = answer.status
         if answer.is_html and status not in (401, 402, 403, 413, 429):
             return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT)
-        if status == 402 or (status == 403 and answer.code in _NO_CREDIT_CODES):
+        if status == 402 or (status == 403 and answer.says_no_credit):
             return self._error(
                 errors.Refused,
                 answer,

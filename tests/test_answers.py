@@ -315,3 +315,23 @@ def test_a_prediction_that_does_not_exist_is_read(message: str) -> None:
 def test_what_else_a_gateway_does_not_find_is_no_prediction(message: str) -> None:
     """A host, a model, a page or another task that is not there says nothing of this prediction."""
     assert not read(comet(message, "")).says_no_such_prediction("abc123")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (comet("no", "insufficient_user_quota"), True),
+        (comet("token quota is not enough, token remain quota: $0.1", "pre_consume_token_quota_failed"), True),
+        ({"code": "quota_not_enough", "message": "user quota is not enough", "data": None}, True),
+        ({"code": "local:quota_not_enough", "message": "Account quota insufficient", "data": None}, True),
+        (comet("用户额度不足, 剩余额度: 0.00", ""), True),
+        ({"code": "", "message": "预扣费额度失败, 用户剩余额度: 0.01", "data": None}, True),
+        (comet("insufficient permissions", "permission_denied"), False),
+        (comet("this key's quota page is closed", ""), False),
+        ("insufficient quotation marks", False),
+    ],
+    ids=str,
+)
+def test_no_credit_is_read_by_code_or_words(body: object, expected: bool) -> None:
+    """Gateways of the family say it with the one, the other or both, in English or Chinese."""
+    assert read(body, status=403).says_no_credit is expected
