@@ -12,7 +12,7 @@ budget) are the rows marked "again", and no others::
       before or in the middle of the answer; read timeout
     429                                                    Temporary       again        7
     425                                                    Temporary       no           7
-    408                                                    CreateUnknown   no           10
+    408, 499                                               CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
     401, 403 (without credit it is 8)                      ConfigError     no           3
     3xx                                                    Refused         no           8
@@ -24,8 +24,8 @@ budget) are the rows marked "again", and no others::
     2xx with anything else                                 CreateUnknown   no           10
 
 A look (GET) is free to repeat, so all that may pass is Temporary there: lost connections, timeouts, 408, 425,
-429, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx, the two codes above, and a 200 or
-500 that says that the prediction does not exist, are final.
+429, 499, 5xx, HTML and answers that are no predictions. 3xx, 401, 403, 404, other 4xx, the two codes above, and a
+200 or 500 that says that the prediction does not exist, are final.
 
 Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
 on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone; what 403 means without
@@ -267,7 +267,7 @@ class Api:
         status = answer.status
         if status == 425:
             return self._error(errors.Temporary, answer, "server_error", hint=errors.RUN_AGAIN, is_final=True)
-        if status == 408 or (not 200 <= status < 500 and not _is_final(answer)):
+        if status in (408, 499) or (not 200 <= status < 500 and not _is_final(answer)):
             id = ""
             if isinstance(answer.body, Mapping) and not answer.body.get("error"):
                 with contextlib.suppress(ValueError):  # a gateway that gave up may have told what it waits for
@@ -282,13 +282,13 @@ class Api:
         status = answer.status
         if status in (401, 403):
             return self._common_failure(answer)
-        if answer.is_html and status not in (408, 429) and status < 500:
+        if answer.is_html and status not in (408, 429, 499) and status < 500:
             return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
         if status == 404 or (status == 400 and answer.says_not_found):
             return self._not_found(answer, id)
         if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
-        if status in (408, 425) or (status >= 500 and not _is_final(answer)) or status < 400:
+        if status in (408, 425, 499) or (status >= 500 and not _is_final(answer)) or status < 400:
             return self._error(errors.Temporary, answer, "server_error", hint=f"{errors.RUN_AGAIN} in a while")
         return self._common_failure(answer)
 

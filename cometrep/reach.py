@@ -239,7 +239,7 @@ class Reach:
             return Check(
                 "api", FAIL, f"{how}: redirected to {to}; the API does not do that", self._replace_base_url
             )
-        if status in (408, 425, 429) or (status >= 500 and not is_not_found):
+        if status in (408, 425, 429, 499) or (status >= 500 and not is_not_found):
             told = page if answer.is_html else said
             return Check("api", WARN, f"it answers, but not now ({how}){told}", later)
         if answer.is_html:
