@@ -28,6 +28,7 @@ _NO_CREDIT = (
     r"pre_consume_token_quota_failed|\binsufficient[_ ](?:user[_ ])?quota\b|额度(?:不足|失败)"
     r"|quota[_ ](?:is[_ ])?(?:not[_ ]enough|insufficient)\b"
 )
+_MESSAGES = ("title", "message", "detail", "error_description")
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
@@ -107,7 +108,8 @@ def _told_by(body: Any, text: str) -> tuple[str, str]:
     """Read an error's message and code in every form that public sources show.
 
     `{error: {message, code}}` (apidoc.cometapi.com), `{error: "…"}` and `{code, message, data}` (gateway family),
-    `{title, detail, status}` and `{detail}` (Replicate), plain text.
+    `{title, detail, status}` and `{detail}` (Replicate), `{error: "…"}` beside a `message`, a `detail` (web
+    frameworks) or an `error_description` (RFC 6749, 5.2), plain text.
     """
     if not isinstance(body, Mapping):
         plain = " ".join(text.split())
@@ -116,11 +118,15 @@ def _told_by(body: Any, text: str) -> tuple[str, str]:
     source = error if isinstance(error, Mapping) else body
     code = source.get("code")
     code = code if isinstance(code, str) else ""
-    if isinstance(error, str):
-        return error.strip()[:_MESSAGE_LIMIT], code
-    parts = [source.get(name) for name in ("title", "message", "detail")]
-    told = [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts if part]
-    message = ": ".join(dict.fromkeys(part.strip() for part in told))
+    parts = [error if isinstance(error, str) else None, *map(source.get, _MESSAGES)]
+    message = ": ".join(dict.fromkeys(filter(None, map(_text_of, filter(None, parts)))))
     if code and code != "success" and code not in message:
         message = f"{message} [{code}]" if message else code
     return message[:_MESSAGE_LIMIT], code
+
+
+def _text_of(part: Any) -> str:
+    """Give what a part of an error says as one text; several sentences are joined."""
+    if isinstance(part, list) and all(isinstance(one, str) for one in part):
+        return "; ".join(one.strip() for one in part)
+    return part.strip() if isinstance(part, str) else json.dumps(part, ensure_ascii=False)

@@ -72,7 +72,26 @@ ERRORS: dict[str, tuple[object, str, str, str]] = {
         "",
     ),
     "bare string error": ({"error": " out of luck "}, "out of luck", "", ""),
-    "string error beside a code": ({"error": "out of luck", "code": "x"}, "out of luck", "x", ""),
+    "string error beside a code": ({"error": "out of luck", "code": "x"}, "out of luck [x]", "x", ""),
+    "string error beside a list of messages": (
+        {"statusCode": 400, "error": "Bad Request", "message": ["no such ratio", "too long"]},
+        "Bad Request: no such ratio; too long",
+        "",
+        "",
+    ),
+    "string error beside a detail": (
+        {"error": "ValidationError", "detail": "prompt too long"},
+        "ValidationError: prompt too long",
+        "",
+        "",
+    ),
+    "string error beside itself": ({"error": "no", "message": "no"}, "no", "", ""),
+    "error of OAuth": (
+        {"error": "invalid_token", "error_description": "it expired"},
+        "invalid_token: it expired",
+        "",
+        "",
+    ),
     "code already in the message": (comet("no_seed: 7", "no_seed"), "no_seed: 7", "no_seed", ""),
     "number for a code": ({"error": {"message": "no", "code": 40000}}, "no", "", ""),
     "null error": ({"error": None, "message": "odd"}, "odd", "", ""),
@@ -111,7 +130,7 @@ def test_a_body_that_is_no_json_is_told_as_text(content: str | bytes, message: s
 
 def test_a_long_message_is_cut() -> None:
     """No answer fills the terminal, whichever form its message has."""
-    for body in (comet("x" * 100_000, ""), {"error": "x" * 100_000}, {"detail": ["x" * 100_000]}):
+    for body in (comet("x" * 100_000, ""), {"error": "x" * 100_000}, {"detail": ["x" * 100_000] * 2}):
         assert len(read(body).message) == 2000
 
 
