@@ -252,9 +252,8 @@ class Watch:
 
     def _take_failure(self, watched: _Watched, failure: errors.CometrepError, now: float) -> list[Event]:
         grace = watched.started + NOT_FOUND_GRACE_SECONDS - now
-        is_early = (
-            failure.code == "prediction_not_found" and watched.is_fresh and watched.prediction is None and grace > 0
-        )
+        # Whatever was seen meanwhile: one node of a gateway may know it before the next one does.
+        is_early = failure.code == "prediction_not_found" and watched.is_fresh and grace > 0
         may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
         is_doubtful = _is_doubtful(failure) and watched.status != ""
         if not may_pass and not is_early and not is_doubtful:

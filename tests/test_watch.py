@@ -543,11 +543,21 @@ def test_a_404_that_lasts_is_final() -> None:
     assert events[-1][0] == NOT_FOUND_GRACE_SECONDS
 
 
+def test_an_early_404_of_what_was_seen_is_forgiven_too() -> None:
+    """The few seconds count from the create: another node of a gateway may hear of it later than the first."""
+    world = World({"p1": [running(), NOT_FOUND, done(output=None), NOT_FOUND, done()]})
+    events = world.watch(Target("p1", is_fresh=True))
+    assert len(of(Retrying, events)) == 2
+    assert result_of(events).prediction == done()
+
+
 @pytest.mark.parametrize(
-    ("is_fresh", "before"), [(False, []), (True, [running()])], ids=["not fresh", "seen before"]
+    ("is_fresh", "before"),
+    [(False, []), (False, [running()]), (True, [Step(running(), NOT_FOUND_GRACE_SECONDS)])],
+    ids=["not fresh", "seen before", "late"],
 )
 def test_any_other_404_is_final(is_fresh: bool, before: list[Step | Prediction | errors.CometrepError]) -> None:
-    """A prediction that is not fresh, or was seen already, is gone when it is not found."""
+    """A prediction that is not fresh, or not any more, is gone when it is not found, whether it was seen or not."""
     world = World({"p1": [*before, NOT_FOUND]})
     assert failure_of(world.watch(Target("p1", is_fresh=is_fresh))) is NOT_FOUND
     assert len(world.looks) == len(before) + 1
