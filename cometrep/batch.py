@@ -565,7 +565,7 @@ class Batch:
         is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
         # It counts by the ledger then: its files may be here.
         known = self._ledger.lenient(self._ledger.ended, result.id) if is_forgotten else None
-        if known:
+        if known and not self._ledger.lenient(self._ledger.may_gain_output, result.id):
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
             yield from self._succeeded(item, seen)
@@ -573,12 +573,13 @@ class Batch:
         del self._item_of[result.id]
         if flying.doubt:
             yield from self._unfound(flying, failure)
-        elif seen.is_terminal:
+        elif seen.is_terminal and failure is not result.failure:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._note("ended", item, id=result.id, **facts)
             yield from self._fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found":
-            # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
+            # Perhaps the API key is another account's, or the output of a success is to come: the record keeps it
+            # as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
                 self._unsent.append((item, 0))
             else:

@@ -360,6 +360,13 @@ class Ledger:
             return None
         return Prediction(id, entry.status, entry.model, entry.input, entry.output, entry.error or None)
 
+    def may_gain_output(self, id: str) -> bool:
+        """Say whether a success, none of whose output was seen, is younger than the hour that the API keeps it."""
+        entry = self.entry(id)
+        if entry is None or entry.status != "succeeded" or self._clock() > entry.expires:
+            return False
+        return not Prediction(id, entry.status, output=entry.output).output_files()
+
     def resolve(self, reference: Reference) -> str:
         """Give the prediction id that a reference means.
 

@@ -373,6 +373,15 @@ class Runner:
             prediction = prediction.with_output(told.output)
         if failure := self._standing(prediction):
             return result._replace(prediction=prediction, failure=failure)
+        failed = result.failure
+        if (
+            failed
+            and not prediction.output_files()
+            and self._ledger.lenient(self._ledger.may_gain_output, result.id)
+        ):
+            failed.message += "; it succeeded, and its output, which was not seen yet, may still come"
+            failed.hint = self._resume.of(result.id)
+            return result._replace(prediction=prediction)
         assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
         return result._replace(

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -423,6 +424,28 @@ def test_every_other_end_has_its_exit_code(bench: Bench, reply: Any, code: str, 
         bench.drain(bench.runner.run(REQUEST))
     assert (raised.value.code, raised.value.exit_code, raised.value.prediction_id) == (code, exit_code, "made1")
     assert bench.saved() == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code", "hint"),
+    [(9.0, "prediction_not_found", "cometrep download --wait made1"), (3700.0, "output_expired", None)],
+    ids=["within the hour", "after it"],
+)
+def test_a_success_that_is_not_found_before_its_output_was_seen_is_not_made_anew(
+    bench: Bench, seconds: float, code: str, hint: str | None
+) -> None:
+    """Within the hour that the API keeps outputs another look may bring it, where `rerun` would pay once more."""
+
+    def late(_: Received) -> Answer:
+        bench.now += seconds
+        bench.ledger._clock = lambda: time.time() + seconds
+        return answer_json({"detail": "Not found"}, 404)
+
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_json(prediction("made1", output=None)), late)
+    with pytest.raises(errors.CometrepError) as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    assert (raised.value.code, raised.value.hint) == (code, hint or "cometrep rerun made1")
 
 
 def test_several_ids_come_in_the_order_given(bench: Bench) -> None:

@@ -21,7 +21,7 @@ import pytest
 from cometrep.batch import CREATE_THREADS
 from tests.conftest import Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture
+from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
 BATCH = ("batch", "p.jsonl", "--model", MODEL)
@@ -1594,6 +1594,18 @@ def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     assert gateway.total == 1
     assert served(*BATCH, "--retry-failed").code == 0
     assert gateway.total == 2
+
+
+def test_a_success_that_is_not_found_before_its_output_was_seen_is_looked_for_again(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Within the hour that the API keeps outputs: the next run has it, and no create is paid for once more."""
+    folder_of("cat")
+    empty = answer_json(prediction("item0000000000000000000000", output=None))
+    gateway.server.on_get(empty, answer_json({"detail": "Prediction not found"}, 404), gateway.look)
+    assert served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"}).code == 7
+    assert served(*BATCH).code == 0
+    assert gateway.creates == {"cat": 1}
 
 
 def test_an_id_of_a_moment_ago_may_not_be_known_yet(
