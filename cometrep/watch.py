@@ -421,4 +421,4 @@ def _is_doubtful(failure: errors.CometrepError) -> bool:
 
 def _may_gain_output(prediction: Prediction) -> bool:
     # In a gateway's task record the outer word can be a poll ahead of the prediction inside.
-    return prediction.status == "succeeded" and prediction.output is None and not prediction.data_removed
+    return prediction.status == "succeeded" and not prediction.data_removed and not prediction.output_files()

@@ -280,9 +280,10 @@ def test_one_look_stays_one() -> None:
     assert len(world.looks) == 1
 
 
-def test_a_success_without_output_is_looked_at_once_more() -> None:
+@pytest.mark.parametrize("empty", [None, "", [], [None], {"image": None}], ids=str)
+def test_a_success_without_output_is_looked_at_once_more(empty: object) -> None:
     """A gateway's word can be a poll ahead of the output, so an empty success gets a second look after a second."""
-    world = World({"p1": [done(output=None), done()]})
+    world = World({"p1": [done(output=empty), done()]})
     events = world.watch()
     assert world.times() == [0.0, 1.0]
     assert result_of(events).prediction == done()
@@ -304,10 +305,12 @@ def test_a_success_that_was_called_too_early_is_polled_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [done(output=None, data_removed=True), done(output=[])], ids=["removed", "empty list"]
+    "end",
+    [done(output=None, data_removed=True), done(output=[0]), done(output=False)],
+    ids=["removed", "0", "false"],
 )
 def test_a_success_that_gains_no_output_ends_at_once(end: Prediction) -> None:
-    """Removed data and an output that is there, though empty, will not change."""
+    """Removed data will not come back, and a number or a word is an output."""
     world = World({"p1": [end]})
     assert result_of(world.watch()).prediction == end
     assert len(world.looks) == 1
