@@ -51,6 +51,7 @@ _SPACED_URL = (  # as a host may write one that names a file
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
 )
 _ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
+_PASSING = r"\(pa\)|code: pa\b|prediction interrupted|\bdirector\b"  # failures that the next try need not meet
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
 
@@ -403,8 +404,8 @@ class Prediction(NamedTuple):
             return "the prompt or an image was flagged as sensitive: change it; the same input fails again"
         if "out of memory" in lowered or "e1001" in lowered:
             return "ask for fewer or smaller outputs"
-        if "(pa)" in lowered or "director" in lowered:
-            return errors.RERUN.of(self.id)  # such a failure passes
+        if re.search(_PASSING, lowered):
+            return errors.RERUN.of(self.id)
         return errors.LOOK_WHOLE.of(self.id)
 
 

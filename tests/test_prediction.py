@@ -638,7 +638,10 @@ FAILED_PREDICTIONS: dict[str, tuple[Any, str, str]] = {
     "an empty object": ({}, "the model gave no reason", "cometrep status p1 --json"),
     "an empty text": ("  ", "the model gave no reason", "cometrep status p1 --json"),
     "a list": (["a", "b"], '["a", "b"]', "cometrep status p1 --json"),
-    "interrupted": ("Prediction interrupted; please retry (code: PA) (PA)", "interrupted", "cometrep rerun p1"),
+    "interrupted": ("Prediction interrupted; please retry (code: PA)", "interrupted", "cometrep rerun p1"),
+    "interrupted, by its code": ("Please retry (code: PA)", "retry", "cometrep rerun p1"),
+    "interrupted, by its short code": ("Please retry (PA)", "retry", "cometrep rerun p1"),
+    "no director": ("[Errno 2] No such file or directory: 'x'", "Errno 2", "cometrep status p1 --json"),
     "nsfw": ("NSFW content detected in all images", "NSFW", "change it"),
     "director": ("Director: unexpected error handling prediction (E6716)", "E6716", "cometrep rerun p1"),
 }
