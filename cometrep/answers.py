@@ -28,6 +28,7 @@ _NO_CREDIT = (
     r"pre_consume_token_quota_failed|\binsufficient[_ ](?:user[_ ])?quota\b|额度(?:不足|失败)"
     r"|quota[_ ](?:is[_ ])?(?:not[_ ]enough|insufficient)\b"
 )
+_BLOCK = r"error code: 1\d{3}"
 _MESSAGES = ("title", "message", "detail", "error_description")
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
@@ -76,6 +77,13 @@ class Answer:
     def is_redirect(self) -> bool:
         """Whether the answer sends the client elsewhere."""
         return 300 <= self.status < 400
+
+    @property
+    def is_block(self) -> bool:
+        """Whether Cloudflare, on the way to the API, answered in its place, with one of its errors 1xxx."""
+        if isinstance(self.body, Mapping):
+            return self.body.get("cloudflare_error") is True
+        return re.fullmatch(_BLOCK, self.text.strip()) is not None
 
     @property
     def says_not_found(self) -> bool:

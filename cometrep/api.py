@@ -322,7 +322,8 @@ class Api:
                 what=f"the API key {self._api_key} is refused",
             )
         if status == 403:  # the key is known; it may not do this, or something on the way lets nobody through
-            what = "blocked on the way" if answer.is_html else f"the API key {self._api_key} may not do this"
+            is_blocked = answer.is_html or answer.is_block
+            what = "blocked on the way" if is_blocked else f"the API key {self._api_key} may not do this"
             return self._error(errors.ConfigError, answer, "api_key_refused", hint="cometrep doctor", what=what)
         if status == 429:
             return self._error(errors.Temporary, answer, "rate_limited", hint=f"{errors.RUN_AGAIN} in a while")

@@ -244,6 +244,8 @@ class Reach:
             return Check("api", WARN, f"it answers, but not now ({how}){told}", later)
         if answer.is_html:
             return Check("api", FAIL, f"{how}{page}", self._replace_base_url)
+        if answer.is_block:
+            return Check("api", FAIL, f"{how}: blocked on the way{said}", self._replace_base_url)
         if status in (401, 403):
             if self._api_key is None:
                 return Check("api", OK, f"it answers and asks for a key ({how})")

@@ -360,6 +360,32 @@ def test_each_failure_of_a_look_is_told_apart(
     assert (type(raised.value), raised.value.code, raised.value.prediction_id) == (error, code, "abc123")
 
 
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (answer_html(403, title="Just a moment..."), "Just a moment..."),
+        (Answer(403, b"error code: 1010\n", {"Content-Type": "text/plain"}), "error code: 1010"),
+        (
+            answer_json({"title": "Error 1020: Access denied", "status": 403, "cloudflare_error": True}, 403),
+            "Error 1020: Access denied",
+        ),
+    ],
+    ids=["page", "text", "JSON"],
+)
+def test_a_block_on_the_way_is_not_the_key_s_fault(api: Api, server: Server, script: Answer, told: str) -> None:
+    """Cloudflare, before the API, says so in three forms: another key would meet it too."""
+    server.on_create(script)
+    server.on_get(script)
+    with pytest.raises(errors.ConfigError) as created:
+        api.create(MODEL, {})
+    with pytest.raises(errors.ConfigError) as looked:
+        api.get("abc123")
+    for failure in (created.value, looked.value):
+        assert failure.message.startswith("blocked on the way (HTTP 403")
+        assert told in failure.message
+        assert failure.hint == "cometrep doctor"
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays(api: Api, server: Server) -> None:
     """A redirect to another place is an error, and nobody else sees the key."""
     with Server() as other:

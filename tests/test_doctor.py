@@ -244,6 +244,7 @@ ANSWERS: list[tuple[str, Answer, str, str, str]] = [
     ("200 page", answer_html(200), "fail", "a web page instead of JSON (Welcome)", "leave out --base-url"),
     ("404 page", answer_html(404), "fail", "a web page", "leave out --base-url"),
     ("403 page", answer_html(403, title="Blocked"), "fail", "Blocked", "leave out --base-url"),
+    ("403 of Cloudflare", Answer(403, b"error code: 1010"), "fail", "blocked on the way", "leave out --base-url"),
     ("302", Answer(302, headers={"Location": "https://x.test/login"}), "fail", "https://x.test/login", "leave out"),
     ("404 text", Answer(404, b"404 page not found"), "fail", "none of the API's", "leave out --base-url"),
     ("200 JSON", answer_json({"hello": "world"}), "fail", "none of the API's", "leave out --base-url"),
