@@ -28,6 +28,8 @@ _NO_CREDIT = (
     r"pre_consume_token_quota_failed|\binsufficient[_ ](?:user[_ ])?quota\b|额度(?:不足|失败)"
     r"|quota[_ ](?:is[_ ])?(?:not[_ ]enough|insufficient)\b"
 )
+# By QuantumNous/new-api (controller/relay.go) as by OpenAI, and by web frameworks for Node.
+_WRONG_PATH = r"\bInvalid URL \((?:GET|POST) /|\bCannot (?:GET|POST) /"
 _BLOCK = r"error code: 1\d{3}"
 _MESSAGES = ("title", "message", "detail", "error_description")
 _MESSAGE_LIMIT = 2000  # characters
@@ -84,6 +86,11 @@ class Answer:
         if isinstance(self.body, Mapping):
             return self.body.get("cloudflare_error") is True
         return re.fullmatch(_BLOCK, self.text.strip()) is not None
+
+    @property
+    def says_wrong_path(self) -> bool:
+        """Whether it says that there is no such path: the address is wrong then, and not an id or a model."""
+        return self.status == 404 and re.search(_WRONG_PATH, self.message) is not None
 
     @property
     def says_not_found(self) -> bool:

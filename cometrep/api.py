@@ -284,7 +284,7 @@ class Api:
             return self._common_failure(answer)
         if answer.is_html and status not in (408, 429, 499) and status < 500:
             return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
-        if status == 404 or (status == 400 and answer.says_not_found):
+        if (status == 404 and not answer.says_wrong_path) or (status == 400 and answer.says_not_found):
             return self._not_found(answer, id)
         if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
@@ -306,6 +306,9 @@ class Api:
         status = answer.status
         if answer.is_html and status not in (401, 402, 403, 413, 429):
             return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT)
+        if answer.says_wrong_path:
+            what = f"the base URL {self._base_url} is wrong"
+            return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT, what=what)
         if status == 402 or (status == 403 and answer.says_no_credit):
             return self._error(
                 errors.Refused,

@@ -254,7 +254,8 @@ class Reach:
             return Check(
                 "api", FAIL, f"it answers, but the account has no credit ({how}){said}", "top up the account"
             )
-        if isinstance(answer.body, Mapping) and (answer.message or _is_prediction(answer.body)):
+        is_the_api_s = isinstance(answer.body, Mapping) and not answer.says_wrong_path
+        if is_the_api_s and (answer.message or _is_prediction(answer.body)):
             return Check("api", OK, f"it answers ({how})")
         return Check("api", FAIL, f"{how}: an answer that is none of the API's{said}", self._replace_base_url)
 

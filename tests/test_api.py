@@ -386,6 +386,27 @@ def test_a_block_on_the_way_is_not_the_key_s_fault(api: Api, server: Server, scr
         assert failure.hint == "cometrep doctor"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Invalid URL (GET /api/replicate/v1/x)", "type": "invalid_request_error"}},
+        {"statusCode": 404, "error": "Not Found", "message": "Cannot POST /api/replicate/v1/x"},
+    ],
+    ids=["gateway", "framework"],
+)
+def test_a_path_that_a_server_does_not_have_is_a_wrong_address(api: Api, server: Server, body: object) -> None:
+    """It is neither the prediction nor the model that is not there: the error names the base URL."""
+    server.on_create(answer_json(body, 404))
+    server.on_get(answer_json(body, 404))
+    with pytest.raises(errors.Refused) as created:
+        api.create(MODEL, {})
+    with pytest.raises(errors.Refused) as looked:
+        api.get("abc123")
+    for failure in (created.value, looked.value):
+        assert failure.message.startswith(f"the base URL {server.url} is wrong (HTTP 404")
+        assert (failure.code, failure.hint) == ("not_an_api", "cometrep doctor")
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays(api: Api, server: Server) -> None:
     """A redirect to another place is an error, and nobody else sees the key."""
     with Server() as other:

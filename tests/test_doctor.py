@@ -246,6 +246,13 @@ ANSWERS: list[tuple[str, Answer, str, str, str]] = [
     ("403 page", answer_html(403, title="Blocked"), "fail", "Blocked", "leave out --base-url"),
     ("403 of Cloudflare", Answer(403, b"error code: 1010"), "fail", "blocked on the way", "leave out --base-url"),
     ("302", Answer(302, headers={"Location": "https://x.test/login"}), "fail", "https://x.test/login", "leave out"),
+    (
+        "404 path",
+        answer_json({"error": {"message": "Invalid URL (GET /api/replicate/v1/predictions/x)"}}, 404),
+        "fail",
+        "none of the API's: Invalid URL",
+        "leave out --base-url",
+    ),
     ("404 text", Answer(404, b"404 page not found"), "fail", "none of the API's", "leave out --base-url"),
     ("200 JSON", answer_json({"hello": "world"}), "fail", "none of the API's", "leave out --base-url"),
     ("200 nothing", Answer(200), "fail", "none of the API's", "leave out --base-url"),
