@@ -33,6 +33,7 @@ credit is from QuantumNous/new-api: service/pre_consume_quota.go and relay/relay
 """
 
 import contextlib
+import io
 import json
 import logging
 import re
@@ -45,6 +46,7 @@ from typing import Any
 
 import requests
 from requests.auth import AuthBase
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import __version__, errors
@@ -211,9 +213,13 @@ class Api:
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         ) as response:
             content, is_cut_short = self._read(response, began, is_create=body is not None)
-            answer = Answer(
-                response.status_code, response.headers, self._clean_bytes(content), is_cut_short=is_cut_short
-            )
+        content, is_too_long = _decoded(content, response.headers.get("Content-Encoding", ""))
+        answer = Answer(
+            response.status_code,
+            response.headers,
+            self._clean_bytes(content),
+            is_cut_short=is_cut_short or is_too_long,
+        )
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "< %s in %.3f s, %d bytes, request id %s",
@@ -228,14 +234,9 @@ class Api:
     def _read(response: requests.Response, began: float, *, is_create: bool) -> tuple[bytes, bool]:
         """Read an answer's body within its limits; the second value says whether it is not all of it."""
         content = bytearray()
-        # Undecoded where there is nothing to decode: the decoder holds back the last bytes before a break, and in
-        # them may stand the id of a paid prediction.
-        chunks = (
-            response.iter_content(_CHUNK_BYTES)
-            if response.headers.get("Content-Encoding")
-            # What is there, and not only a whole chunk: an answer may drip.
-            else iter(partial(response.raw.read1, _CHUNK_BYTES, decode_content=False), b"")
-        )
+        # What is there, and not only a whole chunk: an answer may drip. Undecoded, as a decoder holds back the last
+        # bytes before a break, and in them may stand the id of a paid prediction.
+        chunks = iter(partial(response.raw.read1, _CHUNK_BYTES, decode_content=False), b"")
         try:
             for chunk in chunks:
                 content += chunk
@@ -405,6 +406,25 @@ class Api:
     def _clean_bytes(self, content: bytes) -> bytes:
         key = self._secret.encode()
         return content.replace(key, b"[API key]") if key else content
+
+
+def _decoded(content: bytes, encoding: str) -> tuple[bytes, bool]:
+    """Undo a body's encoding, within the limit; it stands as it is where it has no more of that than the label.
+
+    The second value says whether it is not all of it.
+    """
+    if not encoding:
+        return content, False
+    encoded = HTTPResponse(io.BytesIO(content), {"Content-Encoding": encoding}, preload_content=False)
+    decoded = bytearray()
+    try:
+        for chunk in encoded.stream(_CHUNK_BYTES):
+            decoded += chunk
+            if len(decoded) > ANSWER_LIMIT_BYTES:
+                return bytes(decoded), True
+    except TransportError:
+        return content, False
+    return bytes(decoded), False
 
 
 def _is_final(answer: Answer) -> bool:

@@ -1,11 +1,14 @@
 """One request at a time: what each answer, and each missing answer, of the API means."""
 
 import contextlib
+import gzip
+import json
 import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,6 +275,32 @@ def test_an_answer_without_end_is_let_go(
     with pytest.raises(errors.Temporary, match="did not come to an end") as passing:
         api.get("made1")
     assert passing.value.is_worth_repeating
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "br", "zstd", "gzip, deflate", "identity", "?"])
+def test_a_label_that_means_nothing_takes_no_answer_away(api: Api, server: Server, encoding: str) -> None:
+    """A server on the way may call plain JSON compressed: the id in it is that of a paid prediction."""
+    labelled = {"Content-Encoding": encoding}
+    server.on_create(answer_json(CREATED, 201, headers=labelled))
+    server.on_get(answer_json(prediction(), headers=labelled))
+    assert api.create(MODEL, {}).id == "made1"
+    assert api.get("abc123").status == "succeeded"
+
+
+def test_a_compressed_answer_is_read(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, and where it holds too much within the limit; an id is found in the beginning of a cut one, too."""
+    body = gzip.compress(json.dumps(prediction("made1", "starting", logs="." * 100_000)).encode())
+    zipped = Answer(200, body, {"Content-Encoding": "gzip"})
+    server.on_create(zipped, replace(zipped, cut=len(body) - 20, then="close"))
+    server.on_get(zipped)
+    assert api.create(MODEL, {}).id == "made1"
+    with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == "made1"
+    assert api.get("made1").logs == "." * 100_000
+    monkeypatch.setattr("cometrep.api.ANSWER_LIMIT_BYTES", 1000)
+    with pytest.raises(errors.Temporary, match="did not come to an end"):
+        api.get("made1")
 
 
 @pytest.mark.parametrize(
