@@ -53,7 +53,7 @@ from cometrep import __version__, errors
 from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
-from cometrep.prediction import Prediction
+from cometrep.prediction import ID_PATTERN, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, is_misdirected, is_proxy_error, proxy_to, reason_of
 
@@ -260,19 +260,16 @@ class Api:
         what = "broke off" if answer.is_cut_short else "names no usable prediction id"
         why = answer.message or answer.excerpt
         told = f": {why}" if why and not answer.is_cut_short else ""
-        found = re.match(_ID_TEXT, answer.text) if answer.body is None else None
         told = f"the answer to the create (HTTP {answer.status}) {what}{told}"
-        raise _unknown(told, answer, found.group(1) if found else "")
+        raise _unknown(told, answer, _likely_id(answer))
 
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
         status = answer.status
         if status == 425:
             return self._error(errors.Temporary, answer, "server_error", hint=errors.RUN_AGAIN, is_final=True)
         if status in (408, 499) or (not 200 <= status < 500 and not _is_final(answer)):
-            id = ""
-            if isinstance(answer.body, Mapping) and not answer.body.get("error"):
-                with contextlib.suppress(ValueError):  # a gateway that gave up may have told what it waits for
-                    id = Prediction.from_json(answer.body).id
+            # A gateway that gave up may have told what it waits for.
+            id = "" if answer.body is None else _likely_id(answer)
             return _unknown(self._told(answer), answer, id)
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         return self._common_failure(
@@ -427,6 +424,24 @@ def _decoded(content: bytes, encoding: str) -> tuple[bytes, bool]:
     return bytes(decoded), False
 
 
+def _likely_id(answer: Answer) -> str:
+    """Give what may be its prediction's id in an answer to a create that is not as it should be, empty for none.
+
+    Beside an error an id is as a rule that of the request.
+    """
+    body = answer.body
+    if body is None:
+        found = re.match(_ID_TEXT, answer.text)
+        return found.group(1) if found else ""
+    if not isinstance(body, Mapping) or body.get("error"):
+        return ""
+    with contextlib.suppress(ValueError):
+        if id := Prediction.from_json(body).id:
+            return id
+    ids = (body.get("task_id"), body.get("data") if body.get("code") == "success" else None)
+    return next((id for id in ids if isinstance(id, str) and re.fullmatch(ID_PATTERN, id)), "")
+
+
 def _is_final(answer: Answer) -> bool:
     """Say whether a 5xx is no fault of the moment: the two statuses that live notes have these codes with."""
     return answer.status in (500, 503) and answer.code in _FINAL_CODES
@@ -470,7 +485,7 @@ def _encoded(values: Mapping[str, Any]) -> bytes:
 
 def _unknown(message: str, answer: Answer | None = None, id: str = "") -> errors.CreateUnknown:
     """Give the error of a create that may have been accepted; `id` is what its prediction's may be."""
-    told = f"; it began with the id {id}" if id else ""
+    told = f"; its id may be {id}" if id else ""
     return errors.CreateUnknown(
         f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
         f" this is sent again{told}",

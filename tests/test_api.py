@@ -277,6 +277,29 @@ def test_an_answer_without_end_is_let_go(
     assert passing.value.is_worth_repeating
 
 
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [
+        ({"task_id": "task_made1"}, "task_made1"),
+        ({"task_id": "made1", "status": "queued"}, "made1"),
+        ({"code": "success", "message": "", "data": "made1"}, "made1"),
+        ({"code": "failed", "message": "no", "data": "made1"}, None),
+        ({"code": "success", "data": "made 1"}, None),
+        ({"task_id": "made1", "error": {"message": "boom"}}, None),
+        ({"task_id": 7}, None),
+        (["made1"], None),
+    ],
+    ids=str,
+)
+def test_an_id_in_an_unknown_place_is_named(api: Api, server: Server, body: object, id: str | None) -> None:
+    """A gateway may put it where no public source has it: the create is in doubt, and can be looked for."""
+    server.on_create(answer_json(body))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == id
+    assert (f"its id may be {id}" in raised.value.message) is (id is not None)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "br", "zstd", "gzip, deflate", "identity", "?"])
 def test_a_label_that_means_nothing_takes_no_answer_away(api: Api, server: Server, encoding: str) -> None:
     """A server on the way may call plain JSON compressed: the id in it is that of a paid prediction."""

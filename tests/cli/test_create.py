@@ -444,7 +444,7 @@ def test_an_answer_that_broke_off_behind_its_id_says_how_to_go_on(served: Cli, s
     done = served("create", SCHNELL, "prompt=cat")
     assert done.code == 10
     assert "may exist and be billed" in done.stderr
-    assert "it began with the id abc123" in done.stderr
+    assert "its id may be abc123" in done.stderr
     assert re.search(r"(?m)^hint: cometrep wait abc123$", done.stderr)
     assert served("wait", "abc123").stdout == "abc123\tsucceeded\n"
 
