@@ -49,7 +49,7 @@ from requests.auth import AuthBase
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
-from cometrep import __version__, errors
+from cometrep import __version__, catalog, errors
 from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
@@ -273,7 +273,7 @@ class Api:
             return _unknown(self._told(answer), answer, id)
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         return self._common_failure(
-            answer, hint="cometrep models" if status in (404, 405) else f"cometrep models {model}"
+            answer, hint="cometrep models" if status in (404, 405) else catalog.command_for(model)
         )
 
     def _get_failure(self, answer: Answer, id: str) -> errors.CometrepError:

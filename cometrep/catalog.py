@@ -206,8 +206,13 @@ def doubts(model: str, values: Mapping[str, Any]) -> list[str]:
     if known:
         return known.doubts(values)
     near = nearest(model, names())
-    meant = f"did you mean {near}?" if near else "its inputs cannot be checked"
-    return [f"the catalog does not know {model}; {meant}"]
+    meant = f"; did you mean {near}?" if near else ""
+    return [f"the catalog does not know {model}; its inputs cannot be checked{meant}"]
+
+
+def command_for(model: str) -> str:
+    """Give the command that shows a model's inputs, or all models where the catalog does not know this one."""
+    return f"cometrep models {model}" if model in _facts() else "cometrep models"
 
 
 def closest_few(name: str) -> list[str]:

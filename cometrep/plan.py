@@ -227,7 +227,7 @@ def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[s
     if told and is_strict:
         raise errors.UsageError(
             "; ".join(told),
-            hint=f"cometrep models {model}",
+            hint=catalog.command_for(model),
             code="bad_input",
         )
     return tuple(told)

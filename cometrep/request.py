@@ -11,6 +11,9 @@ from cometrep.json_values import SHORTENED_DATA_URI, leaves, shorten_data_uris
 from cometrep.ledger import Entry
 from cometrep.prediction import Request, parse_model
 
+_NO_TEXT = r"-?\d+(?:\.\d+)?|true|false"  # as JSON writes a number and a boolean
+_TYPE = r"(?i)\btype\b|integer|number|boolean|\b(?:int|float|bool)\b"
+
 
 def prepare(
     model: str,
@@ -86,23 +89,28 @@ def _prepared(
     if is_strict and doubts:
         raise errors.UsageError(
             "; ".join(doubts),
-            hint=f"cometrep models {model}",
+            hint=catalog.command_for(model),
             code="bad_input",
         )
     return Request(model, built.values), [*built.warnings, *doubts]
 
 
-def input_named(request: Request, message: str) -> str:
-    """Tell of the input that an error message of the API names, with what the catalog knows it takes.
+def explain(request: Request, failure: errors.Refused) -> None:
+    """Tell, in a refusal that names an input, what was sent for it and what it takes, and what to type.
 
-    Replicate's validator names it as `input.num_outputs`; empty where the message names none.
+    Replicate's validator names it as `input.num_outputs`.
     """
+    message = failure.message
     model = catalog.find(request.model)
     known = model.inputs if model else {}
     named = re.findall(r"\binput\.(\w+)", message) or re.findall(r"\w+", message)
     name = next((word for word in named if word in known or (word in request.values and word != "input")), "")
     if not name:
-        return ""
+        return
     sent = json.dumps(shorten_data_uris(request.values[name])) if name in request.values else "not given"
     takes = f", and it takes {known[name].takes}" if name in known and known[name].takes != "-" else ""
-    return f"{name} was {sent[:100]}{takes}"
+    failure.message += f"; {name} was {sent[:100]}{takes}"
+    failure.hint = catalog.command_for(request.model)
+    text = request.values.get(name)
+    if name not in known and isinstance(text, str) and re.fullmatch(_NO_TEXT, text) and re.search(_TYPE, message):
+        failure.hint = f"type it as JSON: {name}:={text}"

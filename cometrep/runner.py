@@ -220,12 +220,10 @@ class Runner:
                 raise
             except errors.CometrepError as failure:
                 self._ledger.insist(self._ledger.refuse, number, failure)
-                if isinstance(failure, errors.Refused):
-                    from cometrep.request import input_named
+                if isinstance(failure, errors.Refused) and failure.code == "bad_request":
+                    from cometrep.request import explain
 
-                    if told := input_named(request, failure.message):
-                        failure.message += f"; {told}"
-                        failure.hint = f"cometrep models {request.model}"
+                    explain(request, failure)
                 raise
 
     def _attempt(

@@ -158,7 +158,10 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "mistyped model": (
         "black-forest-labs/flux-schnel",
         {"anything": 1},
-        [f"the catalog does not know black-forest-labs/flux-schnel; did you mean {SCHNELL}?"],
+        [
+            "the catalog does not know black-forest-labs/flux-schnel; its inputs cannot be checked"
+            f"; did you mean {SCHNELL}?"
+        ],
     ),
 }
 
@@ -198,3 +201,9 @@ def test_any_value_is_doubted_or_fits(model: str, data: st.DataObject) -> None:
     for doubt in catalog.doubts(model, values):
         assert any(key in doubt for key in [*values, *known(model).inputs])
         assert json.dumps(doubt)
+
+
+def test_the_command_for_a_model_shows_something() -> None:
+    """Of a model that the catalog does not know there is nothing to show but the others."""
+    assert catalog.command_for(SCHNELL) == f"cometrep models {SCHNELL}"
+    assert catalog.command_for("nobody/nothing") == "cometrep models"

@@ -1,5 +1,6 @@
 """From what was typed to the request of a create, and back from an error to the input it speaks of."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from cometrep import catalog, errors
 from cometrep.prediction import Request
-from cometrep.request import input_named, prepare
+from cometrep.request import explain, prepare
 
 SCHNELL = "black-forest-labs/flux-schnell"
 
@@ -32,13 +33,31 @@ SCHNELL = "black-forest-labs/flux-schnell"
 )
 def test_an_error_points_at_the_input_it_names(values: dict[str, Any], message: str, expected: str) -> None:
     """It is told with what was sent and what it takes; without a name there is nothing to tell."""
-    told = input_named(Request(SCHNELL, values), message)
-    assert (expected in told) if expected else told == ""
+    failure = errors.Refused(message, hint="cometrep doctor")
+    explain(Request(SCHNELL, values), failure)
+    assert (f"{message}; {expected}" in failure.message) if expected else failure.message == message
+    assert failure.hint == (f"cometrep models {SCHNELL}" if expected else "cometrep doctor")
 
 
-def test_an_unknown_model_has_only_what_was_sent() -> None:
-    """Without a catalog entry the input is still found among those that were sent."""
-    assert "size was 7" in input_named(Request("a/b", {"size": 7}), "input.size: too large")
+@pytest.mark.parametrize(
+    ("message", "values", "hint"),
+    [
+        ("input.seed: Invalid type. Expected: integer, given: string", {"seed": "7"}, "type it as JSON: seed:=7"),
+        ('[{"loc": ["input", "cfg"], "msg": "value is not a valid float"}]', {"cfg": "2.5"}, "cfg:=2.5"),
+        ("input.audio: must be boolean", {"audio": "true"}, "type it as JSON: audio:=true"),
+        ("input.seed: Invalid type", {"seed": "seven"}, "cometrep models"),
+        ("input.seed: Invalid type", {"seed": 7}, "cometrep models"),
+        ("input.seed: too large", {"seed": "7"}, "cometrep models"),
+    ],
+    ids=["integer", "number", "boolean", "a word", "a number as it is", "of another fault"],
+)
+def test_an_unknown_model_has_only_what_was_sent(message: str, values: dict[str, Any], hint: str) -> None:
+    """Without a catalog entry a text that reads as a number or a boolean was perhaps to be one."""
+    failure = errors.Refused(message)
+    explain(Request("a/b", values), failure)
+    ((name, value),) = values.items()
+    assert failure.message.endswith(f"; {name} was {json.dumps(value)}")
+    assert failure.hint.endswith(hint)
 
 
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
