@@ -44,7 +44,7 @@ from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
-from cometrep.runner import FRESH_SECONDS, Patience, paid
+from cometrep.runner import FRESH_SECONDS, Patience, look_at, paid
 from cometrep.schedule import Schedule, backoff_seconds, schedule_for
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
@@ -202,7 +202,7 @@ class Batch:
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
-                self._looks.submit(("look", id, now), partial(self._api.get, id))
+                self._looks.submit(("look", id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
             if not self._flying and not self._saving and not self._has_more:
@@ -639,7 +639,7 @@ class Batch:
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         yield Noted(id, "asking for fresh URLs")
-        return self._api.get(id)
+        return look_at(self._api, self._ledger, id)
 
     def _saved(self, kept: _Kept) -> Events:
         prediction, files, failure, skipped, warnings = kept

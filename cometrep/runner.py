@@ -7,6 +7,7 @@ end what went wrong. Nothing is printed here.
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from random import random as real_random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -310,7 +311,7 @@ class Runner:
         }
         asked = {target.id: target for target in targets}
         for event in watch(
-            self._api.get,
+            partial(look_at, self._api, self._ledger),
             targets,
             deadline_seconds=None if until_answered else self._patience.deadline_seconds,
             retry_budget_seconds=patience.prompt_budget_seconds
@@ -470,6 +471,23 @@ class Runner:
             raise result.failure
         assert result.prediction is not None
         return result.prediction
+
+
+def look_at(api: Api, ledger: Ledger, id: str) -> Prediction:
+    """Look at a prediction once; raise as `Api.get` does, and Temporary where the answer shows another one.
+
+    A gateway may have two ids for one prediction: one that differs is another's only where the ledger knows both.
+    """
+    prediction = api.get(id)
+    shown = prediction.raw.get("id")
+    if isinstance(shown, str) and shown != id and all(ledger.lenient(ledger.entry, one) for one in (id, shown)):
+        raise errors.Temporary(
+            f"the answer to a look at {id} shows {shown}, another prediction",
+            hint=errors.RUN_AGAIN,
+            code="bad_answer",
+            prediction_id=id,
+        )
+    return prediction
 
 
 def _raise(outcomes: Sequence[errors.CometrepError | None]) -> None:

@@ -448,6 +448,24 @@ def test_a_success_that_is_not_found_before_its_output_was_seen_is_not_made_anew
     assert (raised.value.code, raised.value.hint) == (code, hint or "cometrep rerun made1")
 
 
+def test_an_answer_that_shows_another_prediction_is_not_believed(bench: Bench) -> None:
+    """Its files would get this one's name: it is looked at again. An id that nobody knows may be a second one."""
+    mine, other, second = files_on(bench.server, "mine.webp", "other.webp", "second.webp")
+    bench.server.on_create(
+        answer_json(prediction("made2", "starting")), answer_json(prediction("made1", "starting"))
+    )
+    bench.drain(bench.runner.create(REQUEST))
+    bench.server.on_get(
+        answer_json(prediction("made2", output=other)), answer_json(prediction("made1", output=mine))
+    )
+    events = bench.drain(bench.runner.run(REQUEST))
+    (retrying,) = [event for event in events if isinstance(event, Retrying)]
+    assert retrying.reason == "the answer to a look at made1 shows made2, another prediction"
+    bench.server.on_get(answer_json(prediction("upstream1", output=second)))
+    bench.drain(bench.runner.download(["made2"], waits=False))
+    assert bench.saved() == {"made1.webp": picture(2000, 0), "made2.webp": picture(2000, 2)}
+
+
 def test_several_ids_come_in_the_order_given(bench: Bench) -> None:
     """Results follow the order of the arguments, not of the ends, and different ends make a partial failure."""
     ends = {"a": "failed", "b": "succeeded", "c": "canceled"}

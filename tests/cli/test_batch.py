@@ -1596,6 +1596,31 @@ def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     assert gateway.total == 2
 
 
+def test_an_answer_that_shows_another_item_s_prediction_is_not_believed(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """No item gets another one's picture, as where a cache on the way mixes answers up."""
+    out = folder_of("cat", "dog")
+    gateway.holds.clear()
+    looked, mixed_up = set[str](), set[str]()
+
+    def mix_up(request: Received) -> Answer:
+        id = request.path.rpartition("/")[2]
+        other = f"item{1 - int(id.removeprefix('item')):022d}"
+        looked.add(id)
+        if other in looked and id not in mixed_up:  # the ledger has both by then
+            mixed_up.add(id)
+            return answer_json(prediction(other, output=[f"{gateway.server.url}/file/{other}.webp"]))
+        if len(mixed_up) == 2:
+            gateway.holds.set()
+        return gateway.look(request)
+
+    gateway.server.on_get(mix_up)
+    assert served(*BATCH).code == 0
+    saved = {path.name: path.read_bytes() for path in out.glob("*.webp")}
+    assert saved == {f"item{number:022d}.webp": picture(seed=number) for number in range(2)}
+
+
 def test_a_success_that_is_not_found_before_its_output_was_seen_is_looked_for_again(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
