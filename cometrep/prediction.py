@@ -193,7 +193,7 @@ class Prediction(NamedTuple):
     """One run of a model on the server, as one reply showed it.
 
     `status` is a word of `STATUSES` or the server's own unknown word; `progress` runs from 0 to 1;
-    times are the server's own ISO 8601 texts; `raw` is the mapping the reply held.
+    times are ISO 8601 texts, as a rule the server's own; `raw` is the mapping the reply held.
     """
 
     id: str
@@ -250,8 +250,7 @@ class Prediction(NamedTuple):
         output = facts.get("output")
         if status == "succeeded" and output is None:
             output = next((url for url in (_word(outer.get("result_url")), reason) if is_url(url)), None)
-        logs = facts.get("logs")
-        logs = logs if isinstance(logs, str) else ""
+        logs = _lines(facts.get("logs"))
         metrics = facts.get("metrics")
         return cls(
             id=id or own_id,
@@ -263,9 +262,9 @@ class Prediction(NamedTuple):
             logs=logs,
             metrics=metrics if isinstance(metrics, Mapping) else None,
             progress=_progress(status, logs, outer.get("progress")),
-            created_at=_word(facts.get("created_at")),
-            started_at=_word(facts.get("started_at")),
-            completed_at=_word(facts.get("completed_at")),
+            created_at=_time(facts.get("created_at")),
+            started_at=_time(facts.get("started_at")),
+            completed_at=_time(facts.get("completed_at")),
             data_removed=facts.get("data_removed") is True,
             raw=facts,
         )
@@ -444,6 +443,23 @@ def _object_in(text: str) -> Any:
 
 def _word(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
+
+
+def _time(value: object) -> str:
+    """Give a time as the text that it is, or that of the seconds or milliseconds since 1970 that it counts."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 1e8 <= value < 1e14:
+        return _word(value)
+    from datetime import UTC, datetime
+
+    seconds = value if value < 1e11 else value / 1000
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _lines(value: object) -> str:
+    """Give a log as one text, also one that is a list of its lines."""
+    if isinstance(value, list):
+        return "\n".join(line.removesuffix("\n") for line in value if isinstance(line, str))
+    return value if isinstance(value, str) else ""
 
 
 def _whole_number(value: object) -> str:

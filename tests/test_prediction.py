@@ -155,6 +155,29 @@ def test_all_facts_of_a_reply_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1773302400, "2026-03-12T08:00:00Z"),
+        (1773302400.5, "2026-03-12T08:00:00.500000Z"),
+        (1773302400123, "2026-03-12T08:00:00.123000Z"),
+        (0, ""),
+        (-1, ""),
+        (True, ""),
+        (10**4000, ""),
+    ],
+    ids=["seconds", "a half", "milliseconds", "nothing", "negative", "true", "too much"],
+)
+def test_a_time_that_is_counted_becomes_a_text(value: object, expected: str) -> None:
+    """Gateways write times in three ways, and who reads them here has one."""
+    assert read({**LISTED, "completed_at": value}).completed_at == expected
+
+
+def test_a_log_in_lines_becomes_one_text() -> None:
+    """A list of lines is joined, whether they have their ends or not."""
+    assert read({**LISTED, "logs": ["Using seed: 7\n", "50%", None]}).logs == "Using seed: 7\n50%"
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [("logs", None), ("logs", 7), ("metrics", []), ("model", None), ("created_at", 5), ("data_removed", "yes")],
     ids=["null logs", "number logs", "list metrics", "null model", "number time", "text data_removed"],
