@@ -137,10 +137,11 @@ def ascii_json(value: Any) -> str:
 def parse_json(text: str) -> Any:
     """Read the JSON of a server; None where it is none.
 
-    What JSON cannot say again, as NaN or a number beyond all, is null: the rest beside it is not lost.
+    What JSON cannot say again, as NaN or a number beyond all, is null: the rest beside it is not lost. Nor is it
+    for a line break or a tab that stands in a text as it is.
     """
     try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole, strict=False)
     except (ValueError, RecursionError):
         return None
 

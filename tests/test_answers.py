@@ -239,6 +239,11 @@ def test_a_number_that_python_cannot_read_takes_nothing_else_away() -> None:
     assert read('{"seed": ' + "9" * 5000 + ', "id": "abc"}').body == {"seed": None, "id": "abc"}
 
 
+def test_a_control_character_in_a_text_takes_nothing_away() -> None:
+    """A server that writes a log into JSON by hand leaves its line breaks as they are."""
+    assert read('{"id": "abc", "logs": "a\n\tb\x00"}').body == {"id": "abc", "logs": "a\n\tb\x00"}
+
+
 @pytest.mark.parametrize(
     "content",
     ["[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000],
