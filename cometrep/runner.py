@@ -16,7 +16,7 @@ from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
-from cometrep.prediction import TERMINAL_STATUSES, Prediction, Request, SavedFile
+from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
@@ -505,8 +505,11 @@ def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
 
 
 def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError:
+    what = f"{prediction.status}, not finished"
+    if prediction.status not in STATUSES:  # which may sound like an end
+        what = f"{prediction.status!r}, a status that counts as running"
     return errors.StillRunning(
-        f"prediction {prediction.id} is {prediction.status}, not finished",
+        f"prediction {prediction.id} is {what}",
         hint=resume.of(prediction.id),
         code="not_finished",
         prediction_id=prediction.id,

@@ -542,6 +542,13 @@ def test_an_unfinished_prediction_is_not_downloaded_without_wait(bench: Bench) -
     assert list(bench.saved()) == ["abc123.webp"]
 
 
+def test_an_unknown_status_that_sounds_like_an_end_is_told_as_none(bench: Bench) -> None:
+    """The message does not contradict itself."""
+    bench.server.on_get(answer_json(prediction(status="finished")))
+    with pytest.raises(errors.StillRunning, match="is 'finished', a status that counts as running"):
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+
+
 # Saving
 
 
