@@ -44,6 +44,9 @@ _STATUS_WORDS = {
 }
 
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_MODEL_ADDRESS = (
+    rf"(?i)(?:(?:^|//|www\.)replicate\.com|/models)/(?!p/)({_MODEL})(?=[/:?#]|$)"  # its page, and the API's
+)
 _BACK = r"@(\d{1,6})"
 _URL = r"(?i)https?://[^\s<>\"\x00-\x1f\x7f-\x9f]+"
 _SPACED_URL = (  # as a host may write one that names a file
@@ -65,8 +68,9 @@ def parse_model(text: str) -> str:
     """Check that a model is named `owner/name` and return it; raise UsageError that shows the form."""
     if re.fullmatch(_MODEL, text):
         return text
-    named = text[-300:].removesuffix("/predictions")  # the address that a create is sent to
-    found = re.search(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", named)
+    found = re.search(_MODEL_ADDRESS, text[:300]) or re.search(
+        r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
+    )
     shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
     raise errors.UsageError(
         f"{text!r} is not a model: it is named OWNER/NAME, with no version and no address",
