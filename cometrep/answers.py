@@ -50,7 +50,7 @@ class Answer:
         self.text = content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
         media_type = headers.get("Content-Type", "").lower()
         self.is_html = formats.looks_like_html(content) or (
-            "html" in media_type and not formats.looks_like_json(content)
+            "html" in media_type and bool(content.strip()) and not formats.looks_like_json(content)
         )
         self.body: Any = None if self.is_html or is_cut_short else parse_json(self.text)
 

@@ -166,7 +166,7 @@ def test_the_request_id(headers: dict[str, str], message: str, expected: str) ->
         (HTML, "", True),
         ("\ufeff \n<html>", "", True),
         ("Bad gateway", "text/html; charset=utf-8", True),
-        ("", "text/html", True),
+        ("", "text/html", False),
         ("<p>x", "application/xhtml+xml", True),
         ('{"detail": "no"}', "text/html", False),
         ("[]", "text/html", False),

@@ -54,6 +54,12 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("200 with a row number", answer_json({"data": {"id": 7}}), errors.CreateUnknown, "create_unknown"),
     ("200 with an error", answer_json(comet("x")), errors.CreateUnknown, "create_unknown"),
     ("200 with nothing", Answer(200), errors.CreateUnknown, "create_unknown"),
+    (
+        "200 with an empty page",
+        Answer(200, headers={"Content-Type": "text/html"}),
+        errors.CreateUnknown,
+        "create_unknown",
+    ),
     ("200 with text", Answer(200, b"ok"), errors.CreateUnknown, "create_unknown"),
     ("408", answer_json({"detail": "late"}, 408), errors.CreateUnknown, "create_unknown"),
     ("499", Answer(499), errors.CreateUnknown, "create_unknown"),
