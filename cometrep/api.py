@@ -363,7 +363,8 @@ class Api:
         """Say what an answer said: status, the API's own message, the request id."""
         told = f"HTTP {answer.status} from {self._base_url}"
         if answer.is_redirect:
-            told += f": redirected to {self._clean(answer.headers.get('Location', ''))[:200] or 'nowhere'}"
+            to = self._clean(answer.headers.get("Location", ""))[:200]
+            told += f": redirected to {to}" if to else ": a redirect that names no address"
             told += "; the API does not redirect, so the base URL or the path is wrong"
         elif answer.is_html:
             told += ": a web page instead of JSON" + (f' ("{answer.title}")' if answer.title else "")

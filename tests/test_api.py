@@ -500,6 +500,9 @@ def test_a_redirect_shows_where_it_leads_and_its_request_id(api: Api, server: Se
     server.on_get(Answer(302, b"", {"Location": "https://else.test/x", "X-Oneapi-Request-Id": "rid-1"}))
     with pytest.raises(errors.Refused, match=r"redirected to https://else\.test/x;.* \(request id: rid-1\)$"):
         api.get("abc123")
+    server.on_get(Answer(304, length=""))
+    with pytest.raises(errors.Refused, match="a redirect that names no address"):
+        api.get("abc123")
 
 
 def test_the_key_is_hidden_where_the_server_echoes_it(api: Api, server: Server) -> None:
