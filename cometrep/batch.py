@@ -407,6 +407,8 @@ class Batch:
             self._looking -= 1
             if isinstance(answer, errors.Temporary) and answer.code == "rate_limited":
                 asked = answer.retry_after_seconds or 0.0
+                if asked > self._patience.retry_budget_seconds:
+                    asked = 0.0  # it ends the wait of whom it is told, and nobody else's
                 self._slow_down(asked, asked)
             else:
                 self._look_pace.accepted(self._clock())

@@ -315,6 +315,20 @@ def test_a_pause_that_is_too_long_to_wait_is_told(
     assert ran.stderr.endswith(f"hint: cometrep {' '.join(BATCH)}\n")
 
 
+def test_a_pause_that_is_too_long_holds_up_one_item_alone(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A look that is told to wait for a day: the others are looked at, created and saved all the same."""
+    out = folder_of("cat", "dog", "owl")
+    gateway.server.on_get(
+        answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "86400"}), gateway.look
+    )
+    ran = served(*BATCH, "-j", "1", "--timeout", "5")
+    assert (ran.code, len(ran.lines), gateway.total) == (9, 2, 3)
+    assert "the API asks to wait 24h, longer than the retry budget of 1m" in ran.stderr
+    assert (served(*BATCH).code, gateway.total, len(list(out.glob("*.webp")))) == (0, 3, 3)
+
+
 def served_creates(gateway: Gateway) -> int:
     """Count all creates that came in, refused ones too."""
     return gateway.server.creates
