@@ -89,9 +89,13 @@ Key = tuple[str, str, float]  # what was called (create, look, save), for which 
 
 
 class _Kept(NamedTuple):
-    """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings."""
+    """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings.
+
+    It `may_return` where the API does not know it within its hour.
+    """
 
     prediction: Prediction
+    may_return: bool
     files: list[SavedFile]
     failure: errors.CometrepError | None
     skipped: list[str]
@@ -570,7 +574,7 @@ class Batch:
         if known and not self._ledger.lenient(self._ledger.may_gain_output, result.id):
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
-            yield from self._succeeded(item, seen)
+            yield from self._succeeded(item, seen, may_return=known is not None and self._is_young(result.id))
             return
         del self._item_of[result.id]
         if flying.doubt:
@@ -613,17 +617,23 @@ class Batch:
         if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
             self._give_up(failure)
 
-    def _succeeded(self, item: Item, prediction: Prediction) -> Events:
+    def _is_young(self, id: str) -> bool:
+        """Say whether the hour of a prediction that ended is not over: the API may know it again."""
+        entry = self._ledger.lenient(self._ledger.entry, id)
+        return entry is not None and self._now() < entry.expires
+
+    def _succeeded(self, item: Item, prediction: Prediction, *, may_return: bool) -> Events:
         if prediction.run_seconds is not None and item.model in self._runs:
             self._runs[item.model].append(prediction.run_seconds)
         facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
         yield from self._note("ended", item, id=prediction.id, **facts)
         self._saving += 1
-        self._saves.submit(("save", prediction.id, self._clock()), partial(self._save, item.key, prediction))
+        save = partial(self._save, item.key, prediction, may_return=may_return)
+        self._saves.submit(("save", prediction.id, self._clock()), save)
 
     # Saving
 
-    def _save(self, key: str, prediction: Prediction) -> _Kept:
+    def _save(self, key: str, prediction: Prediction, *, may_return: bool) -> _Kept:
         """Save the outputs of one prediction; runs in a thread of its own."""
         saving = self._keeper_of(key).save(prediction, self._look_again)
         skipped: list[str] = []
@@ -633,7 +643,7 @@ class Batch:
                 event = next(saving)
             except StopIteration as end:
                 files, failure = end.value
-                return _Kept(prediction, files, failure, skipped, warnings)
+                return _Kept(prediction, may_return, files, failure, skipped, warnings)
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
             elif isinstance(event, Noted) and event.is_warning:
@@ -644,7 +654,7 @@ class Batch:
         return look_at(self._api, self._ledger, id)
 
     def _saved(self, kept: _Kept) -> Events:
-        prediction, files, failure, skipped, warnings = kept
+        prediction, may_return, files, failure, skipped, warnings = kept
         failure = paid(failure)
         id = prediction.id
         item = self._item_of.pop(id)
@@ -667,10 +677,12 @@ class Batch:
         elif failure is None:
             self._score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
-        elif self._is_lost(item, prediction, failure):
+        elif self._is_lost(item, failure, is_removed=prediction.data_removed and not may_return):
             yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.FAILED, failure, prediction, files)
         else:  # the next run saves it
+            if may_return and failure.code == "output_expired":
+                failure.message = f"{id} succeeded, and the API does not know it now; the same command looks again"
             if remedy := remedy_of(failure):
                 failure.message += f"; the same command with {remedy} saves it"
             yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
@@ -680,14 +692,14 @@ class Batch:
             if failure.code == "disk_full":
                 self._give_up(failure)
 
-    def _is_lost(self, item: Item, prediction: Prediction, failure: errors.CometrepError) -> bool:
+    def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
         """Say whether output files that could not be had will not be had by the next run either.
 
         A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
         """
         standing = self._record.standing(item.key)
         is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
-        is_over = prediction.data_removed or is_old
+        is_over = is_removed or is_old
         failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
         return all(
             isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired") for one in failures

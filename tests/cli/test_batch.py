@@ -320,9 +320,7 @@ def test_a_pause_that_is_too_long_holds_up_one_item_alone(
 ) -> None:
     """A look that is told to wait for a day: the others are looked at, created and saved all the same."""
     out = folder_of("cat", "dog", "owl")
-    gateway.server.on_get(
-        answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "86400"}), gateway.look
-    )
+    gateway.server.on_get(answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "86400"}), gateway.look)
     ran = served(*BATCH, "-j", "1", "--timeout", "5")
     assert (ran.code, len(ran.lines), gateway.total) == (9, 2, 3)
     assert "the API asks to wait 24h, longer than the retry budget of 1m" in ran.stderr
@@ -1016,6 +1014,45 @@ def test_failures_in_doubt_that_end_a_batch_are_its_code(
     ran = served(*BATCH, "-j", "1", "--max-failures", "3")
     assert (ran.code, gateway.server.creates) == (10, 3)
     assert ran.stderr.endswith("hint: cometrep list --unknown\n")
+
+
+def test_a_success_that_the_api_forgets_within_its_hour_is_looked_at_again(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """A node of a gateway may know it late: nothing is final before the hour is over, nor is it paid for again."""
+    folder_of("cat")
+
+    def without_output(request: Received) -> Answer:
+        return answer_json({**json.loads(gateway.look(request).body), "output": None})
+
+    unknown = answer_json({"detail": "not found"}, 404)
+    gateway.server.on_get(without_output, *[unknown] * 99)
+    for more in ((), ("--retry-failed",)):
+        ran = served(*BATCH, *more, env={"COMETREP_RETRY_BUDGET": "0"})
+        assert (ran.code, gateway.total) == (11, 1)
+        id = gateway.id_of("cat")
+        assert f"{id} succeeded, and the API does not know it now; the same command looks again" in ran.stderr
+        assert "of 1 item: 1 left\n" in ran.stderr
+    gateway.server.on_get(gateway.look)
+    assert (served(*BATCH).code, gateway.total) == (0, 1)
+
+
+def test_a_success_that_the_api_forgets_after_its_hour_is_lost(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Whenever the record has it as ended: by the ledger, which another command told."""
+    folder_of("cat")
+    gateway.holds.clear()
+    assert served(*BATCH, "--timeout", "0.3").code == 6
+    gateway.holds.set()
+    assert served("wait", "@last").code == 0
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger)) as database, database:
+        database.execute("UPDATE entries SET created = created - 4000, changed = changed - 4000, output = NULL")
+    gateway.server.on_get(answer_json({"detail": "not found"}, 404))
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (11, 1)
+    assert "1 failed" in ran.stderr
 
 
 @pytest.mark.parametrize("gone", [1, 2], ids=["one of two files", "both"])
