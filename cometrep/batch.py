@@ -36,7 +36,7 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import Asked, Fate, answered_id, decide
+from cometrep.fate import Asked, Fate, decide, known_by_ledger
 from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
@@ -283,9 +283,12 @@ class Batch:
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
         standing = self._record.standing(item.key)
-        if id := answered_id(item, standing, self._ledger):
-            yield from self._note("created", item, id=id)
-            standing = standing._replace(state=State.RUNNING, id=id)
+        known = known_by_ledger(item, standing, self._ledger)
+        if known.state is State.FAILED and standing.state is State.UNKNOWN:
+            yield from self._note("refused", item, error=known.error, exit_code=known.exit_code)
+        elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
+            yield from self._note("created", item, id=known.id)
+        standing = known
         if standing.digest not in ("", item.digest):
             yield from self._note_change(item, standing)
         yield from self._take_up(item, standing)
@@ -461,6 +464,8 @@ class Batch:
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
+            with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
+                self._record.add("unsent", item.key)
             self._give_up(answer)
             return
         yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from cometrep.errors import Refused
 from cometrep.items import Item
-from cometrep.ledger import Ledger
+from cometrep.ledger import REFUSED, UNKNOWN, Ledger
 from cometrep.record import NEW, Gone, Record, Standing, State
 
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
@@ -61,12 +62,20 @@ class Fate(StrEnum):
         return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
 
 
-def answered_id(item: Item, standing: Standing, ledger: Ledger) -> str:
-    """Give the id of an item in doubt that the ledger has: a power cut or a full disk kept it from the record."""
+def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
+    """Give where an item in doubt stands by the ledger: a power cut or a full disk kept it from the record.
+
+    A create that was not accepted is one that failed, as the ledger does not tell whether it would be again.
+    """
     if standing.state is not State.UNKNOWN or not standing.entry:
-        return ""
+        return standing
     before = standing.changed + _CLOCK_SLACK_SECONDS
-    return ledger.lenient(ledger.id_of, standing.entry, item.model, item.values, before) or ""
+    entry = ledger.lenient(ledger.create_of, standing.entry, item.model, item.values, before)
+    if entry and entry.status == REFUSED:
+        return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
+    if entry and entry.status != UNKNOWN and entry.id:
+        return standing._replace(state=State.RUNNING, id=entry.id)
+    return standing
 
 
 PathsThatStay = Callable[[Item], Sequence[Path]]
@@ -116,9 +125,7 @@ def forecast(
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     for item in items:
-        standing = record.standing(item.key)
-        if id := answered_id(item, standing, ledger):
-            standing = standing._replace(state=State.RUNNING, id=id)
+        standing = known_by_ledger(item, record.standing(item.key), ledger)
         fate = decide(item, standing, asked, paths_that_stay)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:

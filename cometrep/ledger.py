@@ -238,18 +238,18 @@ class Ledger:
                 ),
             )
 
-    def id_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> str:
-        """Give the id that the answer to a create brought into its entry, made `before` a Unix time.
+    def create_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> Entry | None:
+        """Give the entry of a create, by its number and what was sent `before` a Unix time.
 
-        Empty where none did, or where the entry is another create's.
+        None where there is none, or where it is another create's.
         """
         rows = self._rows(
-            "SELECT id FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
-            " AND is_sandbox = ? AND (is_sandbox OR base_url = ?) AND status NOT IN (?, ?)",
+            "SELECT * FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+            " AND is_sandbox = ? AND (is_sandbox OR base_url = ?)",
             *(number, model, _json(shorten_data_uris(values)), before),
-            *(self._is_sandbox, self._base_url, UNKNOWN, REFUSED),
+            *(self._is_sandbox, self._base_url),
         )
-        return str(rows[0]["id"] or "") if rows else ""
+        return _entry(rows[0]) if rows else None
 
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""

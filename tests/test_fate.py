@@ -1,8 +1,15 @@
 """What a run of a batch does with an item, from where earlier runs left it."""
 
+import time
+from pathlib import Path
+
 import pytest
 
-from cometrep.fate import Asked, Fate
+from cometrep import errors
+from cometrep.fate import Asked, Fate, known_by_ledger
+from cometrep.items import Item
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction
 from cometrep.record import Standing, State
 
 BY_STATE = {
@@ -39,3 +46,36 @@ def test_an_item_is_sent_again_only_where_asked(state: State, asked: Asked, sent
 def test_an_id_that_an_answer_broke_off_behind_is_looked_for_first(asked: Asked) -> None:
     """Whatever was asked: where the API knows it, it is paid for."""
     assert asked.fate(Standing(State.UNKNOWN, "id")) is Fate.TO_LOOK_FOR
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, Standing(State.UNKNOWN)),
+        (errors.CreateUnknown("no answer"), Standing(State.UNKNOWN)),
+        (Prediction("id", "starting"), Standing(State.RUNNING, "id")),
+        (errors.Refused("HTTP 400"), Standing(State.FAILED, error="HTTP 400", exit_code=8)),
+        (errors.Temporary("HTTP 429"), Standing(State.FAILED, error="HTTP 429", exit_code=8)),
+    ],
+    ids=["nothing", "a doubt", "a prediction", "a refusal", "a 429"],
+)
+def test_an_item_in_doubt_stands_where_the_ledger_has_its_create(
+    answer: Prediction | errors.CometrepError | None, expected: Standing, tmp_path: Path
+) -> None:
+    """As far as that is the very create which the record speaks of; it is in doubt where both say so."""
+    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
+    item = Item(1, "key", "a/b", {"prompt": "cat"}, "digest")
+    number = ledger.begin(item.model, item.values)
+    if isinstance(answer, Prediction):
+        ledger.accept(number, answer)
+    elif isinstance(answer, errors.CreateUnknown):
+        ledger.doubt(number, answer)
+    elif answer:
+        ledger.refuse(number, answer)
+    standing = Standing(State.UNKNOWN, entry=number, changed=time.time())
+    known = known_by_ledger(item, standing, ledger)
+    assert known._replace(entry=0, changed=0.0) == expected
+    for other in (standing._replace(entry=number + 1), standing._replace(changed=1.0), Standing(State.FAILED)):
+        assert known_by_ledger(item, other, ledger) is other
+    assert known_by_ledger(item._replace(values={}), standing, ledger) is standing
+    ledger.close()

@@ -1232,6 +1232,41 @@ def test_an_id_that_the_ledger_has_is_not_in_doubt(
     assert "1 in doubt" in served(*BATCH).stderr
 
 
+def test_a_refusal_that_the_ledger_has_is_not_in_doubt(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """It failed, for the reason that is known, and is sent again when asked; the record has it from then on."""
+    out = folder_of("bad")
+    gateway.refusals["bad"] = [answer_json({"detail": "no such input"}, 422)]
+    assert served(*BATCH).code == 8
+    header, sent, _ = (out / "batch.jsonl").read_text().splitlines(keepends=True)
+    (out / "batch.jsonl").write_text(header + sent)
+    assert json.loads(served(*BATCH, "--dry-run", "--json").stdout)["failed_before"] == 1
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (8, 0)
+    assert "no such input (in an earlier run)" in ran.stderr
+    assert ran.stderr.endswith("--retry-failed\n")
+    assert [step["step"] for step in steps_of_the_last_run(out, sent)] == ["refused"]
+    assert (served(*BATCH, "--retry-failed").code, gateway.total) == (0, 1)
+
+
+def test_what_a_full_disk_kept_from_being_sent_is_sent_by_the_next_run(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
+) -> None:
+    """Its step was written and did not reach the disk: nothing is in doubt."""
+    folder_of("cat")
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(
+        "import errno, os\n"
+        "def fsync(file):\n"
+        "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "os.fsync = fsync\n"
+    )
+    ran = served(*BATCH, env={"PYTHONPATH": str(folder / "site")})
+    assert (ran.code, gateway.total) == (12, 0)
+    assert (served(*BATCH).code, gateway.total) == (0, 1)
+
+
 def steps_of_the_last_run(out: Path, sent: str) -> list[dict[str, Any]]:
     """Read what the last run noted of the item that an earlier one sent."""
     key = json.loads(sent)["key"]
