@@ -36,7 +36,7 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import Asked, Fate, decide, known_by_ledger
+from cometrep.fate import GIVEN_TWICE, Asked, Fate, decide, settled
 from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
@@ -283,7 +283,7 @@ class Batch:
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
         standing = self._record.standing(item.key)
-        known = known_by_ledger(item, standing, self._ledger)
+        known = settled(item, standing, self._record, self._ledger)
         if known.state is State.FAILED and standing.state is State.UNKNOWN:
             yield from self._note("refused", item, error=known.error, exit_code=known.exit_code)
         elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
@@ -310,7 +310,7 @@ class Batch:
             self._flying[item.key] = _Flying(item, 0, standing.id, doubt)
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
-            yield from self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
+            self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._pass_over(item, standing)
 
@@ -405,10 +405,10 @@ class Batch:
         if isinstance(answer, _Sent):
             self._creating -= 1
             yield from self._created(self._flying[name], answer)
-            if isinstance(created := answer.answer, Prediction):
+            if isinstance(created := answer.answer, Prediction) and name in self._flying:
                 item = self._flying[name].item
                 yield Created(created.with_model(item.model), item.key)
-                yield from self._follow(created.id, item, told_status=created.status)
+                self._follow(created.id, item, told_status=created.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -429,6 +429,8 @@ class Batch:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item, (entry, answer) = flying.item, sent
         self._leaving.discard(item.key)
+        if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
+            answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
         if isinstance(answer, Prediction):
             self._attempts = self._rows[_NO_ANSWER] = 0
             self._accepted = self._clock()
@@ -441,15 +443,18 @@ class Batch:
             if not self._flying[item.key].id:
                 del self._flying[item.key]
 
+    def _is_own(self, id: str, item: Item) -> bool:
+        return self._record.owner(id, item.key) == item.key
+
     def _refused(self, item: Item, entry: int, answer: errors.CometrepError) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
-            if id and id not in self._item_of and not self._is_left:
+            if id and self._is_own(id, item) and not self._is_left:
                 self._flying[item.key] = _Flying(item, entry, id, answer)
-                yield from self._follow(id, item)
+                self._follow(id, item)
             else:
                 yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
             self._count_in_a_row(_NO_ANSWER, answer)
@@ -528,14 +533,8 @@ class Batch:
             return 0
         return max(0, 2 * LOOK_THREADS - self._looking)
 
-    def _follow(self, id: str, item: Item, *, told_status: str = "", age_seconds: float = 0.0) -> Events:
+    def _follow(self, id: str, item: Item, *, told_status: str = "", age_seconds: float = 0.0) -> None:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
-        if id in self._item_of:
-            # Whose it is cannot be known; the record keeps both items as running.
-            del self._flying[item.key]
-            failure = errors.CreateUnknown(f"the API gave it the id of {self._item_of[id].label}, {id}")
-            yield from self._fail(item, State.RUNNING, failure, _unseen(item, id))
-            return
         self._item_of[id] = item
         own = self._schedule(item.model, age_seconds)
         target = Target(id, is_fresh=age_seconds < FRESH_SECONDS, told_status=told_status)

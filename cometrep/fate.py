@@ -12,6 +12,7 @@ from cometrep.items import Item
 from cometrep.ledger import REFUSED, UNKNOWN, Ledger
 from cometrep.record import NEW, Gone, Record, Standing, State
 
+GIVEN_TWICE = "the API gave it the id of another item, {}"
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 
 
@@ -78,6 +79,15 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     return standing
 
 
+def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> Standing:
+    """Give where an item of a record stands by all that is known: of two with one id the later is in doubt."""
+    standing = known_by_ledger(item, standing, ledger)
+    is_open = standing.state in (State.RUNNING, State.UNSAVED, State.UNKNOWN)
+    if is_open and standing.id and record.owner(standing.id, item.key) != item.key:
+        return standing._replace(state=State.UNKNOWN, id="", error=GIVEN_TWICE.format(standing.id))
+    return standing
+
+
 PathsThatStay = Callable[[Item], Sequence[Path]]
 """Lists the paths of an item's outputs where all of them exist, and are to be left alone."""
 
@@ -125,7 +135,7 @@ def forecast(
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     for item in items:
-        standing = known_by_ledger(item, record.standing(item.key), ledger)
+        standing = settled(item, record.standing(item.key), record, ledger)
         fate = decide(item, standing, asked, paths_that_stay)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:

@@ -214,9 +214,7 @@ class Record:
                 self._index.close()
                 self._index = None
             if any(path.stat().st_size for path in self._paths):
-                self._index = sqlite3.connect(
-                    ""
-                )  # a temporary database, on disk where it grows, gone with the process
+                self._index = _made_index()
                 self._fill(self._index)
         others = sorted(self._apis - {self._api, ""})
         if self._api and others:
@@ -281,6 +279,19 @@ class Record:
             row = self._index.execute(query, (storable(key),)).fetchone()
         return Standing(State(row[0]), *row[1:]) if row else NEW
 
+    def owner(self, id: str, key: str) -> str:
+        """Give the key of the item that a prediction's id was given to: this one, where no other had it first.
+
+        To be asked from one thread.
+        """
+        with contextlib.suppress(sqlite3.Error):  # it has no room: what was created is to be kept all the same
+            if self._index is None:
+                self._index = _made_index()
+            self._index.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (id, storable(key)))
+            (owner,) = self._index.execute("SELECT key FROM owners WHERE id = ?", (id,)).fetchone()
+            return key if owner == storable(key) else str(owner)
+        return key
+
     @property
     def total(self) -> int | None:
         """How many items there are, as far as earlier runs counted them; None where none has run."""
@@ -320,14 +331,11 @@ class Record:
 
     def _fill(self, index: sqlite3.Connection) -> None:
         """Look through all records and make a table of where their items stand."""
-        index.execute(
-            "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, file INT)"
-        )
         known = "excluded.state NOT IN ('unknown', 'new')"  # of the same prediction as the step before
         # Within one file the order counts, between files the time.
         index.executemany(
-            f"INSERT INTO items (key, {_COLUMNS}, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO items (key, {_COLUMNS}, created, file)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
             f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
             " error = excluded.error, exit_code = excluded.exit_code,"
@@ -337,9 +345,13 @@ class Record:
             " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
+            " created = coalesce(nullif(excluded.created, 0), created),"
             " changed = excluded.changed, file = excluded.file"
             " WHERE excluded.file = file OR excluded.changed >= changed",
             self._rows(),
+        )
+        index.execute(
+            "INSERT OR IGNORE INTO owners SELECT id, key FROM items WHERE id != '' AND created > 0 ORDER BY created"
         )
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
@@ -394,6 +406,18 @@ class Record:
             raise errors.LocalFileError(
                 f"cannot look through the records in {self.folder}: {problem}", hint="export TMPDIR=FOLDER"
             ) from problem
+
+
+def _made_index() -> sqlite3.Connection:
+    """Make a temporary database, on disk where it grows, gone with the process."""
+    index = sqlite3.connect("")
+    index.execute(
+        "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
+        " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, created REAL,"
+        " file INT)"
+    )
+    index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
+    return index
 
 
 def records_in(folder: Path) -> list[Path]:
@@ -472,7 +496,7 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
     prompt = sent.get("prompt") if isinstance(sent, dict) else ""
     began = storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else ""
     files = json.dumps(step["files"]) if step.get("files") else ""
-    ended = time if name == "ended" else 0
+    ended, created = (time if name == one else 0 for one in ("ended", "created"))
     return (
         storable(str(step["key"])),
         state,
@@ -487,6 +511,7 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
         ended,
         line,
         began,
+        created,
     )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.fate import Asked, Fate, known_by_ledger
+from cometrep.fate import Asked, Fate, known_by_ledger, settled
 from cometrep.items import Item
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
-from cometrep.record import Standing, State
+from cometrep.record import Record, Standing, State
 
 BY_STATE = {
     State.NEW: Fate.TO_SEND,
@@ -79,3 +79,17 @@ def test_an_item_in_doubt_stands_where_the_ledger_has_its_create(
         assert known_by_ledger(item, other, ledger) is other
     assert known_by_ledger(item._replace(values={}), standing, ledger) is standing
     ledger.close()
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_id_that_another_item_had_first_leaves_one_in_doubt(state: State, tmp_path: Path) -> None:
+    """Where its picture is to be had yet: nobody knows whose it is."""
+    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
+    record = Record(tmp_path)
+    first, second = (Item(number, f"k{number}", "a/b", {}, "digest") for number in (1, 2))
+    standing = Standing(state, "id", entry=7)
+    assert settled(first, Standing(State.RUNNING, "id"), record, ledger).state is State.RUNNING
+    in_doubt = standing._replace(state=State.UNKNOWN, id="", error="the API gave it the id of another item, id")
+    is_open = state in (State.RUNNING, State.UNSAVED, State.UNKNOWN)
+    assert settled(second, standing, record, ledger) == (in_doubt if is_open else standing)
+    record.close()

@@ -93,6 +93,21 @@ def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:
     assert found == NEW._replace(state=State.UNKNOWN, changed=found.changed)
 
 
+@pytest.mark.parametrize("has_run", [False, True], ids=["the first run", "an earlier run"])
+def test_an_id_is_of_the_item_that_it_was_given_to_first(record: Record, has_run: bool) -> None:
+    """In this run or an earlier one, and whatever became of that item since."""
+    if has_run:
+        for key in ("b", "a"):
+            record.add("sending", key, time=0)
+        for time, key in enumerate(("a", "b"), 1):
+            record.add("created", key, id="one", time=time)
+        record.add("saved", "a", id="one")
+        record.add("doubt", "c", id="two")  # which nobody has seen
+        record = again(record)
+    assert [record.owner(id, key) for id, key in (("one", "a"), ("one", "b"), ("two", "d"))] == ["a", "a", "d"]
+    assert record.owner("three", "\udcff") == "\udcff"
+
+
 @given(cut=st.integers(1, 200), tail=st.binary(max_size=30))
 def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(
     tmp_path_factory: pytest.TempPathFactory, cut: int, tail: bytes

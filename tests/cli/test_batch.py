@@ -273,6 +273,34 @@ def test_an_id_that_nobody_knows_leaves_its_item_in_doubt(
     assert gateway.creates == {"cut": 2}
 
 
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_an_id_that_another_item_has_leaves_its_item_in_doubt(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], jobs: str
+) -> None:
+    """Told by every run, until it is sent again: no picture of the one is saved under the other's name."""
+    out = folder_of("cat", "dog", "owl")
+
+    def create(request: Received) -> Answer:
+        answer = gateway.create(request)
+        if request.json()["input"]["prompt"] != "dog" or gateway.creates["dog"] > 1:
+            return answer
+        wait_until(lambda: bool(gateway.creates["cat"]))
+        first = gateway.id_of("cat")
+        wait_until(lambda: bool(gateway.server.count("GET", f"/replicate/v1/predictions/{first}")))
+        return replace(answer, body=answer.body.replace(gateway.id_of("dog").encode(), first.encode()))
+
+    gateway.server.on_create(create)
+    for again in (False, True):
+        ran = served(*BATCH, "-j", jobs)
+        assert (ran.code, len(ran.lines), gateway.total) == (9, 2, 3)
+        assert f"the API gave it the id of another item, {gateway.id_of('cat')}" in ran.stderr
+        assert ("(in an earlier run)" in ran.stderr) is again
+        assert ran.stderr.endswith("hint: cometrep list --unknown\n")
+    assert len(served("list", "--unknown").lines) == 1
+    assert (served(*BATCH, "--retry-unknown").code, gateway.creates["dog"]) == (0, 2)
+    assert len(list(out.glob("*.webp"))) == 3
+
+
 def test_a_refused_input_fails_its_item_alone(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
@@ -1262,7 +1290,8 @@ def test_what_a_full_disk_kept_from_being_sent_is_sent_by_the_next_run(
         "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
         "os.fsync = fsync\n"
     )
-    ran = served(*BATCH, env={"PYTHONPATH": str(folder / "site")})
+    where = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+    ran = served(*BATCH, env={"PYTHONPATH": where})
     assert (ran.code, gateway.total) == (12, 0)
     assert (served(*BATCH).code, gateway.total) == (0, 1)
 
