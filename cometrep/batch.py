@@ -593,7 +593,7 @@ class Batch:
             if self._asked.retries_failed and not flying.entry:
                 self._unsent.append((item, 0))
             else:
-                yield from self._fail(item, State.FAILED, failure, seen)
+                yield from self._fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
                 if flying.entry:
                     self._count_in_a_row(_NOT_SEEN, failure)
         else:
@@ -663,6 +663,7 @@ class Batch:
         id = prediction.id
         item = self._item_of.pop(id)
         self._saving -= 1
+        is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
         if failure is None:
             self._rows[_NOT_SAVED] = 0
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
@@ -683,15 +684,15 @@ class Batch:
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
         elif self._is_lost(item, failure, is_removed=prediction.data_removed and not may_return):
             yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._fail(item, State.FAILED, failure, prediction, files)
+            yield from self._fail(item, State.FAILED, failure, prediction, files, is_left_over=is_left_over)
         else:  # the next run saves it
             if may_return and failure.code == "output_expired":
                 failure.message = f"{id} succeeded, and the API does not know it now; the same command looks again"
             if remedy := remedy_of(failure):
                 failure.message += f"; the same command with {remedy} saves it"
             yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._fail(item, State.UNSAVED, failure, prediction, files)
-            if self._record.standing(item.key).id != id:  # an earlier run's proves nothing about those to come
+            yield from self._fail(item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over)
+            if not is_left_over:
                 self._count_in_a_row(_NOT_SAVED, failure)
             if failure.code == "disk_full":
                 self._give_up(failure)
@@ -732,9 +733,14 @@ class Batch:
         failure: errors.CometrepError,
         prediction: Prediction,
         files: Sequence[SavedFile] = (),
+        *,
+        is_left_over: bool = False,
     ) -> Events:
-        """Count and tell an item that this run could not finish; stop sending where there are too many."""
-        self._score.fail(item.label, outcome, failure)
+        """Count and tell an item that this run could not finish; stop sending where there are too many.
+
+        One `is_left_over` stops nothing: that an earlier run's prediction is not to be had tells nothing of others.
+        """
+        self._score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         limit = self._asked.max_failures
         if limit is not None and self._score.failed_now >= limit:
             self._is_stopping = True

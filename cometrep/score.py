@@ -17,7 +17,9 @@ class Score:
     """What became of the items of a batch so far: each is counted once, by this run or as earlier ones left it."""
 
     def __init__(self) -> None:
-        self.failed_now = 0  # items that this run could not bring to their ends, for whatever reason
+        self.failed_now = (
+            0  # items that could not be brought to their ends, for whatever reason, and are not left over
+        )
         self._ended_now = 0
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
@@ -41,10 +43,12 @@ class Score:
         self._ended_now += 1
         self._codes[0] += 1
 
-    def fail(self, label: str, outcome: State, failure: errors.CometrepError) -> None:
-        """Count an item that this run could not finish."""
+    def fail(
+        self, label: str, outcome: State, failure: errors.CometrepError, *, is_left_over: bool = False
+    ) -> None:
+        """Count an item that this run could not finish; one `is_left_over` whose prediction an earlier run made."""
         self._counts[outcome] += 1
-        self.failed_now += 1
+        self.failed_now += not is_left_over
         self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
         self.leave(label, failure)
 

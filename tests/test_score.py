@@ -74,10 +74,11 @@ def test_only_the_first_failures_are_kept() -> None:
     score = Score()
     for number in range(FAILURES_KEPT + 3):
         score.fail(f"item {number}", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    score.fail("left over", State.UNSAVED, errors.OutputMissing("gone"), is_left_over=True)
     tally = score.tally(20, running=1, saving=2, elapsed_seconds=2.0, is_stopping=True)
     ended = score.ended(tally, None)
     assert len(ended.first_failures) == FAILURES_KEPT + 1
-    assert ended.first_failures[-1] == "and 3 more; --status shows them"
+    assert ended.first_failures[-1] == "and 4 more; --status shows them"
     assert (tally.unknown, tally.ended, tally.items_a_second, score.failed_now) == (8, 8, 4.0, 8)
 
 

@@ -464,6 +464,31 @@ def test_max_failures_stops_sending(served: Cli, gateway: Gateway, folder_of: Ca
     assert gateway.total == 20
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["gone files", "predictions that nobody knows"])
+def test_what_earlier_runs_left_does_not_count_for_max_failures(
+    is_known: bool, served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """What cannot be had of it says nothing of what is sent: else each run would stop at its first create."""
+    folder_of("p0", "p1")
+    gateway.file_answers |= {prompt: [Answer(403)] * 99 for prompt in ("p0", "p1")}
+    if not is_known:
+        gateway.holds.clear()
+    at_once = {"COMETREP_RETRY_BUDGET": "0"}
+    served(*BATCH, "--timeout", "0.3", env=at_once)
+    left_over = {gateway.id_of(prompt) for prompt in ("p0", "p1")}
+    gateway.holds.set()
+
+    def look(request: Received) -> Answer:
+        if not is_known and request.path.rpartition("/")[2] in left_over:
+            return answer_json({"detail": "not found"}, 404)
+        return gateway.look(request)
+
+    gateway.server.on_get(look)
+    folder_of(*(f"p{i}" for i in range(6)))
+    ran = served(*BATCH, "-j", "1", "--max-failures", "1", env=at_once)
+    assert (ran.code, len(ran.lines), gateway.total) == (9, 4, 6)
+
+
 def test_no_more_than_jobs_run_at_once(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
     """`-j` is what the API sees."""
     folder_of(*(f"p{i}" for i in range(12)))
