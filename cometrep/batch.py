@@ -36,15 +36,15 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import GIVEN_TWICE, Asked, Fate, decide, settled
+from cometrep.fate import GIVEN_TWICE, Asked, Fate, decide, entry_of, settled
 from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
-from cometrep.ledger import RETENTION_SECONDS, Ledger
+from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
-from cometrep.runner import FRESH_SECONDS, Patience, look_at, paid
+from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, paid
 from cometrep.schedule import Schedule, backoff_seconds, schedule_for
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
@@ -308,6 +308,9 @@ class Batch:
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
             self._flying[item.key] = _Flying(item, 0, standing.id, doubt)
+            entry = None if doubt else entry_of(item, standing, self._ledger)
+            if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
+                self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
             self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
@@ -406,9 +409,7 @@ class Batch:
             self._creating -= 1
             yield from self._created(self._flying[name], answer)
             if isinstance(created := answer.answer, Prediction) and name in self._flying:
-                item = self._flying[name].item
-                yield Created(created.with_model(item.model), item.key)
-                self._follow(created.id, item, told_status=created.status)
+                self._follow(created.id, self._flying[name].item, told_status=created.status)
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
@@ -436,7 +437,12 @@ class Batch:
             self._accepted = self._clock()
             self._pace.accepted(self._accepted)
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
-            self._ledger.insist(self._ledger.accept, entry, answer)
+            yield Created(answer.with_model(item.model), item.key)  # the ledger may be held by another process
+            accept = self._ledger.accept
+            if self._is_left:  # for which nobody waits then, once for all of them
+                patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
+                accept = partial(accept, patience_seconds=patience)
+            self._ledger.insist(accept, entry, answer)
             self._flying[item.key] = flying._replace(entry=entry, id=answer.id)
         else:
             yield from self._refused(item, entry, answer)

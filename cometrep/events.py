@@ -15,7 +15,7 @@ class Creating(NamedTuple):
 
 
 class Created(NamedTuple):
-    """The API accepted a create and answered this prediction; its id is in the ledger.
+    """The API accepted a create and answered this prediction; its id is in the ledger, or in a batch's record.
 
     `key` is that of a batch's item.
     """

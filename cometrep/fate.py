@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cometrep.errors import Refused
 from cometrep.items import Item
-from cometrep.ledger import REFUSED, UNKNOWN, Ledger
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.record import NEW, Gone, Record, Standing, State
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
@@ -63,15 +63,22 @@ class Fate(StrEnum):
         return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
 
 
+def entry_of(item: Item, standing: Standing, ledger: Ledger) -> Entry | None:
+    """Give the ledger's entry of the create that an item's record speaks of, None where there is none."""
+    if not standing.entry:
+        return None
+    before = standing.changed + _CLOCK_SLACK_SECONDS
+    return ledger.lenient(ledger.create_of, standing.entry, item.model, item.values, before)
+
+
 def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     """Give where an item in doubt stands by the ledger: a power cut or a full disk kept it from the record.
 
     A create that was not accepted is one that failed, as the ledger does not tell whether it would be again.
     """
-    if standing.state is not State.UNKNOWN or not standing.entry:
+    if standing.state is not State.UNKNOWN:
         return standing
-    before = standing.changed + _CLOCK_SLACK_SECONDS
-    entry = ledger.lenient(ledger.create_of, standing.entry, item.model, item.values, before)
+    entry = entry_of(item, standing, ledger)
     if entry and entry.status == REFUSED:
         return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
     if entry and entry.status != UNKNOWN and entry.id:

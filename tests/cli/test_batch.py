@@ -1680,6 +1680,34 @@ def test_nothing_is_sent_after_a_stop_and_nothing_is_in_doubt_that_was_not(
     assert len(served("list").lines) == 1
 
 
+def test_a_ledger_that_another_process_holds_hides_no_id_and_holds_up_no_stop(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """The record has the id at once, and the next run brings it into the ledger."""
+    folder_of("cat")
+    assert served("create", MODEL, "prompt=first", "-q").code == 0
+    (ledger,) = served.home.rglob("ledger.sqlite3")
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None, check_same_thread=False)) as holder:
+
+        def held(request: Received) -> Answer:
+            holder.execute("BEGIN IMMEDIATE")
+            return gateway.create(request)
+
+        gateway.server.on_create(held)
+        process = served.start(*BATCH, "--progress", "json")
+        stopped(process)
+        read_until(process, b'"event": "created"')
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        holder.execute("ROLLBACK")
+    assert process.returncode == 143
+    assert b"database is locked; not all of this is recorded" in told
+    assert len(served("list", "--unknown").lines) == 1
+    assert (served(*BATCH).code, gateway.creates["cat"]) == (0, 1)
+    newest = served("list").lines[0]
+    assert newest.split("\t")[:2] == [gateway.id_of("cat"), "succeeded"]
+
+
 def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
 ) -> None:
