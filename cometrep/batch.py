@@ -335,7 +335,7 @@ class Batch:
         is_unknown = standing.state is State.UNKNOWN
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        seen = _unseen(item, standing.id)._replace(status=standing.status)
+        seen = standing.prediction().with_model(item.model).with_input(item.values)
         self._score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
         yield _stopped(item, standing.state, text, seen)
 
@@ -591,7 +591,7 @@ class Batch:
             yield from self._unfound(flying, failure)
         elif seen.is_terminal and failure is not result.failure:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
-            yield from self._note("ended", item, id=result.id, **facts)
+            yield from self._note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found":
             # Perhaps the API key is another account's, or the output of a success is to come: the record keeps it

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from cometrep import errors
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
-from cometrep.prediction import SavedFile
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.snapshot import comes_once
 from cometrep.text import format_count, format_item, storable
 
@@ -72,7 +72,7 @@ class Standing(NamedTuple):
     """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known.
 
     `entry` is the number of its create in the ledger, `status` the one its prediction ended with, `changed` and
-    `ended` the Unix times of its last step and of the one that ended it.
+    `ended` the Unix times of its last step and of the one that ended it, `reason` what the server said of that.
     """
 
     state: State
@@ -87,11 +87,19 @@ class Standing(NamedTuple):
     ended: float = 0.0
     line: int = 0  # where the item stood, and how its prompt began
     prompt: str = ""
+    reason: str = ""  # as JSON
+    model: str = ""  # and the input, as JSON, where the record is read for them
+    input: str = ""
 
     def label(self, key: str) -> str:
         """Give what people know its item by, as its events had it: its own key, else its place."""
         is_hash = bool(self.digest and self.line) and key.startswith(self.digest)
         return format_item(self.line, self.prompt) if is_hash else key
+
+    def prediction(self) -> Prediction:
+        """Give the item's prediction, as far as the record knows it."""
+        sent, reason = (json.loads(text) if text else None for text in (self.input, self.reason))
+        return Prediction(self.id, self.status, self.model, sent, error=reason)
 
     def saved_files(self, folder: Path) -> list[SavedFile]:
         """Give the files that were saved in a record's folder, where they were put."""
@@ -130,7 +138,8 @@ _COLUMNS = ", ".join(Standing._fields)
 class Record:
     """The record in one folder, of the whole batch or of one shard of it.
 
-    `api` is where this run sends to, a base URL or `sandbox`; empty where it sends nothing.
+    `api` is where this run sends to, a base URL or `sandbox`; empty where it sends nothing. With `reads_inputs` its
+    standings have what was sent.
     """
 
     def __init__(
@@ -139,10 +148,12 @@ class Record:
         shard: tuple[int, int] | None = None,
         *,
         api: str = "",
+        reads_inputs: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
         self._api = api
+        self._reads_inputs = reads_inputs
         self.path = folder / (f"batch.{shard[0]}-{shard[1]}.jsonl" if shard else "batch.jsonl")
         self._shard = shard
         self._now = now
@@ -335,7 +346,7 @@ class Record:
         # Within one file the order counts, between files the time.
         index.executemany(
             f"INSERT INTO items (key, {_COLUMNS}, created, file)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
             f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
             " error = excluded.error, exit_code = excluded.exit_code,"
@@ -343,6 +354,8 @@ class Record:
             " entry = coalesce(nullif(excluded.entry, 0), entry),"
             " line = coalesce(nullif(excluded.line, 0), line),"
             " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
+            " model = coalesce(nullif(excluded.model, ''), model),"
+            " input = coalesce(nullif(excluded.input, ''), input), reason = excluded.reason,"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " created = coalesce(nullif(excluded.created, 0), created),"
@@ -371,7 +384,7 @@ class Record:
                     continue
                 if step["step"] == "created":
                     self._apis.add(api)
-                yield (*_row(step), number)
+                yield (*_row(step, has_input=self._reads_inputs), number)
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
@@ -413,8 +426,8 @@ def _made_index() -> sqlite3.Connection:
     index = sqlite3.connect("")
     index.execute(
         "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-        " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, created REAL,"
-        " file INT)"
+        " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
+        " model TEXT, input TEXT, created REAL, file INT)"
     )
     index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
     return index
@@ -483,19 +496,19 @@ def _is_step(value: Any) -> bool:
     return isinstance(files, list) and all(map(SavedFile.is_json, files))
 
 
-def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what a step says of its item: its key, then what a standing holds."""
+def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
+    """Give what a step says of its item: its key, then what a standing holds, and when it was created."""
     name = step["step"]
     state = _STATES.get(name, State.NEW)
     if name == "ended":
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
-    texts = ("id", "error", "digest", "status")
-    id, error, digest, status = (storable(str(step.get(fact) or "")) for fact in texts)
+    texts = ("id", "error", "digest", "status", "model")
+    id, error, digest, status, model = (storable(str(step.get(fact) or "")) for fact in texts)
     code, entry, time, line = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time", "line"))
     sent = step.get("input")
     prompt = sent.get("prompt") if isinstance(sent, dict) else ""
     began = storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else ""
-    files = json.dumps(step["files"]) if step.get("files") else ""
+    files, reason = (json.dumps(step[fact]) if step.get(fact) else "" for fact in ("files", "reason"))
     ended, created = (time if name == one else 0 for one in ("ended", "created"))
     return (
         storable(str(step["key"])),
@@ -511,6 +524,9 @@ def _row(step: Mapping[str, Any]) -> tuple[Any, ...]:
         ended,
         line,
         began,
+        reason,
+        model if has_input else "",
+        json.dumps(sent) if has_input and sent is not None else "",
         created,
     )
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep.prediction import Prediction
 from cometrep.record import NEW, Record, State, read_steps, records_in
 
 
@@ -82,6 +83,19 @@ def test_a_standing_has_the_facts_of_all_steps(record: Record) -> None:
     record.add("saved", "k", files=[file])
     found = again(record).standing("k")
     assert (found.id, found.digest, json.loads(found.files)) == ("abc", "d1", [file])
+
+
+@pytest.mark.parametrize("reason", ["no", {"code": 7}, None], ids=str)
+def test_a_standing_has_what_is_known_of_its_prediction(record: Record, reason: object) -> None:
+    """What the server said in the form in which it did; what was sent where the record is read for that."""
+    record.add("sending", "k", model="a/b", input={"prompt": "cat"})
+    record.add("created", "k", id="abc")
+    record.add("ended", "k", id="abc", status="failed", error="prediction abc failed: no", reason=reason)
+    whole = Record(record.folder, reads_inputs=True)
+    for one, (model, sent) in ((again(record), ("", None)), (whole, ("a/b", {"prompt": "cat"}))):
+        one.read()
+        expected = Prediction("abc", "failed", model, sent, error=reason)
+        assert one.standing("k").prediction() == expected
 
 
 def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:

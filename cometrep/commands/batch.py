@@ -259,12 +259,11 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     """Print what the records of a batch's folder hold."""
     from cometrep.events import ItemEnded
     from cometrep.ledger import Ledger
-    from cometrep.prediction import Prediction
     from cometrep.record import Record
     from cometrep.sidecar import read_sidecar
 
     console, settings = settled(ctx)
-    record = Record(_folder(ctx.params, settings, file))
+    record = Record(_folder(ctx.params, settings, file), reads_inputs=ctx.params["json"])
     record.read()
     total = record.total
     if total is None:
@@ -278,7 +277,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
         counts[standing.state] += 1
         files = standing.saved_files(record.folder)
         if ctx.params["json"]:
-            seen = read_sidecar(standing.id, files) or Prediction(standing.id, standing.status)
+            seen = read_sidecar(standing.id, files) or standing.prediction()
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
             console.write_json(ended.as_json())
         else:

@@ -158,15 +158,14 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
         assert done["output"]
         assert done["input"] == {"prompt": "cat"}
         assert {item["outcome"] for item in items} == {"done", "failed"}
-        assert all(item["error"] for item in items if item["outcome"] == "failed")
+        assert all(item["error"] and item["model"] == MODEL for item in items if item["outcome"] == "failed")
+        assert all(item["input"] for item in items)
         [refused] = [item for item in items if item["id"] is None]
-        assert refused["status"] is None
+        assert (refused["status"], refused["input"]) == (None, {"prompt": "no"})
         assert "no such input" in refused["error"]
         [failed] = [item for item in items if item["id"] == gateway.id_of("bad")]
-        assert (failed["status"], failed["error"]) == (
-            "failed",
-            failed["error"].removesuffix(" (in an earlier run)"),
-        )
+        assert (failed["status"], failed["error"]) == ("failed", "the model gave up")
+        assert (failed["logs"], refused["logs"]) == (None, None)
 
 
 def test_failed_items_are_sent_again_only_when_asked(
