@@ -581,7 +581,7 @@ class Batch:
         is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
         # It counts by the ledger then: its files may be here.
         known = self._ledger.lenient(self._ledger.ended, result.id) if is_forgotten else None
-        if known and not self._ledger.lenient(self._ledger.may_gain_output, result.id):
+        if known:
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
             yield from self._succeeded(item, seen, may_return=known is not None and self._is_young(result.id))
@@ -594,8 +594,7 @@ class Batch:
             yield from self._note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found":
-            # Perhaps the API key is another account's, or the output of a success is to come: the record keeps it
-            # as running, for the next run to look.
+            # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
                 self._unsent.append((item, 0))
             else:

@@ -17,9 +17,7 @@ class Score:
     """What became of the items of a batch so far: each is counted once, by this run or as earlier ones left it."""
 
     def __init__(self) -> None:
-        self.failed_now = (
-            0  # items that could not be brought to their ends, for whatever reason, and are not left over
-        )
+        self.failed_now = 0  # items that came to no good end, for whatever reason, and are not left over
         self._ended_now = 0
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()

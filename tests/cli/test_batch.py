@@ -1795,7 +1795,7 @@ def test_a_success_that_is_not_found_before_its_output_was_seen_is_looked_for_ag
     folder_of("cat")
     empty = answer_json(prediction("item0000000000000000000000", output=None))
     gateway.server.on_get(empty, answer_json({"detail": "Prediction not found"}, 404), gateway.look)
-    assert served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"}).code == 7
+    assert served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"}).code == 11
     assert served(*BATCH).code == 0
     assert gateway.creates == {"cat": 1}
 
