@@ -424,12 +424,16 @@ class Record:
 def _made_index() -> sqlite3.Connection:
     """Make a temporary database, on disk where it grows, gone with the process."""
     index = sqlite3.connect("")
-    index.execute(
-        "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-        " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
-        " model TEXT, input TEXT, created REAL, file INT)"
-    )
-    index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
+    try:
+        index.execute(
+            "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
+            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
+            " model TEXT, input TEXT, created REAL, file INT)"
+        )
+        index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
+    except sqlite3.Error:
+        index.close()
+        raise
     return index
 
 
