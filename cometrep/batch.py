@@ -36,7 +36,7 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import GIVEN_TWICE, Asked, Fate, decide, entry_of, settled
+from cometrep.fate import GIVEN_TWICE, TIMES_TOLD, Asked, Fate, changed, decide, entry_of, settled
 from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
@@ -60,7 +60,6 @@ ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
-TIMES_TOLD = 5  # that a warning of one kind is given
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
 _NO_ANSWER = "creates in a row had no clear answer"
@@ -289,8 +288,8 @@ class Batch:
         elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
             yield from self._note("created", item, id=known.id)
         standing = known
-        if standing.digest not in ("", item.digest):
-            yield from self._note_change(item, standing)
+        if (told := changed(item, standing, self._asked)) and self._may_tell("changed"):
+            yield Noted("", told, is_warning=True)
         yield from self._take_up(item, standing)
 
     def _take_up(self, item: Item, standing: Standing) -> Events:
@@ -320,16 +319,6 @@ class Batch:
     def _paths_that_stay(self, item: Item) -> list[Path]:
         return self._keeper_of(item.key).paths_that_stay(Request(item.model, item.values))
 
-    def _note_change(self, item: Item, standing: Standing) -> Events:
-        """Say that an item is not what was sent under its key, the first times that this happens."""
-        if not self._asked.fate(standing).is_sending and self._may_tell("changed"):
-            told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent"
-            told += " again; give it another key"
-            if item.key.startswith(item.digest):
-                told = f"line {item.number} is not sent: other inputs had the key {item.key!r} that its own make"
-                told += "; give it a key"
-            yield Noted("", told, is_warning=True)
-
     def _pass_over(self, item: Item, standing: Standing) -> Events:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
         is_unknown = standing.state is State.UNKNOWN
@@ -344,12 +333,12 @@ class Batch:
         folder = self._record.folder
         files = standing.saved_files(folder)
         prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
-        changed = [file.path for file in files if not _is_there(file)]
-        if changed and self._may_tell("vanished"):
-            told = f"{item.label} was done, and {', '.join(changed)} is not what was saved any more"
+        vanished = [file.path for file in files if not _is_there(file)]
+        if vanished and self._may_tell("vanished"):
+            told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
             again = _save_again(standing.id, [Path(file.path) for file in files])
             yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
-        files = [file for file in files if file.path not in changed]
+        files = [file for file in files if file.path not in vanished]
         for file in files:
             yield Saved(standing.id, file, "kept", item.key)
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)

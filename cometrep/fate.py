@@ -13,6 +13,7 @@ from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.record import NEW, Gone, Record, Standing, State
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
+TIMES_TOLD = 5  # that a warning of one kind is given
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 
 
@@ -105,6 +106,21 @@ def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsT
     return Fate.TO_LEAVE_ALONE if fate.is_sending and paths_that_stay(item) else fate
 
 
+def changed(item: Item, standing: Standing, asked: Asked) -> str:
+    """Say that an item is not what was sent under its key, and is not sent again; empty where that is not so."""
+    if standing.digest in ("", item.digest) or asked.fate(standing).is_sending:
+        return ""
+    if item.key.startswith(item.digest):
+        return (
+            f"line {item.number} is not sent: other inputs had the key {item.key!r} that its own make;"
+            " give it a key"
+        )
+    return (
+        f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again;"
+        " give it another key"
+    )
+
+
 def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
     """Find what the record holds of items that there are no more, as of lines that were edited."""
     count, ids = record.open_items()
@@ -137,14 +153,17 @@ def forecast(
     asked: Asked,
     paths_that_stay: PathsThatStay,
     most: int,
-) -> tuple[Counter[Fate], list[Item]]:
-    """Count what a run would do with items, and give the first ones that it would send."""
+) -> tuple[Counter[Fate], list[Item], list[str]]:
+    """Count what a run would do with items; give the first ones that it would send, and what it would warn of."""
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
+    warnings: list[str] = []
     for item in items:
         standing = settled(item, record.standing(item.key), record, ledger)
         fate = decide(item, standing, asked, paths_that_stay)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)
-    return counts, sent
+        if len(warnings) < TIMES_TOLD and (told := changed(item, standing, asked)):
+            warnings.append(told)
+    return counts, sent, warnings

@@ -208,7 +208,7 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
     record.read()
     console, template = opened.console, opened.settings.template
     keeper_of = opened.keepers(str(record.folder))
-    counts, sent = forecast(
+    counts, sent, warnings = forecast(
         plan.items(),
         record,
         opened.ledger,
@@ -216,6 +216,8 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
         lambda item: keeper_of(item.key).paths_that_stay(Request(item.model, item.values)),
         SHOWN_ITEMS,
     )
+    for told in warnings:
+        console.warn(told)
     shown = [
         {
             "key": item.key,

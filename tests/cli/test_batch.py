@@ -638,9 +638,10 @@ def test_a_key_whose_inputs_changed_is_told_and_not_sent_again(served: Cli, gate
     (folder / "p.jsonl").write_text(line % "cat")
     served(*BATCH)
     (folder / "p.jsonl").write_text(line % "dog")
-    ran = served(*BATCH)
-    assert (ran.code, gateway.creates) == (0, {"cat": 1})
-    assert "the inputs of 'k' (line 1) changed since it was sent" in ran.stderr
+    for options in ((), ("--dry-run",)):
+        ran = served(*BATCH, *options)
+        assert (ran.code, gateway.creates) == (0, {"cat": 1})
+        assert "the inputs of 'k' (line 1) changed since it was sent, and it is not sent again" in ran.stderr
 
 
 def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
