@@ -201,7 +201,7 @@ def _announce(opened: Opened, plan: "Plan") -> None:
 
 def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
-    from cometrep.fate import forecast
+    from cometrep.fate import Fate, forecast
     from cometrep.keeping import preview
     from cometrep.prediction import Request
 
@@ -228,7 +228,7 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
     ]
     if opened.params["json"]:
         facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
-        console.write_json({"schema_version": 1, **facts, **counts})
+        console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
         return
     fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
     console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")

@@ -711,7 +711,7 @@ def test_dry_run_shows_counts_requests_and_names(
     gateway.ends["bad"] = "failed"
     served(*BATCH)
     facts = json.loads(served(*BATCH, "--dry-run", "--json").stdout)
-    assert (facts["items"], facts["done_before"], facts["failed_before"]) == (4, 3, 1)
+    assert (facts["items"], facts["done_before"], facts["failed_before"], facts["to_send"]) == (4, 3, 1, 0)
     assert facts["first"] == []  # nothing would be sent
     facts = json.loads(served(*BATCH, "--dry-run", "--json", "--retry-failed").stdout)
     assert [one["request"]["body"]["input"]["prompt"] for one in facts["first"]] == ["bad"]
