@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +98,7 @@ def command(
     from cometrep.score import typed_again
 
     pace = Pace(None if rate is None else parse_rate(rate))
-    with session(ctx, CONNECTIONS) as opened:
+    with _telling_how_to_go_on(ctx, file), session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.params, opened.settings, file)
         opened.console.command_line = typed_again(opened.console.command_line, file)
         with planned(
@@ -121,6 +121,21 @@ def command(
                 _describe(opened, plan, record)
             else:
                 _run(opened, plan, record, pace)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
+    """Say in a stop that came before the items were run, or behind that, which command goes on."""
+    try:
+        yield
+    except errors.Stopped as stop:
+        if not (stop.hint or ctx.params["dry_run"]):
+            from cometrep.score import tell_stop, typed_again
+            from cometrep.snapshot import comes_once
+
+            tell_stop(stop, 0, typed_again(ctx.obj.command_line, file))
+            stop.message += _PIPED_AGAIN * comes_once(file)
+        raise
 
 
 def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:

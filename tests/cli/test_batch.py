@@ -1592,6 +1592,22 @@ def test_ctrl_c_once_finishes_what_runs(
     assert gateway.creates == {f"p{i}": 1 for i in range(10)}
 
 
+def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
+    served: Cli, gateway: Gateway, folder: Path, stopped: Callable[[Popen[bytes]], None]
+) -> None:
+    """As while the items are read: two lines, as at any later moment."""
+    os.mkfifo(folder / "pipe")
+    process = served.start("batch", "pipe", "-m", MODEL)
+    stopped(process)
+    with (folder / "pipe").open("wb", buffering=0) as items:
+        items.write(b" " * 200_000)  # which is more than a pipe holds: some was read
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    again = "the same command goes on from here; the items are to be piped in again"
+    assert (process.returncode, gateway.total) == (130, 0)
+    assert told.decode() == f"cometrep: stopped by Ctrl-C; {again}\nhint: cometrep batch - -m {MODEL}\n"
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
 def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
     served: Cli,
