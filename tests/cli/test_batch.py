@@ -1042,7 +1042,7 @@ def test_items_that_cannot_be_saved_end_the_batch(
     assert (ran.code, 14 <= gateway.total < 18) == (11, True)
     assert "8 items in a row could not be saved, and no more are sent; the last: output file 0 of " in ran.stderr
     assert ran.stderr.endswith(f"hint: cometrep batch p.jsonl --model {MODEL} -j 1\n")
-    gateway.file_answers = {prompt: [Answer(403)] * 2 for prompt in prompts[:10]}
+    gateway.file_answers = {prompt: [Answer(403)] * 2 for prompt in prompts[:14]}
     assert (served(*BATCH, "-j", "1").code, gateway.total) == (9, 30)
 
 

@@ -1,0 +1,214 @@
+"""A batch's loop, in this process: when it goes on, when it ends, and what its record has then."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cometrep import batch, errors
+from cometrep.api import Api
+from cometrep.batch import CONNECTIONS, Batch
+from cometrep.config import ApiKey
+from cometrep.download import Downloads, Rules
+from cometrep.events import BatchEnded, Event, Tally
+from cometrep.fate import Asked
+from cometrep.items import Item
+from cometrep.keeping import Keeper, Keeping
+from cometrep.ledger import Ledger
+from cometrep.pace import Pace
+from cometrep.prediction import Prediction
+from cometrep.record import Record
+from cometrep.runner import Patience
+from tests.conftest import TIMEOUT_SECONDS, wait_until
+from tests.gateway import Gateway
+from tests.servers import Answer, Received, Server, answer_json, picture
+
+MODEL = "black-forest-labs/flux-schnell"
+DOWN = answer_json({"error": "down"}, 503)
+UNKNOWN = answer_json({"detail": "not found"}, 404)
+
+
+class Bench:
+    """One run of a batch after another in a folder; nothing is tried twice, and the clock can be set forward."""
+
+    def __init__(self, server: Server, root: Path) -> None:
+        self.gateway = Gateway(server)
+        self.out = root / "out"
+        self.api = Api(base_url=server.url, api_key=ApiKey("sk-test-12345678"), connections=CONNECTIONS)
+        self.ledger = Ledger(root / "ledger.sqlite3", base_url=server.url, is_sandbox=False)
+        self.downloads = Downloads(Rules(allows_local=True, max_size_bytes=10**9, retry_budget_seconds=0.0))
+        self.keeper = Keeper(Keeping(), self.downloads, self.ledger)
+        self.budget_seconds = 0.0
+        self.ahead_seconds = 0.0
+        self.pace = Pace()
+        self.published = 0
+        self.events: list[Event] = []
+
+    def close(self) -> None:
+        self.ledger.close()
+        self.downloads.close()
+        self.api.close()
+
+    def clock(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+    def publish(self) -> None:
+        self.published += 1
+
+    @contextlib.contextmanager
+    def begun(self, *prompts: str, jobs: int = 1) -> Iterator[tuple[Batch, Generator[Event, None, BatchEnded]]]:
+        """Begin a run over an item for each prompt."""
+        items = [Item(number, prompt, MODEL, {"prompt": prompt}, "?") for number, prompt in enumerate(prompts, 1)]
+        with contextlib.closing(Record(self.out)) as record:
+            record.open()
+            made = Batch(
+                self.api,
+                self.ledger,
+                record,
+                partial(self.keeper.for_item, str(self.out)),
+                asked=Asked(jobs=jobs),
+                patience=Patience(None, self.budget_seconds),
+                pace=self.pace,
+                publish=self.publish,
+                clock=self.clock,
+                random=lambda: 0.0,
+            )
+            with contextlib.closing(made.run(iter(items), len(items))) as running:
+                yield made, running
+
+    def run(self, *prompts: str, jobs: int = 1) -> BatchEnded:
+        """Run to the end, keeping what is told."""
+        latest = time.monotonic() + TIMEOUT_SECONDS
+        with self.begun(*prompts, jobs=jobs) as (_, running):
+            while True:
+                assert time.monotonic() < latest, "it never ended"
+                try:
+                    self.events.append(next(running))
+                except StopIteration as end:
+                    ended: BatchEnded = end.value
+                    return ended
+
+    def steps(self, key: str) -> list[Mapping[str, Any]]:
+        """Read the steps of an item."""
+        lines = map(json.loads, (self.out / "batch.jsonl").read_text().splitlines())
+        return [line for line in lines if line["key"] == key]
+
+
+@pytest.fixture
+def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
+    """A folder without a record."""
+    made = Bench(server, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def two_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two items in a row for which one thing goes wrong end a batch."""
+    monkeypatch.setattr(batch, "IN_A_ROW", 2)
+
+
+@pytest.mark.usefixtures("two_in_a_row")
+@pytest.mark.parametrize("what", ["create", "look"])
+def test_what_goes_well_between_ends_a_row(bench: Bench, what: str) -> None:
+    """So many faults in a row end a batch, and not so many in all."""
+    server, well = bench.gateway.server, bench.gateway.create
+    if what == "create":
+        server.on_create(DOWN, well, DOWN, well)
+    else:
+        server.on_get(DOWN, bench.gateway.look, DOWN, bench.gateway.look)
+    ended = bench.run("a", "b", "c", "d")
+    assert (ended.fatal, ended.tally.done, server.creates) == (None, 2, 4)
+
+
+@pytest.mark.usefixtures("two_in_a_row")
+@pytest.mark.parametrize("answer", [UNKNOWN, DOWN], ids=["unknown", "down"])
+def test_predictions_of_earlier_runs_that_cannot_be_seen_are_no_row(bench: Bench, answer: Answer) -> None:
+    """They say nothing of those to come, which are sent."""
+    bench.gateway.server.on_get(*[answer] * 3, bench.gateway.look)
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 60)) as record:
+        record.open()
+        for key in "abc":
+            record.add("created", key, id=f"gone-{key}")
+    ended = bench.run("a", "b", "c", "new")
+    assert (ended.fatal, ended.tally.done, bench.gateway.creates) == (None, 1, {"new": 1})
+
+
+def test_an_outage_has_the_whole_retry_budget_whatever_was_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that was accepted ends the one before it."""
+    bench.budget_seconds = 60.0
+    create, outages = bench.api.create, ["a", "b"]
+
+    def create_after_an_outage(model: str, values: Mapping[str, Any], **rest: Any) -> Prediction:
+        if values["prompt"] in outages:
+            outages.remove(values["prompt"])
+            bench.ahead_seconds += 10  # and the pause is over
+            raise errors.Temporary("no route")
+        try:
+            return create(model, values, **rest)
+        finally:
+            bench.ahead_seconds += 100
+
+    monkeypatch.setattr(bench.api, "create", create_after_an_outage)
+    ended = bench.run("a", "b")
+    assert (ended.fatal, ended.tally.done, outages) == (None, 2, [])
+
+
+def test_a_look_that_is_throttled_slows_creates_down(bench: Bench) -> None:
+    """The API's limit is one for both."""
+    bench.budget_seconds = 60.0
+    slow_down = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "0"})
+    bench.gateway.server.on_get(slow_down, bench.gateway.look)
+    assert bench.run("a").tally.done == 1
+    assert bench.pace.rate_per_second is not None
+
+
+def test_nothing_is_looked_at_while_the_api_asks_for_a_pause(bench: Bench) -> None:
+    """Whichever look was told so: the others wait too."""
+    bench.budget_seconds = 60.0
+    server, pause_seconds = bench.gateway.server, 1.0
+    told, later = list[float](), list[float]()
+    bench.gateway.holds.clear()
+
+    def slow_down(_: Received) -> Answer:
+        wait_until(lambda: server.count("GET") > 1)  # the other one is being looked at
+        told.append(time.monotonic())
+        return answer_json({"detail": "slow down"}, 429, headers={"Retry-After": str(pause_seconds)})
+
+    def look(request: Received) -> Answer:
+        later.append(time.monotonic())
+        if told and later[-1] >= told[0] + pause_seconds:
+            bench.gateway.holds.set()
+        return bench.gateway.look(request)
+
+    server.on_get(slow_down, look)
+    assert bench.run("a", "b", jobs=2).tally.done == 2
+    on_its_way_seconds = 0.5
+    assert not [at for at in later if told[0] + on_its_way_seconds < at < told[0] + pause_seconds]
+
+
+def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs live an hour, and each prediction that waits for its turn is in memory."""
+    monkeypatch.setattr(batch, "SAVES_AT_LEAST", 4)
+    may_answer = threading.Event()
+    slow = Answer(body=picture(), headers={"Content-Type": "image/webp"}, wait_for=may_answer)
+    prompts = [f"p{number}" for number in range(20)]
+    bench.gateway.file_answers = {prompt: [slow] for prompt in prompts}
+    most = 0
+    with bench.begun(*prompts, jobs=2) as (made, running):
+        for event in running:
+            if isinstance(event, Tally):
+                most = max(most, event.saving)
+                if event.saving >= 4 and not event.running:  # nothing goes on until a file has come
+                    made.stop()
+                    may_answer.set()
+    assert may_answer.is_set()
+    assert most == bench.gateway.total <= 5
