@@ -16,13 +16,13 @@ from cometrep.api import Api
 from cometrep.batch import CONNECTIONS, Batch
 from cometrep.config import ApiKey
 from cometrep.download import Downloads, Rules
-from cometrep.events import BatchEnded, Event, Tally
+from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Tally
 from cometrep.fate import Asked
 from cometrep.items import Item
-from cometrep.keeping import Keeper, Keeping
+from cometrep.keeping import Keeper, Keeping, LookAgain, Saving
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
-from cometrep.prediction import Prediction
+from cometrep.prediction import Prediction, Request
 from cometrep.record import Record
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
@@ -212,3 +212,72 @@ def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pyte
                     may_answer.set()
     assert may_answer.is_set()
     assert most == bench.gateway.total <= 5
+
+
+class Failing(Keeper):
+    """Keep nothing: every save comes to the same failure."""
+
+    def __init__(self, failure: errors.CometrepError) -> None:
+        self._failure = failure
+
+    def for_item(self, folder: str, key: str) -> Keeper:
+        """Give itself."""
+        return self
+
+    def paths_that_stay(self, request: Request) -> list[Path]:
+        """List none."""
+        return []
+
+    def save(self, prediction: Prediction, look_again: LookAgain) -> Saving:
+        """Fail."""
+        yield from ()
+        return [], self._failure
+
+
+def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
+    """No more is paid for than was under way when the first file could not be written."""
+    bench.keeper = Failing(errors.LocalFileError("no space", code="disk_full"))
+    ended = bench.run(*(f"p{number}" for number in range(6)))
+    assert ended.fatal
+    assert (ended.fatal.code, ended.fatal.exit_code) == ("disk_full", 12)
+    assert bench.gateway.total <= 2
+    assert bench.steps("p0")[-1]["step"] == "left"
+
+
+@pytest.mark.parametrize(("code", "step"), [("output_expired", "left"), ("", "lost")])
+def test_a_success_without_output_is_lost_at_once(bench: Bench, code: str, step: str) -> None:
+    """No other run finds any; what expired may be had by the next one, while the API keeps it."""
+    bench.keeper = Failing(errors.OutputMissing("there is no output", code=code))
+    bench.run("a")
+    assert bench.steps("a")[-1]["step"] == step
+
+
+def test_two_items_whose_answers_broke_off_behind_one_id_are_in_doubt(bench: Bench) -> None:
+    """The id is looked for once, as that of the first one."""
+    server = bench.gateway.server
+    server.on_create(answer_json({"task_id": "same"}, 504))
+
+    def look(_: Received) -> Answer:
+        wait_until(lambda: server.creates == 2)
+        return UNKNOWN
+
+    server.on_get(look)
+    ended = bench.run("a", "b", jobs=2)
+    assert (ended.tally.unknown, ended.codes) == (2, {10: 2})
+
+
+def test_fresh_urls_are_no_warning(bench: Bench) -> None:
+    """A file whose URL has expired is had from the next one: nobody has to know, nor the record."""
+    bench.gateway.file_answers["a"] = [Answer(403)]
+    assert bench.run("a").tally.done == 1
+    assert "warnings" not in bench.steps("a")[-1]
+    assert not [event for event in bench.events if isinstance(event, Noted)]
+
+
+def test_the_page_is_written_where_the_batch_is_left_at_once(bench: Bench) -> None:
+    """It has what was saved before the signal came."""
+    with bench.begun("a", "b") as (_, running):
+        assert any(isinstance(event, ItemEnded) for event in running)
+        assert bench.published == 0
+        running.close()
+    assert bench.published == 1

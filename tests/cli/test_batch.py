@@ -419,12 +419,13 @@ def test_a_file_that_cannot_be_had_now_is_not_given_up(
 ) -> None:
     """What a host refuses may pass while the API keeps it: the same command asks again, and creates nothing."""
     folder_of("cat", "dog")
-    gateway.file_answers["dog"] = [answer] * 2
-    ran = served(*BATCH)
-    assert ran.code == 9
-    assert "cannot be had" in ran.stderr
-    assert "files live about an hour" not in ran.stderr
-    assert "1 left" in ran.stderr
+    gateway.file_answers["dog"] = [answer] * 4
+    for _ in range(2):
+        ran = served(*BATCH)
+        assert ran.code == 9
+        assert "cannot be had" in ran.stderr
+        assert "files live about an hour" not in ran.stderr
+        assert "1 left" in ran.stderr
     assert (served(*BATCH).code, gateway.creates) == (0, {"cat": 1, "dog": 1})
 
 
