@@ -98,6 +98,19 @@ def test_a_standing_has_what_is_known_of_its_prediction(record: Record, reason: 
         assert one.standing("k").prediction() == expected
 
 
+def test_what_ended_keeps_the_time_of_that(tmp_path: Path) -> None:
+    """However often its files could not be had since: from then on the hour counts."""
+    moments = iter([0.0, 100.0, 200.0, 300.0])
+    one = Record(tmp_path, now=lambda: next(moments))
+    one.open()
+    one.add("created", "k", id="abc")
+    one.add("ended", "k", status="succeeded")
+    for _ in range(2):
+        one.add("left", "k", error="HTTP 403")
+    found = again(one).standing("k")
+    assert (found.state, found.ended, found.changed) == (State.UNSAVED, 100.0, 300.0)
+
+
 def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:
     """An item in doubt is not shown with the id of the prediction that failed before."""
     record.add("created", "k", id="abc")
@@ -274,6 +287,40 @@ def test_a_step_is_newer_than_those_before_it_whatever_the_clock_shows(tmp_path:
         found.close()
 
 
+def test_within_one_record_the_order_counts(tmp_path: Path) -> None:
+    """Where the clock was set back while a run was at work."""
+    moments = iter([100.0, 50.0])
+    one = Record(tmp_path, now=lambda: next(moments))
+    one.open()
+    one.add("sending", "k")
+    one.add("created", "k", id="abc")
+    assert again(one).standing("k").state is State.RUNNING
+
+
+def test_what_items_that_are_no_more_left_is_told_for_a_day(tmp_path: Path) -> None:
+    """Their predictions are not to be had any longer, as the next run finds and as the last one wrote."""
+    one = Record(tmp_path, now=lambda: 0.0)
+    one.open()
+    one.add("created", "k", id="abc")
+    one.add_header(gone=1, strays=["abc"])
+    one.close()
+    for day, ids in ((0.9, ("abc",)), (2, ())):
+        found = Record(tmp_path, now=lambda day=day: day * 86_400.0)  # type: ignore[misc]
+        found.read()
+        assert found.open_items() == (1, dict.fromkeys(("k",) * len(ids), "abc"))
+        assert found.gone == (1, ids)
+
+
+def test_a_run_that_follows_another_leaves_no_line_that_is_none(record: Record) -> None:
+    """Programs read the record line by line, and only what a death tore is ended by a line of its own."""
+    for number in range(2):
+        record.add("sending", f"k{number}")
+        record.close()
+        record = Record(record.folder)
+        record.open()
+    assert [json.loads(line)["key"] for line in record.path.read_text().splitlines()] == ["k0", "k1"]
+
+
 def test_who_only_looks_is_in_no_batchs_way(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """To see whether the record is held takes its lock for a moment."""
     record.close()
@@ -322,13 +369,26 @@ def test_a_line_that_is_not_whole_yet_is_read_when_it_is(record: Record) -> None
     assert [step["key"] for step, _ in read_steps(record.path, steps[-1][1])] == ["later"]
 
 
+def test_a_torn_line_is_passed_over_once(record: Record) -> None:
+    """A reader's offset comes to the end of the file, whatever a death left in between."""
+    record.add("created", "k", id="abc")
+    with record.path.open("ab") as file:
+        file.write(b'{"step":"crea\n')
+    record.add("created", "other", id="def")
+    offsets = [offset for _, offset in read_steps(record.path)]
+    assert len(offsets) == 2
+    assert offsets[-1] == record.path.stat().st_size
+    assert list(read_steps(record.path, offsets[-1])) == []
+
+
 def test_a_full_disk_is_an_error_and_the_next_step_stands_alone(record: Record, monkeypatch: Any) -> None:
     """A step of which half was written is not mixed with the one after it."""
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda file, content: write(file, content[:10]))
-        with pytest.raises(errors.LocalFileError, match="No space"):
+        with pytest.raises(errors.LocalFileError, match="No space") as full:
             record.add("created", "k", id="abc")
+    assert (full.value.code, full.value.hint) == ("disk_full", f"df -h {record.folder}")
     record.add("created", "other", id="def")
     found = again(record)
     assert (found.standing("k"), found.standing("other").id) == (NEW, "def")
