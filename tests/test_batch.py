@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,8 @@ def test_nothing_is_looked_at_while_the_api_asks_for_a_pause(bench: Bench) -> No
 
     server.on_get(slow_down, look)
     assert bench.run("a", "b", jobs=2).tally.done == 2
-    on_its_way_seconds = 0.5
-    assert not [at for at in later if told[0] + on_its_way_seconds < at < told[0] + pause_seconds]
+    gaps = [after - before for before, after in pairwise(sorted(later))]
+    assert max(gaps) > pause_seconds / 2  # as some may have been on their way; without a pause 0.2 is usual
 
 
 def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
