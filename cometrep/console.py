@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
@@ -143,7 +143,7 @@ class Console:
     def write_table(
         self,
         header: Sequence[str],
-        rows: Sequence[Sequence[str]],
+        rows: Iterable[Sequence[str]],
         *,
         empty: str = "",
         whole: str = "",
@@ -154,11 +154,11 @@ class Console:
         A person whose table has no rows is told so in the words of `empty`. Where a terminal is narrow the column
         `whole`, by default the first, is not cut, and those of `spare` are the first to give room.
         """
-        cells = [[one_line(cell) for cell in row] for row in rows]
+        lines = ([one_line(cell) for cell in row] for row in rows)
         if not _is_terminal(self._stdout):
-            for row in cells:
+            for row in lines:  # as they come: of a batch there may be a million
                 self.write_line("\t".join(row))
-        elif not rows:
+        elif not (cells := list(lines)):
             self.say(empty)
         else:
             import shutil

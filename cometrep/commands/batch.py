@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from cometrep.events import BatchEnded
     from cometrep.fate import Asked
     from cometrep.plan import Plan
-    from cometrep.record import Record
+    from cometrep.prediction import SavedFile
+    from cometrep.record import Record, Standing
 
 EXAMPLES = (
     "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
@@ -288,19 +289,28 @@ def _show_status(ctx: typer.Context, file: str) -> None:
             f"no batch has run in {str(record.folder)!r}", hint="cometrep batch --status --dir DIR"
         )
     counts: Counter[str] = Counter()
-    rows = []
-    is_read = console.screens()[0].is_terminal  # by people, who know items by what their events say
-    for key, standing in record.standings():
-        counts[standing.state] += 1
-        files = standing.saved_files(record.folder)
-        if ctx.params["json"]:
+
+    def known() -> "Iterator[tuple[str, Standing, list[SavedFile]]]":
+        for key, standing in record.standings():
+            counts[standing.state] += 1
+            yield key, standing, standing.saved_files(record.folder)
+
+    if ctx.params["json"]:
+        for key, standing, files in known():
             seen = read_sidecar(standing.id, files) or standing.prediction()
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
             console.write_json(ended.as_json())
-        else:
-            told = beside_id(standing.error, standing.id) or ", ".join(file.path for file in files)
-            rows.append((standing.label(key) if is_read else key, standing.state, standing.id, told))
-    if not ctx.params["json"]:
+    else:
+        is_read = console.screens()[0].is_terminal  # by people, who know items by what their events say
+        rows = (
+            (
+                standing.label(key) if is_read else key,
+                standing.state,
+                standing.id,
+                beside_id(standing.error, standing.id) or ", ".join(file.path for file in files),
+            )
+            for key, standing, files in known()
+        )
         header = ("ITEM", "STATUS", "ID", "FILES OR ERROR")
         console.write_table(header, rows, whole="ID", spare=("ID", "ITEM"))
     left = total + record.gone.items - sum(counts.values())
