@@ -109,3 +109,14 @@ def test_a_forecast_warns_of_the_first_items_that_changed(tmp_path: Path) -> Non
     assert [text.split("'")[1] for text in told] == ["k0", "k3", "k4", "k5", "k6"]
     assert len(told) == TIMES_TOLD
     record.close()
+
+
+@pytest.mark.parametrize(("late_seconds", "id"), [(-1, "p1"), (0, "p1"), (0.9, "p1"), (1.1, "")])
+def test_an_item_in_doubt_has_the_id_of_its_own_entry(tmp_path: Path, late_seconds: float, id: str) -> None:
+    """The entry is written before the item's step, by a clock that may be set back a little between them."""
+    ledger = Ledger(tmp_path / "l", base_url="https://x", is_sandbox=False, clock=lambda: 1000.0 + late_seconds)
+    entry = ledger.begin("a/b", {"prompt": "cat"})
+    ledger.accept(entry, Prediction("p1", "starting"))
+    item = Item(1, "k", "a/b", {"prompt": "cat"}, "")
+    assert known_by_ledger(item, Standing(State.UNKNOWN, entry=entry, changed=1000.0), ledger).id == id
+    ledger.close()

@@ -1,7 +1,9 @@
 """The ledger: every prediction made from this machine, kept through crashes, crowds and hostile texts."""
 
+import errno
 import hashlib
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -150,6 +152,36 @@ def test_a_create_that_failed_says_why(
     mark(ledger, number, errors.Refused("HTTP 402: no credit", request_id="r1"))
     (entry,) = ledger.entries()
     assert (entry.status, entry.id, entry.error, entry.request_id) == (status, id, "HTTP 402: no credit", "r1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "id"),
+    [
+        ({}, "p1"),
+        ({"is_sandbox": True, "base_url": "http://127.0.0.1:2"}, "p1"),
+        ({"model": OTHER_MODEL}, ""),
+        ({"values": {"prompt": "dog"}}, ""),
+        ({"before": 1_800_000_000.0}, ""),
+        ({"base_url": "https://other.example"}, ""),
+        ({"is_sandbox": True, "made_in_sandbox": False}, ""),
+        ({"is_sandbox": False, "made_in_sandbox": True}, ""),
+    ],
+    ids=[
+        *("this create", "of a sandbox at another port", "another model", "another input", "a later create"),
+        *("another server", "asked of the sandbox", "made in the sandbox"),
+    ],
+)
+def test_an_entry_is_a_creates_own_alone(shelf: Shelf, asked: dict[str, Any], id: str) -> None:
+    """A number alone proves nothing: the ledger may be another one, or have begun anew."""
+    asked = {"model": MODEL, "values": {"prompt": "cat"}, "before": 1_800_000_001.0, **asked}
+    is_sandbox = asked.pop("is_sandbox", False)
+    maker = shelf.ledger(is_sandbox=asked.pop("made_in_sandbox", is_sandbox))
+    number = maker.begin(MODEL, {"prompt": "cat"})
+    maker.accept(number, Prediction("p1", "starting"))
+    ledger = shelf.ledger(is_sandbox=is_sandbox, base_url=asked.pop("base_url", BASE_URL))
+    entry = ledger.create_of(number, **asked)
+    assert (entry.id if entry else "") == id
+    assert ledger.create_of(number + 1, **asked) is None
 
 
 def test_a_doubtful_create_may_have_a_probable_id(ledger: Ledger) -> None:
@@ -378,10 +410,11 @@ def test_the_sandbox_is_kept_apart(shelf: Shelf, ledger: Ledger) -> None:
     made(ledger, "same")
     made(sandbox, "same")
     made(sandbox, "s2")
-    sandbox.see(Prediction("same", "succeeded", output="x"))
+    sandbox.see(Prediction("same", "succeeded", output="x", metrics={"total_time": 0.1}))
     assert (ids(ledger), ids(sandbox)) == (["same"], ["s2", "same"])
     assert (found(ledger, "same").status, found(sandbox, "same").status) == ("starting", "succeeded")
     assert (found(ledger, "same").is_sandbox, found(sandbox, "same").is_sandbox) == (False, True)
+    assert (ledger.run_seconds(MODEL), sandbox.run_seconds(MODEL)) == ([], [0.1])
     later = shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:2")
     assert later.resolve(Reference(back=1)) == "s2"
     assert ledger.resolve(Reference(back=1)) == "same"
@@ -692,6 +725,29 @@ def test_a_ledger_that_cannot_be_set_up_is_told_at_once(shelf: Shelf) -> None:
     assert done.stdout in ("disk I/O error", "database or disk is full")
 
 
+@pytest.mark.parametrize(
+    ("told", "hint"),
+    [("database is locked", "fuser -v {}"), ("database or disk is full", "export COMETREP_HOME=FOLDER")],
+    ids=["held", "full"],
+)
+def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, told: str, hint: str
+) -> None:
+    """Nothing is wrong with the file: to move it away would lose what it knows."""
+    monkeypatch.setattr(ledger_module, "_BUSY_SECONDS", 0.0)
+    made(ledger, "p1")
+    holder = sqlite3.connect(shelf.path)
+    if "locked" in told:
+        holder.execute("BEGIN EXCLUSIVE")
+    else:
+        ledger._connection().execute("PRAGMA max_page_count = 1")  # which becomes as many as there are
+    with pytest.raises(errors.LocalFileError, match=f"cannot be used: {told}") as raised:
+        ledger.begin(MODEL, {"prompt": "x" * 100_000})
+    holder.close()
+    assert raised.value.hint == hint.format(shelf.path)
+    assert ids(ledger) == ["p1"]
+
+
 def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run code with this interpreter and package, without the site's packages: the ledger needs none of them."""
     return subprocess.run(
@@ -801,6 +857,26 @@ def test_a_read_only_ledger_can_be_read(shelf: Shelf, ledger: Ledger) -> None:
     ledger.close()
     shelf.path.chmod(0o400)
     assert ids(shelf.ledger()) == ["p1"]
+
+
+def test_a_ledger_that_may_not_be_written_is_given_back_by_its_mode(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint is the command that makes a read-only file one's own again."""
+    made(ledger, "p1")
+    ledger.close()
+    open_file, access = os.open, os.access
+
+    def refused(path: Any, flags: int, *rest: int) -> int:  # as for who is not root
+        if path == shelf.path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (shelf.path, 6) and access(path, mode))
+    with pytest.raises(errors.LocalFileError, match="cannot be used: attempt to write") as raised:
+        ledger.begin(MODEL, {})
+    assert raised.value.hint == f"chmod 600 {shelf.path}"
 
 
 def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
