@@ -90,7 +90,18 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("502 model_not_found", answer_json(comet("model_not_found"), 502), errors.CreateUnknown, "create_unknown"),
     ("504 invalid_request", answer_json(comet("invalid_request"), 504), errors.CreateUnknown, "create_unknown"),
     ("524 invalid_request", answer_json(comet("invalid_request"), 524), errors.CreateUnknown, "create_unknown"),
-    ("101", Answer(raw=b"HTTP/1.1 101 Switching\r\n\r\n", then="close"), errors.CreateUnknown, "create_unknown"),
+    (
+        "101 before another answer",
+        answer_json(CREATED, interim=b"HTTP/1.1 101 Switching\r\n\r\n"),
+        errors.CreateUnknown,
+        "create_unknown",
+    ),
+    (
+        "103 without end",
+        answer_json(CREATED, interim=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1500),
+        errors.CreateUnknown,
+        "create_unknown",
+    ),
     ("401", answer_json({"title": "Unauthenticated", "status": 401}, 401), errors.ConfigError, "api_key_refused"),
     ("403", answer_json(comet("permission_denied"), 403), errors.ConfigError, "api_key_refused"),
     ("403 HTML", answer_html(403), errors.ConfigError, "api_key_refused"),
@@ -493,6 +504,17 @@ def test_the_request_id_is_shown(
     assert raised.value.request_id == expected
     assert raised.value.message.count(expected) == 1
     assert raised.value.http_status == 400
+
+
+def test_an_answer_without_a_request_id_has_none(api: Api, server: Server) -> None:
+    """It is null in JSON then, as in every other error."""
+    server.on_get(answer_json({"detail": "x"}, 400))
+    server.on_create(answer_json({"ok": True}))
+    with pytest.raises(errors.Refused) as refused:
+        api.get("abc123")
+    with pytest.raises(errors.CreateUnknown) as unknown:
+        api.create(MODEL, {})
+    assert refused.value.request_id is unknown.value.request_id is None
 
 
 def test_a_redirect_shows_where_it_leads_and_its_request_id(api: Api, server: Server) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -426,6 +427,21 @@ def test_a_certificate_of_another_host_is_a_wrong_address(
     assert told.outcome == "fail"
     assert "mismatch" in told.message
     assert told.fix.startswith("leave out --base-url")
+
+
+def test_a_folder_of_certificates_is_trusted(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """REQUESTS_CA_BUNDLE may name one, in which they are found by OpenSSL's hashes of them."""
+    path = certificate()
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(path)]
+    hashed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    (tmp_path / f"{hashed}.0").symlink_to(path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    with TlsServer(path) as server:
+        server.on_get(NOT_FOUND)
+        checks = examined(server.url)
+    assert (checks["tls"].outcome, checks["api"].outcome) == ("ok", "ok")
 
 
 def test_a_bundle_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

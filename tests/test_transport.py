@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, reason_of
+from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, has_netrc_entry, reason_of
 from tests.servers import HANG, RESET, Answer, Server
 
 HOSTS = st.sampled_from(
@@ -81,6 +82,13 @@ def test_a_probe_without_an_answer_says_why(server: Server, sent: Answer, told: 
     with pytest.raises(errors.Temporary, match=told) as raised:
         ask(server.url, {}, 0.05 if sent is HANG else PATIENCE_SECONDS)
     assert raised.value.code == "network"
+
+
+def test_a_netrc_in_another_encoding_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a file that nothing here reads, and no reason to end."""
+    (tmp_path / "netrc").write_bytes(b"machine other.example login caf\xe9 password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert has_netrc_entry("https://x.example") is False
 
 
 # Why no answer came
