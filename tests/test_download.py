@@ -393,8 +393,20 @@ def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
         b'{"validator": "\\"v1\\"", "total": 3, "stem": "abc123-0"}',
         b'{"validator": "\\"v1\\"", "total": 19, "stem": "ABC123-0", "is_complete": true}',
         b'{"validator": "\\"v1\\"", "total": 19, "is_complete": true}',
+        b'{"is_complete": true, "total": 1000, "stem": "abc123-0"}',
     ],
-    ids=["none", "empty", "torn", "list", "no validator", "wrong types", "too long", "other id", "no id"],
+    ids=[
+        "none",
+        "empty",
+        "torn",
+        "list",
+        "no validator",
+        "wrong types",
+        "too long",
+        "other id",
+        "no id",
+        "lost bytes",
+    ],
 )
 def test_a_part_file_without_sound_facts_starts_over(folder: Path, server: Server, facts: bytes | None) -> None:
     """Bytes of which nothing is known are not built upon."""
@@ -710,6 +722,16 @@ def test_a_file_above_the_limit_is_refused(folder: Path, server: Server, length:
         saver(f"{server.url}/f")
     assert raised.value.remedy.startswith("--max-size ")
     assert not (folder / f"{ID}.webp").exists()
+
+
+def test_a_file_that_announces_too_much_is_not_begun(folder: Path, server: Server) -> None:
+    """Its headers tell enough, and with them the limit that would let it through."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED, length="7000000000", then="close"))
+    saver = Saver(folder)
+    with pytest.raises(errors.LocalFileError, match="has 7000000000 bytes or more") as raised:
+        saver(f"{server.url}/f")
+    assert raised.value.remedy == "--max-size 7G"
+    assert (saver.events, saver.left()) == ([], [])
 
 
 # Redirects and addresses

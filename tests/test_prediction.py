@@ -741,6 +741,12 @@ def test_files_stand_in_the_json_only_where_some_were_saved() -> None:
     assert "files" not in holding([URL]).as_json()
 
 
+def test_times_that_are_not_known_are_null() -> None:
+    """No empty text stands in a time's place."""
+    shown = read({"id": "p1", "status": "starting"}).as_json()
+    assert [shown[name] for name in ("created_at", "started_at", "completed_at")] == [None, None, None]
+
+
 def test_the_model_asked_for_replaces_the_one_of_the_reply() -> None:
     """Replies name internal models, so the one asked for is kept, where it is known."""
     seen = read({**LISTED, "model": "internal/thing"})
@@ -763,6 +769,23 @@ def test_an_output_seen_earlier_can_be_put_back() -> None:
     removed = holding(None, data_removed=True)
     assert removed.with_output([URL]).output_files() == (OutputFile(0, url=URL),)
     assert removed.with_output([URL]).with_output(None) == removed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: 5} for name in ("path", "url", "sha256", "content_type")),
+        *({name: "5"} for name in ("bytes", "index")),
+        {"path": None},
+    ],
+    ids=str,
+)
+def test_only_what_a_saved_file_gave_is_read_as_one(wrong: dict[str, Any]) -> None:
+    """A record that somebody edited is no list of files, whichever of its values is of another kind."""
+    facts = SavedFile("a.webp", 0, 3, "ab", "image/webp", URL).as_json()
+    assert SavedFile.is_json(facts)
+    assert not SavedFile.is_json({**facts, **wrong})
+    assert not SavedFile.is_json([*facts])
 
 
 def test_a_saved_file_may_be_written_under_another_path() -> None:
