@@ -155,7 +155,7 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
     keeper = shelf.keeper("{name}.{ext}")
     keeper.check_ids(["p1", "p2"])
     keeper.check_ids(["p1", "p1"])
-    for ids in (["p2", "p3"], ["p1", "x1", "x2"]):
+    for ids in (["p2", "p3"], ["p1", "x1"], ["p1", "x1", "x2"]):
         with pytest.raises(errors.UsageError, match="one name"):
             keeper.check_ids(ids)
     with pytest.raises(errors.UsageError, match="2 predictions are named") as raised:

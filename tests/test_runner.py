@@ -140,6 +140,14 @@ def test_a_create_is_sent_once_and_its_entry_tells_how_it_ended(
     assert bench.slept == []
 
 
+def test_a_refusal_that_names_an_input_tells_what_it_was(bench: Bench) -> None:
+    """It names what was sent for it, what it takes and the command that shows all inputs."""
+    bench.server.on_create(answer_json({"detail": "- input.num_outputs: too many"}, 422))
+    with pytest.raises(errors.Refused, match=r"; num_outputs was 9, and it takes 1\.\.4$") as raised:
+        bench.drain(bench.runner.create(Request(MODEL, {"prompt": "cat", "num_outputs": 9})))
+    assert raised.value.hint == f"cometrep models {MODEL}"
+
+
 def test_the_entry_stands_before_the_request_is_sent(bench: Bench) -> None:
     """When the server reads the create, the ledger already has its entry, marked unknown."""
     seen: list[list[tuple[str, str]]] = []
@@ -497,6 +505,46 @@ def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, sta
     with pytest.raises(errors.Refused, match="has no prediction made1"):
         bench.drain(bench.runner.look(["made1"]))
     assert bench.server.count("GET") == 1
+
+
+def test_a_create_of_a_while_ago_is_no_fresh_one(bench: Bench) -> None:
+    """A minute later the API knows each prediction that there is: one that is not found is asked for once."""
+    bench.ledger.accept(bench.ledger.begin(MODEL, REQUEST.values), Prediction("made1", "starting"))
+    bench.runner._now = lambda: time.time() + 60.0
+    bench.server.on_get(answer_json({"detail": "Not found"}, 404))
+    with pytest.raises(errors.Refused, match="has no prediction made1"):
+        bench.drain(bench.runner.look(["made1"]))
+    assert bench.server.count("GET") == 1
+
+
+def test_one_look_has_the_short_budget(bench: Bench) -> None:
+    """Who asked for no wait gets an answer soon, if it is that there is none."""
+    bench.runner._patience = Patience(retry_budget_seconds=0.5, prompt_budget_seconds=0.0)
+    bench.server.on_get(answer_json({"detail": "x"}, 503))
+    with pytest.raises(errors.Temporary, match="1 attempt failed and the retry budget of 0s is used up"):
+        bench.drain(bench.runner.look(["made1"]))
+    assert bench.server.count("GET") == 1
+
+
+def test_a_reply_that_held_the_files_may_be_had_again(bench: Bench) -> None:
+    """Of files that stood in it the ledger knows the SHA-256 alone: they are gone when the API says so."""
+    bench.runner._patience = Patience(prompt_budget_seconds=0.0)
+    number = bench.ledger.begin(MODEL, REQUEST.values)
+    bench.ledger.accept(number, Prediction("made1", "succeeded", output="data:image/png;base64,aGVsbG8="))
+    bench.server.on_get(answer_json({"detail": "x"}, 503), answer_json({"detail": "Not found"}, 404))
+    with pytest.raises(errors.Temporary, match="HTTP 503"):
+        bench.drain(bench.runner.download(["made1"], waits=False))
+    with pytest.raises(errors.OutputMissing, match="which the API does not give any more"):
+        bench.drain(bench.runner.download(["made1"], waits=False))
+
+
+def test_what_the_api_shows_counts_before_what_the_ledger_knows(bench: Bench) -> None:
+    """A prediction that is seen to run at the deadline runs on, whatever was seen of it before."""
+    bench.runner._patience = Patience(deadline_seconds=0.05, interval_seconds=0.01)
+    ended_before(bench, "made1", "failed")
+    bench.server.on_get(answer_json(prediction("made1", "processing")))
+    with pytest.raises(errors.StillRunning, match="is still processing"):
+        bench.drain(bench.runner.wait(["made1"]))
 
 
 def test_a_refused_look_at_an_id_that_was_typed_leads_elsewhere(bench: Bench) -> None:
