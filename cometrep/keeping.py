@@ -376,8 +376,6 @@ class Keeper:
 
     def _known_file(self, copies: Sequence[SavedFile], names: Names) -> SavedFile | None:
         """Find the copy that stands where this file is to go, where disk and ledger still agree."""
-        if self._downloads.rules.overwrites:
-            return None
         for known in copies:
             # The name does not tell the extension where a template has that in its folders alone.
             extensions = Path(known.path).suffix, formats.extension_for(b"", known.content_type, "")

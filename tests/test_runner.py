@@ -34,7 +34,15 @@ class Bench:
 
     left_open: ClassVar[list["Bench"]] = []
 
-    def __init__(self, server: Server, folder: Path, *, allows_local: bool = True, **keeping: Any) -> None:
+    def __init__(
+        self,
+        server: Server,
+        folder: Path,
+        *,
+        allows_local: bool = True,
+        overwrites: bool = False,
+        **keeping: Any,
+    ) -> None:
         self.server = server
         self.folder = folder
         self.slept: list[float] = []
@@ -49,7 +57,9 @@ class Bench:
             keeper=Keeper(
                 Keeping(folder=str(folder / "out"), **keeping),
                 Downloads(
-                    Rules(allows_local=allows_local, max_size_bytes=10**9), sleep=self.sleep, random=lambda: 0.0
+                    Rules(allows_local=allows_local, max_size_bytes=10**9, overwrites=overwrites),
+                    sleep=self.sleep,
+                    random=lambda: 0.0,
                 ),
                 self.ledger,
             ),
@@ -617,6 +627,20 @@ def test_a_second_download_fetches_nothing(bench: Bench) -> None:
     bench.drain(bench.runner.download(["abc123"], waits=False))
     assert bench.server.count("GET", "/files/") == 1
     assert [event.how for event in bench.events if isinstance(event, Saved)] == ["saved", "kept"]
+
+
+def test_a_file_that_stands_there_is_not_overwritten_by_its_like(bench: Bench) -> None:
+    """`--overwrite` fetches and replaces what differs alone."""
+    url = files_on(bench.server, "x.webp")[0]
+    bench.server.on_get(answer_json(prediction(output=url)))
+    bench.drain(bench.runner.download(["abc123"], waits=False))
+    overwriting = Bench(bench.server, bench.folder, overwrites=True)
+    overwriting.drain(overwriting.runner.download(["abc123"], waits=False))
+    assert bench.server.count("GET", "/files/") == 1
+    (bench.folder / "out" / "abc123.webp").write_bytes(b"edited")
+    overwriting.drain(overwriting.runner.download(["abc123"], waits=False))
+    assert [event.how for event in overwriting.events if isinstance(event, Saved)] == ["kept", "saved"]
+    assert bench.saved()["abc123.webp"] == picture(2000, 0)
 
 
 def test_a_changed_file_is_fetched_again_and_compared(bench: Bench) -> None:
