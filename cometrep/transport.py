@@ -56,7 +56,7 @@ class Session(requests.Session):
         if pattern is None or asked != known:
             prepared = super().prepare_request(request)
             pattern = copy(prepared)
-            pattern.body = None  # no request is to be given another one's
+            pattern.body = None  # which is the request's own, and may be large
             self._patterns[request.method] = (asked, pattern)
             return prepared
         prepared = copy(pattern)
@@ -72,14 +72,13 @@ class Session(requests.Session):
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Take proxies and CA bundles from the environment; this machine's own servers need no proxy."""
         # The environment of a process does not change, and reading it is a fifth of what a request costs.
-        asked = (url.split("/", 3)[:3], stream, verify, cert)
+        asked = (url.split("/", 3)[:3], dict(proxies), stream, verify, cert)  # requests changes the proxies
         known, settings = self._environment
-        if proxies or asked != known:
+        if asked != known:
             settings = dict(super().merge_environment_settings(url, proxies, stream, verify, cert))
             if is_local_url(url):
                 settings["proxies"] = {}
-            if not proxies:
-                self._environment = (asked, settings)
+            self._environment = (asked, settings)
         return dict(settings)
 
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:

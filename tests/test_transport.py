@@ -54,6 +54,18 @@ def test_each_request_leaves_with_its_own_body(asked: list[tuple[str, bytes]]) -
             assert (prepared.method, prepared.headers) == (expected.method, expected.headers)
 
 
+def test_proxies_that_are_named_are_those_of_one_request() -> None:
+    """What the environment says for a server is kept, and not what one request said."""
+    with Session(NoAuth()) as session:
+        session.trust_env = False
+
+        def proxies(**named: str) -> object:
+            asked = session.merge_environment_settings("https://x.example/a", named, None, None, None)
+            return asked["proxies"]
+
+        assert [proxies(), proxies(https="http://p:1"), proxies()] == [{}, {"https": "http://p:1"}, {}]
+
+
 @pytest.mark.parametrize(
     "size", [5, PROBE_LIMIT_BYTES, 5 * PROBE_LIMIT_BYTES], ids=["short", "at the limit", "long"]
 )
