@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors, formats
-from cometrep.json_values import DEPTH_LIMIT, data_uri_sizes, is_nested_too_deeply
+from cometrep.json_values import DEPTH_LIMIT, is_nested_too_deeply, text_sizes
 from cometrep.prediction import is_url
 from cometrep.text import cut
 
@@ -207,20 +207,27 @@ def _file_value(item: Item, shown: str, read_stdin: ReadStdin) -> str:
 
 
 def size_warnings(values: Mapping[str, Any]) -> list[str]:
-    """Say which inputs hold data URIs that may be too large; raise UsageError where they are too large together."""
+    """Say which inputs hold files or text that may be too large; raise UsageError where all together are."""
     warnings = []
     total = 0
     for key, value in values.items():
-        for size in data_uri_sizes(value):
+        text_bytes = 0
+        for size, is_file in text_sizes(value):
             total += size
-            if size > WARN_AGAIN_BYTES:
+            if not is_file:
+                text_bytes += size
+            elif size > WARN_AGAIN_BYTES:
                 warnings.append(
                     f"{key} is {_size(size)}: above 1 MB a data URI is often refused; make it smaller or give a URL"
                 )
             elif size > WARN_BYTES:
                 warnings.append(f"{key} is {_size(size)}: the API is documented for data URIs of 256 kB")
+        if text_bytes > WARN_AGAIN_BYTES:
+            warnings.append(f"{key} is {_size(text_bytes)} of text: above 1 MB it may be refused; make it shorter")
+        elif text_bytes > WARN_BYTES:
+            warnings.append(f"{key} is {_size(text_bytes)} of text: models rarely take more than 256 kB")
     if total > REFUSE_BYTES:
-        raise _too_large("the files of this input together", total)
+        raise _too_large("the files and texts of this input together", total)
     return warnings
 
 

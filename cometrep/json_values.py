@@ -96,9 +96,11 @@ def shorten_data_uris(value: Any) -> Any:
     return value
 
 
-def data_uri_sizes(value: Any) -> Iterator[int]:
-    """Give how many bytes each data URI anywhere in a JSON value holds, without decoding any."""
+def text_sizes(value: Any) -> Iterator[tuple[int, bool]]:
+    """Give how many bytes each text anywhere in a JSON value holds, and whether it is a data URI; decode none."""
     for text in (leaf.strip() for leaf in leaves(value) if isinstance(leaf, str)):
         if is_data_uri(text) and (found := re.match(_DATA_URI, text)):
             length = len(text) - found.end()
-            yield length * 3 // 4 - text[-2:].count("=") if found["base64"] else length
+            yield (length * 3 // 4 - text[-2:].count("=") if found["base64"] else length), True
+        else:
+            yield (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))), False

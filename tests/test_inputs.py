@@ -474,8 +474,32 @@ def test_files_count_together(here: Path) -> None:
     """Files that are small enough alone are refused where together they are not."""
     sparse(here / "a.png", 4_000_000)
     problem = refused("input_images@a.png", "input_images@a.png", "image@a.png")
-    assert problem.message.startswith("the files of this input together: 12.0 MB")
+    assert problem.message.startswith("the files and texts of this input together: 12.0 MB")
     assert problem.code == "input_too_large"
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ("x" * 256_000, ()),
+        ("x" * 256_001, ("prompt is 256 kB of text: models rarely take more than 256 kB",)),
+        ("狐" * 90_000, ("prompt is 270 kB of text: models rarely take more than 256 kB",)),
+        ("x" * 1_000_001, ("prompt is 1.0 MB of text: above 1 MB it may be refused; make it shorter",)),
+    ],
+    ids=["256 kB", "more", "more in UTF-8", "more than 1 MB"],
+)
+def test_a_long_text_is_warned_about(here: Path, text: str, warnings: tuple[str, ...]) -> None:
+    """By what it weighs in UTF-8, wherever it comes from; of a list all texts together."""
+    (here / "long.txt").write_text(text, "utf-8")
+    assert build("prompt=@long.txt").warnings == warnings
+    assert build(base={"prompt": {"parts": [text[:10], text[10:]]}}).warnings == warnings
+
+
+def test_texts_and_files_are_refused_together(here: Path) -> None:
+    """A request holds 10 MB, whatever they are made of."""
+    sparse(here / "a.png", 9_000_000)
+    (here / "long.txt").write_text("x" * 1_000_001, "utf-8")
+    assert refused("image@a.png", "prompt=@long.txt").code == "input_too_large"
 
 
 def test_data_uris_that_were_typed_count_too() -> None:

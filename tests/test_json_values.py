@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep.json_values import (
-    data_uri_sizes,
     decode_data_uri,
     is_data_uri,
     is_nested_too_deeply,
     shorten_data_uris,
+    text_sizes,
 )
 
 quick = settings(max_examples=150)
@@ -150,7 +150,7 @@ def test_any_bytes_survive_a_data_uri(content: bytes, media_type: str) -> None:
     """Bytes made into a data URI are decoded to themselves, and counted without decoding."""
     uri = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
     assert decode_data_uri(uri) == (content, media_type)
-    assert list(data_uri_sizes({"a": [uri]})) == [len(content)]
+    assert list(text_sizes({"a": [uri]})) == [(len(content), True)]
 
 
 @quick
@@ -158,6 +158,6 @@ def test_any_bytes_survive_a_data_uri(content: bytes, media_type: str) -> None:
 def test_any_value_can_be_shortened(value: object) -> None:
     """Shortening keeps the shape of a value, and leaves no data URI in it."""
     shortened = shorten_data_uris(value)
-    assert list(data_uri_sizes(shortened)) == []
+    assert not any(is_file for _, is_file in text_sizes(shortened))
     assert json.dumps(shorten_data_uris(shortened)) == json.dumps(shortened)
     assert is_nested_too_deeply(shortened) is is_nested_too_deeply(value)
