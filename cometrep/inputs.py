@@ -345,8 +345,9 @@ def _check_text(text: str, shown: str) -> None:
 
 
 def _too_large(what: str, size: int) -> errors.UsageError:
+    shown = -(-size // 100_000) / 10  # rounded up, so as not to be shown as the limit itself
     return errors.UsageError(
-        f"{what}: {_size(size)} is more than the 10 MB that a request can hold",
+        f"{what}: {shown} MB is more than the 10 MB that a request can hold",
         hint="make it smaller, or put a picture on the web and give its URL",
         code="input_too_large",
     )
