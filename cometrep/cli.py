@@ -259,7 +259,7 @@ def _page(command: Any, ctx: Any) -> "Page":
                 about=param.help or "",
                 panel=_panel(param),
                 choices=_choices(param, ctx),
-                is_repeated=param.multiple,
+                is_repeated=param.multiple and not param.callback,  # which refuses a second one
             )
             for param in params
             if param.param_type_name == "option"

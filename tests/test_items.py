@@ -124,7 +124,10 @@ def test_json_lines_under_the_name_of_a_csv_are_no_prompts() -> None:
         ('{"key": "k", "extra": 1, "input": {"prompt": "x"}}', "line 1: 'extra' beside input"),
         ('{"prompt": "x"}\n{"prompt": "x", "prompt": "y"}', "line 2: not JSON: 'prompt' stands in it twice"),
         ('{"key": "", "input": {"prompt": "x"}}', "line 1: the key is empty"),
-        (f'{{"prompt": "x"}}\n{{"image": "data:;base64,{"A" * 14_000_000}"}}', "line 2: the files and texts of this input"),
+        (
+            f'{{"prompt": "x"}}\n{{"image": "data:;base64,{"A" * 14_000_000}"}}',
+            "line 2: the files and texts of this input",
+        ),
         ("[" * 100_000, "line 1: not JSON"),
         ('{"prompt": "x"}\n{"seed": 1e999}', "line 2: not JSON: 1e999 is too large a number"),
         ('{"key": "\\ud800", "input": {"prompt": "x"}}', "line 1: the key holds half a character"),

@@ -6,12 +6,14 @@ context; the values of the shared options reach it there and nowhere else.
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
 
+from cometrep import errors
 from cometrep.config import PROGRESS_MODES, Settings
 from cometrep.console import PRINTED, Console
 from cometrep.session import Opened, opened, settle
@@ -55,11 +57,29 @@ def _group(**parameters: tuple[Any, Any]) -> Group:
     )
 
 
+def _once(values: list[str] | None) -> str | None:
+    """Give the one file of --input; raise UsageError for several, of which the last alone would be paid for."""
+    if values and len(values) > 1:
+        raise errors.UsageError(
+            f"--input is given {len(values)} times",
+            hint=f"jq -s add {shlex.join(values)} > all.json, then --input all.json",
+            code="bad_input",
+        )
+    return values[0] if values else None
+
+
 INPUT = _group(
     input_file=(
         Annotated[
-            str | None,
-            option(_INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin."),
+            list[str] | None,
+            option(
+                _INPUT,
+                "-i",
+                "--input",
+                metavar="FILE",
+                help="JSON object of inputs, - for stdin.",
+                callback=_once,
+            ),
         ],
         None,
     ),

@@ -234,6 +234,7 @@ def test_strict_turns_doubts_into_errors(served: Cli, server: Server) -> None:
         (("image@bad.json;type=picture",), "'picture' is not a media type"),
         (("-i", "missing.json"), "missing.json"),
         (("-i", "list.json"), "not an object of inputs"),
+        (("-i", "a.json", "--input=b.json"), "hint: jq -s add a.json b.json"),
         (("prompt=@binary",), "not UTF-8"),
         (("prompt=cat", "--base-url", "http://api.example.com"), "plain http"),
     ],
