@@ -180,7 +180,7 @@ def check_folder(folder: str) -> None:
 
 def check_template(template: str) -> None:
     """Raise UsageError for a template with an unknown field or a stray brace, or without a file name."""
-    problem = ""
+    problem, hint = "", "its fields are " + ", ".join(f"{{{field}}}" for field in FIELDS)
     try:
         for _, name, spec, conversion in Formatter().parse(template):
             if name is None:
@@ -192,6 +192,8 @@ def check_template(template: str) -> None:
                 problem = f"only {{index:03}} takes a format, not {{{name}{given}}}"
     except ValueError as broken:
         problem = str(broken).lower()
+    if not problem:  # its fields are what they should be
+        hint = "name files as in '{id}-{index}.{ext}'; for a folder use --dir"
     if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
         problem = "it ends without a file name"
     last = re.split(r"[/\\]", template.lower())[-1].rstrip(" .")
@@ -207,7 +209,7 @@ def check_template(template: str) -> None:
     if problem:
         raise errors.UsageError(
             f"the output template {template!r}: {problem}",
-            hint="its fields are " + ", ".join(f"{{{field}}}" for field in FIELDS) + "; for a folder use --dir",
+            hint=hint,
             code="bad_template",
         )
 
