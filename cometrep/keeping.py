@@ -210,7 +210,9 @@ class Keeper:
             raise errors.UsageError(
                 f"the template {template!r} {'gives' if are_known else 'may give'} the outputs of {len(distinct)}"
                 " predictions one name",
-                hint="add {id} to it: -o '{id}-{index}.{ext}'",
+                hint=f"add {{id}} to it: {OWN_NAMES}"
+                if _differ(*distinct)
+                else "one command for each, with a folder of its own: -d DIR",
                 code="name_clash",
             )
 
@@ -272,7 +274,7 @@ class Keeper:
             if owner != names.id:
                 raise errors.UsageError(
                     f"the template {names.template!r} gives output files of {owner} and {names.id} one name",
-                    remedy=OWN_FOLDERS,
+                    remedy=OWN_FOLDERS if _differ(owner, names.id) else "-d DIR",
                     code="name_clash",
                     prediction_id=names.id,
                 )
@@ -439,6 +441,11 @@ class Keeper:
 
 def _date_of(seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _differ(*ids: str) -> bool:
+    """Say whether ids differ in more than case, which many file systems do not tell apart."""
+    return len({id.casefold() for id in ids}) == len(ids)
 
 
 def _clash(told: str) -> errors.UsageError:

@@ -164,6 +164,29 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
     shelf.keeper().check_ids(["x1", "x2"])
 
 
+@pytest.mark.parametrize(
+    ("other", "hint", "remedy"),
+    [
+        ("q1", "add {id} to it: -o '{id}-{index}.{ext}'", "-o '{id}/{index}.{ext}'"),
+        ("P1", "one command for each, with a folder of its own: -d DIR", "-d DIR"),
+    ],
+    ids=["other ids", "ids that differ in case"],
+)
+def test_predictions_that_clash_are_kept_apart_by_what_is_advised(
+    shelf: Shelf, server: Server, other: str, hint: str, remedy: str
+) -> None:
+    """No template tells ids apart that a file system takes for one."""
+    keeper = shelf.keeper("{name}.{ext}" if other == "q1" else "{id}-{index}.{ext}")
+    with pytest.raises(errors.UsageError, match="one name") as raised:
+        keeper.check_ids(["p1", other])
+    assert raised.value.hint == hint
+    prediction = made(server, "a.webp")
+    kept(keeper, prediction)
+    _, failure, _ = kept(keeper, prediction._replace(id=other))
+    assert failure is not None
+    assert (failure.code, failure.remedy) == ("name_clash", remedy)
+
+
 def looked_again_by_mistake(id: str) -> Generator[Event, None, Prediction]:
     """Fail where a prediction is looked at once more."""
     pytest.fail(f"looked at {id} again")
