@@ -80,7 +80,9 @@ class _Watched:
     last_answered: float = float("-inf")  # start time of the newest look that was answered
     told_status: str = ""
     prediction: Prediction | None = None
+    silent_since: float = _NEVER  # start time of the first look behind the last answer of the API
     attempts: int = 0  # failed ones in a row
+    failed_looks: int = 0  # of these and beside them
     pages: int = 0  # of these, web pages at the end of the row
     failing_since: float = _NEVER  # with no good answer in between
     slow_said: float = 0.0
@@ -177,6 +179,7 @@ class Watch:
                 watched.look_due = now + PUT_OFF_SECONDS
             elif now >= watched.look_due:
                 watched.looks.append(now)
+                watched.silent_since = min(watched.silent_since, now)
                 looks.append(watched.id)
                 is_last = len(watched.looks) >= LOOKS_AT_ONCE or watched.overtime is not None
                 watched.look_due = float("inf") if is_last else now + SECOND_LOOK_SECONDS
@@ -210,6 +213,8 @@ class Watch:
             watched.looks.remove(look_started)
         if look_started < watched.last_answered:
             return []  # sent earlier, and overtaken by a newer look
+        if isinstance(outcome, Prediction) or outcome.http_status is not None:
+            watched.silent_since = _NEVER
         if isinstance(outcome, Prediction):
             events = self._take(watched, look_started, outcome, now)
         elif (
@@ -218,6 +223,7 @@ class Watch:
             and now < watched.failing_since + self._retry_budget_seconds
         ):
             events = []  # another look is still under way; a further one may join it
+            watched.failed_looks += 1
             watched.failing_since = min(watched.failing_since, now)
             watched.look_due = min(watched.look_due, now + SECOND_LOOK_SECONDS)
         else:
@@ -230,7 +236,7 @@ class Watch:
 
     def _take(self, watched: _Watched, look_started: float, prediction: Prediction, now: float) -> list[Event]:
         watched.last_answered = look_started
-        watched.attempts = watched.pages = 0
+        watched.attempts = watched.pages = watched.failed_looks = 0
         watched.failing_since = _NEVER
         before, watched.prediction = watched.prediction, prediction
         events: list[Event] = []
@@ -260,6 +266,7 @@ class Watch:
             return [self._end(watched, now, failure)]
         watched.failing_since = min(watched.failing_since, now)
         watched.attempts += 1
+        watched.failed_looks += 1
         watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
         asked = failure.retry_after_seconds if isinstance(failure, errors.Temporary) else None
         pause = max(backoff_seconds(watched.attempts, self._random()), asked or 0.0)
@@ -280,7 +287,8 @@ class Watch:
         events: list[Event] = []
         if watched.looks and now >= max(watched.looks[0], watched.slow_said) + SLOW_SECONDS:
             watched.slow_said = now
-            events.append(Slow(watched.id, now - watched.looks[0]))
+            if watched.silent_since < _NEVER:  # else a look behind the slow one was answered
+                events.append(Slow(watched.id, now - watched.silent_since))
         if now >= watched.last_said + HEARTBEAT_SECONDS:
             watched.last_said = now
             events.append(Waiting(watched.id, watched.status or "not seen yet", now - watched.started))
@@ -305,10 +313,10 @@ class Watch:
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
         seen = f"still {watched.status}" if watched.status else "not seen yet"
-        if watched.attempts == 1:
+        if watched.attempts and watched.failed_looks == 1:
             seen += ", the last attempt failed"
         elif watched.attempts:
-            seen += f", {format_times(watched.attempts)} in a row failed"
+            seen += f", {format_times(watched.failed_looks)} in a row failed"
         elif watched.looks:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
@@ -325,7 +333,7 @@ class Watch:
         if asked is not None and asked > self._retry_budget_seconds:
             why = f"the API asks to wait {format_duration(asked)}, longer than the retry budget of {budget}"
         else:
-            why = f"{format_times(watched.attempts)} failed and the retry budget of {budget} is used up"
+            why = f"{format_times(watched.failed_looks)} failed and the retry budget of {budget} is used up"
         told = f"prediction {watched.id}: {last.message}; {why}"
         if not self._until_answered:
             left = "no deadline is set"

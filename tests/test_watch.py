@@ -339,6 +339,29 @@ def test_at_most_three_looks_hang_at_once() -> None:
     assert all(later - earlier <= 5.0 + 1e-6 for earlier, later in pairwise(slow))
 
 
+def test_looks_that_hang_until_they_time_out_are_one_silence() -> None:
+    """It is counted from the first of them, however many end without an answer; the error counts them all."""
+    silence = errors.Temporary("cannot reach it: no answer in time", code="network")
+    world = World({"p1": [running(), Step(silence, 75.0)]})
+    events = world.watch(interval=10.0)
+    slow = [(at, event.seconds) for at, event in events if isinstance(event, Slow)]
+    assert slow[0] == (15.0, 5.0)
+    assert slow[-1][0] > 75.0
+    assert {at - seconds for at, seconds in slow} == {10.0}
+    ended = times_of(Result, events)[0]
+    failed = sum(at + 75.0 <= ended for at in world.times()[1:])
+    assert failed > 3
+    assert f"; {failed} attempts failed and" in failure_of(events).message
+
+
+def test_an_answer_ends_the_silence() -> None:
+    """Be it to a look behind one that hangs, or an error of the API's own."""
+    world = World({"p1": [Step(running(), NEVER), *[running()] * 9, done()]})
+    assert times_of(Slow, world.watch(interval=5.0)) == [5.0, 10.0]
+    world = World({"p1": [Step(temporary("server_error"), 6.0), Step(done(), 6.0)]})
+    assert [event.seconds for _, event in world.watch() if isinstance(event, Slow)] == [5.0, 5.0]
+
+
 def test_hanging_looks_do_not_move_the_deadline() -> None:
     """The deadline counts from the start, and comes on time while every look hangs."""
     world = World({"p1": [Step(done(), NEVER)]})
