@@ -183,6 +183,16 @@ def _text(text: str) -> str:
 
 
 def _folder(text: str) -> str:
+    """Put the home folder in place of a `~`; raise UsageError for what is no folder to save in."""
+    folder = _with_home(text.strip())
+    if folder:
+        from cometrep.names import check_folder
+
+        check_folder(folder)
+    return folder
+
+
+def _with_home(text: str) -> str:
     return os.path.expanduser(_text(text))  # noqa: PTH111 - Path.expanduser raises where a name only looks like one
 
 
@@ -192,7 +202,7 @@ def _template(text: str) -> str:
     Raises UsageError for what is no template; `-` is one here, for stdout.
     """
     start, slash, rest = _text(text).strip().partition("/")
-    home = _folder(start)
+    home = _with_home(start)
     template = (start if home == start else home.replace("{", "{{").replace("}", "}}")) + slash + rest
     if template not in ("", "-"):
         from cometrep.names import check_template
@@ -436,7 +446,7 @@ def _resolve(
 def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError]) -> Setting:
     try:
         value = SETTINGS[name].check(text)
-    except errors.UsageError as problem:  # of a template, in its own words
+    except errors.UsageError as problem:  # of a folder or template, in its own words
         if error is errors.UsageError:
             raise
         raise error(f"{origin}: {problem.message}", hint=_removal(name, origin), code="bad_setting") from problem

@@ -3,6 +3,7 @@
 import os
 import sys
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,6 +218,21 @@ def test_a_bad_value_names_its_origin(
     assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
     option, form = of_flag.value.hint.split(" ")
     assert config.load({name: form}).shown(name).origin == option
+
+
+def test_a_bad_folder_is_refused_where_it_is_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by every command that saves from then on; that of the environment is told with its name."""
+    told = r"the folder 'a\nb' has a control character inside"
+    for refused in (lambda: config.load({"dir": "a\nb"}), lambda: config.store_setting("dir", "a\nb")):
+        with pytest.raises(errors.UsageError) as typed:
+            refused()
+        assert typed.value.message == told
+    assert not file.exists()
+    monkeypatch.setenv("COMETREP_DIR", "a\nb")
+    with pytest.raises(errors.ConfigError) as of_environment:
+        config.load()
+    assert of_environment.value.message == f"COMETREP_DIR: {told}"
+    assert of_environment.value.hint == "unset COMETREP_DIR"
 
 
 def test_a_bad_template_names_its_origin(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -905,7 +921,7 @@ def test_comments_alone_stay_too(file: Path) -> None:
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"], ids=repr)
 def test_a_line_of_toml_ends_only_at_a_line_feed(file: Path, separator: str) -> None:
     """What Unicode calls a line separator is a character of a value, which can be replaced as any other."""
-    config.store("dir", f"a{separator}b")
+    write(file, f'dir = "a{separator}b"\n')
     config.store("dir", "c")
     assert tomllib.loads(file.read_text("utf-8")) == {"dir": "c"}
 
@@ -932,13 +948,21 @@ def test_a_stored_value_of_another_type_is_refused(file: Path, text: str) -> Non
 @example("\ufeff")
 @example("~")
 def test_any_text_that_was_stored_is_read_again(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Whatever a value holds, TOML gives it back, but for the white space around it; a blank one is refused."""
+    """Whatever a value holds, TOML gives it back, but for the white space around it.
+
+    A blank one is refused, and a folder of several lines.
+    """
+    assert tomllib.loads(f"x = {config._toml_string(text)}") == {"x": text}
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.getbasetemp() / "stored"
         patch.setenv("COMETREP_HOME", str(home))
         (home / "config.toml").unlink(missing_ok=True)
         if not text.strip().strip("\ufeff").strip():
             with pytest.raises(errors.UsageError, match="is blank"):
+                config.store("dir", text)
+            return
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text.strip()):
+            with pytest.raises(errors.UsageError, match="control character"):
                 config.store("dir", text)
             return
         path = config.store("dir", text)
