@@ -69,7 +69,7 @@ def parse_model(text: str) -> str:
     if re.fullmatch(_MODEL, text):
         return text
     found = re.search(_MODEL_ADDRESS, text[:300]) or re.search(
-        r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
+        r"(?:^|/)([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
     )
     shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
     raise errors.UsageError(
