@@ -102,7 +102,7 @@ def parse_reference(text: str) -> Reference:
     elif re.fullmatch(ID_PATTERN, text):
         return Reference(id=text)
     raise errors.UsageError(
-        f"{text!r} is not a prediction id, nor a URL that ends in one, nor @last or @2",
+        f"{text!r} is not a prediction id, a URL that ends in /p/ID or /predictions/ID, @last or @2",
         hint="cometrep list",
         code="bad_id",
     )

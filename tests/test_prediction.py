@@ -920,12 +920,13 @@ def test_a_reference_is_an_id_a_url_or_a_step_back(text: str, expected: Referenc
         "https://[::1/p/abc",
         "ftp://x/p/abc",
         "https://abc",
+        "https://x/abc",
     ],
     ids=repr,
 )
 def test_anything_else_is_no_reference(text: str) -> None:
     """Another form is a usage error that shows what was typed and names the forms there are."""
-    with pytest.raises(errors.UsageError, match="@last or @2") as raised:
+    with pytest.raises(errors.UsageError, match="/p/ID or /predictions/ID, @last or @2") as raised:
         parse_reference(text)
     assert repr(text) in raised.value.message
     assert raised.value.code == "bad_id"
