@@ -109,13 +109,15 @@ class FileSource:
     def lines(self) -> Iterator[Line | Wrong]:
         """Yield each line, or what is wrong with it."""
         self._file.seek(0)
-        head = self._file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        begun = self._file.read(4096)
+        head = begun.removeprefix(b"\xef\xbb\xbf").lstrip()
         self._file.seek(0)
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             yield Wrong(1, "not UTF-8 but UTF-16; save the file as UTF-8")
             return
         if b"\0" in head:
-            yield Wrong(1, "not text: it has NUL bytes, as UTF-16 has; save the file as UTF-8")
+            number = 1 + begun.partition(b"\0")[0].count(b"\n")
+            yield Wrong(number, "not text: it has NUL bytes, as UTF-16 has; save the file as UTF-8")
             return
         self._holds_json = head.startswith((b"{", b"[")) or bool(re.search(_JSON_OBJECT, head))
         is_csv = _FORMATS.get(Path(self._name).suffix.lower(), not self._holds_json)

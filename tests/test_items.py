@@ -154,6 +154,7 @@ def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None
         ("prompt,seed\ncat,seven\n", "line 2: seed: "),
         ('prompt\n"cat\n', "line 2"),
         (b"prompt\n\xff\n", "line 2: not UTF-8"),
+        (b"\n\nprompt\nc\0at\n", "line 4: not text: it has NUL bytes"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(text: str | bytes, told: str) -> None:
