@@ -734,8 +734,10 @@ def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
     shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, told: str, hint: str
 ) -> None:
     """Nothing is wrong with the file: to move it away would lose what it knows."""
-    monkeypatch.setattr(ledger_module, "_BUSY_SECONDS", 0.0)
+    for patience in ("_BUSY_SECONDS", "_HASTE_SECONDS"):
+        monkeypatch.setattr(ledger_module, patience, 0.0)
     made(ledger, "p1")
+    ledger.problem = errors.LocalFileError("it was held a moment ago")  # for which it does not wait again
     holder = sqlite3.connect(shelf.path)
     if "locked" in told:
         holder.execute("BEGIN EXCLUSIVE")

@@ -1,6 +1,7 @@
 """`cometrep batch`: each item created once, whatever happens; resumed to the item; told plainly."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -8,13 +9,15 @@ import re
 import shlex
 import signal
 import sqlite3
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -1593,6 +1596,17 @@ def test_ctrl_c_once_finishes_what_runs(
     assert gateway.creates == {f"p{i}": 1 for i in range(10)}
 
 
+def left_in(pipe: IO[bytes]) -> int:
+    """Give how many bytes in a pipe have not been read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def is_asleep(pid: int) -> bool:
+    """Say whether a process of one thread waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+
+
+@needs_proc
 def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
     served: Cli, gateway: Gateway, folder: Path, stopped: Callable[[Popen[bytes]], None]
 ) -> None:
@@ -1601,7 +1615,8 @@ def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
     process = served.start("batch", "pipe", "-m", MODEL)
     stopped(process)
     with (folder / "pipe").open("wb", buffering=0) as items:
-        items.write(b" " * 200_000)  # which is more than a pipe holds: some was read
+        items.write(b" " * 200_000)
+        wait_until(lambda: not left_in(items) and is_asleep(process.pid))  # it waits for more
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
     again = "the same command goes on from here; the items are to be piped in again"
