@@ -59,8 +59,8 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Give three workers two cores: they wait for programs that they started, and each collects all tests."""
-    return 3 * (os.cpu_count() or 1) // 2 or 1
+    """Give each core two workers: they wait for the programs that they started."""
+    return 2 * (os.cpu_count() or 1)
 
 
 IS_WARM = not os.environ.get(
