@@ -63,9 +63,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-IS_WARM = not os.environ.get(
-    "COMETREP_TESTS_COLD"
-)  # set: each program starts as for users, and the suite takes longer
+# Set, each program that is run to its end starts as for users, which takes longer.
+IS_WARM = hasattr(os, "fork") and not os.environ.get("COMETREP_TESTS_COLD")
 
 # A subprocess that a test forgot to bound must not hold up the suite for ever.
 TIMEOUT_SECONDS = 60

@@ -52,6 +52,12 @@ def steps(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
 
 
+def age(out: Path, seconds: float) -> None:
+    """Make all that the record in a folder tells happen so much earlier."""
+    old = [json.dumps({**step, "time": step["time"] - seconds}, separators=(",", ":")) for step in steps(out)]
+    (out / "batch.jsonl").write_text("\n".join([*old, ""]))
+
+
 def test_all_items_become_files_sidecars_and_a_record(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
@@ -264,8 +270,7 @@ def test_an_id_that_nobody_knows_leaves_its_item_in_doubt(
         ran = served(*BATCH, env={"COMETREP_RETRY_BUDGET": "0"})
         assert (ran.code, gateway.total) == (10, 1)
         assert f"the API does not know {gateway.id_of('cut')}" in ran.stderr
-        old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
-        (out / "batch.jsonl").write_text("\n".join([*old, ""]))
+        age(out, seconds=60)
     gateway.server.on_create(gateway.create)
     gateway.server.on_get(answer_json({"detail": "down"}, 401))
     ran = served(*BATCH, "--retry-unknown")
@@ -443,8 +448,7 @@ def test_a_file_that_is_gone_is_a_failure_that_only_another_create_mends(
     if is_removed:
         gateway.removed.add("dog")
     else:
-        old = [step | {"time": step["time"] - 3700} for step in steps(out)]
-        (out / "batch.jsonl").write_text("".join(json.dumps(step) + "\n" for step in old))
+        age(out, seconds=3700)
     ran = served(*BATCH)
     assert ran.code == 9
     assert "--retry-failed" in ran.stderr
@@ -1098,7 +1102,7 @@ def test_a_success_that_the_api_forgets_after_its_hour_is_lost(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
     """Whenever the record has it as ended: by the ledger, which another command told."""
-    folder_of("cat")
+    out = folder_of("cat")
     gateway.holds.clear()
     assert served(*BATCH, "--timeout", "0.3").code == 6
     gateway.holds.set()
@@ -1106,6 +1110,7 @@ def test_a_success_that_the_api_forgets_after_its_hour_is_lost(
     (ledger,) = served.home.rglob("ledger.sqlite3")
     with contextlib.closing(sqlite3.connect(ledger)) as database, database:
         database.execute("UPDATE entries SET created = created - 4000, changed = changed - 4000, output = NULL")
+    age(out, seconds=4000)
     gateway.server.on_get(answer_json({"detail": "not found"}, 404))
     ran = served(*BATCH)
     assert (ran.code, gateway.total) == (11, 1)
@@ -1786,8 +1791,9 @@ def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     out = folder_of("cat")
     gateway.holds.clear()
     served(*BATCH, "--timeout", "0.3")
-    old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
-    (out / "batch.jsonl").write_text("\n".join([*old, ""]).replace("item0000000000000000000000", "gone"))
+    age(out, seconds=60)
+    record = out / "batch.jsonl"
+    record.write_text(record.read_text().replace("item0000000000000000000000", "gone"))
     gateway.holds.set()
     assert served(*BATCH).code == 8
     assert served(*BATCH).code == 8
@@ -1857,8 +1863,7 @@ def test_nothing_is_sent_in_place_of_what_is_gone_once_a_stop_was_asked_for(
     out = folder_of("cat")
     gateway.holds.clear()
     served(*BATCH, "--timeout", "0.3")
-    old = [json.dumps({**step, "time": step["time"] - 60}, separators=(",", ":")) for step in steps(out)]
-    (out / "batch.jsonl").write_text("\n".join([*old, ""]))
+    age(out, seconds=60)
     asked, may_answer = threading.Event(), threading.Event()
 
     def gone(_: Received) -> Answer:
