@@ -363,9 +363,9 @@ class Ledger:
     def may_gain_output(self, id: str) -> bool:
         """Say whether a success, none of whose output was seen, is younger than the hour that the API keeps it."""
         entry = self.entry(id)
-        if entry is None or entry.status != "succeeded" or self._clock() > entry.expires:
+        if entry is None or self._clock() > entry.expires:
             return False
-        return not Prediction(id, entry.status, output=entry.output).output_files()
+        return Prediction(id, entry.status, output=entry.output).may_gain_output
 
     def resolve(self, reference: Reference) -> str:
         """Give the prediction id that a reference means.

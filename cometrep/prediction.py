@@ -289,6 +289,11 @@ class Prediction(NamedTuple):
         return _told(self.error)
 
     @property
+    def may_gain_output(self) -> bool:
+        """Whether it succeeded without any output so far: the next look may show one."""
+        return self.status == "succeeded" and not self.data_removed and not self.output_files()
+
+    @property
     def ended(self) -> float | None:
         """When it ended by the server's clock, as Unix seconds; None where the server does not tell."""
         return _moment(self.completed_at)

@@ -245,7 +245,8 @@ class Watch:
             if before is None or before.status != prediction.status:
                 watched.last_said = now
         is_ended = prediction.is_terminal or self._until_answered
-        may_gain = not self._until_answered and _may_gain_output(prediction)
+        # In a gateway's task record the outer word can be a poll ahead of the prediction inside.
+        may_gain = not self._until_answered and prediction.may_gain_output
         if is_ended and may_gain and not watched.was_empty:
             watched.was_empty = True
             watched.look_due = now + EMPTY_PAUSE_SECONDS
@@ -425,8 +426,3 @@ def _is_doubtful(failure: errors.CometrepError) -> bool:
     A gateway's 500, or an error under 200; of a prediction that was seen or created it is not believed at once.
     """
     return failure.code == "prediction_not_found" and failure.http_status not in (400, 404)
-
-
-def _may_gain_output(prediction: Prediction) -> bool:
-    # In a gateway's task record the outer word can be a poll ahead of the prediction inside.
-    return prediction.status == "succeeded" and not prediction.data_removed and not prediction.output_files()
