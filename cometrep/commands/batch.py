@@ -99,9 +99,9 @@ def command(
     from cometrep.score import typed_again
 
     pace = Pace(None if rate is None else parse_rate(rate))
+    ctx.obj.command_line = typed_again(ctx.obj.command_line, file)
     with _telling_how_to_go_on(ctx, file), session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.params, opened.settings, file)
-        opened.console.command_line = typed_again(opened.console.command_line, file)
         with planned(
             file,
             words if sweep else words[1:],
@@ -131,10 +131,10 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
         yield
     except errors.Stopped as stop:
         if not (stop.hint or ctx.params["dry_run"]):
-            from cometrep.score import tell_stop, typed_again
+            from cometrep.score import tell_stop
             from cometrep.snapshot import comes_once
 
-            tell_stop(stop, 0, typed_again(ctx.obj.command_line, file))
+            tell_stop(stop, 0, ctx.obj.command_line)
             stop.message += _PIPED_AGAIN * comes_once(file)
         raise
 
