@@ -22,6 +22,7 @@ class Gateway:
         self.files_each = 1  # that a prediction's output has
         self.holds = threading.Event()  # cleared: nothing ends
         self.holds.set()
+        self.held: set[str] = set()  # prompts of those that do not end
         self._prompts: dict[str, str] = {}
         self._seen: Counter[str] = Counter()
         self._running: set[str] = set()
@@ -62,7 +63,7 @@ class Gateway:
                 return answer_json({"detail": "not found"}, 404)
             prompt = self._prompts[id]
             self._seen[id] += 1
-            if self._seen[id] < self.looks or not self.holds.is_set():
+            if self._seen[id] < self.looks or not self.holds.is_set() or prompt in self.held:
                 return answer_json(prediction(id, "processing"))
             self._running.discard(id)
         status = self.ends.get(prompt, "succeeded")
