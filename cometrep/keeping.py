@@ -485,17 +485,18 @@ class _Fresh:
     def __init__(self, look_again: LookAgain, *, count: int) -> None:
         self._look_again = look_again
         self._count = count
-        self._files: tuple[OutputFile, ...] | None = None
+        self._found: tuple[OutputFile, ...] | errors.CometrepError | None = None
 
     def file(self, id: str, stale: OutputFile, reason: str) -> Generator[Event, None, OutputFile | None]:
         """Give a file's fresh form; None where the API has none that is surely in its place."""
-        if self._files is None:
+        if self._found is None:
             yield Noted(id, f"output file {stale.index}: {reason}; asking the API for a fresh URL")
             try:
-                self._files = (yield from self._look_again(id)).output_files()
-            except errors.Refused as failure:
-                if failure.code != "prediction_not_found":
-                    raise
-                self._files = ()  # it was known, and its hour is over
-        is_in_place = len(self._files) == self._count and self._files[stale.index].content is None
-        return self._files[stale.index] if is_in_place else None
+                self._found = (yield from self._look_again(id)).output_files()
+            except errors.CometrepError as failure:
+                is_gone = failure.code == "prediction_not_found"  # it was known, and its hour is over
+                self._found = () if is_gone else failure
+        if isinstance(self._found, errors.CometrepError):
+            raise self._found
+        is_in_place = len(self._found) == self._count and self._found[stale.index].content is None
+        return self._found[stale.index] if is_in_place else None

@@ -241,6 +241,24 @@ def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> No
     assert shelf.names() == ["p1-0.webp", "p1-1.webp", "p1-2.webp"]
 
 
+def test_expired_files_are_looked_up_once_even_where_that_fails(shelf: Shelf, server: Server) -> None:
+    """Each of several would spend a retry budget of its own; what failed is said of each."""
+    looks: list[str] = []
+
+    def look_again(id: str) -> Generator[Event, None, Prediction]:
+        looks.append(id)
+        raise errors.Temporary("cannot reach it")
+        yield
+
+    prediction = made(server, "a.webp", "b.webp", "c.webp")
+    for name in "abc":
+        server.on("GET", f"/f/{name}.webp", Answer(403))
+    saved, failure, _ = kept(shelf.keeper(), prediction, look_again)
+    assert saved == []
+    assert failure is not None
+    assert (failure.exit_code, looks) == (7, ["p1"])
+
+
 @pytest.mark.parametrize(
     ("status", "age_seconds", "is_in_ledger", "is_over"),
     [
