@@ -3,6 +3,7 @@
 rich lays the lines out. Its own live display leaves old frames behind where a window is made narrower.
 """
 
+import contextlib
 import io
 import threading
 import time
@@ -48,7 +49,8 @@ class Live:
             self._ended = ended = threading.Event()
             if self._screen.is_in_front:
                 self._screen.write(_HIDE)
-            threading.Thread(target=self._run, args=(ended,), daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is drawn
+                threading.Thread(target=self._run, args=(ended,), daemon=True).start()
 
     def stop(self) -> None:
         """Erase what was drawn and show the cursor; where a signal cuts in, stopping again does the rest."""
