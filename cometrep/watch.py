@@ -182,7 +182,7 @@ class Watch:
                 watched.silent_since = min(watched.silent_since, now)
                 looks.append(watched.id)
                 is_last = len(watched.looks) >= LOOKS_AT_ONCE or watched.overtime is not None
-                watched.look_due = float("inf") if is_last else now + SECOND_LOOK_SECONDS
+                watched.look_due = _NEVER if is_last else now + SECOND_LOOK_SECONDS
             self._plan(watched)
         return looks, events
 
@@ -211,8 +211,11 @@ class Watch:
             return []
         if look_started in watched.looks:
             watched.looks.remove(look_started)
-        if look_started < watched.last_answered:
-            return []  # sent earlier, and overtaken by a newer look
+        if look_started < watched.last_answered:  # sent earlier, and overtaken by a newer look
+            if watched.look_due == _NEVER and watched.overtime is None:  # it gives its place to another one
+                watched.look_due = now + SECOND_LOOK_SECONDS
+                self._plan(watched)
+            return []
         if isinstance(outcome, Prediction) or outcome.http_status is not None:
             watched.silent_since = _NEVER
         if isinstance(outcome, Prediction):

@@ -384,6 +384,15 @@ def test_an_overtaken_answer_is_stale() -> None:
         assert result_of(events).prediction == done()
 
 
+def test_an_overtaken_answer_makes_room_for_another_look() -> None:
+    """Three looks are under way, and the oldest is answered: the two that hang hold up nothing."""
+    hanging = Step(running(), 300.0)
+    world = World({"p1": [Step(running(), 35.0), Step(running(), 12.0), hanging, hanging, done()]})
+    events = world.watch()
+    assert world.times()[:3] == [0.0, 10.0, 20.0]
+    assert times_of(Result, events) == [45.0]
+
+
 def test_a_failure_beside_a_look_under_way_is_not_yet_one() -> None:
     """While another look may still bring an answer, a passing failure is no attempt."""
     world = World({"p1": [Step(temporary(), 12.0), Step(done(), 5.0)]})
