@@ -132,6 +132,10 @@ class Watch:
     def __len__(self) -> int:
         return len(self._watched)
 
+    def ids(self) -> list[str]:
+        """List the predictions that are still watched."""
+        return list(self._watched)
+
     def add(self, target: "Target", now: float, schedule: Schedule) -> None:
         """Begin to watch a prediction."""
         was_seen = target.told_status not in TERMINAL_STATUSES | {""}
@@ -390,7 +394,11 @@ def watch(
             looks, events = state.turn(now, _room(pace, now) if is_shared else sys.maxsize)
             for id in looks:
                 pace.sent(now)
-                own.submit((id, now), partial(look, id))
+                try:
+                    own.submit((id, now), partial(look, id))
+                except errors.LocalFileError as failure:  # no thread at all
+                    told, left = f"prediction {id}: {failure.message}", resume.of(*state.ids())
+                    raise failure.told_as(errors.LocalFileError, told, hint=left, prediction_id=id) from failure
             yield from events
             if len(state) and (answered := own.next(state.wake_in(clock()))):
                 (id, look_started), outcome = answered

@@ -393,6 +393,30 @@ def test_an_overtaken_answer_makes_room_for_another_look() -> None:
     assert times_of(Result, events) == [45.0]
 
 
+def test_where_no_thread_is_to_be_had_it_says_which_predictions_are_left() -> None:
+    """What was paid for is named, with the command that goes on."""
+
+    class NoThreads(FakeCalls):
+        def submit(self, key: Look, call: Callable[[], Prediction]) -> None:
+            """Refuse, as `Calls` does where the system gives not even one thread."""
+            raise errors.LocalFileError("the system gives no thread: there are too many", hint="ulimit -u")
+
+    world = World({"p1": [done()], "p2": [done()]})
+    with pytest.raises(errors.LocalFileError, match="prediction p1: the system gives no thread") as raised:
+        list(
+            watch(
+                world.look,
+                [Target("p1"), Target("p2")],
+                deadline_seconds=None,
+                retry_budget_seconds=60.0,
+                schedule_of=lambda _: PollSchedule(),
+                calls=NoThreads(world),
+                clock=world.clock,
+            )
+        )
+    assert (raised.value.prediction_id, raised.value.hint) == ("p1", "cometrep wait p1 p2")
+
+
 def test_a_failure_beside_a_look_under_way_is_not_yet_one() -> None:
     """While another look may still bring an answer, a passing failure is no attempt."""
     world = World({"p1": [Step(temporary(), 12.0), Step(done(), 5.0)]})
