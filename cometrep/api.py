@@ -6,7 +6,9 @@ What a create's failure means, by what may have reached the server. Sent again (
 budget) are the rows marked "again", and no others::
 
     what happened                                          raised          sent again   exit
-    no connection: DNS, refused, connect timeout, proxy    Temporary       again        7
+    no connection: DNS, refused, connect timeout, proxy,   Temporary       again        7
+      TLS handshake broken off
+    no connection: a setting (proxy login, CA bundle)      ConfigError     no           3
     TLS handshake failed                                   Temporary       no           7
     connection lost after the body began to leave,         CreateUnknown   no           10
       before or in the middle of the answer; read timeout
@@ -55,7 +57,7 @@ from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, Prediction
 from cometrep.schedule import retry_after_seconds
-from cometrep.transport import Session, is_misdirected, is_proxy_error, proxy_to, reason_of
+from cometrep.transport import Session, is_broken_off, is_misdirected, is_proxy_error, proxy_to, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -384,7 +386,7 @@ class Api:
                 hint="cometrep doctor",
                 code="bad_setting",
             )
-        is_tls = isinstance(problem, requests.exceptions.SSLError)
+        is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
         way = f" through the proxy {proxy_to(self._base_url)}" if is_proxy_error(problem) else ""
         failure = errors.Temporary(
             f"cannot reach {self._base_url}{way}: {self._reason(problem)}",

@@ -208,6 +208,11 @@ def is_misdirected(problem: BaseException) -> bool:
     )
 
 
+def is_broken_off(problem: BaseException) -> bool:
+    """Say whether the other side went away in the middle of a TLS handshake, as one that is restarted does."""
+    return isinstance(_innermost(problem), (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+
+
 def proxy_to(url: str) -> str:
     """Name the host and port of the proxy on the way to a URL, without its user and password."""
     return route_to(url).proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
@@ -249,12 +254,7 @@ def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
 
 def reason_of(problem: BaseException) -> str:
     """Say in a few words why a transfer failed, from a requests or urllib3 error and what it wraps."""
-    seen: set[int] = set()
-    innermost: BaseException = problem
-    while id(innermost) not in seen:
-        seen.add(id(innermost))
-        wrapped = [innermost.__dict__.get("reason"), *reversed(innermost.args), innermost.__cause__]
-        innermost = next((item for item in wrapped if isinstance(item, BaseException)), innermost)
+    innermost = _innermost(problem)
     if isinstance(problem, requests.exceptions.ReadTimeout) or isinstance(
         innermost, urllib3.exceptions.ReadTimeoutError
     ):
@@ -269,8 +269,21 @@ def reason_of(problem: BaseException) -> str:
         had = innermost.partial if isinstance(innermost.partial, int) else len(innermost.partial)
         rest = f" of {had + innermost.expected}" if innermost.expected else ""
         return f"the connection ended after {had}{rest} bytes"
+    if is_broken_off(innermost):
+        return "the TLS connection broke off"
     if isinstance(innermost, OSError):
         return innermost.strerror or str(innermost)[:300] or type(innermost).__name__
     if isinstance(innermost, (http.client.BadStatusLine, http.client.UnknownProtocol)):
         return f"not an HTTP answer: {cut(harmless(str(innermost).strip()), 100)}"  # a bare line of it is no reason
     return str(innermost)[:300] or type(innermost).__name__
+
+
+def _innermost(problem: BaseException) -> BaseException:
+    """Give the error that one of requests or urllib3 wraps, however deep."""
+    seen: set[int] = set()
+    innermost = problem
+    while id(innermost) not in seen:
+        seen.add(id(innermost))
+        wrapped = [innermost.__dict__.get("reason"), *reversed(innermost.args), innermost.__cause__]
+        innermost = next((item for item in wrapped if isinstance(item, BaseException)), innermost)
+    return innermost

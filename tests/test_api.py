@@ -263,6 +263,26 @@ def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
     assert KEY.encode() not in seen[0]
 
 
+def test_a_tls_handshake_that_breaks_off_is_worth_repeating() -> None:
+    """As where a load balancer is restarted: nothing was sent, and the next connection may work."""
+
+    def hang_up(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up, args=(listener,))
+        thread.start()
+        api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.Temporary, match="the TLS connection broke off") as raised:
+            api.create(MODEL, {})
+        thread.join()
+        api.close()
+    assert raised.value.code == "network"
+    assert raised.value.is_worth_repeating
+
+
 def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer within the read timeout means unknown, not failed."""
     monkeypatch.setattr("cometrep.api.READ_TIMEOUT_SECONDS", 0.05)
