@@ -66,7 +66,7 @@ _NO_ANSWER = "creates in a row had no clear answer"
 _NOT_SEEN = "items in a row could not be seen"
 _NOT_SAVED = "items in a row could not be saved"
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
-FATAL_CODES = ("api_key_missing", "api_key_refused", "no_credit", "not_an_api", "redirected")
+FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 
 

@@ -338,6 +338,19 @@ def test_a_refusal_that_all_would_meet_ends_the_batch(
     assert gateway.total == 30
 
 
+def test_a_setting_that_all_would_meet_ends_the_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """As a bundle of certificates that is missing does: no item counts as failed, and the next run sends all."""
+    folder_of(*(f"p{i}" for i in range(9)))
+    ran = served(*BATCH, "--base-url", "https://127.0.0.1", env={"REQUESTS_CA_BUNDLE": "/nowhere.pem"})
+    assert ran.code == 3
+    assert "9 of 9 items left" in ran.stderr
+    assert "hint: unset REQUESTS_CA_BUNDLE" in ran.stderr
+    assert served(*BATCH, "-j", "9").code == 0
+    assert gateway.total == 9
+
+
 def test_a_pause_that_is_too_long_to_wait_is_told(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
