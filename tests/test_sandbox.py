@@ -1172,6 +1172,17 @@ def test_pictures_are_kept_and_swept_and_drawn_again(world: World) -> None:
     assert fetch(url, world()).body == data
 
 
+def test_predictions_are_kept_for_a_month(world: World) -> None:
+    """Their records hold whole input files; no folder of a user's may grow for ever."""
+    server = world()
+    ids = [ask(server, "POST", CREATE, {"input": {"prompt": "cat"}}).json["id"] for _ in range(2)]
+    old = world.folder / "predictions" / f"{ids[0]}.json"
+    a_month_ago = time.time() - 31 * 86400
+    os.utime(old, (a_month_ago, a_month_ago))
+    server = world()
+    assert [ask(server, "GET", f"/replicate/v1/predictions/{id}").status for id in ids] == [404, 200]
+
+
 def test_a_picture_that_cannot_be_kept_is_served_all_the_same(world: World) -> None:
     """A cache that cannot be written costs the drawing, not the file."""
     server = world()

@@ -57,6 +57,7 @@ KINDS: tuple[str, ...] = ("429", "500", "524", "hang", "html", "reset", "truncat
 
 HANG_SECONDS = 45.0  # CometAPI's query page once recorded no answer within 45 s
 SLOW_SECONDS = 3.0
+KEPT_SECONDS = 30 * 86400.0  # a prediction, whose record holds the files that were sent as its input
 BODY_LIMIT = 20 * 1024 * 1024
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
@@ -369,11 +370,12 @@ class Sandbox:
         return data
 
     def _sweep(self) -> None:
-        """Remove old pictures; one that is asked for after all is drawn again."""
-        for path in self._files.iterdir():
-            with suppress(OSError):
-                if path.stat().st_mtime < time.time() - RETENTION_SECONDS:
-                    path.unlink()
+        """Remove old predictions, and old pictures: one of these that is asked for after all is drawn again."""
+        for folder, seconds in (self._files, RETENTION_SECONDS), (self._predictions, KEPT_SECONDS):
+            for path in folder.iterdir():
+                with suppress(OSError):
+                    if path.stat().st_mtime < time.time() - seconds:
+                        path.unlink()
 
 
 class _Server(ThreadingTCPServer):
