@@ -108,7 +108,8 @@ def _naming(id: str, command: str) -> str:
 
     words = shlex.split(command)
     values = ("-i", "--input", "-o", "--output")
-    at = next(at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
+    places = (at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
+    at = next(places, words.index("-"))  # where such an option is itself a value: -d -o -
     return shlex.join([*words[:at], id, *words[at + 1 :]])
 
 

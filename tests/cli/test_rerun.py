@@ -46,6 +46,13 @@ def test_items_change_inputs(made: Cli, server: Server) -> None:
     assert sent(server)[1] == {"prompt": "cat", "seed": 8, "num_outputs": 2}
 
 
+def test_an_option_as_the_name_of_a_folder_hides_no_id(made: Cli, server: Server) -> None:
+    """However odd the command is, the `-` in it stands for the id."""
+    assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
+    done = made.shell_line("echo @last | cometrep rerun -q -d -o -")
+    assert (done.code, done.stdout, done.stderr) == (0, "-o/made2.webp\n", "")
+
+
 @pytest.mark.parametrize("command", ["echo @last", "cometrep list -n 1", "cometrep list -n 1 --json"])
 def test_the_id_may_come_from_stdin(command: str, made: Cli, server: Server) -> None:
     """`-` takes the one id on stdin, as other commands print it."""
