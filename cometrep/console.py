@@ -357,7 +357,7 @@ class Console:
         logger.handlers = [handler]
 
     def _with_flags(self, text: str) -> str:
-        if not self._flags or self._flags in text:
+        if not self._flags or self._flags in text or self._flags.replace(" ", "=", 1) in text:
             return text
         # What stands in quotes is a name or a template, whatever words it holds.
         pieces = re.split(_QUOTED, text)

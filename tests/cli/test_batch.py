@@ -338,6 +338,16 @@ def test_a_refusal_that_all_would_meet_ends_the_batch(
     assert gateway.total == 30
 
 
+def test_a_server_that_was_named_with_an_equals_sign_is_named_once(
+    served: Cli, folder_of: Callable[..., Path], server: Server
+) -> None:
+    """In the command that is typed again."""
+    folder_of("cat")
+    server.on_create(answer_json({"detail": "no"}, 401))
+    ran = served(*BATCH, f"--base-url={server.url}")
+    assert ran.stderr.splitlines()[-1].count(server.url) == 1
+
+
 def test_a_setting_that_all_would_meet_ends_the_batch(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
