@@ -103,9 +103,8 @@ def build_input(
     values: dict[str, Any] = {}
     for text in items:
         item = split_item(text)
-        _check_text(item.key, text)
         kind = kind_of(item.key)
-        value = _value_of(item, kind, read_stdin)
+        value = value_of(item, kind, read_stdin)
         if item.key not in values:
             values[item.key] = value
         elif kind == "array":
@@ -166,8 +165,10 @@ def _read(name: str, item_text: str, read_stdin: ReadStdin) -> bytes:
     return content
 
 
-def _value_of(item: Item, kind: str, read_stdin: ReadStdin) -> Any:
+def value_of(item: Item, kind: str, read_stdin: ReadStdin) -> Any:
+    """Give the value of an item whose key has a JSON kind; raise UsageError."""
     shown = f"{item.key}{item.separator}{item.value}"
+    _check_text(item.key, shown)
     if item.separator == "@":
         uri = _file_value(item, shown, read_stdin)
         return [uri] if kind == "array" else uri

@@ -405,10 +405,8 @@ def sweep_axes(
 
 
 def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text: str) -> Iterator[Any]:
-    def built(part: str) -> Any:
-        return inputs.build_input([part], kind_of=lambda _: kind, read_stdin=partial(read, "-", text)).values[
-            item.key
-        ]
+    def built(separator: str, value: str) -> Any:
+        return inputs.value_of(inputs.Item(item.key, separator, value), kind, partial(read, "-", text))
 
     if item.separator in ("=@", ":=@"):
         try:
@@ -421,14 +419,14 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
         lines = [line for line in content.split("\n") if line.strip()]
         separator = item.separator.removesuffix("@")
         for line in lines:
-            yield built(f"{_escaped(item.key)}{separator}{_escaped_value(line.rstrip(chr(13)), separator)}")
+            yield built(separator, line.rstrip("\r"))
         return
     for part in _json_values(item.value) if item.separator == ":=" else _choices(item.value):
         found = re.fullmatch(_RANGE, part)
         if found and (item.separator == ":=" or kind == "integer"):
             yield from _range(int(found[1]), int(found[2]), int(found[3] or 1), text)
         else:
-            yield built(f"{_escaped(item.key)}{item.separator}{_escaped_value(part, item.separator)}")
+            yield built(item.separator, part)
 
 
 def _json_values(text: str) -> list[str]:
@@ -461,14 +459,6 @@ def _range(start: int, end: int, step: int, text: str) -> range:
     if step < 1 or end < start:
         raise errors.UsageError(f"{text!r} is no range from low to high", hint="seed:=1..8 or seed:=0..100..10")
     return range(start, end + 1, step)
-
-
-def _escaped(key: str) -> str:
-    return re.sub(r"([\\=:@])", r"\\\1", key)
-
-
-def _escaped_value(value: str, separator: str) -> str:
-    return f"\\{value}" if separator == "=" and re.match(r"\\*@", value) else value
 
 
 def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
