@@ -42,6 +42,7 @@ from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
+from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, paid
@@ -333,7 +334,7 @@ class Batch:
         folder = self._record.folder
         files = standing.saved_files(folder)
         prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
-        vanished = [file.path for file in files if not _is_there(file)]
+        vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
         if vanished and self._may_tell("vanished"):
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
             again = _save_again(standing.id, [Path(file.path) for file in files])
@@ -780,11 +781,3 @@ def _save_again(id: str, paths: Sequence[Path]) -> str:
     if len(paths) == 1 and first.stem != id:
         where = "-o " + shlex.quote(str(first).replace("{", "{{").replace("}", "}}"))
     return f"cometrep download {id} {where} --overwrite"
-
-
-def _is_there(file: SavedFile) -> bool:
-    """Say whether a file that was saved still stands there, as far as its size tells."""
-    try:
-        return Path(file.path).stat().st_size == file.size_bytes
-    except OSError:
-        return False
