@@ -1,6 +1,5 @@
 """What one check of doctor finds, and the words in which it is told."""
 
-import ssl
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,15 +23,6 @@ class Check(NamedTuple):
 def untried(name: str, cause: str, again: str, why: str = "") -> Check:
     """Say that a check was not made for what another found; `again` is the command that checks once more."""
     return Check(name, WARN, f"not tried: {why or f'{cause} comes first'}", f"mend {cause}, then: {again}")
-
-
-def reason_of(problem: BaseException) -> str:
-    """Say in a few words why a check could not be made, or what it met."""
-    if isinstance(problem, TimeoutError):
-        return "no answer in time"
-    if isinstance(problem, ssl.SSLError):
-        return (problem.reason or str(problem)).replace("_", " ").lower()
-    return str(getattr(problem, "strerror", None) or problem)[:200] or type(problem).__name__
 
 
 def listed(words: Sequence[str]) -> str:

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from cometrep import __version__, config, errors, installed
 from cometrep.calls import within
-from cometrep.checks import FAIL, OK, SHOWN, WARN, Check, listed, reason_of, typed, untried
+from cometrep.checks import FAIL, OK, SHOWN, WARN, Check, listed, typed, untried
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.reach import Reach
 from cometrep.screen import Screen
 from cometrep.text import format_bytes, format_elapsed
+from cometrep.transport import reason_of
 
 LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
 NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning

@@ -22,9 +22,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from cometrep import config, errors, transport
 from cometrep.answers import Answer
 from cometrep.calls import within
-from cometrep.checks import FAIL, OK, WARN, Check, listed, reason_of, untried
+from cometrep.checks import FAIL, OK, WARN, Check, listed, untried
 from cometrep.prediction import Prediction
 from cometrep.text import format_elapsed
+from cometrep.transport import reason_of
 
 SKEW_SECONDS = 60.0
 _DAY = 86400.0

@@ -271,6 +271,10 @@ def reason_of(problem: BaseException) -> str:
         return f"the connection ended after {had}{rest} bytes"
     if is_broken_off(innermost):
         return "the TLS connection broke off"
+    if isinstance(innermost, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {innermost.verify_message}"
+    if isinstance(innermost, ssl.SSLError) and innermost.reason:
+        return f"TLS: {innermost.reason.replace('_', ' ').lower()}"
     if isinstance(innermost, OSError):
         return innermost.strerror or str(innermost)[:300] or type(innermost).__name__
     if isinstance(innermost, (http.client.BadStatusLine, http.client.UnknownProtocol)):
