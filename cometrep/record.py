@@ -346,7 +346,7 @@ class Record:
         # Within one file the order counts, between files the time.
         index.executemany(
             f"INSERT INTO items (key, {_COLUMNS}, created, file)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f" VALUES ({', '.join('?' * (len(Standing._fields) + 3))})"
             " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
             f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
             " error = excluded.error, exit_code = excluded.exit_code,"
@@ -508,31 +508,27 @@ def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
     texts = ("id", "error", "digest", "status", "model")
     id, error, digest, status, model = (storable(str(step.get(fact) or "")) for fact in texts)
-    code, entry, time, line = (_number(step.get(fact)) for fact in ("exit_code", "entry", "time", "line"))
+    time = _number(step.get("time"))
     sent = step.get("input")
     prompt = sent.get("prompt") if isinstance(sent, dict) else ""
-    began = storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else ""
-    files, reason = (json.dumps(step[fact]) if step.get(fact) else "" for fact in ("files", "reason"))
-    ended, created = (time if name == one else 0 for one in ("ended", "created"))
-    return (
-        storable(str(step["key"])),
+    standing = Standing(
         state,
-        id,
-        error,
-        code,
-        digest,
-        files,
-        entry,
-        status,
-        time,
-        ended,
-        line,
-        began,
-        reason,
-        model if has_input else "",
-        json.dumps(sent) if has_input and sent is not None else "",
-        created,
+        id=id,
+        error=error,
+        exit_code=int(_number(step.get("exit_code"))),
+        digest=digest,
+        files=json.dumps(step["files"]) if step.get("files") else "",
+        entry=int(_number(step.get("entry"))),
+        status=status,
+        changed=time,
+        ended=time if name == "ended" else 0.0,
+        line=int(_number(step.get("line"))),
+        prompt=storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else "",
+        reason=json.dumps(step["reason"]) if step.get("reason") else "",
+        model=model if has_input else "",
+        input=json.dumps(sent) if has_input and sent is not None else "",
     )
+    return storable(str(step["key"])), *standing, time if name == "created" else 0.0
 
 
 def _number(value: Any) -> float:
