@@ -49,30 +49,36 @@ class Bench:
         self.now = 0.0
         self.api = Api(base_url=server.url, api_key=ApiKey("sk-test-12345678"), clock=lambda: 0.0)
         self.ledger = Ledger(folder / "ledger.sqlite3", base_url=server.url, is_sandbox=False)
-        self.runner = Runner(
-            self.api,
-            self.ledger,
-            patience=Patience(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01),
-            resume=errors.Resume("cometrep download --wait"),
-            keeper=Keeper(
-                Keeping(folder=str(folder / "out"), **keeping),
-                Downloads(
-                    Rules(allows_local=allows_local, max_size_bytes=10**9, overwrites=overwrites),
-                    sleep=self.sleep,
-                    random=lambda: 0.0,
-                ),
-                self.ledger,
+        self.patience = Patience(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01)
+        self.later = 0.0  # seconds that the time of day is ahead
+        self.keeper = Keeper(
+            Keeping(folder=str(folder / "out"), **keeping),
+            Downloads(
+                Rules(allows_local=allows_local, max_size_bytes=10**9, overwrites=overwrites),
+                sleep=self.sleep,
+                random=lambda: 0.0,
             ),
-            sleep=self.sleep,
-            random=lambda: 0.0,
+            self.ledger,
         )
-        self.runner._clock = self.clock
         self.events: list[Event] = []
         self.left_open.append(self)
 
-    def clock(self) -> float:
-        import time
+    @property
+    def runner(self) -> Runner:
+        """A runner as this bench is set up now."""
+        return Runner(
+            self.api,
+            self.ledger,
+            patience=self.patience,
+            resume=errors.Resume("cometrep download --wait"),
+            keeper=self.keeper,
+            clock=self.clock,
+            now=lambda: time.time() + self.later,
+            sleep=self.sleep,
+            random=lambda: 0.0,
+        )
 
+    def clock(self) -> float:
         return time.monotonic() + self.now
 
     def sleep(self, seconds: float) -> None:
@@ -191,13 +197,13 @@ def test_a_throttled_create_is_in_doubt_only_while_it_is_sent(
 ) -> None:
     """A death in the pause leaves no entry that may have been billed; one in the next attempt does."""
     statuses: list[str] = []
-    sleep = bench.runner._sleep
+    sleep = bench.sleep
 
     def pausing(seconds: float) -> None:
         statuses.append(bench.entries()[0][1])
         sleep(seconds)
 
-    monkeypatch.setattr(bench.runner, "_sleep", pausing)
+    monkeypatch.setattr(bench, "sleep", pausing)
 
     def look(_: Received) -> Answer:
         other = Ledger(bench.folder / "ledger.sqlite3", base_url=bench.server.url, is_sandbox=False)
@@ -241,7 +247,7 @@ def test_a_deadline_ends_the_attempts_of_a_run_to_create(
     bench: Bench, asked: float, creates: int, told: str
 ) -> None:
     """It is that of the whole wait: pauses do not go on behind it, and as nothing runs this is exit code 7."""
-    bench.runner._patience = Patience(deadline_seconds=10.0)
+    bench.patience = Patience(deadline_seconds=10.0)
     bench.server.on_create(answer_json({"detail": "slow down"}, 429, headers={"Retry-After": str(asked)}))
     with pytest.raises(errors.Temporary, match=f"{told}.*nothing was created"):
         bench.drain(bench.runner.run(REQUEST))
@@ -252,7 +258,7 @@ def test_a_deadline_ends_the_attempts_of_a_run_to_create(
 @pytest.mark.parametrize("seconds", [10.05, 12.0])
 def test_the_seconds_of_a_create_count_towards_the_deadline(seconds: float, bench: Bench) -> None:
     """One that took longer is not cut off: its prediction is looked at once more, and runs on."""
-    bench.runner._patience = Patience(deadline_seconds=10.0)
+    bench.patience = Patience(deadline_seconds=10.0)
 
     def slow(_: Received) -> Answer:
         bench.now += seconds
@@ -520,7 +526,7 @@ def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, sta
 def test_a_create_of_a_while_ago_is_no_fresh_one(bench: Bench) -> None:
     """A minute later the API knows each prediction that there is: one that is not found is asked for once."""
     bench.ledger.accept(bench.ledger.begin(MODEL, REQUEST.values), Prediction("made1", "starting"))
-    bench.runner._now = lambda: time.time() + 60.0
+    bench.later = 60.0
     bench.server.on_get(answer_json({"detail": "Not found"}, 404))
     with pytest.raises(errors.Refused, match="has no prediction made1"):
         bench.drain(bench.runner.look(["made1"]))
@@ -529,7 +535,7 @@ def test_a_create_of_a_while_ago_is_no_fresh_one(bench: Bench) -> None:
 
 def test_one_look_has_the_short_budget(bench: Bench) -> None:
     """Who asked for no wait gets an answer soon, if it is that there is none."""
-    bench.runner._patience = Patience(retry_budget_seconds=0.5, prompt_budget_seconds=0.0)
+    bench.patience = Patience(retry_budget_seconds=0.5, prompt_budget_seconds=0.0)
     bench.server.on_get(answer_json({"detail": "x"}, 503))
     with pytest.raises(errors.Temporary, match="1 attempt failed and the retry budget of 0s is used up"):
         bench.drain(bench.runner.look(["made1"]))
@@ -538,7 +544,7 @@ def test_one_look_has_the_short_budget(bench: Bench) -> None:
 
 def test_a_reply_that_held_the_files_may_be_had_again(bench: Bench) -> None:
     """Of files that stood in it the ledger knows the SHA-256 alone: they are gone when the API says so."""
-    bench.runner._patience = Patience(prompt_budget_seconds=0.0)
+    bench.patience = Patience(prompt_budget_seconds=0.0)
     number = bench.ledger.begin(MODEL, REQUEST.values)
     bench.ledger.accept(number, Prediction("made1", "succeeded", output="data:image/png;base64,aGVsbG8="))
     bench.server.on_get(answer_json({"detail": "x"}, 503), answer_json({"detail": "Not found"}, 404))
@@ -550,7 +556,7 @@ def test_a_reply_that_held_the_files_may_be_had_again(bench: Bench) -> None:
 
 def test_what_the_api_shows_counts_before_what_the_ledger_knows(bench: Bench) -> None:
     """A prediction that is seen to run at the deadline runs on, whatever was seen of it before."""
-    bench.runner._patience = Patience(deadline_seconds=0.05, interval_seconds=0.01)
+    bench.patience = Patience(deadline_seconds=0.05, interval_seconds=0.01)
     ended_before(bench, "made1", "failed")
     bench.server.on_get(answer_json(prediction("made1", "processing")))
     with pytest.raises(errors.StillRunning, match="is still processing"):
