@@ -115,7 +115,7 @@ class Downloads:
         """Put one output file under its final name; yield progress, give the saved file and how it came there.
 
         That is `saved`, `kept` (the same content stood there already) or `skipped` (an existing path was to be
-        left alone). Raises UrlExpired, Temporary, Refused, OutputMissing or LocalFileError.
+        left alone). Raises UrlExpired, Temporary, Refused, OutputMissing, LocalFileError or ConfigError.
         """
         guess = _url_extension(file.url) or file.extension
         if self.rules.skips_existing and (guess or not names.has_extension):

@@ -15,7 +15,9 @@ class Creating(NamedTuple):
 
 
 class Created(NamedTuple):
-    """The API accepted a create and answered this prediction; its id is in the ledger, or in a batch's record.
+    """The API accepted a create and answered this prediction.
+
+    Its id is in the ledger, unless another process holds that up, or in a batch's record.
 
     `key` is that of a batch's item.
     """
@@ -37,7 +39,7 @@ class Expected(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A look showed something new: status, progress or logs. `elapsed_seconds` counts from the first look."""
+    """A look showed something new: status, progress or logs; `elapsed_seconds` is how long the wait has gone on."""
 
     prediction: Prediction
     elapsed_seconds: float

@@ -9,11 +9,11 @@ from cometrep import errors
 from cometrep.schedule import LONGEST_INTERVAL_SECONDS, Pause, Schedule
 
 _RATE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_PACE_FLOOR = 1 / 30  # creates a second, however often it was throttled
-_PACE_STEP = 0.5  # creates a second, given back each second or so
-_PACE_WINDOW = 1000  # creates remembered to measure the rate
+_PACE_FLOOR = 1 / 30  # requests a second, however often it was throttled
+_PACE_STEP = 0.5  # requests a second, given back each second or so
+_PACE_WINDOW = 1000  # requests remembered to measure the rate
 _PACE_SECONDS = 10.0
-_PACE_SLACK_SECONDS = 0.05  # a late create does not shorten the pause after it by more
+_PACE_SLACK_SECONDS = 0.05  # a late one does not shorten the pause after it by more
 
 
 def parse_rate(text: str) -> float:
@@ -47,10 +47,10 @@ class SharedSchedule(NamedTuple):
 
 
 class Pace:
-    """How fast creates may follow each other: a cap the user set, and less for as long as the API throttles.
+    """How fast requests of a kind may follow each other: a cap, and less for as long as the API throttles.
 
     Additive increase, multiplicative decrease, as TCP has it: each 429 halves the rate for everyone and puts a
-    pause before the next create; each accepted create gives some of it back. Times are seconds of one clock.
+    pause before the next one; each that is accepted gives some of it back. Times are seconds of one clock.
     """
 
     def __init__(self, cap_per_second: float | None = None) -> None:
@@ -62,15 +62,15 @@ class Pace:
 
     @property
     def rate_per_second(self) -> float | None:
-        """The creates a second that are allowed now, None for no limit."""
+        """The requests a second that are allowed now, None for no limit."""
         return self._rate
 
     def ready_in(self, now: float) -> float:
-        """Give the seconds until the next create may be sent, 0 where it may be now."""
+        """Give the seconds until the next one may be sent, 0 where it may be now."""
         return max(0.0, self._next - now)
 
     def sent(self, now: float) -> None:
-        """Take up that a create was sent."""
+        """Take up that one was sent."""
         self._sent.append(now)
         if self._rate is not None:
             self._next = max(self._next, now - _PACE_SLACK_SECONDS) + 1 / self._rate
@@ -102,6 +102,6 @@ class Pace:
             self._rate = None
 
     def _measured(self, now: float) -> float:
-        """Give the creates a second of the last while, which is shorter at the beginning."""
+        """Give the requests a second of the last while, which is shorter at the beginning."""
         recent = [moment for moment in self._sent if moment > now - _PACE_SECONDS]
         return len(recent) / max(1.0, now - recent[0]) if recent else 1.0

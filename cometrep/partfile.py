@@ -184,7 +184,7 @@ class PartFile:
         return {"Range": f"bytes={self.size}-", "If-Range": self._facts.validator}
 
     def fits(self, headers: Mapping[str, str]) -> bool:
-        """Say whether a 206 goes on exactly where this part file ends, in the same file."""
+        """Say whether a 206 goes on exactly where this part file ends, in the same file; note how long that is."""
         found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != self.size or not self.resume_headers() or _is_encoded(headers):
             return False
