@@ -642,7 +642,14 @@ class Batch:
                 event = next(saving)
             except StopIteration as end:
                 files, failure = end.value
-                return _Kept(prediction, may_return, files, failure, skipped, warnings)
+                return _Kept(
+                    prediction,
+                    may_return=may_return,
+                    files=files,
+                    failure=failure,
+                    skipped=skipped,
+                    warnings=warnings,
+                )
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
             elif isinstance(event, Noted) and event.is_warning:

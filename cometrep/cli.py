@@ -248,7 +248,7 @@ def _page(command: Any, ctx: Any) -> "Page":
         in_short=next((entry.about for entry in CONTENTS if entry.name == ctx.info_name), _sentence(command)),
         usage=" ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
         arguments=tuple(
-            Argument(param.metavar, param.help or "", param.nargs != 1, _choices(param, ctx))
+            Argument(param.metavar, param.help or "", is_repeated=param.nargs != 1, choices=_choices(param, ctx))
             for param in params
             if param.param_type_name == "argument"
         ),

@@ -159,7 +159,7 @@ class HistorySchedule(NamedTuple):
             seconds = _MOST_LIKELY_INTERVAL_SECONDS
             if self.spread <= _MOST_SPREAD:
                 seconds = min(seconds, _LIKELY_INTERVAL_SECONDS + _LIKELY_GROWTH * math.exp(self.mean))
-            return Pause(_bounded(seconds * math.sqrt(_hazard(0.0) / _hazard(score))), True)
+            return Pause(_bounded(seconds * math.sqrt(_hazard(0.0) / _hazard(score))), is_from_start=True)
         since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
         return Pause(
             _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _STEADY_FROM_SECONDS)).seconds))
@@ -182,7 +182,9 @@ def schedule_for(
         is_well_known = len(warm) >= _MANY_RUNS and mean < math.log(_SHORT_SECONDS)
         most_spread = _MOST_SPREAD_OF_MANY if is_well_known else _MOST_SPREAD
         if spread <= most_spread and mean >= math.log(_FOLLOWED_FROM_SECONDS):
-            return HistorySchedule(mean, max(_LEAST_SPREAD, spread), len(warm) >= _SURE_RUNS, age_seconds)
+            return HistorySchedule(
+                mean, max(_LEAST_SPREAD, spread), is_sure=len(warm) >= _SURE_RUNS, age_seconds=age_seconds
+            )
     return PollSchedule(fixed_interval_seconds)
 
 

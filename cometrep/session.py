@@ -223,7 +223,7 @@ def _keeper(
     keeping = Keeping(
         settings.folder,
         template,
-        writes_sidecar,
+        writes_sidecar=writes_sidecar,
         files_at_once=at_once,
         typed=_typed_template(settings),
     )

@@ -143,9 +143,9 @@ class Watch:
         seconds = _NEVER if self._deadline_seconds is None else self._deadline_seconds
         watched = _Watched(
             target.id,
-            target.is_fresh,
-            schedule,
-            now,
+            is_fresh=target.is_fresh,
+            schedule=schedule,
+            started=now,
             deadline=now + seconds - target.spent_seconds,
             look_due=first_look,
             last_said=now,
