@@ -1,24 +1,23 @@
 """Remember every prediction made from this machine.
 
-One SQLite file in WAL mode. An entry is written before its create is sent, with the status `unknown`: whatever
+One SQLite file. An entry is written before its create is sent, with the status `unknown`: whatever
 happens then, it stands for a prediction that may exist. The answer's id, what was last seen and each file saved
 are added as they come; a refused create is marked `refused`. The sandbox's entries are marked, and every
 question about predictions asks for one kind only.
 """
 
 import contextlib
-import errno
 import json
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from cometrep import config, errors
+from cometrep import errors
+from cometrep.database import BUSY_SECONDS, Database
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
 from cometrep.text import nearest, storable
@@ -31,10 +30,6 @@ REFUSED = "refused"  # a create that the API refused
 RETENTION_SECONDS = 3600.0
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
-_CACHE_KIB = 256  # of pages; the system caches the file anyway
-_BUSY_SECONDS = 60.0
-_ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
-_PAUSE_SECONDS = 0.02
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _UNKNOWN_FACTS = ("logs", "metrics", "progress", "started_at", "completed_at", "data_removed")  # of a prediction
@@ -147,8 +142,8 @@ def recent(path: Path, *, is_sandbox: bool, prefix: str = "", limit: int = 50) -
             return []
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0.1)
-        ) as db:
-            rows = db.execute(
+        ) as connection:
+            rows = connection.execute(
                 "SELECT coalesce(id, ''), model, status, created FROM entries WHERE is_sandbox = ? AND status != ?"
                 " AND lower(substr(coalesce(id, ''), 1, length(?))) = lower(?) ORDER BY number DESC LIMIT ?",
                 (is_sandbox, REFUSED, prefix, prefix, limit),
@@ -168,13 +163,10 @@ class Ledger:
     def __init__(
         self, path: Path, *, base_url: str, is_sandbox: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        self._path = path
         self._base_url = base_url
         self._is_sandbox = is_sandbox
         self._clock = clock
-        self._lock = threading.RLock()  # of the connection: one transaction at a time
-        self._opened: sqlite3.Connection | None = None
-        self._is_durable: bool | None = None  # whether the last write waited for the disk
+        self._database = Database(path, "ledger", schema=_SCHEMA, version=_VERSION)
         self.problem: errors.LocalFileError | None = None
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
@@ -194,16 +186,13 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._opened:
-                self._opened.close()
-                self._opened = self._is_durable = None
+        self._database.close()
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
         now = self._clock()
-        with self._writing(durable=True) as db:
-            cursor = db.execute(
+        with self._writing(durable=True) as connection:
+            cursor = connection.execute(
                 "INSERT INTO entries (model, base_url, is_sandbox, status, input, created, changed)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -218,13 +207,13 @@ class Ledger:
             )
             return int(cursor.lastrowid or 0)
 
-    def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = _BUSY_SECONDS) -> None:
+    def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Write the id that a create's answer gave into its entry, and what else it told; durable on return.
 
         Raises LocalFileError, where another process holds the file after so many seconds.
         """
-        with self._writing(durable=True, patience_seconds=patience_seconds) as db:
-            db.execute(
+        with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
+            connection.execute(
                 "UPDATE entries SET id = ?, status = ?, output = ?, error = ?, changed = ?, run_seconds = ?"
                 " WHERE number = ?",
                 (
@@ -253,8 +242,8 @@ class Ledger:
 
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
-        with self._writing(durable=True) as db:
-            db.execute(
+        with self._writing(durable=True) as connection:
+            connection.execute(
                 "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
                 (UNKNOWN, self._clock(), number),
             )
@@ -268,8 +257,8 @@ class Ledger:
         self._mark(number, UNKNOWN, failure)
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError) -> None:
-        with self._writing(durable=True) as db:
-            db.execute(
+        with self._writing(durable=True) as connection:
+            connection.execute(
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
                     status,
@@ -291,10 +280,10 @@ class Ledger:
         output = _output_of(prediction)
         if row["status"] == status and (output is None or output == row["output"]):
             return
-        with self._writing() as db:
+        with self._writing() as connection:
             # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
             # may have seen meanwhile.
-            db.execute(
+            connection.execute(
                 "UPDATE entries SET status = ?, output = coalesce(?, output), error = ?, changed = ?,"
                 " run_seconds = ? WHERE number = ? AND (? OR status NOT IN (SELECT value FROM json_each(?)))",
                 (
@@ -311,8 +300,8 @@ class Ledger:
 
     def add_file(self, id: str, file: SavedFile) -> None:
         """Write that an output file stands on disk, under its absolute path."""
-        with self._writing() as db:
-            db.execute(
+        with self._writing() as connection:
+            connection.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     id,
@@ -413,8 +402,6 @@ class Ledger:
         """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time.
         `unsaved_only` keeps the successes of which an output file was not saved from this machine.
         """
-        if not self._exists():
-            return
         clauses, values = ["is_sandbox = ?"], [self._is_sandbox]
         for clause, value in (
             ("model GLOB ?", storable(model) or None),
@@ -424,22 +411,17 @@ class Ledger:
             if value is not None:
                 clauses.append(clause)
                 values.append(value)  # type: ignore[arg-type]
-        with self._reading() as db:
-            rows = _when_free(
-                db,
-                f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
-                (*values, -1 if limit is None or unsaved_only else limit),
-            )
-            entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
-            yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
+        rows = self._database.each(
+            f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
+            *(*values, -1 if limit is None or unsaved_only else limit),
+        )
+        entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
+        yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
 
     def file_folders(self, limit: int) -> list[Path]:
         """List the folders in which files were saved, those of the newest files first."""
-        if not self._exists():
-            return []
-        with self._reading() as db:
-            rows = _when_free(db, "SELECT path FROM files ORDER BY saved DESC")
-            return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
+        rows = self._database.each("SELECT path FROM files ORDER BY saved DESC")
+        return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
@@ -457,15 +439,15 @@ class Ledger:
         Kept are those that are still needed: in doubt for a month, running or not saved while that can be, and
         for an hour those of refused creates, which another command may be about to send again.
         """
-        if not self._exists():
+        if not self._database.exists():
             return 0, 0
         young = self.entries(since=self._clock() - _DOUBT_SECONDS)  # no older one is needed
         kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
-        with self._writing() as db:
+        with self._writing() as connection:
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
             values = (self._is_sandbox, before, _json(kept))
-            db.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
-            return db.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
+            connection.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
+            return connection.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
 
     def _is_needed(self, entry: Entry) -> bool:
         age = self._clock() - entry.created
@@ -491,155 +473,15 @@ class Ledger:
             hint=f"cometrep list --status {near or 'failed'}",
         )
 
-    def _exists(self) -> bool:
-        if self._opened is not None:
-            return True
-        with self._translated():
-            try:
-                self._path.stat()
-            except FileNotFoundError:  # and not where a file stands in place of a folder above it
-                return False
-            return True
-
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """Ask the file where there is one."""
-        if not self._exists():
-            return []
-        with self._reading() as db:
-            return _when_free(db, query, values).fetchall()
+        return self._database.rows(query, *values)
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            yield self._connection()
-
-    @contextlib.contextmanager
     def _writing(
-        self, *, durable: bool = False, patience_seconds: float = _BUSY_SECONDS
-    ) -> Iterator[sqlite3.Connection]:
-        """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
-        deadline = time.monotonic() + min(patience_seconds, _HASTE_SECONDS if self.problem else patience_seconds)
-        while True:
-            with self._lock, self._translated():
-                db = self._connection()
-                if durable != self._is_durable:
-                    _when_free(db, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                    self._is_durable = durable
-                try:  # a signal that comes while it waits is met when the transaction has begun
-                    if _begin_if_free(db, deadline):
-                        yield db
-                        _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
-                        return
-                except BaseException:
-                    if db.in_transaction:  # a full disk may have ended it already
-                        db.execute("ROLLBACK")
-                    raise
-            time.sleep(_PAUSE_SECONDS)  # without the lock: others may write, or close it, meanwhile
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as problem:
-            told = problem.strerror if isinstance(problem, OSError) else str(problem)
-            broken = isinstance(problem, sqlite3.DatabaseError) and not isinstance(
-                problem, sqlite3.OperationalError
-            )
-            raise errors.LocalFileError(
-                f"the ledger {self._path} cannot be {'read' if broken else 'used'}: {told}",
-                hint=self._remedy(problem, is_broken=broken),
-                code="ledger",
-            ) from problem
-
-    def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool) -> str:
-        import shlex
-
-        path = shlex.quote(str(self._path))
-        if is_broken:
-            return f"mv {path} {path}.damaged"
-        if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return f"fuser -v {path}"
-        is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
-        if is_there and not os.access(self._path, os.R_OK | os.W_OK):
-            return f"chmod 600 {path}"
-        return "export COMETREP_HOME=FOLDER"
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
-
-    def _open(self) -> sqlite3.Connection:
-        config.make_private_folder(self._path.parent)
-        address = str(self._path)
-        is_writable = os.access(self._path.parent, os.W_OK)
-        try:
-            # SQLite gives the files beside it (-wal, -shm) the mode of this one.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as problem:
-            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self._path.exists():
-                raise
-            is_writable = False
-        if not is_writable:
-            address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
-        is_uri = address.startswith("file:")
-        db = sqlite3.connect(
-            address, timeout=_ONE_WAIT_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
-        )
-        db.row_factory = sqlite3.Row
-        try:
-            _when_free(db, f"PRAGMA cache_size = -{_CACHE_KIB}")
-            if _when_free(db, "PRAGMA user_version").fetchone()[0] != _VERSION:
-                self._set_up(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _set_up(self, db: sqlite3.Connection) -> None:
-        _when_free(db, "PRAGMA journal_mode = WAL")
-        _when_free(db, "BEGIN IMMEDIATE")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            db.execute("ROLLBACK")
-            raise errors.LocalFileError(
-                f"the ledger {self._path} was written by a newer cometrep",
-                hint="pip install --upgrade cometrep",
-                code="ledger",
-            )
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        _when_free(db, "COMMIT")  # which waits for readers where the journal is no WAL
-
-
-def _begin_if_free(db: sqlite3.Connection, deadline: float) -> bool:
-    """Begin to write, and say so, unless another process does; raise what is still in the way at the deadline."""
-    try:
-        db.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as problem:
-        if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-            raise
-        return False
-    return True
-
-
-def _when_free(db: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            return db.execute(statement, values)
-        except sqlite3.OperationalError as problem:
-            if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)  # some statements, as one that changes the journal mode, do not wait at all
-
-
-def _kind_of(problem: Exception) -> int:
-    """Give the kind of an error of SQLite, which is the low byte of its code; 0 where it has none."""
-    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+        self, *, durable: bool = False, patience_seconds: float = BUSY_SECONDS
+    ) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """Hold the file for a transaction, with little patience once it has had a problem."""
+        patience_seconds = min(patience_seconds, _HASTE_SECONDS if self.problem else patience_seconds)
+        return self._database.writing(durable=durable, patience_seconds=patience_seconds)
 
 
 def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:

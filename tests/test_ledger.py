@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cometrep import errors
+from cometrep import database, errors
 from cometrep import ledger as ledger_module
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import Prediction, Reference, SavedFile
@@ -617,14 +617,14 @@ def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
 ) -> None:
     """What is written next is no part of what the signal cut off: an id that came is still kept."""
     number = made(ledger, "p1")
-    begin = ledger_module._begin_if_free
+    begin = database._begin_if_free
 
-    def cut_off(db: sqlite3.Connection, deadline: float) -> bool:
-        begin(db, deadline)
+    def cut_off(connection: sqlite3.Connection, deadline: float) -> bool:
+        begin(connection, deadline)
         raise errors.Stopped("SIGTERM", 143)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger_module, "_begin_if_free", cut_off)
+        patched.setattr(database, "_begin_if_free", cut_off)
         with pytest.raises(errors.Stopped):
             ledger.accept(number, Prediction("p9", "starting"))
     ledger.accept(number, Prediction("p2", "starting"))
@@ -638,13 +638,13 @@ def test_a_thread_that_waits_to_write_is_in_no_others_way(
     number = made(ledger, "p1")
     holder = sqlite3.connect(shelf.path, isolation_level=None)
     waits = threading.Event()
-    begin = ledger_module._begin_if_free
+    begin = database._begin_if_free
 
-    def told(db: sqlite3.Connection, deadline: float) -> bool:
+    def told(connection: sqlite3.Connection, deadline: float) -> bool:
         waits.set()
-        return begin(db, deadline)
+        return begin(connection, deadline)
 
-    monkeypatch.setattr(ledger_module, "_begin_if_free", told)
+    monkeypatch.setattr(database, "_begin_if_free", told)
     holder.execute("BEGIN IMMEDIATE")
     thread = threading.Thread(target=ledger.accept, args=(number, Prediction("p2", "starting")))
     thread.start()
@@ -674,7 +674,6 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from cometrep import errors
-from cometrep import ledger as ledger_module
 from cometrep.ledger import Ledger
 
 path = Path(sys.argv[1])
@@ -706,7 +705,6 @@ FULL_FROM_THE_START = """
 import resource, sys
 from pathlib import Path
 from cometrep import errors
-from cometrep import ledger as ledger_module
 from cometrep.ledger import Ledger
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -734,15 +732,15 @@ def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
     shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, told: str, hint: str
 ) -> None:
     """Nothing is wrong with the file: to move it away would lose what it knows."""
-    for patience in ("_BUSY_SECONDS", "_HASTE_SECONDS"):
-        monkeypatch.setattr(ledger_module, patience, 0.0)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(ledger_module, "_HASTE_SECONDS", 0.0)
     made(ledger, "p1")
     ledger.problem = errors.LocalFileError("it was held a moment ago")  # for which it does not wait again
     holder = sqlite3.connect(shelf.path)
     if "locked" in told:
         holder.execute("BEGIN EXCLUSIVE")
     else:
-        ledger._connection().execute("PRAGMA max_page_count = 1")  # which becomes as many as there are
+        next(ledger._database.each("PRAGMA max_page_count = 1"))  # which becomes as many as there are
     with pytest.raises(errors.LocalFileError, match=f"cannot be used: {told}") as raised:
         ledger.begin(MODEL, {"prompt": "x" * 100_000})
     holder.close()

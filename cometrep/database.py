@@ -1,0 +1,195 @@
+"""One SQLite file that several processes share: opened at its first use, written by one at a time.
+
+It is in WAL mode. No wait for another process is deaf to a signal.
+"""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cometrep import config, errors
+
+BUSY_SECONDS = 60.0
+_ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
+_PAUSE_SECONDS = 0.02
+_CACHE_KIB = 256  # of pages; the system caches the file anyway
+
+
+class Database:
+    """A database of its user's own, for any thread.
+
+    Questions to a file that does not exist find nothing and make nothing. Raises LocalFileError, with the name as
+    its code, where the file cannot be written, read or understood.
+    """
+
+    def __init__(self, path: Path, name: str, *, schema: str, version: int) -> None:
+        """`schema` makes a new file, in statements with `;` between them; one of a later `version` is refused."""
+        self._path = path
+        self._name = name
+        self._schema = schema
+        self._version = version
+        self._lock = threading.RLock()  # of the connection: one transaction at a time
+        self._opened: sqlite3.Connection | None = None
+        self._is_durable: bool | None = None  # whether the last write waited for the disk
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._opened:
+                self._opened.close()
+                self._opened = self._is_durable = None
+
+    def exists(self) -> bool:
+        """Say whether there is a file; none is made."""
+        if self._opened is not None:
+            return True
+        with self._translated():
+            try:
+                self._path.stat()
+            except FileNotFoundError:  # and not where a file stands in place of a folder above it
+                return False
+            return True
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Give all rows that a query finds."""
+        return list(self.each(query, *values))
+
+    def each(self, query: str, *values: Any) -> Iterator[sqlite3.Row]:
+        """Yield the rows that a query finds, one by one: the file is kept from other threads until the last."""
+        if self.exists():
+            with self._lock, self._translated():
+                yield from _when_free(self._connection(), query, values)
+
+    @contextlib.contextmanager
+    def writing(
+        self, *, durable: bool = False, patience_seconds: float = BUSY_SECONDS
+    ) -> Iterator[sqlite3.Connection]:
+        """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            with self._lock, self._translated():
+                connection = self._connection()
+                if durable != self._is_durable:
+                    _when_free(connection, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._is_durable = durable
+                try:  # a signal that comes while it waits is met when the transaction has begun
+                    if _begin_if_free(connection, deadline):
+                        yield connection
+                        _when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+                        return
+                except BaseException:
+                    if connection.in_transaction:  # a full disk may have ended it already
+                        connection.execute("ROLLBACK")
+                    raise
+            time.sleep(_PAUSE_SECONDS)  # without the lock: others may write, or close it, meanwhile
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as problem:
+            told = problem.strerror if isinstance(problem, OSError) else str(problem)
+            broken = isinstance(problem, sqlite3.DatabaseError) and not isinstance(
+                problem, sqlite3.OperationalError
+            )
+            raise errors.LocalFileError(
+                f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}: {told}",
+                hint=self._remedy(problem, is_broken=broken),
+                code=self._name,
+            ) from problem
+
+    def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool) -> str:
+        import shlex
+
+        path = shlex.quote(str(self._path))
+        if is_broken:
+            return f"mv {path} {path}.damaged"
+        if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return f"fuser -v {path}"
+        is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
+        if is_there and not os.access(self._path, os.R_OK | os.W_OK):
+            return f"chmod 600 {path}"
+        return "export COMETREP_HOME=FOLDER"
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> sqlite3.Connection:
+        config.make_private_folder(self._path.parent)
+        address = str(self._path)
+        is_writable = os.access(self._path.parent, os.W_OK)
+        try:
+            # SQLite gives the files beside it (-wal, -shm) the mode of this one.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as problem:
+            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self._path.exists():
+                raise
+            is_writable = False
+        if not is_writable:
+            address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
+        is_uri = address.startswith("file:")
+        connection = sqlite3.connect(
+            address, timeout=_ONE_WAIT_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        try:
+            _when_free(connection, f"PRAGMA cache_size = -{_CACHE_KIB}")
+            if _when_free(connection, "PRAGMA user_version").fetchone()[0] != self._version:
+                self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        _when_free(connection, "PRAGMA journal_mode = WAL")
+        _when_free(connection, "BEGIN IMMEDIATE")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > self._version:
+            connection.execute("ROLLBACK")
+            raise errors.LocalFileError(
+                f"the {self._name} {self._path} was written by a newer cometrep",
+                hint="pip install --upgrade cometrep",
+                code=self._name,
+            )
+        if version == 0:
+            for statement in self._schema.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {self._version}")
+        _when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+
+
+def _begin_if_free(connection: sqlite3.Connection, deadline: float) -> bool:
+    """Begin to write, and say so, unless another process does; raise what is still in the way at the deadline."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as problem:
+        if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            raise
+        return False
+    return True
+
+
+def _when_free(connection: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return connection.execute(statement, values)
+        except sqlite3.OperationalError as problem:
+            if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)  # some statements, as one that changes the journal mode, do not wait at all
+
+
+def _kind_of(problem: Exception) -> int:
+    """Give the kind of an error of SQLite, which is the low byte of its code; 0 where it has none."""
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
