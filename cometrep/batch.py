@@ -37,6 +37,7 @@ from cometrep.events import (
     Tally,
 )
 from cometrep.fate import GIVEN_TWICE, TIMES_TOLD, Asked, Fate, changed, decide, entry_of, settled
+from cometrep.gate import Gate, Row
 from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
@@ -46,11 +47,11 @@ from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.record import Record, Standing, State
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, paid
-from cometrep.schedule import Schedule, backoff_seconds, schedule_for
+from cometrep.schedule import Schedule, schedule_for
 from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration
-from cometrep.watch import LOOKS_A_SECOND, Target, Watch
+from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
 LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
@@ -62,11 +63,6 @@ TALLY_SECONDS = 0.2  # between two tallies
 PUBLISH_SECONDS = 30.0
 RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
-IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
-_NO_ANSWER = "creates in a row had no clear answer"
-_NOT_SEEN = "items in a row could not be seen"
-_NOT_SAVED = "items in a row could not be saved"
-THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
 FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 
@@ -144,13 +140,11 @@ class Batch:
         self._keeper_of = keeper_of
         self._asked = asked
         self._patience = patience
-        self._pace = pace
-        self._look_pace = Pace(LOOKS_A_SECOND)
+        self._gate = Gate(pace, began=clock(), retry_budget_seconds=patience.retry_budget_seconds, random=random)
         self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
         self._publish = publish
         self._clock = clock
         self._now = now
-        self._random = random
         creating = min(asked.jobs, CREATE_THREADS)
         self._creates: Calls[Key, Answer] = Calls(creating)
         self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
@@ -165,17 +159,14 @@ class Batch:
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._creating = self._looking = self._saving = 0
         self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
-        self._is_exhausted = self._is_stopping = self._is_left = self.was_asked_to_stop = False
-        self._fatal: errors.CometrepError | None = None
-        self._attempts = 0  # creates in a row that found no connection
-        self._rows: Counter[str] = Counter()  # of items in a row, by what went wrong for them
-        self._failing_since = self._accepted = 0.0
+        self._is_exhausted = self._is_left = self.was_asked_to_stop = False
         self._score = Score()
         self._told: Counter[str] = Counter()  # warnings, by what they are about
 
     def stop(self) -> None:
         """Send nothing more and finish what runs; may be called from a signal handler."""
-        self._is_stopping = self.was_asked_to_stop = True
+        self.was_asked_to_stop = True
+        self._gate.close()
         self._creates.wake()
 
     @property
@@ -197,7 +188,7 @@ class Batch:
                 calls.close()
 
     def _run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
-        began = said = published = self._accepted = self._clock()
+        began = said = published = self._clock()
         has_said_stop = False
         while True:
             now = self._clock()
@@ -226,7 +217,7 @@ class Batch:
         yield from self._published()
         tally = self._tally(total, began)
         yield tally
-        return self._score.ended(tally, self._fatal)
+        return self._score.ended(tally, self._gate.fatal)
 
     def _rescue(self) -> None:
         """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
@@ -253,7 +244,7 @@ class Batch:
 
     @property
     def _has_more(self) -> bool:
-        return not self._is_stopping and (bool(self._unsent) or not self._is_exhausted)
+        return not self._gate.is_closed and (bool(self._unsent) or not self._is_exhausted)
 
     def _has_room(self) -> bool:
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
@@ -265,7 +256,7 @@ class Batch:
         )
 
     def _may_send(self, now: float) -> bool:
-        return self._has_more and self._has_room() and not self._pace.ready_in(now)
+        return self._has_more and self._has_room() and not self._gate.creates.ready_in(now)
 
     def _send_next(self, items: Iterator[Item]) -> Events:
         if self._unsent:
@@ -274,7 +265,7 @@ class Batch:
         try:
             item = next(items, None)
         except errors.LocalFileError as failure:  # their file is not what it was
-            self._give_up(failure)
+            self._gate.give_up(failure)
             return
         self._is_exhausted = item is None
         if item:
@@ -347,7 +338,7 @@ class Batch:
     def _begin(self, item: Item, entry: int = 0) -> None:
         """Send an item's create; `entry` is its number in the ledger where it was throttled."""
         now = self._clock()
-        self._pace.sent(now)
+        self._gate.creates.sent(now)
         self._flying[item.key] = _Flying(item, entry)
         self._creating += 1
         self._creates.submit(("create", item.key, now), partial(self._create, item, entry))
@@ -403,13 +394,7 @@ class Batch:
         elif called == "look":
             assert isinstance(answer, (Prediction, errors.CometrepError))
             self._looking -= 1
-            if isinstance(answer, errors.Temporary) and answer.code == "rate_limited":
-                asked = answer.retry_after_seconds or 0.0
-                if asked > self._patience.retry_budget_seconds:
-                    asked = 0.0  # it ends the wait of whom it is told, and nobody else's
-                self._slow_down(asked, asked)
-            else:
-                self._look_pace.accepted(self._clock())
+            self._gate.looked(answer if isinstance(answer, errors.CometrepError) else None, self._clock())
             for event in self._watch.answer(name, began, answer, self._clock()):
                 yield from self._followed(event)
         else:
@@ -423,9 +408,7 @@ class Batch:
         if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
             answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
         if isinstance(answer, Prediction):
-            self._attempts = self._rows[_NO_ANSWER] = 0
-            self._accepted = self._clock()
-            self._pace.accepted(self._accepted)
+            self._gate.accepted(self._clock())
             yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
             yield Created(answer.with_model(item.model), item.key)  # the ledger may be held by another process
             accept = self._ledger.accept
@@ -453,9 +436,9 @@ class Batch:
                 self._follow(id, item)
             else:
                 yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
-            self._count_in_a_row(_NO_ANSWER, answer)
+            self._count(Row.NO_ANSWER, answer)
             return
-        self._rows[_NO_ANSWER] = 0
+        self._gate.end_row(Row.NO_ANSWER)
         is_fatal = answer.code in FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
@@ -467,23 +450,23 @@ class Batch:
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
             with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
                 self._record.add("unsent", item.key)
-            self._give_up(answer)
+            self._gate.give_up(answer)
             return
         yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
         yield from self._fail(item, State.FAILED, answer, _unseen(item))
         if is_fatal:
-            self._give_up(answer)
+            self._gate.give_up(answer)
 
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
         is_temporary = isinstance(failure, errors.Temporary)
         self._ledger.insist(self._ledger.refuse, entry, failure)
-        if isinstance(failure, errors.Temporary) and failure.is_worth_repeating and not self._gives_up(failure):
+        now, attempt = self._clock(), 0
+        if isinstance(failure, errors.Temporary) and failure.is_worth_repeating:
+            attempt = self._gate.try_again(failure, now)
+        if attempt:
             self._unsent.append((item, entry))
-            attempt = max(1, self._attempts)
-            asked = failure.retry_after_seconds or 0.0
-            self._slow_down(max(backoff_seconds(attempt, self._random()), asked), asked)
-            pause = self._pace.ready_in(self._clock())  # of all creates, which is the longer the more were refused
+            pause = self._gate.creates.ready_in(now)  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
             return
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
@@ -491,41 +474,16 @@ class Batch:
         else:
             if isinstance(failure, errors.Temporary) and failure.retry_after_seconds:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
-            self._give_up(failure)
+            self._gate.give_up(failure)
 
-    def _slow_down(self, pause: float, asked: float) -> None:
-        """Let creates and looks come slower: the API's limit is one for both."""
-        for pace in (self._pace, self._look_pace):
-            pace.throttled(self._clock(), pause, asked_seconds=asked)
-
-    def _gives_up(self, failure: errors.Temporary) -> bool:
-        """Say whether creates that were not accepted have failed for longer than the retry budget."""
-        now = self._clock()
-        if failure.code == "rate_limited":
-            budget = THROTTLED_BUDGETS * self._patience.retry_budget_seconds
-            return now + (failure.retry_after_seconds or 0.0) > self._accepted + budget
-        if self._attempts == 0:
-            self._failing_since = now
-        self._attempts += 1
-        return now > self._failing_since + self._patience.retry_budget_seconds
-
-    def _count_in_a_row(self, what: str, failure: errors.CometrepError) -> None:
-        """Count one more item in a row for which this went wrong; send nothing more after too many."""
-        self._rows[what] += 1
-        if self._rows[what] >= IN_A_ROW and self._has_more:
-            told = f"{self._rows[what]} {what}, and no more are sent; the last: {failure.told}"
-            cause = failure.failures[-1] if isinstance(failure, errors.Partial) else failure
-            self._give_up(cause.told_as(type(cause), told, hint=failure.hint if what is _NO_ANSWER else ""))
-
-    def _give_up(self, failure: errors.CometrepError) -> None:
-        self._fatal = self._fatal or failure
-        self._is_stopping = True
+    def _count(self, row: Row, failure: errors.CometrepError) -> None:
+        self._gate.count(row, failure, has_more=self._has_more)
 
     # Watching
 
     def _look_room(self, now: float) -> int:
         """Give how many looks may begin now: none while the API asks for a pause, else some for each thread."""
-        if self._look_pace.ready_in(now):
+        if self._gate.looks.ready_in(now):
             return 0
         return max(0, 2 * LOOK_THREADS - self._looking)
 
@@ -534,7 +492,7 @@ class Batch:
         self._item_of[id] = item
         own = self._schedule(item.model, age_seconds)
         target = Target(id, is_fresh=age_seconds < FRESH_SECONDS, told_status=told_status)
-        self._watch.add(target, self._clock(), SharedSchedule(own, self._look_pace, lambda: len(self._watch)))
+        self._watch.add(target, self._clock(), SharedSchedule(own, self._gate.looks, lambda: len(self._watch)))
 
     def _schedule(self, model: str, age_seconds: float) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
@@ -548,9 +506,9 @@ class Batch:
         if isinstance(event, Seen):
             item = self._item_of[event.id]
             flying = self._flying[item.key]
-            self._rows[_NOT_SEEN] = 0
+            self._gate.end_row(Row.NOT_SEEN)
             if flying.doubt:  # it is there, and so it is the item's
-                self._rows[_NO_ANSWER] = 0
+                self._gate.end_row(Row.NO_ANSWER)
                 self._flying[item.key] = flying._replace(doubt=None)
                 yield from self._note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(item.model), item.key)
@@ -590,14 +548,14 @@ class Batch:
             else:
                 yield from self._fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
                 if flying.entry:
-                    self._count_in_a_row(_NOT_SEEN, failure)
+                    self._count(Row.NOT_SEEN, failure)
         else:
             self._score.leave(item.label, failure)
             yield _stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
-                self._give_up(failure)
+                self._gate.give_up(failure)
             elif flying.entry and not seen.status and isinstance(failure, errors.Temporary):
-                self._count_in_a_row(_NOT_SEEN, failure)
+                self._count(Row.NOT_SEEN, failure)
 
     def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
@@ -614,7 +572,7 @@ class Batch:
             else:
                 yield from self._pass_over(item, standing)
         if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
-            self._give_up(failure)
+            self._gate.give_up(failure)
 
     def _is_young(self, id: str) -> bool:
         """Say whether the hour of a prediction that ended is not over: the API may know it again."""
@@ -667,7 +625,7 @@ class Batch:
         self._saving -= 1
         is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
         if failure is None:
-            self._rows[_NOT_SAVED] = 0
+            self._gate.end_row(Row.NOT_SAVED)
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
             yield from self._note("saved", item, id=id, files=shown, **({"warnings": warnings} if warnings else {}))
@@ -695,9 +653,9 @@ class Batch:
             yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
             yield from self._fail(item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over)
             if not is_left_over:
-                self._count_in_a_row(_NOT_SAVED, failure)
+                self._count(Row.NOT_SAVED, failure)
             if failure.code == "disk_full":
-                self._give_up(failure)
+                self._gate.give_up(failure)
 
     def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
         """Say whether output files that could not be had will not be had by the next run either.
@@ -726,7 +684,7 @@ class Batch:
         except errors.LocalFileError as failure:
             told = f"{item.label}: {step} {facts.get('id', '')}".rstrip()
             yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
-            self._give_up(failure)
+            self._gate.give_up(failure)
 
     def _fail(
         self,
@@ -745,14 +703,14 @@ class Batch:
         self._score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         limit = self._asked.max_failures
         if limit is not None and self._score.failed_now >= limit:
-            self._is_stopping = True
+            self._gate.close()
         yield _stopped(item, outcome, failure.told, prediction, files)
 
     def _rest_seconds(self, said: float) -> float:
         now = self._clock()
         waits = [self._watch.wake_in(now), max(0.0, said + TALLY_SECONDS - now)]
         if self._has_more and self._has_room():
-            waits.append(self._pace.ready_in(now))
+            waits.append(self._gate.creates.ready_in(now))
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
@@ -761,7 +719,7 @@ class Batch:
             running=len(self._flying),
             saving=self._saving,
             elapsed_seconds=self._clock() - began,
-            is_stopping=self._is_stopping,
+            is_stopping=self._gate.is_closed,
         )
 
 

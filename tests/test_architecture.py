@@ -18,7 +18,7 @@ ROWS = (
     ("session", "completion"),
     ("console", "sandbox", "manual", "signals"),
     ("batch", "board", "plan", "gallery", "doctor"),
-    ("runner", "fate", "score"),
+    ("runner", "fate", "score", "gate"),
     ("keeping", "request", "record", "items"),
     ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github"),
     ("transport", "partfile", "installed", "live", "pace", "database"),

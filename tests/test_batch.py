@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cometrep import batch, errors
+from cometrep import batch, errors, gate
 from cometrep.api import Api
 from cometrep.batch import CONNECTIONS, Batch
 from cometrep.config import ApiKey
@@ -112,7 +112,7 @@ def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def two_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two items in a row for which one thing goes wrong end a batch."""
-    monkeypatch.setattr(batch, "IN_A_ROW", 2)
+    monkeypatch.setattr(gate, "IN_A_ROW", 2)
 
 
 @pytest.mark.usefixtures("two_in_a_row")

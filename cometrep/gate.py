@@ -1,0 +1,111 @@
+"""Decide when a batch may send its next create, and when it sends no more.
+
+Everything here is a function of time and of what came back: nothing is sent, read or waited for.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from random import random as real_random
+
+from cometrep import errors
+from cometrep.pace import Pace
+from cometrep.schedule import backoff_seconds
+from cometrep.watch import LOOKS_A_SECOND
+
+IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
+THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
+
+
+class Row(StrEnum):
+    """What goes wrong for one item after the other where it is not the items' own fault."""
+
+    NO_ANSWER = "creates in a row had no clear answer"
+    NOT_SEEN = "items in a row could not be seen"
+    NOT_SAVED = "items in a row could not be saved"
+
+
+class Gate:
+    """What lets a batch's creates and looks through, each at its pace, until it closes for creates.
+
+    Times are seconds of one monotonic clock.
+    """
+
+    def __init__(
+        self,
+        creates: Pace,
+        *,
+        began: float,
+        retry_budget_seconds: float,
+        random: Callable[[], float] = real_random,
+    ) -> None:
+        self.creates = creates
+        self.looks = Pace(LOOKS_A_SECOND)
+        self.is_closed = False
+        self.fatal: errors.CometrepError | None = None
+        self._retry_budget_seconds = retry_budget_seconds
+        self._random = random
+        self._attempts = 0  # creates in a row that found no connection
+        self._failing_since = self._accepted = began
+        self._rows: Counter[Row] = Counter()  # of items in a row
+
+    def close(self) -> None:
+        """Let no more creates through; may be called from a signal handler."""
+        self.is_closed = True
+
+    def give_up(self, failure: errors.CometrepError) -> None:
+        """Close for a failure; the first one is the batch's own."""
+        self.fatal = self.fatal or failure
+        self.close()
+
+    def accepted(self, now: float) -> None:
+        """Take up that a create was accepted."""
+        self._attempts = 0
+        self._accepted = now
+        self.creates.accepted(now)
+        self.end_row(Row.NO_ANSWER)
+
+    def try_again(self, failure: errors.Temporary, now: float) -> int:
+        """Take up that a create was not accepted for now, and slow down; give which attempt in a row it was.
+
+        0 where they have failed for so long that it is not to be sent again.
+        """
+        asked = failure.retry_after_seconds or 0.0
+        if failure.code == "rate_limited":
+            if now + asked > self._accepted + THROTTLED_BUDGETS * self._retry_budget_seconds:
+                return 0
+        else:
+            if self._attempts == 0:
+                self._failing_since = now
+            self._attempts += 1
+            if now > self._failing_since + self._retry_budget_seconds:
+                return 0
+        attempt = max(1, self._attempts)
+        self._slow_down(now, max(backoff_seconds(attempt, self._random()), asked), asked)
+        return attempt
+
+    def looked(self, failure: errors.CometrepError | None, now: float) -> None:
+        """Take up how a look went: the API's limit is one for looks and creates."""
+        if isinstance(failure, errors.Temporary) and failure.code == "rate_limited":
+            asked = failure.retry_after_seconds or 0.0
+            if asked > self._retry_budget_seconds:
+                asked = 0.0  # it ends the wait of whom it is told, and nobody else's
+            self._slow_down(now, asked, asked)
+        else:
+            self.looks.accepted(now)
+
+    def _slow_down(self, now: float, pause_seconds: float, asked_seconds: float) -> None:
+        for pace in (self.creates, self.looks):
+            pace.throttled(now, pause_seconds, asked_seconds=asked_seconds)
+
+    def count(self, row: Row, failure: errors.CometrepError, *, has_more: bool) -> None:
+        """Count one more item in a row for which this went wrong; give up after too many, where there are more."""
+        self._rows[row] += 1
+        if self._rows[row] >= IN_A_ROW and has_more:
+            told = f"{self._rows[row]} {row}, and no more are sent; the last: {failure.told}"
+            cause = failure.failures[-1] if isinstance(failure, errors.Partial) else failure
+            self.give_up(cause.told_as(type(cause), told, hint=failure.hint if row is Row.NO_ANSWER else ""))
+
+    def end_row(self, row: Row) -> None:
+        """Take up that it went well for an item."""
+        self._rows[row] = 0

@@ -1,0 +1,110 @@
+"""When a batch may send its next create, and when it sends no more."""
+
+import pytest
+
+from cometrep import errors
+from cometrep.gate import IN_A_ROW, THROTTLED_BUDGETS, Gate, Row
+from cometrep.pace import Pace
+
+BUDGET = 60.0
+
+
+def made() -> Gate:
+    """Make a gate that has been open since the time 0."""
+    return Gate(Pace(), began=0.0, retry_budget_seconds=BUDGET, random=lambda: 0.0)
+
+
+def temporary(code: str, retry_after: float | None = None) -> errors.Temporary:
+    """Make a failure that may pass."""
+    failure = errors.Temporary("cannot reach it", code=code)
+    failure.retry_after_seconds = retry_after
+    return failure
+
+
+def test_creates_without_a_connection_are_tried_again_for_the_retry_budget() -> None:
+    """Counted from the first one in a row; one that is accepted ends the row."""
+    gate = made()
+    assert [gate.try_again(temporary("network"), at) for at in (100.0, 130.0, 160.0)] == [1, 2, 3]
+    assert gate.try_again(temporary("network"), 161.0) == 0
+    gate.accepted(162.0)
+    assert gate.try_again(temporary("network"), 200.0) == 1
+
+
+def test_throttled_creates_are_tried_again_for_many_budgets() -> None:
+    """Counted from the last one that was accepted: others of the account may use the limit up for long."""
+    gate = made()
+    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET) == 1
+    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET + 1) == 0
+    assert gate.try_again(temporary("rate_limited", retry_after=THROTTLED_BUDGETS * BUDGET + 1), 0.0) == 0
+    gate.accepted(700.0)
+    assert gate.try_again(temporary("rate_limited"), 1200.0) == 1
+
+
+@pytest.mark.parametrize("is_look", [False, True])
+def test_a_429_slows_creates_and_looks(*, is_look: bool) -> None:
+    """Whichever of them met it: the API's limit is one for both."""
+    gate = made()
+    if is_look:
+        gate.looked(temporary("rate_limited", retry_after=7.0), 10.0)
+    else:
+        gate.try_again(temporary("rate_limited", retry_after=7.0), 10.0)
+    assert (gate.creates.ready_in(10.0), gate.looks.ready_in(10.0)) == (7.0, 7.0)
+
+
+def test_a_pause_that_one_look_cannot_wait_for_stops_nothing_else() -> None:
+    """It ends the wait of whom it is told."""
+    gate = made()
+    gate.looked(temporary("rate_limited", retry_after=BUDGET + 1), 10.0)
+    assert (gate.creates.ready_in(10.0), gate.looks.ready_in(10.0)) == (0.0, 0.0)
+
+
+def test_a_look_that_shows_something_gives_speed_back() -> None:
+    """As does one that failed for another reason than its number."""
+    gate = made()
+    gate.looked(temporary("rate_limited"), 10.0)
+    slow = gate.looks.rate_per_second or 0.0
+    gate.looked(None, 12.0)
+    gate.looked(temporary("network"), 13.0)
+    assert (gate.looks.rate_per_second or 100.0) > slow
+
+
+@pytest.mark.parametrize("row", Row)
+def test_too_many_in_a_row_close_it(row: Row) -> None:
+    """With the last failure as the batch's, in words that say so; its hint is kept where it tells of all."""
+    gate = made()
+    failure = errors.CreateUnknown("no answer", hint="cometrep list --unknown")
+    for _ in range(IN_A_ROW - 1):
+        gate.count(row, failure, has_more=True)
+    assert not gate.is_closed
+    gate.count(row, failure, has_more=True)
+    assert gate.is_closed
+    assert gate.fatal is not None
+    assert gate.fatal.message == f"{IN_A_ROW} {row}, and no more are sent; the last: no answer"
+    assert gate.fatal.hint == (failure.hint if row is Row.NO_ANSWER else "")
+
+
+def test_a_row_that_is_broken_begins_anew() -> None:
+    """One item for which it went well proves that it can."""
+    gate = made()
+    for _ in range(3):
+        for _ in range(IN_A_ROW - 1):
+            gate.count(Row.NOT_SEEN, errors.Temporary("no"), has_more=True)
+        gate.end_row(Row.NOT_SEEN)
+    assert not gate.is_closed
+
+
+def test_a_row_at_the_end_of_a_batch_is_no_reason() -> None:
+    """Where nothing is left to send nothing is held back."""
+    gate = made()
+    for _ in range(2 * IN_A_ROW):
+        gate.count(Row.NOT_SAVED, errors.Temporary("no"), has_more=False)
+    assert (gate.is_closed, gate.fatal) == (False, None)
+
+
+def test_the_first_failure_is_the_batchs() -> None:
+    """What follows from it is not."""
+    gate = made()
+    first = errors.ConfigError("the key is refused")
+    gate.give_up(first)
+    gate.give_up(errors.Temporary("no"))
+    assert (gate.fatal, gate.is_closed) == (first, True)
