@@ -285,6 +285,10 @@ def strict_json(text: str) -> Any:
     except json.JSONDecodeError as problem:
         line = f"line {problem.lineno}, " if "\n" in text else ""
         raise ValueError(f"{problem.msg} ({line}column {problem.colno})") from None
+    except ValueError as problem:
+        if "integer string conversion" not in str(problem):
+            raise
+        raise ValueError("a number has too many digits") from None  # Python reads no more than 4300
     # Each level has a bracket of its own, and to count them takes a tenth of the time.
     if text.count("{") + text.count("[") >= DEPTH_LIMIT and is_nested_too_deeply(value):
         raise ValueError("nested too deeply")
@@ -294,9 +298,7 @@ def strict_json(text: str) -> Any:
 @cache
 def _decoder() -> json.JSONDecoder:
     # Made once: json.loads makes a new one for each call that has options.
-    return json.JSONDecoder(
-        parse_constant=_refuse, parse_float=_finite, parse_int=_whole, object_pairs_hook=_object
-    )
+    return json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
 
 
 def _finite(text: str) -> float:
@@ -304,13 +306,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large a number")
     return number
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # Python reads no more than 4300 digits
-        raise ValueError(f"a number of {len(text)} digits is too large") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -59,12 +59,16 @@ class Item(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One item as its source has it: an explicit key and a model may be missing (empty)."""
+    """One item as its source has it: an explicit key and a model may be missing (empty).
+
+    One that `is_plain` holds no file, and nothing that is too large: there may be a million of them to look at.
+    """
 
     number: int
     key: str
     model: str
     values: Mapping[str, Any]
+    is_plain: bool = False
 
 
 class Wrong(NamedTuple):
@@ -363,7 +367,7 @@ class _KeyMaker:
     def digest(self, line: Line) -> bytes:
         """Give the SHA-256 of what a line sends, over the common values."""
         own = line.model or self._model
-        values = {**self._common(own), **shorten_data_uris(line.values)}
+        values = {**self._common(own), **(line.values if line.is_plain else shorten_data_uris(line.values))}
         return hashlib.sha256(_ENCODER.encode([own, values]).encode()).digest()
 
 
@@ -483,7 +487,7 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
         if misplaced := next((name for name in ("key", "model") if name in value), None):
             # It would be sent, and paid for, as an input of another model than the line seems to name.
             return Wrong(number, f'{misplaced!r} beside the inputs; these stand in "input" then: {_LONG_FORM}')
-        return Line(number, "", "", value)
+        return Line(number, "", "", value, _is_plain(text))
     if others := sorted(value.keys() - _ITEM_FIELDS):
         return Wrong(number, f"{others[0]!r} beside input, where only key and model can be")
     key, model, values = value.get("key", ""), value.get("model", ""), value["input"]
@@ -495,7 +499,12 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
         return Wrong(number, "the key is empty")
     if re.search("[\ud800-\udfff]", str(key)):
         return Wrong(number, "the key holds half a character (a lone surrogate)")
-    return Line(number, str(key), model, values)
+    return Line(number, str(key), model, values, _is_plain(text))
+
+
+def _is_plain(text: bytes) -> bool:
+    """Say whether a line of JSON surely holds no data URI, and no more than an input may."""
+    return len(text) <= inputs.REFUSE_BYTES and b'"data:' not in text.lower() and b"\\u" not in text
 
 
 def _problem(line: Line, model: str) -> str:
@@ -507,7 +516,8 @@ def _problem(line: Line, model: str) -> str:
     try:
         if line.model:
             parse_model(line.model)
-        inputs.size_warnings(line.values)
+        if not line.is_plain:
+            inputs.size_warnings(line.values)
     except errors.UsageError as problem:
         return problem.message
     return ""

@@ -1,6 +1,7 @@
 """A batch's items: what is read from JSON Lines, CSV and sweeps, and the keys that name items across runs."""
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from cometrep import catalog, errors, items
 from cometrep.items import FileSource, Item, Line, SweepSource, check, in_shard, parse_shard, sweep_axes
+from cometrep.json_values import shorten_data_uris
 
 MODEL = "black-forest-labs/flux-schnell"
 
@@ -283,6 +285,24 @@ def test_a_changed_file_keeps_the_keys_of_what_is_the_same() -> None:
     before = {item.key for item in read('{"prompt": "a", "seed": 1}\n{"prompt": "b", "seed": 1}\n')}
     after = {item.key for item in read('{"prompt": "new"}\n{"prompt": "b"}\n{"prompt": "a"}\n', seed=1)}
     assert before < after
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"image": "data:image/png;base64,aGVsbG8="}',
+        '{"image": "DATA:image/png;base64,aGVsbG8="}',
+        r'{"image": "\u0064ata:image/png;base64,aGVsbG8="}',
+        '{"images": [ "data:image/png;base64,aGVsbG8="], "prompt": "cat"}',
+        '{"prompt": "a \\"data:image/png;base64,aGVsbG8=\\" in quotes"}',
+        '{"prompt": "cat"}',
+    ],
+)
+def test_a_file_in_a_line_counts_by_its_content_however_it_is_written(line: str) -> None:
+    """What spares most lines a closer look never spares one that holds a file."""
+    (item,) = read(line)
+    sent = json.dumps([MODEL, shorten_data_uris(json.loads(line))], sort_keys=True, separators=(",", ":"))
+    assert item.key == hashlib.sha256(sent.encode()).hexdigest()[:20]
 
 
 def test_another_model_or_value_is_another_item() -> None:
