@@ -155,22 +155,29 @@ class FileSource:
         reader = csv.reader(_text_lines(self._file, undecoded), strict=True)
         header: list[str] = []
         start = 1
-        try:
-            for row in reader:
-                if undecoded:
-                    yield Wrong(undecoded.pop(), "not UTF-8")
-                    undecoded.clear()
-                elif not header:  # before it may be blank lines
-                    header = row
-                    if header and (wrong := self._wrong_header(start, header)):
-                        yield wrong
-                        return
-                elif any(row):
-                    yield self._csv_line(start, header, row)
-                start = reader.line_num + 1
-        except csv.Error as problem:
-            told = "a carriage return alone ends no line" if "new-line character" in str(problem) else str(problem)
-            yield Wrong(start, told)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as problem:
+                yield Wrong(start, _csv_fault(problem))
+                if not header:
+                    return
+                undecoded.clear()
+                start = reader.line_num + 1  # which begins a new row
+                continue
+            if row is None:
+                return
+            if undecoded:
+                yield Wrong(undecoded.pop(), "not UTF-8")
+                undecoded.clear()
+            elif not header:  # before it may be blank lines
+                header = row
+                if header and (wrong := self._wrong_header(start, header)):
+                    yield wrong
+                    return
+            elif any(row):
+                yield self._csv_line(start, header, row)
+            start = reader.line_num + 1
 
     def _wrong_header(self, number: int, header: Sequence[str]) -> Wrong | None:
         """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
@@ -472,6 +479,16 @@ def _text_lines(file: BinaryIO, undecoded: list[int]) -> Iterator[str]:
         except UnicodeDecodeError:
             undecoded.append(number)
             yield raw.decode("utf-8", "replace")
+
+
+def _csv_fault(problem: csv.Error) -> str:
+    """Say what is wrong with a row that could not be read."""
+    told = str(problem)
+    if "new-line character" in told:
+        return "a carriage return alone ends no line"
+    if "unexpected end of data" in told:
+        return "a double quote is not closed; what stands behind it was not checked"
+    return told
 
 
 def _json_line(number: int, text: bytes) -> Line | Wrong:
