@@ -479,6 +479,19 @@ def test_pictures_of_odd_names_are_shown(tmp_path: Path, screen: Page) -> None:
     assert screen.complaints() == []
 
 
+def test_a_long_name_of_an_input_is_broken_over_lines(tmp_path: Path, screen: Page) -> None:
+    """Nothing beside it is cut off with it."""
+    inputs: dict[str, Any] = {"a" * 150: "x"}
+    save(tmp_path, 1, "a.png", prompt="p", **inputs)
+    page(tmp_path)
+    screen.open(tmp_path / "index.html")
+    screen.evaluate("document.querySelector('summary').click()")
+    assert screen.evaluate("document.querySelector('dt').clientHeight > 0")
+    assert screen.evaluate(
+        "[...document.querySelectorAll('figure')].every(one => one.scrollWidth <= one.clientWidth)"
+    )
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_all_text_can_be_read(tmp_path: Path, screen: Page, scheme: str) -> None:
     """A contrast of at least 4.5 on the page, its headings and links, and in the large picture's panel."""
