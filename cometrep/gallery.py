@@ -6,6 +6,7 @@ on from where it stopped; what it holds does not depend on when it was written b
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -29,6 +30,7 @@ LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
 _MARK = b'<meta name="generator" content="cometrep">'  # stands in every page, so that no other one is replaced
+_MARK_WITHIN = 2000  # bytes
 
 
 class _Sent(NamedTuple):
@@ -57,6 +59,19 @@ class _Shown(NamedTuple):
     def place(self) -> tuple[int, str]:
         """Where it stands among the others: as in the batch's file or sweep."""
         return self.sent.line, self.key
+
+
+def refuse_without_record(folder: Path) -> None:
+    """Raise LocalFileError where a folder has the page of a batch and no record: all would be paid once more."""
+    page = folder / BATCH_PAGE
+    with contextlib.suppress(OSError):
+        if page.is_file() and _MARK in page.read_bytes()[:_MARK_WITHIN] and not records_in(folder):
+            raise errors.LocalFileError(
+                f"{page} shows what a batch made there, and its record batch.jsonl is gone: all of it would be"
+                " created, and paid for, again",
+                hint="put batch.jsonl back, or save into another folder: --dir DIR",
+                code="record",
+            )
 
 
 class Gallery:
@@ -99,7 +114,7 @@ class Gallery:
             if self._path.exists() and not self._path.is_file():
                 raise self._refusal()
             with self._path.open("rb") as file:
-                start = file.read(2000)
+                start = file.read(_MARK_WITHIN)
                 if start and _MARK not in start:
                     raise self._refusal()
                 file.seek(0)

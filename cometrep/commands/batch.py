@@ -93,6 +93,7 @@ def command(
         _show_status(ctx, file)
         return
     from cometrep.batch import CONNECTIONS
+    from cometrep.gallery import refuse_without_record
     from cometrep.pace import Pace, parse_rate
     from cometrep.plan import planned
     from cometrep.record import SANDBOX, Record
@@ -115,6 +116,7 @@ def command(
         ) as plan:
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
+            refuse_without_record(folder)
             opened.keepers(str(folder))("").check_batch(
                 lambda: ((item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards())
             )

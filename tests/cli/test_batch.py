@@ -675,6 +675,22 @@ def test_a_key_whose_inputs_changed_is_told_and_not_sent_again(served: Cli, gate
         assert "the inputs of 'k' (line 1) changed since it was sent, and it is not sent again" in ran.stderr
 
 
+def test_a_record_that_is_gone_is_not_taken_for_a_new_batch(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """The page beside it shows that there was one: nothing is paid for twice."""
+    out = folder_of("cat")
+    served(*BATCH)
+    record = (out / "batch.jsonl").read_bytes()
+    (out / "batch.jsonl").unlink()
+    for options in ((), ("--dry-run",)):
+        ran = served(*BATCH, *options)
+        assert (ran.code, ran.stdout, gateway.total) == (12, "", 1)
+        assert "its record batch.jsonl is gone" in ran.stderr
+    (out / "batch.jsonl").write_bytes(record)
+    assert (served(*BATCH).code, gateway.total) == (0, 1)
+
+
 def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
 ) -> None:
