@@ -324,7 +324,10 @@ class Batch:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
         folder = self._record.folder
         files = standing.saved_files(folder)
-        prediction = read_sidecar(standing.id, files) if self._asked.reads_sidecars else None
+        prediction = None
+        if self._asked.reads_sidecars:
+            known = standing.prediction().with_model(item.model).with_input(item.values)
+            prediction = read_sidecar(standing.id, files) or known
         vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
         if vanished and self._may_tell("vanished"):
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"

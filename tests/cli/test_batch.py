@@ -155,7 +155,7 @@ def test_json_tells_every_item(served: Cli, gateway: Gateway, folder_of: Callabl
 
 def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
     """As `run --json` prints them: of this run, of an earlier one from their sidecars, and with `--status`."""
-    folder_of("cat", "bad", "no")
+    out = folder_of("cat", "bad", "no")
     gateway.ends["bad"] = "failed"
     gateway.refusals["no"] = [answer_json({"detail": "no such input"}, 422)]
     alone = json.loads(served("run", MODEL, "prompt=alone", "--json").stdout)
@@ -175,6 +175,10 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
         [failed] = [item for item in items if item["id"] == gateway.id_of("bad")]
         assert (failed["status"], failed["error"]) == ("failed", "the model gave up")
         assert (failed["logs"], refused["logs"]) == (None, None)
+    for sidecar in out.glob("*.cometrep.json"):
+        sidecar.unlink()
+    (done,) = [json.loads(line) for line in served(*BATCH, "--json").lines if '"done"' in line]
+    assert (done["model"], done["status"], done["input"]) == (MODEL, "succeeded", {"prompt": "cat"})
 
 
 def test_failed_items_are_sent_again_only_when_asked(
