@@ -115,10 +115,11 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
             f"line {item.number} is not sent: other inputs had the key {item.key!r} that its own make;"
             " give it a key"
         )
-    return (
-        f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again;"
-        " give it another key"
-    )
+    way = "give it another key"
+    if standing.state is State.FAILED:
+        way += ", or --retry-failed sends it as it is now"
+    told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again"
+    return f"{told}; {way}"
 
 
 def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:

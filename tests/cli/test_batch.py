@@ -679,6 +679,20 @@ def test_a_key_whose_inputs_changed_is_told_and_not_sent_again(served: Cli, gate
         assert "the inputs of 'k' (line 1) changed since it was sent, and it is not sent again" in ran.stderr
 
 
+def test_a_failed_item_whose_inputs_changed_can_be_sent_as_it_is_now(
+    served: Cli, gateway: Gateway, folder: Path
+) -> None:
+    """The warning names the option of the hint, which does that."""
+    line = '{"key": "k", "input": {"prompt": "%s"}}\n'
+    (folder / "p.jsonl").write_text(line % "cat")
+    gateway.ends["cat"] = "failed"
+    served(*BATCH)
+    (folder / "p.jsonl").write_text(line % "dog")
+    assert "give it another key, or --retry-failed sends it as it is now\n" in served(*BATCH).stderr
+    assert served(*BATCH, "--retry-failed").code == 0
+    assert gateway.creates == {"cat": 1, "dog": 1}
+
+
 def test_a_record_that_is_gone_is_not_taken_for_a_new_batch(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
