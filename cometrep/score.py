@@ -97,8 +97,11 @@ def remedy_of(failure: errors.CometrepError) -> str:
 
 
 def adding(option: str, command: str) -> str:
-    """Give a command with one more option, before a `--` behind which none can stand."""
+    """Give a command with one more option, before a `--` behind which none can stand, in the place of the same."""
     words = shlex.split(command)
+    name, _, value = option.partition(" ")
+    if value and name in words[:-1]:
+        del words[words.index(name) : words.index(name) + 2]
     at = words.index("--") if "--" in words else len(words)
     return " ".join([shlex.join(words[:at]), *[option] * bool(option), *map(shlex.quote, words[at:])])
 

@@ -141,6 +141,14 @@ def test_an_option_stands_before_what_is_no_option() -> None:
     assert adding("", "cometrep batch 'a b.jsonl'") == "cometrep batch 'a b.jsonl'"
 
 
+def test_an_option_takes_the_place_of_the_same() -> None:
+    """Given twice it would be read with care, to see which one counts."""
+    assert (
+        adding("--max-size 3G", "cometrep batch a.csv --max-size 1k -j 2")
+        == "cometrep batch a.csv -j 2 --max-size 3G"
+    )
+
+
 def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:
     """A full disk asks for room, then for the same command."""
     failure = came_to(Score(), 2, errors.LocalFileError("no space", code="disk_full"))
