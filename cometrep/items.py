@@ -183,6 +183,8 @@ class FileSource:
         """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
         if not all(name.strip() for name in header):
             return Wrong(number, "the header names no input in some column")
+        if "key:json" in header or "model:json" in header:
+            return Wrong(number, "a key and a model are texts: their columns are `key` and `model`")
         names = [name.removesuffix(":json") for name in header]
         strange = next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), "")
         if not strange and len(set(names)) < len(names):

@@ -192,7 +192,8 @@ class Record:
                 if is_mine and not os.fstat(self._file).st_size:
                     self.path.unlink(missing_ok=True)  # it was made just now
                 raise errors.LocalFileError(
-                    f"another batch is running in {self.folder}: wait, as into another one all is sent again",
+                    f"another batch is running in {self.folder}: wait for its end; in another folder all would be"
+                    " paid for again",
                     hint=f"cometrep batch --status --dir {shlex.quote(str(self.folder))}",
                     code="batch_running",
                 )
