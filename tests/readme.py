@@ -21,7 +21,7 @@ def first_command() -> str:
     return blocks("sh")[0].strip()
 
 
-def test_command() -> str:
+def checking_command() -> str:
     """Give the command that installs and passes the tests."""
     return blocks("sh")[1].strip()
 
@@ -50,7 +50,7 @@ if __name__ == "__main__":
             target = Path(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
-        command = first_command() if which == "first" else test_command()
+        command = first_command() if which == "first" else checking_command()
         environment = {**os.environ, "COMETREP_HOME": f"{folder}/.home"} if which == "first" else dict(os.environ)
         sys.exit(
             subprocess.run(
