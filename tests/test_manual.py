@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -189,11 +190,12 @@ def codes_used() -> Iterator[tuple[str, str]]:
                     if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "code":
                         yield str(ast.literal_eval(part.value)), node.name
             if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                kind = ast.unparse(node.args[0]) if called.endswith("._error") else called
-                given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                given += node.args[2:3] if called.endswith("._error") else []
-                for inner in (inner for value in given for inner in ast.walk(value)):
+                kind = ast.unparse(node.func)
+                named = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                if kind.endswith("._error"):
+                    named = inspect.signature(api.Api._error).bind(None, *node.args, **named).arguments
+                    kind = ast.unparse(named["kind"])
+                for inner in ast.walk(named["code"]) if "code" in named else ():
                     if isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value:
                         yield inner.value, kind.rpartition(".")[2]
 
