@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors, formats
-from cometrep.calls import Ended, side_by_side
 from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
@@ -28,6 +27,7 @@ from cometrep.names import (
 )
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
+from cometrep.side_by_side import Ended, side_by_side
 from cometrep.sidecar import sidecar_path, write_sidecar
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]

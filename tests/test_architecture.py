@@ -26,6 +26,7 @@ ROWS = (
     ("names",),
     ("events",),
     ("prediction",),
+    ("side_by_side",),
     ("calls", "checks", "digest", "formats", "hashes", "json_values", "locks", "screen", "snapshot"),
     ("text",),
     ("errors",),
