@@ -386,7 +386,8 @@ class Console:
 
     def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
         """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
-        from cometrep.events import Result, Saved, Unfinished
+        from cometrep.events import Result, Saved
+        from cometrep.unfinished import Unfinished
 
         unfinished, returned, reason = Unfinished(results.ids), None, ""
         report = self._step_report(results)

@@ -1,9 +1,9 @@
 """What happens to a prediction, as values: the use cases yield them, the console draws them."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
-from cometrep.errors import WAIT_AGAIN, CometrepError, Failure, Resume
+from cometrep.errors import CometrepError
 from cometrep.prediction import Prediction, SavedFile
 
 
@@ -183,44 +183,6 @@ class BatchEnded(NamedTuple):
     first_failures: tuple[str, ...]
     fatal: CometrepError | None
     remedy: str = ""
-
-
-class Unfinished:
-    """The predictions that a command is not done with, by what its events tell; it began with those of `ids`."""
-
-    def __init__(self, ids: Iterable[str]) -> None:
-        self._has_ended = dict.fromkeys(ids, False)  # and only are not saved yet, or wait for their turn
-
-    def take(self, event: "Event") -> None:
-        """Take up what an event tells."""
-        if isinstance(event, Created):
-            self._has_ended[event.id] = False
-        elif event.id in self._has_ended:
-            if isinstance(event, Seen):
-                self._has_ended[event.id] = event.prediction.is_terminal
-            elif isinstance(event, Saving):
-                self._has_ended[event.id] = True
-
-    @property
-    def left(self) -> list[str]:
-        """The ids of those predictions."""
-        return list(self._has_ended)
-
-    def leave(self, id: str) -> None:
-        """Take it that the command is done with one of them."""
-        self._has_ended.pop(id, None)
-
-    def tell(self, stop: Failure, resume: Resume) -> None:
-        """Say in what stopped the command which are left, and give the command that takes them up again."""
-        left = self.left or ([stop.prediction_id] if stop.prediction_id else [])
-        if not left:
-            return
-        stop.prediction_id = left[0]
-        ended = "ended, and not told yet" if resume.command == WAIT_AGAIN.command else "not saved yet"
-        for words, has_ended in (("left running", False), (ended, True)):
-            if ids := [id for id in left if self._has_ended.get(id, False) is has_ended]:
-                stop.message += f"; {words}: {', '.join(ids)}"
-        stop.hint = resume.of(*left)
 
 
 Event = (

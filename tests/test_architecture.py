@@ -20,7 +20,7 @@ ROWS = (
     ("batch", "board", "plan", "gallery", "doctor"),
     ("runner", "fate", "score", "gate"),
     ("keeping", "request", "record", "items"),
-    ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github"),
+    ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github", "unfinished"),
     ("transport", "partfile", "installed", "live", "pace", "database"),
     ("inputs", "catalog", "schedule", "config", "answers"),
     ("names",),

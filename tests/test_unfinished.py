@@ -1,10 +1,11 @@
-"""What happens to predictions, told as values: which of them a command leaves, and what it says of them."""
+"""What a command leaves that is stopped: which predictions, and what it says of them."""
 
 import pytest
 
 from cometrep import errors
-from cometrep.events import Seen, Unfinished
+from cometrep.events import Seen
 from cometrep.prediction import Prediction
+from cometrep.unfinished import Unfinished
 
 
 @pytest.mark.parametrize(
