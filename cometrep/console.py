@@ -430,8 +430,9 @@ class Console:
             events.close()  # where stdout takes no more, the use case learns it here
             shown, self._display = self._display, None
             shown.close()
-            if report and (texts := report.texts(returned, reason)):
-                self._tell_github(*texts)
+            if report:
+                for problem in report.tell(returned, reason, self._environment):
+                    self.warn(f"--github: {problem}, so nothing is told there")
 
     def _new_display(self, results: Results) -> "Silent":
         if results.is_batch:
@@ -485,21 +486,6 @@ class Console:
             pass
         except errors.CometrepError as problem:  # it does not take the place of what ended the command
             reason.message += f"; {problem.message}"
-
-    def _tell_github(self, outputs: str, summary: str) -> None:
-        """Append outputs and summary where a GitHub Actions step looks for them."""
-        for variable, text in (("GITHUB_OUTPUT", outputs), ("GITHUB_STEP_SUMMARY", summary)):
-            path = self._environment(variable)
-            problem = f"{variable} is not set"
-            if path:
-                try:
-                    start = "\n" if _lacks_line_break(Path(path)) else ""  # behind what the step wrote before
-                    with Path(path).open("ab") as file:
-                        file.write((start + text).encode("utf-8", "backslashreplace"))
-                    continue
-                except OSError as refused:
-                    problem = f"cannot write {path}: {refused.strerror}"
-            self.warn(f"--github: {problem}, so nothing is told there")
 
     def _write_result(self, event: "Event", what: str) -> None:
         from cometrep.events import ItemEnded, Result, Saved
@@ -615,15 +601,6 @@ def _write_all(stream: TextIO, content: bytes) -> None:
 
             select.select([], [raw], [])
         left = left[count or 0 :]
-
-
-def _lacks_line_break(path: Path) -> bool:
-    """Say whether a file's last line has no end."""
-    if not path.is_file() or not path.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
 
 
 def _abandon(stream: TextIO) -> None:

@@ -6,9 +6,11 @@ summary's Markdown is escaped, and an error is one command of one line.
 Source: docs.github.com/actions/reference/workflow-commands-for-github-actions.
 """
 
+import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from cometrep.events import BatchEnded, Event, ItemEnded, Result
 from cometrep.text import format_bytes, format_elapsed, harmless, one_line
@@ -29,14 +31,26 @@ class Report:
         elif isinstance(event, ItemEnded):
             self._items.append(event._replace(prediction=None, text=""))  # there may be many
 
-    def texts(self, returned: object, reason: str) -> tuple[str, str] | None:
-        """Give the outputs and the summary, from what the command's events returned or why they did not.
+    def tell(self, returned: object, reason: str, environment: Callable[[str], str]) -> Iterator[str]:
+        """Append outputs and summary where the step looks for them; yield why that cannot be done.
 
-        None for a batch that was ended before it came to any count.
+        They come from what the command's events returned, or why they did not. Nothing is told of a batch that was
+        ended before it came to any count.
         """
         if isinstance(returned, BatchEnded):
-            return of_batch(returned, self._items)
-        return None if self._is_batch else (outputs(self._results), summary(self._results, reason))
+            texts = of_batch(returned, self._items)
+        elif self._is_batch:
+            return
+        else:
+            texts = outputs(self._results), summary(self._results, reason)
+        for variable, text in zip(("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"), texts, strict=True):
+            if not (path := environment(variable)):
+                yield f"{variable} is not set"
+                continue
+            try:
+                _append(Path(path), text)
+            except OSError as problem:
+                yield f"cannot write {path}: {problem.strerror}"
 
 
 def outputs(results: Sequence[Result]) -> str:
@@ -93,6 +107,21 @@ def error(message: str) -> str:
     """Write the workflow command that marks a failure in the log."""
     escaped = one_line(message).replace("%", "%25")
     return f"::error title=cometrep::{escaped}"
+
+
+def _append(path: Path, text: str) -> None:
+    start = "\n" if _lacks_line_break(path) else ""  # behind what the step wrote before
+    with path.open("ab") as file:
+        file.write((start + text).encode("utf-8", "backslashreplace"))
+
+
+def _lacks_line_break(path: Path) -> bool:
+    """Say whether a file's last line has no end."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _outputs(ids: Sequence[str], statuses: Sequence[str], paths: Sequence[str]) -> str:
