@@ -5,7 +5,6 @@ on a terminal and in a pipe, whatever is drawn beside it; only tables are aligne
 """
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, format_count, harmless, one_line
+from cometrep.text import ascii_json, harmless, one_line
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
@@ -214,34 +213,6 @@ class Console:
         except errors.Stopped:
             self._write_stderr("\n")  # what follows has a line of its own
             raise
-
-    def expand_ids(self, ids: Sequence[str]) -> list[str]:
-        """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`.
-
-        Lines of `list` and `batch` for creates that gave no id are left out, with a warning.
-        """
-        expanded: list[str] = []
-        nameless = 0
-        for id in ids:
-            if id != "-":
-                expanded.append(id)
-                continue
-            for line in (
-                self.read_stdin("ids", "name the ids instead of -").decode("utf-8-sig", "replace").splitlines()
-            ):
-                word = line.split("\t")[0].strip()
-                if word.startswith("{"):
-                    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                        word = str(json.loads(line)["id"] or "")
-                if word not in ("", "-"):
-                    expanded.append(word)
-                elif line.strip():
-                    nameless += 1
-        if nameless:
-            self.warn(f"{format_count(nameless, 'line')} of stdin left out, of a create that gave no id")
-        if not expanded:
-            raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
-        return expanded
 
     def ask_secret(self, question: str) -> str:
         """Ask for a secret on the terminal, unseen; raise UsageError where there is no terminal."""

@@ -5,6 +5,7 @@ All that the shared options say is read here, from what was typed for a command.
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ from cometrep.config import (
 )
 from cometrep.console import PRINTED, Console, Results
 from cometrep.prediction import parse_reference
+from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.api import Api
@@ -45,7 +47,7 @@ class Opened(NamedTuple):
 
     def ids(self, arguments: list[str]) -> list[str]:
         """Resolve what the user typed for predictions into their ids."""
-        return [self.ledger.resolve(parse_reference(text)) for text in self.console.expand_ids(arguments)]
+        return [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
 
     def request(self, model: str, items: list[str]) -> "Request":
         """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
@@ -100,6 +102,35 @@ class Opened(NamedTuple):
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
         what = "json" if self.params["json"] else self.params.get("print_what") or default
         return Results(what, _resume(self.params), ids or ())
+
+
+def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
+    """Replace `-` by the ids on stdin, one a line: alone, before a tab, or in the JSON of `--json`.
+
+    Lines of `list` and `batch` for creates that gave no id are left out, with a warning.
+    """
+    expanded: list[str] = []
+    nameless = 0
+    for id in ids:
+        if id != "-":
+            expanded.append(id)
+            continue
+        for line in (
+            console.read_stdin("ids", "name the ids instead of -").decode("utf-8-sig", "replace").splitlines()
+        ):
+            word = line.split("\t")[0].strip()
+            if word.startswith("{"):
+                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                    word = str(json.loads(line)["id"] or "")
+            if word not in ("", "-"):
+                expanded.append(word)
+            elif line.strip():
+                nameless += 1
+    if nameless:
+        console.warn(f"{format_count(nameless, 'line')} of stdin left out, of a create that gave no id")
+    if not expanded:
+        raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
+    return expanded
 
 
 def _naming(id: str, command: str) -> str:

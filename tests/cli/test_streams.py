@@ -13,6 +13,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.console import Console
+from cometrep.session import expand_ids
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
@@ -473,7 +474,7 @@ def test_a_closed_stdin_hints_at_what_was_to_come_from_it() -> None:
     """Who was to give ids is told to name them; there is no file to name in their place."""
     console = Console(None, None, None, lambda name: "")
     with pytest.raises(errors.UsageError, match="stdin is closed") as raised:
-        console.expand_ids(["-"])
+        expand_ids(["-"], console)
     assert raised.value.hint == "name the ids instead of -"
     with pytest.raises(errors.UsageError) as raised:
         console.read_stdin()
