@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cometrep.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.screen import Screen
-from cometrep.text import beside_id, format_elapsed, harmless, one_line
+from cometrep.text import beside_id, brief, format_elapsed, harmless, one_line
 
 RETRY_LINE_SECONDS = 5.0  # between two lines of what is tried again, in logs
 LINE_SECONDS = 30.0  # between two lines in logs
@@ -41,7 +41,7 @@ def summary_lines(ended: BatchEnded) -> list[str]:
     rate = tally.items_a_second
     shown = f"{rate:.1f} items/s" if rate >= 0.1 else f"{rate * 60:.1f} items/min"
     lines = [f"{', '.join(counts)}  {format_elapsed(tally.elapsed_seconds)}  {shown}"]
-    return lines + [f"  {harmless(failure)}" for failure in ended.first_failures]
+    return lines + [f"  {harmless(brief(failure))}" for failure in ended.first_failures]
 
 
 def _time_left(tally: Tally) -> str:
@@ -67,12 +67,12 @@ class LogBoard(Silent):
         if isinstance(event, ItemEnded) and event.outcome != "done":
             self._failures += 1
             if self._failures <= FAILURES_SHOWN:
-                self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(event.text)}")
+                self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(brief(event.text))}")
         elif isinstance(event, Retrying) and time.monotonic() >= self._retried + RETRY_LINE_SECONDS:
             self._retried = time.monotonic()
             self._screen.line(f"{harmless(event.reason)}; again in {format_elapsed(event.pause_seconds)}")
         elif isinstance(event, Noted) and not event.is_warning and not event.id:  # of the batch as a whole
-            self._screen.line(harmless(event.text))
+            self._screen.line(harmless(brief(event.text)))
         elif isinstance(event, Tally) and time.monotonic() >= self._said + LINE_SECONDS:
             self._said = time.monotonic()
             self._screen.line(tally_text(event))

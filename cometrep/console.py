@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, harmless, one_line
+from cometrep.text import ascii_json, brief, harmless, one_line
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
@@ -312,7 +312,7 @@ class Console:
             }
             self._line(ascii_json({"error": facts}))
             return
-        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(failure.message)}")
+        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(brief(failure.message))}")
         if hint:
             self._line(f"hint: {harmless(hint)}")
 

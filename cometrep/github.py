@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cometrep.events import BatchEnded, Event, ItemEnded, Result
-from cometrep.text import format_bytes, format_elapsed, harmless, one_line
+from cometrep.text import brief, format_bytes, format_count, format_elapsed, harmless, one_line
+
+_FILES_SHOWN = 100  # of one prediction
+_SUMMARY_BYTES = 1_000_000  # GitHub shows nothing of a step's summary above 1 MiB, what was there before with it
 
 
 class Report:
@@ -66,13 +69,19 @@ def summary(results: Sequence[Result], reason: str = "") -> str:
     """Write a Markdown table of predictions for the step's summary, or the reason why there is none."""
     if not results and reason:
         return f"{_markdown(reason)}\n\n"
-    lines = ["| Prediction | Model | Status | Files |", "|---|---|---|---|"]
+    rows = []
     for result in results:
-        files = ", ".join(f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files)
+        files = ", ".join(
+            f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files[:_FILES_SHOWN]
+        )
+        if len(result.files) > _FILES_SHOWN:
+            files += f" and {len(result.files) - _FILES_SHOWN} more"
         told = _markdown(_status(result)) + (f": {_markdown(result.failure.message)}" if result.failure else "")
         model = _markdown(result.prediction.model) if result.prediction else ""
-        lines.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |")
-    return "\n".join(lines) + "\n\n"
+        rows.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |\n")
+    shown = list(_fitting(rows))
+    rest = f"\n{format_count(len(rows) - len(shown), 'row')} left out\n" if len(shown) < len(rows) else ""
+    return "".join(("| Prediction | Model | Status | Files |\n|---|---|---|---|\n", *shown, rest, "\n"))
 
 
 def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
@@ -105,7 +114,7 @@ def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
 
 def error(message: str) -> str:
     """Write the workflow command that marks a failure in the log."""
-    escaped = one_line(message).replace("%", "%25")
+    escaped = one_line(brief(message)).replace("%", "%25")
     return f"::error title=cometrep::{escaped}"
 
 
@@ -134,10 +143,22 @@ def _output(name: str, lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in (f"{name}<<{delimiter}", *lines, delimiter))
 
 
+def _fitting(rows: Sequence[str]) -> Iterator[str]:
+    """Yield the first rows, as many as a summary has room for."""
+    left = _SUMMARY_BYTES
+    for row in rows:
+        left -= len(row.encode("utf-8", "backslashreplace"))
+        if left < 0:
+            return
+        yield row
+
+
 def _status(result: Result) -> str:
     return harmless(result.prediction.status) if result.prediction else "not seen"
 
 
 def _markdown(text: str) -> str:
     """Escape all that Markdown or HTML could read in a text."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return (
+        re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(brief(text))).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    )

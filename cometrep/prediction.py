@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from cometrep import errors
 from cometrep.json_values import SHORTENED_DATA_URI, cut_down, is_data_uri, leaves, shorten_data_uris
-from cometrep.text import parse_json
+from cometrep.text import cut, parse_json
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""
@@ -102,7 +102,7 @@ def parse_reference(text: str) -> Reference:
     elif re.fullmatch(ID_PATTERN, text):
         return Reference(id=text)
     raise errors.UsageError(
-        f"{text!r} is not a prediction id, a URL that ends in /p/ID or /predictions/ID, @last or @2",
+        f"{cut(text, 500)!r} is not a prediction id, a URL that ends in /p/ID or /predictions/ID, @last or @2",
         hint="cometrep list",
         code="bad_id",
     )

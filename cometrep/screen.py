@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import IO, NamedTuple
 
-from cometrep.text import harmless
+from cometrep.text import brief, harmless
 
 _STYLES = {
     "starting": "36",
@@ -55,7 +55,7 @@ class Screen(NamedTuple):
 
     def warning(self, text: str) -> None:
         """Write a warning."""
-        self.line(f"{self.styled('cometrep: warning:', 'warning')} {harmless(text)}")
+        self.line(f"{self.styled('cometrep: warning:', 'warning')} {harmless(brief(text))}")
 
     def mark(self, *, is_good: bool = True) -> str:
         """Give the sign before a finished line, on a terminal that can show it."""

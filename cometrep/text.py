@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 _MOST_DIGITS = 4300  # of a number that Python reads
+_TOLD_CHARACTERS = 4000  # the API's message is cut before, and what stands behind it is to be seen
 _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
@@ -88,6 +89,11 @@ def format_count(count: int, word: str, plural: str = "") -> str:
 def cut(text: str, limit: int) -> str:
     """Give so many characters of a text at most, with a sign behind them where something is missing."""
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+def brief(text: str) -> str:
+    """Cut what people are told where a server had more to say than a screen holds; --json keeps all of it."""
+    return cut(text, _TOLD_CHARACTERS)
 
 
 def format_item(number: int, prompt: object) -> str:

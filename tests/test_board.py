@@ -159,6 +159,15 @@ def test_logs_get_the_first_failures_and_a_tally_now_and_then(monkeypatch: pytes
     assert shown("lines", retry, tally(done=1), tally(done=2)) == ["1/10, 1 done", "2/10, 2 done"]
 
 
+def test_what_a_server_says_at_length_is_cut() -> None:
+    """Of a failure of megabytes people are told how it begins, as it happens and at the end."""
+    failure = "HTTP 422: " + "x" * 3_000_000
+    over = BatchEnded(tally(failed=10), {4: 10}, (f"item 1: {failure}",), None)
+    for line in (*shown("lines", ended("failed", "item 1", failure)), *summary_lines(over)[1:]):
+        assert "HTTP 422: xxxx" in line
+        assert len(line) < 5000
+
+
 def test_programs_get_items_and_a_tally_a_second_with_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tallies that come too soon after another are left out, but for the one that the batch ends with."""
     monkeypatch.setattr(board, "JSON_TALLY_SECONDS", 0.0)

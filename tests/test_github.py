@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors, github
-from cometrep.events import Result
+from cometrep.events import BatchEnded, Result, Tally
 from cometrep.prediction import Prediction, SavedFile
 
 
@@ -76,6 +76,31 @@ def test_no_text_reaches_beyond_its_cell(message: str, model: str) -> None:
     assert len(re.findall(r"(?<!\\)\|", lines[2])) == 5
     assert "<" not in lines[2]
     assert not re.search(r"(?<!\\)[\[\]`*_!]", lines[2])
+
+
+MOST_BYTES = 1 << 20  # of a step's summary that GitHub takes
+
+
+def test_what_a_server_says_at_length_is_cut() -> None:
+    """Of an error of megabytes the step is told how it begins, in the log and in the summary."""
+    message = f"prediction p1 failed: {'x' * 3_000_000}"
+    failed = Result("p1", Prediction("p1", "failed", model="m" * 3_000_000), (), errors.PredictionFailed(message))
+    tally = Tally("", 1, 0, 1, 0, 0, 0, 0, 1, 1.0)
+    _, of_batch = github.of_batch(BatchEnded(tally, {4: 1}, (message,) * 5, None), [])
+    for told in (github.error(message), github.summary([failed]), github.summary([], message), of_batch):
+        assert "failed: xxxx" in told.replace("\\", "")
+        assert len(told) < 30_000
+
+
+@pytest.mark.parametrize(("count", "files"), [(20_000, 1), (300, 90), (40, 5000)])
+def test_a_summary_has_as_many_rows_as_github_shows(count: int, files: int) -> None:
+    """However many predictions there are, and files of each, the summary is shown, and says what it leaves out."""
+    text = github.summary([result(f"p{number}", "succeeded", *["f" * 50] * files) for number in range(count)])
+    assert len(text.encode()) < MOST_BYTES
+    rows = re.findall(r"(?m)^\| p\d", text)
+    assert rows
+    assert re.findall(r"(?m)^(\d+) rows left out$", text) == [str(count - len(rows))] * (len(rows) < count)
+    assert text.count(f" and {files - 100} more |") == (len(rows) if files > 100 else 0)
 
 
 @given(message=st.text())

@@ -1,6 +1,7 @@
 """What goes to stdout, what to stderr, when stdin is read, and what happens where one of them is closed or full."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -479,3 +480,17 @@ def test_a_closed_stdin_hints_at_what_was_to_come_from_it() -> None:
     with pytest.raises(errors.UsageError) as raised:
         console.read_stdin()
     assert raised.value.hint == "name a file instead of -"
+
+
+@pytest.mark.parametrize("is_json", [False, True], ids=["people", "programs"])
+def test_what_a_server_says_at_length_is_whole_for_programs_alone(is_json: bool) -> None:
+    """An error of megabytes would leave nothing else on a screen."""
+    written = io.BytesIO()
+    console = Console(None, None, io.TextIOWrapper(written, "utf-8"), lambda name: "")
+    console.is_json, message = is_json, f"prediction p1 failed: {'x' * 3_000_000}"
+    console.report(errors.PredictionFailed(message, hint="cometrep status p1 --json"))
+    told = written.getvalue().decode()
+    if is_json:
+        assert json.loads(told)["error"]["message"] == message
+    else:
+        assert re.fullmatch(r"cometrep: prediction p1 failed: x{3000,4000}…\nhint: .* --json\n", told)
