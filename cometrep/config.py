@@ -5,6 +5,7 @@ The only module that reads the environment or knows where cometrep's folders are
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -483,12 +484,14 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no regular file")
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as problem:
         raise errors.ConfigError(
-            f"cannot read {path}: {problem.strerror}", hint=f"ls -l {_quoted(path)}", code="config_unreadable"
+            f"cannot read {path}: {problem.strerror}", hint=f"ls -ld {_quoted(path)}", code="config_unreadable"
         ) from problem
     try:
         return content.decode("utf-8-sig")

@@ -120,8 +120,17 @@ def error(message: str) -> str:
 
 def _append(path: Path, text: str) -> None:
     start = "\n" if _lacks_line_break(path) else ""  # behind what the step wrote before
-    with path.open("ab") as file:
+    with open(path, "ab", opener=_opened) as file:
         file.write((start + text).encode("utf-8", "backslashreplace"))
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file; raise OSError for a pipe that nobody reads, and do not wait for one who does."""
+    waits_not = getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | waits_not, 0o666)
+    if waits_not:
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _lacks_line_break(path: Path) -> bool:

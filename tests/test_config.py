@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import config, errors
+from cometrep.calls import within
 from cometrep.config import ApiKey
 from cometrep.locks import lock
 from tests.conftest import mode_of, on_posix
@@ -846,11 +847,13 @@ def test_the_users_editor_is_hinted_at(file: Path, monkeypatch: pytest.MonkeyPat
     assert raised.value.hint == f"nano {file}"
 
 
-def test_a_config_file_that_is_a_folder_cannot_be_read(file: Path) -> None:
-    """What cannot be read as a file is a config error, not a file that is missing."""
-    file.mkdir()
-    with pytest.raises(errors.ConfigError, match="cannot read") as raised:
-        config.load()
+@on_posix
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], None], file: Path) -> None:
+    """What cannot be read as a file is a config error, not a file that is missing; a pipe is not waited for."""
+    make(file)
+    with pytest.raises(errors.ConfigError, match="it is no regular file") as raised:
+        within(60, config.load)
     assert raised.value.code == "config_unreadable"
 
 

@@ -1,14 +1,18 @@
 """What a GitHub Actions step is told, and that no value can tell it anything else."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors, github
+from cometrep.calls import within
 from cometrep.events import BatchEnded, Result, Tally
 from cometrep.prediction import Prediction, SavedFile
+from tests.conftest import on_posix
 
 
 def result(
@@ -101,6 +105,24 @@ def test_a_summary_has_as_many_rows_as_github_shows(count: int, files: int) -> N
     assert rows
     assert re.findall(r"(?m)^(\d+) rows left out$", text) == [str(count - len(rows))] * (len(rows) < count)
     assert text.count(f" and {files - 100} more |") == (len(rows) if files > 100 else 0)
+
+
+@on_posix
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    """That is said, and the command ends; one that is read is told as a file is."""
+    paths = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    for path in paths.values():
+        os.mkfifo(path)
+    reader = os.open(paths["GITHUB_OUTPUT"], os.O_RDONLY | os.O_NONBLOCK)
+    report = github.Report(is_batch=False)
+    report.take(result())
+    try:
+        problems = within(60, lambda: list(report.tell(None, "", lambda name: str(paths[name]))))
+        assert read_outputs(os.read(reader, 10_000).decode())["id"] == "p1"
+    finally:
+        os.close(reader)
+    [problem] = problems
+    assert problem.startswith(f"cannot write {paths['GITHUB_STEP_SUMMARY']}: ")
 
 
 @given(message=st.text())
