@@ -439,12 +439,17 @@ def _made_index() -> sqlite3.Connection:
 
 
 def records_in(folder: Path) -> list[Path]:
-    """List the records in a folder: the batch's own, and those of its shards."""
+    """List a folder's records, those of shards too; raise LocalFileError where one is no regular file."""
     try:
         with os.scandir(folder) as entries:  # one by one: there may be a picture for each of very many items
-            return sorted(folder / entry.name for entry in entries if re.fullmatch(BATCH_RECORD, entry.name))
+            paths = sorted(folder / entry.name for entry in entries if re.fullmatch(BATCH_RECORD, entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    if odd := next((path for path in paths if path.exists() and not path.is_file()), None):
+        raise errors.LocalFileError(
+            f"{odd} is no regular file, and its name is that of a batch's record", hint=_ELSEWHERE, code="record"
+        )
+    return paths
 
 
 def read_steps(path: Path, offset: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:

@@ -284,7 +284,7 @@ def test_nothing_is_written_that_stands_there(tmp_path: Path) -> None:
     [
         ("index.html", "stays as it is"),
         (".index.html.part", "cannot write"),
-        ("batch.1-2.jsonl", "cannot read the records"),
+        ("batch.1-2.jsonl", "is no regular file"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_a_local_error(tmp_path: Path, obstacle: str, message: str) -> None:

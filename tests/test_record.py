@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep.calls import within
 from cometrep.prediction import Prediction
 from cometrep.record import NEW, Record, State, read_steps, records_in
 
@@ -202,6 +204,17 @@ def test_a_file_of_the_records_name_that_is_none_is_left_alone(tmp_path: Path, c
     one.close()
     assert refused.value.hint == "save into another folder: --dir DIR"
     assert (tmp_path / "batch.jsonl").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["batch.jsonl", "batch.1-2.jsonl"])
+@pytest.mark.parametrize("take_up", [Record.open, Record.read])
+def test_a_pipe_of_the_records_name_is_said_to_be_none(
+    tmp_path: Path, name: str, take_up: Callable[[Record], None]
+) -> None:
+    """What was written into it would be lost, and all be sent again; nor is it waited for."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(errors.LocalFileError, match=f"{name} is no regular file"):
+        within(60, partial(take_up, Record(tmp_path)))
 
 
 @pytest.mark.parametrize(
