@@ -22,7 +22,7 @@ SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
 _TURN_SECONDS = 10.0  # to wait for another command that changes the config file
-_LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
+LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
 _DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
@@ -159,8 +159,8 @@ def parse_api_key(text: str) -> str:
         raise ValueError("it has a line break inside")
     if not re.fullmatch(r"[\x21-\x7e]*", key):
         raise ValueError("it has spaces or characters outside ASCII inside")
-    if len(key) > _LONGEST_KEY:
-        raise ValueError(f"it has {len(key)} characters, where keys have at most {_LONGEST_KEY}")
+    if len(key) > LONGEST_KEY:
+        raise ValueError(f"it has more than {LONGEST_KEY} characters, and no key has")
     return key
 
 

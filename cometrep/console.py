@@ -171,18 +171,24 @@ class Console:
 
     # stdin
 
-    def read_stdin(self, what: str = "", instead: str = _NAME_A_FILE) -> bytes:
-        """Read stdin to its end, once; raise UsageError, which hints at `instead`, where that is not possible.
-
-        Who sits at a terminal is told so, and `what` is expected.
-        """
-        return b"".join(self._stdin_pieces(what, instead))
+    def read_stdin(self, what: str = "", instead: str = _NAME_A_FILE, *, limit_bytes: int | None = None) -> bytes:
+        """Read stdin, one byte beyond the limit at most; once, and raising UsageError, as `stdin_pieces` does."""
+        content = bytearray()
+        for piece in self.stdin_pieces(what, instead):
+            content += piece
+            if limit_bytes is not None and len(content) > limit_bytes:
+                return bytes(content[: limit_bytes + 1])
+        return bytes(content)
 
     def copy_stdin(self, target: BinaryIO) -> None:
         """Copy stdin to a file, piece by piece, once; raise UsageError where it cannot be read."""
-        target.writelines(self._stdin_pieces())
+        target.writelines(self.stdin_pieces())
 
-    def _stdin_pieces(self, what: str = "", instead: str = _NAME_A_FILE) -> Iterator[bytes]:
+    def stdin_pieces(self, what: str = "", instead: str = _NAME_A_FILE) -> Iterator[bytes]:
+        """Yield what stdin holds, once; raise UsageError, which hints at `instead`, where that is not possible.
+
+        Who sits at a terminal is told so, and `what` is expected.
+        """
         if self._stdin is None:
             raise errors.UsageError("stdin is closed, and is to be read", hint=instead)
         if self._stdin_is_read:

@@ -18,7 +18,7 @@ from cometrep.prediction import is_url
 from cometrep.text import cut
 
 ReadStdin = Callable[[], bytes]
-"""Reads all of stdin, and refuses to do so twice."""
+"""Reads all of stdin, of one value no more than a byte beyond REFUSE_BYTES, and refuses to do so twice."""
 
 # Replicate's OpenAPI text allows data URIs of 256 kB, its input-files page 1 MB, and its Node client refuses
 # more than 10,000,000 bytes of files in all (replicate/replicate-javascript: lib/util.js). Sizes are those of the
@@ -122,7 +122,7 @@ def build_input(
 def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
     """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
     shown = "stdin" if name == "-" else repr(name)
-    content = read_stdin() if name == "-" else read_file(name, f"--input {name}")
+    content = _read(name, f"--input {name}", read_stdin)
     hint = 'write {"prompt": "A red fox", "seed": 7}'
     try:
         value = strict_json(_decode(content, f"--input {name}"))

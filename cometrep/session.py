@@ -6,7 +6,8 @@ All that the shared options say is read here, from what was typed for a command.
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
     from cometrep.runner import Runner
+
+
+_NAME_THE_IDS = "name the ids instead of -"
+_ID_BYTES = 4096  # of an id, or a URL that ends in one
+_LINE_BYTES = 256_000_000  # of --json or a table: four times what the API may answer, as it is escaped
 
 
 class Opened(NamedTuple):
@@ -71,10 +77,12 @@ class Opened(NamedTuple):
         return self._warned(*prepare_again(entry, named, items, command=command, **self._input_options()))
 
     def _input_options(self) -> dict[str, Any]:
+        from cometrep.inputs import REFUSE_BYTES
+
         return {
             "input_file": self.params["input_file"],
             "is_strict": self.params["strict"],
-            "read_stdin": self.console.read_stdin,
+            "read_stdin": functools.partial(self.console.read_stdin, limit_bytes=REFUSE_BYTES),
         }
 
     def _warned(self, request: "Request", doubts: Sequence[str]) -> "Request":
@@ -115,9 +123,7 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
         if id != "-":
             expanded.append(id)
             continue
-        for line in (
-            console.read_stdin("ids", "name the ids instead of -").decode("utf-8-sig", "replace").splitlines()
-        ):
+        for line in _lines(console.stdin_pieces("ids", _NAME_THE_IDS)):
             word = line.split("\t")[0].strip()
             if word.startswith("{"):
                 with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
@@ -131,6 +137,34 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
     if not expanded:
         raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
     return expanded
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Yield each line of what comes in pieces; raise UsageError as soon as one is longer than any with an id."""
+    begun = bytearray()
+    for piece in pieces:
+        ended, line_break, rest = piece.rpartition(b"\n")
+        if line_break:
+            yield from map(_text_of, (begun + ended).splitlines())
+            begun.clear()
+        begun += rest
+        _check_length(begun)
+    yield from map(_text_of, begun.splitlines())
+
+
+def _text_of(line: bytearray) -> str:
+    _check_length(line)
+    return line.decode("utf-8-sig", "replace")
+
+
+def _check_length(line: bytearray) -> None:
+    if len(line) <= _ID_BYTES:
+        return
+    is_of_several_facts = b"\t" in line[:_ID_BYTES] or re.match(rb"(?:\xef\xbb\xbf)?\s*\{", line)
+    if not is_of_several_facts or len(line) > _LINE_BYTES:
+        raise errors.UsageError(
+            "a line of stdin is longer than any with a prediction id", hint=_NAME_THE_IDS, code="bad_id"
+        )
 
 
 def _naming(id: str, command: str) -> str:

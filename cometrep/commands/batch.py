@@ -94,6 +94,7 @@ def command(
         return
     from cometrep.batch import CONNECTIONS
     from cometrep.gallery import refuse_without_record
+    from cometrep.inputs import REFUSE_BYTES
     from cometrep.pace import Pace, parse_rate
     from cometrep.plan import planned
     from cometrep.record import SANDBOX, Record
@@ -110,7 +111,7 @@ def command(
             is_sweep=sweep,
             shard=shard,
             is_strict=strict,
-            read_stdin=opened.console.read_stdin,
+            read_stdin=partial(opened.console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
             copy_stdin=opened.console.copy_stdin,
             announce=partial(_announce, opened),
         ) as plan:

@@ -19,11 +19,11 @@ def command(
     """Store the API key in the config file, which only you can read."""
     console = local_session(ctx)
     config.read_file(config.folders().config_file)  # one that is broken is told before anybody types a key
-    text = (
-        console.read_stdin("the API key", "cometrep login").decode("utf-8-sig", "replace")
-        if stdin
-        else console.ask_secret(f"API key from {config.KEY_PAGE} (not shown): ")
-    )
+    if stdin:
+        content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * config.LONGEST_KEY)
+        text = content.decode("utf-8-sig", "replace")
+    else:
+        text = console.ask_secret(f"API key from {config.KEY_PAGE} (not shown): ")
     key, path = config.store_api_key(text)
     console.say(f"API key {key} stored in {path}")
     if variable := config.variable_for("api_key"):

@@ -14,8 +14,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.console import Console
-from cometrep.session import expand_ids
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, needs_proc
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -471,15 +470,21 @@ def test_the_key_is_nowhere(answer: Callable[..., Answer], served: Cli, server: 
             assert KEY.encode() not in path.read_bytes(), path
 
 
-def test_a_closed_stdin_hints_at_what_was_to_come_from_it() -> None:
-    """Who was to give ids is told to name them; there is no file to name in their place."""
-    console = Console(None, None, None, lambda name: "")
-    with pytest.raises(errors.UsageError, match="stdin is closed") as raised:
-        expand_ids(["-"], console)
-    assert raised.value.hint == "name the ids instead of -"
-    with pytest.raises(errors.UsageError) as raised:
-        console.read_stdin()
-    assert raised.value.hint == "name a file instead of -"
+@needs_proc
+def test_a_stdin_without_end_is_not_read_to_its_end(cli: Cli) -> None:
+    """Of a key, and of an input of all items, no more is read than there can be."""
+    (cli.folder / "items.csv").write_text("seed\n1\n")
+    done = bash(
+        cli,
+        f"""
+        ulimit -v 3000000
+        cometrep login --stdin </dev/zero; echo $?
+        cometrep batch items.csv -m {SCHNELL} prompt=@- --dry-run </dev/zero; echo $?
+        """,
+    )
+    assert done.stdout == "2\n2\n"
+    assert "that is no API key" in done.stderr
+    assert "more than the 10 MB" in done.stderr
 
 
 @pytest.mark.parametrize("is_json", [False, True], ids=["people", "programs"])
