@@ -102,8 +102,8 @@ class Api:
         self._opened: Session | None = None
 
     @property
-    def _secret(self) -> str:
-        return self._api_key.secret if self._api_key else ""
+    def _to_hide(self) -> str:
+        return self._api_key.to_hide if self._api_key else ""
 
     def close(self) -> None:
         """Close the connections."""
@@ -401,10 +401,10 @@ class Api:
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""
-        return text.replace(self._secret, "[API key]") if self._secret else text
+        return text.replace(self._to_hide, "[API key]") if self._to_hide else text
 
     def _clean_bytes(self, content: bytes) -> bytes:
-        key = self._secret.encode()
+        key = self._to_hide.encode()
         return content.replace(key, b"[API key]") if key else content
 
 

@@ -41,7 +41,7 @@ class ApiKey:
         return self._text
 
     @property
-    def secret(self) -> str:
+    def to_hide(self) -> str:
         """What is to be hidden where a server repeats it; a key of a few letters stands in half of all words."""
         return self._text if len(self._text) >= 8 else ""
 

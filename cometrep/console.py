@@ -66,7 +66,7 @@ class Console:
         self._stdout = stdout
         self._stderr = stderr
         self._environment = environment
-        self._secret = ""
+        self._to_hide = ""
         self._flags = ""
         self._progress = "auto"
         self._shows_logs = False
@@ -93,17 +93,17 @@ class Console:
         is_verbose: bool = False,
         shows_logs: bool = False,
         progress: str = "auto",
-        secret: str = "",
+        to_hide: str = "",
         flags: str = "",
         tells_github: bool = False,
     ) -> None:
-        """Take up a command's choices; `secret` is never written to stderr, `flags` are kept in hints."""
+        """Take up a command's choices; `to_hide` is never written to stderr, `flags` are kept in hints."""
         self.is_json = is_json
         self.is_quiet = is_quiet
         self._shows_logs = shows_logs
         self._is_verbose = is_verbose
         self._progress = progress
-        self._secret = secret
+        self._to_hide = to_hide
         self._flags = flags
         self.tells_github = tells_github
         if is_verbose:
@@ -220,8 +220,8 @@ class Console:
             self._write_stderr("\n")  # what follows has a line of its own
             raise
 
-    def ask_secret(self, question: str) -> str:
-        """Ask for a secret on the terminal, unseen; raise UsageError where there is no terminal."""
+    def ask_hidden(self, question: str) -> str:
+        """Ask for a text on the terminal, unseen; raise UsageError where there is no terminal."""
         if not _is_terminal(self._stdin):
             raise errors.UsageError(
                 "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
@@ -350,8 +350,8 @@ class Console:
     def _write_stderr(self, text: str) -> None:
         if self._stderr is None:
             return
-        if self._secret:
-            text = text.replace(self._secret, "[API key]")
+        if self._to_hide:
+            text = text.replace(self._to_hide, "[API key]")
         try:
             _write_all(self._stderr, text.encode(self._stderr.encoding, self._stderr.errors or "strict"))
         except (OSError, ValueError):

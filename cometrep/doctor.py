@@ -56,7 +56,7 @@ def examine(
     subject: Subject, *, now: Callable[[], float] = time.time, limit_seconds: float = LIMIT_SECONDS
 ) -> Iterator[Check]:
     """Make every check, and give it free of the API key."""
-    key = subject.api_key.secret if subject.api_key else ""
+    key = subject.api_key.to_hide if subject.api_key else ""
     for check in _Examination(subject, now, limit_seconds).checks():
         yield Check(*(part.replace(key, "[API key]") for part in check)) if key else check
 

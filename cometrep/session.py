@@ -188,7 +188,7 @@ def settle(console: Console, params: Mapping[str, Any]) -> Settings:
         is_verbose=params["verbose"],
         shows_logs=params.get("logs", False),
         progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
-        secret=settings.api_key.secret if settings.api_key else "",
+        to_hide=settings.api_key.to_hide if settings.api_key else "",
         flags=server_options(params),
         tells_github=params.get("github", False),
     )

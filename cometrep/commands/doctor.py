@@ -84,7 +84,7 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
             is_json=params["json"],
             is_quiet=params["quiet"],
             is_verbose=params["verbose"],
-            secret=api_key.secret if api_key else "",
+            to_hide=api_key.to_hide if api_key else "",
             flags=server_options(params),
         )
         stdout, stderr = console.screens()

@@ -23,7 +23,7 @@ def command(
         content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * config.LONGEST_KEY)
         text = content.decode("utf-8-sig", "replace")
     else:
-        text = console.ask_secret(f"API key from {config.KEY_PAGE} (not shown): ")
+        text = console.ask_hidden(f"API key from {config.KEY_PAGE} (not shown): ")
     key, path = config.store_api_key(text)
     console.say(f"API key {key} stored in {path}")
     if variable := config.variable_for("api_key"):
