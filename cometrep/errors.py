@@ -49,18 +49,19 @@ EXIT_CODES: Mapping[int, str] = {
 class Resume(NamedTuple):
     """The command that takes predictions up again, where a command had to leave them.
 
-    `options` are those it is given, each with its value as it is typed.
+    `options` are those it is given, each with its value as it is typed; `items` stand behind the ids.
     """
 
     command: str = "cometrep wait"
     options: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
 
     def of(self, *ids: str, remedy: str = "") -> str:
         """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
         options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
         if any(id.startswith("-") for id in ids):
-            return " ".join((self.command, *options, "--", *ids))
-        return " ".join((self.command, *ids, *options))
+            return " ".join((self.command, *options, "--", *ids, *self.items))
+        return " ".join((self.command, *ids, *self.items, *options))
 
 
 def _alike(option: str, remedy: str) -> bool:
@@ -72,6 +73,7 @@ RUN_AGAIN = "run the same command again"
 """The hint where a command may be typed once more; a batch puts the command itself in its place."""
 WAIT_AGAIN = Resume()
 RERUN = Resume("cometrep rerun")
+"""The hint where a prediction may be created again; a command that knows how it would puts its own in its place."""
 LOOK_WHOLE = Resume("cometrep status", ("--json",))
 LOOK_AT_URLS = Resume("cometrep status", ("--print url",))
 

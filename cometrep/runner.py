@@ -55,6 +55,7 @@ class Runner:
         patience: Patience,
         keeper: "Keeper | None" = None,
         resume: errors.Resume = errors.WAIT_AGAIN,
+        rerun: errors.Resume = errors.RERUN,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -65,6 +66,7 @@ class Runner:
         self._patience = patience
         self._keeper = keeper
         self._resume = resume
+        self._rerun = rerun
         self._clock = clock
         self._now = now
         self._sleep = sleep
@@ -425,9 +427,13 @@ class Runner:
         return self._repeatable(prediction.failure(), prediction.id)
 
     def _repeatable(self, failure: errors.CometrepError | None, id: str) -> errors.CometrepError | None:
-        """Take back the advice to create a prediction again where the ledger does not know what was sent."""
-        if failure and failure.hint == errors.RERUN.of(id) and not self._ledger.lenient(self._ledger.entry, id):
-            failure.hint = errors.LOOK_WHOLE.of(id)
+        """Give the advice to create a prediction again as this command would do it.
+
+        It is taken back where the ledger does not know what was sent.
+        """
+        if failure and failure.hint == errors.RERUN.of(id):
+            is_known = self._ledger.lenient(self._ledger.entry, id)
+            failure.hint = (self._rerun if is_known else errors.LOOK_WHOLE).of(id)
         return failure
 
     def _advised(

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 _NAME_THE_IDS = "name the ids instead of -"
 _ID_BYTES = 4096  # of an id, or a URL that ends in one
 _LINE_BYTES = 256_000_000  # of --json or a table: four times what the API may answer, as it is escaped
+_SPELLED = {"output": "-o", "dir": "-d", "print_what": "--print"}
+_POLLING = ("timeout", "interval", "logs")
+_KEPT = (  # in the commands of hints, in this order
+    *("output", "dir", "max_size", "print_what", "timeout", "interval"),
+    *("overwrite", "skip_existing", "sidecar", "json", "github", "logs"),
+)
 
 
 class Opened(NamedTuple):
@@ -231,6 +237,7 @@ def opened(console: Console, params: Mapping[str, Any], connections: int = 0) ->
             ),
             keeper=keeper,
             resume=_resume(params),
+            rerun=_rerun(params),
         )
         try:
             yield Opened(console, settings, api, ledger, runner, keeper, params, base_url)
@@ -244,19 +251,38 @@ def _resume(params: Mapping[str, Any]) -> errors.Resume:
 
     But for the deadline, which may be what ended this one.
     """
+    if "sidecar" in params:
+        return errors.Resume("cometrep download --wait", _typed(params, without=_POLLING))
+    return errors.Resume("cometrep wait", _typed(params, without=("timeout",)))
+
+
+def _rerun(params: Mapping[str, Any]) -> errors.Resume:
+    """Give the command that creates a prediction again as this one does, with the files that the ledger forgets."""
     import shlex
 
-    is_saving = "sidecar" in params
-    options = {"output": "-o", "dir": "-d", "max_size": "--max-size", "print_what": "--print"}
-    flags = ["overwrite", "skip_existing", "sidecar", "json", "github"]
-    if not is_saving:
-        options["interval"] = "--interval"
-        flags.append("logs")
-    words = [
-        f"{option} {shlex.quote(params[name])}" for name, option in options.items() if params.get(name) is not None
-    ]
-    words += [f"--{name.replace('_', '-')}" for name in flags if params.get(name)]
-    return errors.Resume("cometrep download --wait" if is_saving else "cometrep wait", tuple(words))
+    items = [item for item in params.get("items") or () if _names_a_file(item)]
+    return errors.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
+
+
+def _names_a_file(item: str) -> bool:
+    if "@" not in item:
+        return False
+    from cometrep.inputs import split_item
+
+    return split_item(item).separator in ("@", ":=@")
+
+
+def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write the options that a command was given and its hints keep, as they are typed."""
+    import shlex
+
+    words = []
+    for name in _KEPT:
+        value = params.get(name)
+        if name not in without and value is not None and value is not False:
+            option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
+            words.append(option if value is True else f"{option} {shlex.quote(value)}")
+    return tuple(words)
 
 
 def _keeper(

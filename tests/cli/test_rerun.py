@@ -113,6 +113,26 @@ def test_a_file_inside_an_object_is_asked_for_too(made: Cli, server: Server) -> 
     assert sent(server)[0] == sent(server)[1]
 
 
+def test_the_hint_of_a_prediction_that_may_be_created_again_is_the_command_that_ran(
+    made: Cli, server: Server
+) -> None:
+    """Typed as it stands it saves in the same place, with the file that the ledger did not keep."""
+    server.on_get(
+        answer_json(prediction("made1", "aborted")),
+        answer_json(prediction("made2", output=f"{server.url}/f/a.webp")),
+    )
+    (made.folder / "my fox.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
+    options = ("-d", "my zoo", "-o", "fox.{ext}", "--sidecar", "--timeout", "10m")
+    stopped = made("run", "-q", *options, DEV, "prompt=cat", "image@my fox.png")
+    assert stopped.code == 5
+    hint = stopped.stderr.splitlines()[-1].removeprefix("hint: ")
+    assert hint == ("cometrep rerun made1 'image@my fox.png' -o 'fox.{ext}' -d 'my zoo' --timeout 10m --sidecar")
+    again = made.shell_line(hint)
+    assert (again.code, again.stdout) == (0, "my zoo/fox.webp\n")
+    assert (made.folder / "my zoo" / "made2.cometrep.json").exists()
+    assert sent(server)[0] == sent(server)[1]
+
+
 @pytest.mark.parametrize("id", ["unknown1", "@last"])
 def test_what_was_not_made_here_cannot_be_rerun(id: str, served: Cli, server: Server) -> None:
     """A prediction of another machine has no input here: a usage error, and nothing is sent."""
