@@ -434,7 +434,7 @@ class Console:
 
         hint = self._with_flags(event.hint) if isinstance(event, Noted) else ""
         if isinstance(event, Noted):
-            event = event._replace(hint=hint)
+            event = event._replace(hint=hint, text=self._with_flags(event.text))
         if self._display:
             self._display.take(event)
         if hint and self._progress != "json":
@@ -456,8 +456,7 @@ class Console:
         try:
             event = events.throw(reason)
             while True:
-                if self._display:
-                    self._display.take(event)
+                self._draw(event)
                 event = next(events)
         except (errors.Stopped, errors.StdoutClosed, StopIteration):
             pass

@@ -236,6 +236,7 @@ class Stopped(Failure):
     def __init__(self, name: str, exit_code: int) -> None:
         super().__init__(f"stopped by {name}", code="interrupted")
         self.exit_code = exit_code
+        self.another = "Ctrl-C again" if name == "Ctrl-C" else "a second signal"
 
 
 class StdoutClosed(Failure):

@@ -459,24 +459,33 @@ def under_way(cli: Cli, server: Server) -> "tuple[subprocess.Popen[bytes], threa
         return answer_json(prediction(status="starting"), wait_for=may_answer)
 
     server.on_create(answer)
-    process = cli.start("create", SCHNELL, "prompt=cat")
+    process = cli.start("create", SCHNELL, "prompt=cat", "--base-url", server.url)
     assert has_come.wait(TIMEOUT_SECONDS)
     return process, may_answer
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "another"),
+    [(signal.SIGINT, "Ctrl-C again"), (signal.SIGTERM, "a second signal")],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_a_stopped_create_still_keeps_its_id(
     number: signal.Signals,
+    another: str,
     served: Cli,
     server: Server,
     stopped: Callable[["subprocess.Popen[bytes]"], None],
 ) -> None:
-    """A signal while the answer is on its way waits a moment for it, names the id, and its hint goes on."""
+    """A signal while the answer is on its way waits a moment for it, names the id, and its hint goes on.
+
+    What a second one leaves is told before it comes: behind it nothing can be.
+    """
     server.on_get(answer_json(prediction(output=["https://x.test/a.webp"])))
     process, may_answer = under_way(served, server)
     stopped(process)
     process.send_signal(number)
-    told = read_until(process, b"waiting 5s for its answer; Ctrl-C again leaves at once")
+    then = f"{another} leaves at once (then: cometrep list --base-url {server.url} --unknown)\n"
+    told = read_until(process, f"waiting 5s for its answer; {then}".encode())
     may_answer.set()
     stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     ran = Ran(process.returncode, stdout.decode(), (told + stderr).decode())
@@ -501,7 +510,7 @@ def test_a_ledger_that_fails_a_stopped_create_hides_no_id(
     _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 130
     assert b"not now" in stderr
-    assert stderr.endswith(b"hint: cometrep wait abc123\n")
+    assert stderr.endswith(f"hint: cometrep wait --base-url {server.url} abc123\n".encode())
 
 
 def test_without_a_key_there_is_no_entry(cli: Cli) -> None:
