@@ -137,7 +137,7 @@ class Reach:
         return Check("proxy", OK, f"{shown} from {origin} answers")
 
     def _dns(self, host: str, port: int) -> Check:
-        fix = f"nslookup {host}"
+        fix = f"nslookup {host}" if self._base_url == config.DEFAULT_BASE_URL else self._replace_base_url
         try:
             found = within(self._limit_seconds, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as problem:
@@ -212,23 +212,28 @@ class Reach:
             return Check("api", WARN, f"it is there, but gave no answer in {self._limit_seconds:g} s", fix), None
         except errors.Temporary as problem:
             told = f"no answer: {reason_of(problem)}"
-            if self._base_url.startswith("http:") and self._meets_tls():
-                told = "no answer to plain http, as the port speaks TLS"
-                fix = f"correct the base URL: {self._base_url.replace('http:', 'https:', 1)}"
+            if self._base_url.startswith("http:"):
+                try:
+                    meets_tls = self._meets_tls()
+                except OSError:  # nothing listens there
+                    return Check("api", FAIL, told, self._replace_base_url), None
+                if meets_tls:
+                    told = "no answer to plain http, as the port speaks TLS"
+                    fix = f"correct the base URL: {self._base_url.replace('http:', 'https:', 1)}"
             return Check("api", FAIL, told, fix), None
         seconds = time.monotonic() - began
         _log.debug("< %s in %.3f s, request id %s", answer.status, seconds, answer.request_id or "none")
         return self._judged(answer, f"HTTP {answer.status} in {seconds:.2f} s"), answer
 
     def _meets_tls(self) -> bool:
-        """Say whether TLS is spoken where the base URL has plain http."""
+        """Say whether TLS is spoken where the base URL has plain http; raise OSError where nothing listens."""
         parts = urlsplit(self._base_url)
-        host, port = parts.hostname or "", parts.port or 80
-        try:
-            with _connect(host, port, None, self._limit_seconds) as plain, _blind().wrap_socket(plain):
-                return True
-        except OSError:
-            return False
+        with _connect(parts.hostname or "", parts.port or 80, None, self._limit_seconds) as plain:
+            try:
+                _blind().wrap_socket(plain).close()
+            except OSError:
+                return False
+        return True
 
     def _judged(self, answer: Answer, how: str) -> Check:
         status, said = answer.status, f": {answer.message[:200]}" if answer.message else ""

@@ -296,6 +296,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     checks = examined(url)
     assert checks["api"].message == "no answer: Connection refused"
+    assert checks["api"].fix.startswith("leave out --base-url")
     assert checks["netrc"].outcome == "ok"
 
 
@@ -373,9 +374,20 @@ def test_a_host_without_an_address_stops_the_network() -> None:
     """A name that does not resolve fails, and what needs it is not tried."""
     checks = examined("https://no-such-host.invalid")
     assert checks["dns"].outcome == "fail"
+    assert checks["dns"].fix.startswith("leave out --base-url")
     assert [checks[name].message for name in ("tls", "api", "clock")] == ["not tried: dns comes first"] * 3
     assert checks["netrc"].outcome == "ok"
     assert_each_fault_has_a_fix(checks)
+
+
+def test_the_host_of_the_default_is_to_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting names it, so none is to be replaced where it has no address."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert examined("")["dns"].fix == "nslookup api.cometapi.com"
 
 
 def test_a_trusted_certificate_is_told_with_its_end(
