@@ -353,9 +353,10 @@ def _check_choices(params: Mapping[str, Any]) -> None:
         raise errors.UsageError(
             f"--print {what!r} is not one of {', '.join(PRINTED)}", hint=f"--print {PRINTED[0]}"
         )
-    if params.get("dir") is not None and not params["dir"].strip():
-        # As of a variable that is not set: a batch would not find its record there, and begin anew.
-        raise errors.UsageError("--dir '' names no folder", hint="--dir .")
+    # As of a variable that is not set: a batch would not find its record there, and begin anew.
+    for name, kind, hint in (("dir", "folder", "--dir ."), ("output", "file", "--output '{id}.{ext}'")):
+        if params.get(name) is not None and not params[name].strip():
+            raise errors.UsageError(f"--{name} '' names no {kind}", hint=hint)
     for given, one, also_given, other in (
         (params["json"], "--json", what, "--print"),
         (params.get("overwrite"), "--overwrite", params.get("skip_existing"), "--skip-existing"),

@@ -386,6 +386,16 @@ def test_paths_are_in_the_order_of_the_outputs(served: Cli, server: Server) -> N
     assert served("download", "four", "--skip-existing").lines == expected
 
 
+def test_a_name_of_a_variable_that_is_not_set_is_refused(served: Cli, server: Server) -> None:
+    """A script that mistypes it would else look for its file in vain; a blank setting is none all the same."""
+    on(server, "one", "/f/a.webp")
+    pictures(server, "a.webp")
+    done = served("download", "one", "-o", "")
+    assert (done.code, server.received) == (2, [])
+    assert done.stderr == "cometrep: --output '' names no file\nhint: --output '{id}.{ext}'\n"
+    assert served("download", "one", env={"COMETREP_OUTPUT": ""}).stdout == "one.webp\n"
+
+
 def test_overwrite_and_skip_existing_exclude_each_other(cli: Cli) -> None:
     """Both options together are a usage error that names both."""
     done = cli("download", "one", "--overwrite", "--skip-existing")
