@@ -215,10 +215,12 @@ class Console:
         self._write_stderr(f"{harmless(question)} [y/N] ")
         assert self._stdin is not None
         try:
-            return self._stdin.readline().strip().lower() in ("y", "yes")
-        except errors.Stopped:
-            self._write_stderr("\n")  # what follows has a line of its own
-            raise
+        answer = ""
+            answer = self._stdin.readline()
+        finally:
+            if not answer.endswith("\n"):  # Ctrl-C and Ctrl-D end no line, and what follows has one of its own
+                self._write_stderr("\n")
+        return answer.strip().lower() in ("y", "yes")
 
     def ask_hidden(self, question: str) -> str:
         """Ask for a text on the terminal, unseen; raise UsageError where there is no terminal."""

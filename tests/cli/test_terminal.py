@@ -786,6 +786,20 @@ def test_what_is_put_behind_a_shell_rests(served: Cli, server: Server) -> None:
         terminal.until("✓ saved")
 
 
+@pytest.mark.parametrize("keys", [b"\r", b"\x04", b"n\x04\x04"], ids=["Enter", "Ctrl-D", "Ctrl-D behind a word"])
+def test_a_large_sweep_that_is_not_confirmed_says_so_on_a_line_of_its_own(
+    keys: bytes, served: Cli, server: Server
+) -> None:
+    """However the question is left, nothing is sent."""
+    with Terminal(served, "batch", "--sweep", "-m", SCHNELL, "prompt=cat", "seed:=1..150") as terminal:
+        terminal.until("Send 150 items? [y/N]")
+        terminal.type(keys)
+        assert terminal.finish() == 2
+        (line,) = [line for line in terminal.lines if "was not confirmed" in line]
+        assert line.startswith("cometrep: a sweep of 150 items was not confirmed")
+    assert server.received == []
+
+
 def test_a_picture_that_comes_slowly_shows_its_bar_and_rate(served: Cli, server: Server) -> None:
     """While a file comes, its name, bytes and rate are on the screen in the prediction's place."""
     rest = threading.Event()
