@@ -35,6 +35,7 @@ _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _COPIED_BYTES = 262_144  # of a file, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+_PASTE_SECONDS = 0.05  # until the next piece of what is pasted is there
 _SIGNAL_SECONDS = 0.2  # until a signal is met at the latest, where a question waits for its answer
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
@@ -214,8 +215,8 @@ class Console:
             return False
         self._write_stderr(f"{harmless(question)} [y/N] ")
         assert self._stdin is not None
-        try:
         answer = ""
+        try:
             answer = self._stdin.readline()
         finally:
             if not answer.endswith("\n"):  # Ctrl-C and Ctrl-D end no line, and what follows has one of its own
@@ -223,7 +224,10 @@ class Console:
         return answer.strip().lower() in ("y", "yes")
 
     def ask_hidden(self, question: str) -> str:
-        """Ask for a text on the terminal, unseen; raise UsageError where there is no terminal."""
+        """Ask for a text on the terminal, unseen; raise UsageError where there is no terminal.
+
+        What was pasted behind a line break is given with it: a shell would run it as a command.
+        """
         if not _is_terminal(self._stdin):
             raise errors.UsageError(
                 "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
@@ -240,7 +244,8 @@ class Console:
                 # Not in a read alone: a signal that comes right before it begins would be met behind it.
                 while not select.select([self._stdin], [], [], _SIGNAL_SECONDS)[0]:
                     pass
-                return self._stdin.buffer.readline().decode("utf-8", "replace")
+                typed = self._stdin.buffer.readline()
+                return (typed + _pasted_behind(self._stdin)).decode("utf-8", "replace")
         except OSError as problem:
             raise errors.UsageError(
                 f"cannot ask on this terminal: {problem.strerror}; the API key can be piped in",
@@ -594,6 +599,29 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def _pasted_behind(terminal: TextIO) -> bytes:
+    """Read what waits behind a line that was read from a terminal; raise OSError."""
+    import select
+    import termios
+
+    rest = b""
+    try:
+        modes = termios.tcgetattr(terminal)
+        begun = [*modes]
+        begun[3] &= ~termios.ICANON  # a line that is begun waits too
+        termios.tcsetattr(terminal, termios.TCSANOW, begun)
+        try:
+            while select.select([terminal], [], [], _PASTE_SECONDS)[0] and (
+                piece := os.read(terminal.fileno(), 4096)
+            ):
+                rest += piece
+        finally:
+            termios.tcsetattr(terminal, termios.TCSANOW, modes)
+    except termios.error as problem:
+        raise OSError(*problem.args) from problem
+    return rest
 
 
 def _set_echo(terminal: TextIO, *, is_on: bool) -> bool:

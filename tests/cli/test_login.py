@@ -107,6 +107,24 @@ def test_a_prompt_can_be_left(keys: bytes, code: int, cli: Cli) -> None:
 
 
 @needs("bash")
+@pytest.mark.parametrize("rest", [b"half-WXYZ", b"half-WXYZ\r"], ids=["begun", "whole"])
+def test_a_pasted_key_with_a_line_break_is_refused_whole(rest: bytes, cli: Cli) -> None:
+    """Its second line is neither dropped with the first one stored, nor left for the shell to run and remember."""
+    shell = Plain(cli.home, cli.folder, {**cli.environment, "PS1": "$ "})
+    with Terminal(shell, "bash", "--norc", "--noprofile", "-i") as terminal:
+        terminal.until("$")
+        terminal.type(f"{cli.shell} login\r".encode())
+        terminal.until("not shown")
+        terminal.type(b"sk-0123456789-first\r" + rest)
+        terminal.until("line break inside", "hint: ")
+        terminal.type(b": the next\r")
+        terminal.until("$ : the next")
+        assert b"half" not in terminal.raw
+        assert b"first" not in terminal.raw
+    assert not config_file(cli).exists()
+
+
+@needs("bash")
 def test_a_key_is_not_shown_after_a_stop(cli: Cli) -> None:
     """A shell shows again what is typed; after its `fg` the key is asked for anew, and is not shown."""
     shell = Plain(cli.home, cli.folder, {**cli.environment, "PS1": "$ "})
