@@ -1,5 +1,6 @@
 """Store the API key."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -8,6 +9,8 @@ from cometrep import config
 from cometrep.commands import local_session
 
 EXAMPLES = ("cometrep login", "pass show cometapi | cometrep login --stdin")
+
+_LIKE_A_KEY = r"sk-[A-Za-z0-9_-]{8,250}"  # cometapi-dev/cometapi-connect: sd_webui_cometapi.py
 
 
 def command(
@@ -28,5 +31,5 @@ def command(
     console.say(f"API key {key} stored in {path}")
     if variable := config.variable_for("api_key"):
         console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")
-    if not key.reveal().startswith("sk-"):
-        console.warn("CometAPI's keys begin with sk-, and this one does not")
+    if not re.fullmatch(_LIKE_A_KEY, key.reveal()):
+        console.warn("CometAPI's keys begin with sk-, then at least 8 letters, digits, - or _; this one does not")

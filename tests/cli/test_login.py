@@ -218,13 +218,13 @@ def test_a_variable_that_wins_is_warned_of(cli: Cli) -> None:
     assert "second" not in stored.stderr + removed.stderr
 
 
-def test_a_key_of_another_kind_is_doubted(cli: Cli) -> None:
-    """A key that does not begin as CometAPI's do is stored with a warning; a short one shows no character."""
-    done = cli("login", "--stdin", stdin="abcdefgh")
+@pytest.mark.parametrize("key", ["abcdefgh", "sk-", "sk-abcd", "sk-abcd.efgh"])
+def test_a_key_of_another_kind_is_doubted(key: str, cli: Cli) -> None:
+    """A key that does not look as CometAPI's do is stored with a warning; a short one shows no character."""
+    done = cli("login", "--stdin", stdin=key)
     assert done.code == 0
-    assert "begin with sk-" in done.stderr
+    assert "begin with sk-, then at least 8 letters" in done.stderr
     assert "abcd" not in done.stderr
-    assert "efgh" not in done.stderr
 
 
 def test_logout_removes_the_key(cli: Cli, server: Server) -> None:
