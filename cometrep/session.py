@@ -141,7 +141,7 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
     if nameless:
         console.warn(f"{format_count(nameless, 'line')} of stdin left out, of a create that gave no id")
     if not expanded:
-        raise errors.UsageError("stdin held no ids", hint="cometrep create … | cometrep wait -")
+        raise errors.UsageError("stdin held no ids", hint="cometrep list")
     return expanded
 
 

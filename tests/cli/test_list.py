@@ -151,7 +151,7 @@ def test_a_list_can_be_piped_whatever_it_holds(form: tuple[str, ...], served: Cl
         assert words == "one1\n"
     alone = served("status", "-", stdin=served("list", "--unknown", *form).stdout)
     assert (alone.code, alone.stdout) == (2, "")
-    assert "stdin held no ids" in alone.stderr
+    assert alone.stderr.endswith("cometrep: stdin held no ids\nhint: cometrep list\n")
 
 
 def test_the_sandboxs_are_kept_apart(cli: Cli) -> None:
