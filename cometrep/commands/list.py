@@ -61,7 +61,7 @@ def command(
     ledger = Ledger(path, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
         if prune is not None:
-            forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune))
+            forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune, "90d"))
             still = f"; {kept} kept: in doubt, running, not saved or refused just now" if kept else ""
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         else:
@@ -75,7 +75,7 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
     entries = ledger.entries(
         model=model or "",
         status=UNKNOWN if unknown else "" if status is None else ledger.known_status(status),
-        since=None if since is None else time.time() - _age_seconds("--since", since),
+        since=None if since is None else time.time() - _age_seconds("--since", since, "2d"),
         limit=params["limit"],
         unsaved_only=unsaved,
     )
@@ -134,12 +134,12 @@ def _age(seconds: float) -> str:
     return format_duration(round(seconds)) if seconds < 86400 else f"{seconds / 86400:.0f}d"
 
 
-def _age_seconds(option: str, text: str) -> float:
+def _age_seconds(option: str, text: str, example: str) -> float:
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             return int(text[:-1]) * 86400.0
         return config.parse_duration(text)
     except (ValueError, OverflowError) as problem:
         raise errors.UsageError(
-            f"{option} {text!r} is not an age like 90m, 2h or 7d", hint=f"cometrep list {option} 2d"
+            f"{option} {text!r} is not an age like 90m, 2h or 7d", hint=f"cometrep list {option} {example}"
         ) from problem

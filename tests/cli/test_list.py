@@ -389,11 +389,14 @@ def test_options_that_contradict_each_other_are_refused(arguments: tuple[str, ..
     assert "contradict each other" in ran.stderr
 
 
-def test_an_age_beyond_all_numbers_is_no_age(cli: Cli) -> None:
-    """It is refused as any other text that is none."""
-    done = cli("list", "--since", f"{'9' * 400}d")
+@pytest.mark.parametrize(
+    ("option", "age", "hint"), [("--since", f"{'9' * 400}d", "--since 2d"), ("--prune", "abc", "--prune 90d")]
+)
+def test_what_is_no_age_is_refused(option: str, age: str, hint: str, cli: Cli) -> None:
+    """Beyond all numbers too; the hint, typed as it stands, forgets nothing of the last days."""
+    done = cli("list", option, age)
     assert done.code == 2
-    assert "is not an age like" in done.stderr
+    assert done.stderr.endswith(f" is not an age like 90m, 2h or 7d\nhint: cometrep list {hint}\n")
 
 
 @pytest.mark.parametrize("option", ["--model", "--status", "--since", "--prune"])
