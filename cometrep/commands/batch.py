@@ -288,9 +288,7 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     record.read()
     total = record.total
     if total is None:
-        raise errors.UsageError(
-            f"no batch has run in {str(record.folder)!r}", hint="cometrep batch --status --dir DIR"
-        )
+        raise errors.UsageError(f"no batch has run in {str(record.folder)!r}", hint="find . -name 'batch*.jsonl'")
     counts: Counter[str] = Counter()
 
     def known() -> "Iterator[tuple[str, Standing, list[SavedFile]]]":

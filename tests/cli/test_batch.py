@@ -1569,7 +1569,7 @@ def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
     """Not an empty table."""
     ran = cli("batch", "--status", "--dir", "none")
     assert ran.code == 2
-    assert "no batch has run in 'none'" in ran.stderr
+    assert ran.stderr == "cometrep: no batch has run in 'none'\nhint: find . -name 'batch*.jsonl'\n"
 
 
 def test_shards_send_every_item_once_between_them(
