@@ -310,9 +310,10 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     option = getattr(problem, "option_name", "")
     item = _as_item(option, arguments, ctx)
     ordered = _in_order(option, arguments, ctx)
-    if item:
-        message = message.partition(" (")[0].partition(". Did")[0]  # nothing like it was meant
-    elif ordered:
+    if message.startswith(f"no such option: {option}"):
+        near = "" if item else _option_near(option, ctx)
+        message = f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
+    if ordered:
         message = f"{option} goes behind the command"
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
@@ -322,6 +323,16 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
     hint = f"write {masked(item)}" if item else masked(ordered) or f"{ctx.command_path} --help"
     return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
+
+
+def _option_near(option: str, ctx: Any) -> str:
+    """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
+    from cometrep.text import nearest
+
+    params = [] if ctx is None else ctx.command.get_params(ctx)
+    names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
+    near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike
+    return f"--{near}" if near else ""
 
 
 def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
