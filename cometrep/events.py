@@ -8,7 +8,7 @@ from cometrep.prediction import Prediction, SavedFile
 
 
 class Creating(NamedTuple):
-    """A create has been sent, and its answer is awaited."""
+    """A create has been sent, and is not accepted yet: its answer is awaited, or it will be sent again."""
 
     id: str
     model: str

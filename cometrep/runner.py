@@ -214,6 +214,7 @@ class Runner:
                 self._ledger.insist(self._ledger.refuse, number, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + limit[0]:
                     raise _not_accepted(failure, attempts, *limit) from failure
+                yield Creating("", request.model)
                 yield Retrying("", failure.message, attempts, pause)
                 self._pause(pause)
                 self._ledger.send_again(number)

@@ -189,6 +189,7 @@ def test_a_429_is_sent_again_after_its_pause(bench: Bench) -> None:
     assert bench.server.creates == 3
     assert bench.slept == [9.0, 9.0]
     assert [event.attempt for event in events if isinstance(event, Retrying)] == [1, 2]
+    assert events[0] == Creating("", MODEL), "what is tried again is named, however soon the answer came"
     assert bench.entries() == [("made1", "starting")]
 
 
