@@ -427,7 +427,8 @@ class Console:
 
         screen = self._screen()
         paths_follow = results.what == "path" and screen.is_terminal and _is_terminal(self._stdout)
-        return new_display(self._mode(), screen._replace(paths_follow=paths_follow))
+        names_logs = len(set(results.ids)) > 1
+        return new_display(self._mode(), screen._replace(paths_follow=paths_follow, names_logs=names_logs))
 
     def _step_report(self, results: Results) -> "Report | None":
         if not self.tells_github:

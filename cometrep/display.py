@@ -48,8 +48,8 @@ class Silent:
         """Show one event."""
         if isinstance(event, Noted) and event.is_warning:
             self._screen.warning(event.text)
-        for line in self._log_lines(event):
-            self._screen.line(f"| {harmless(line)}")
+        for line in self._shown_log(event):
+            self._screen.line(line)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -58,6 +58,11 @@ class Silent:
 
     def close(self) -> None:
         """Leave the screen for good, with the cursor shown."""
+
+    def _shown_log(self, event: Event) -> list[str]:
+        """Give the lines of logs not shown yet, as people are shown them."""
+        named = f"{event.id}  " if self._screen.names_logs else ""
+        return [f"{named}| {harmless(line)}" for line in self._log_lines(event)]
 
     def _log_lines(self, event: Event) -> list[str]:
         """Give the whole lines of logs not shown yet; of a bar that redraws itself, its last state."""
@@ -275,7 +280,7 @@ class Bars(Animated):
         self._began.setdefault(event.id or "", time.monotonic())
         lines = [self._line(event)]
         self._update(event)
-        lines += [f"| {harmless(line)}" for line in self._log_lines(event)]
+        lines += self._shown_log(event)
         lines = [line for line in lines if line]
         is_warning = isinstance(event, Noted) and event.is_warning
         if lines or is_warning:

@@ -22,7 +22,8 @@ _STYLES = {
 class Screen(NamedTuple):
     """A stream, the function that writes to it, and its abilities.
 
-    `paths_follow` where stdout shows the path of each saved file on the same terminal, right below.
+    `paths_follow` where stdout shows the path of each saved file on the same terminal, right below; `names_logs`
+    where a log line has to say which prediction's it is.
     """
 
     stream: IO[str] | None
@@ -32,6 +33,7 @@ class Screen(NamedTuple):
     speaks_unicode: bool = True
     shows_logs: bool = False
     paths_follow: bool = False
+    names_logs: bool = False
 
     @property
     def is_in_front(self) -> bool:

@@ -326,6 +326,15 @@ def test_a_models_own_lines_are_shown_once_each(
     assert not any(map(line_of, paper.show(mode, seen(logs=logs), shows_logs=False)))
 
 
+@pytest.mark.parametrize("mode", ["lines", "bar", "none"])
+def test_a_log_line_of_one_of_several_predictions_names_it(mode: str, paper: Paper) -> None:
+    """Lines of several logs come mixed."""
+    both = (seen("id1", logs="one\n"), seen("id2", logs="two\n"), seen("id1", logs="one\nmore\n"))
+    shown = paper.show(mode, *both, shows_logs=True, names_logs=True)
+    plain = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", line) for line in shown]
+    assert [line for line in plain if " | " in line] == ["id1  | one", "id2  | two", "id1  | more"]
+
+
 def test_programs_get_an_object_a_change(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Status and progress are told when they change, bytes now and then and at their end, each with its time."""
     monkeypatch.setattr(display, "SAYING_SECONDS", 1000.0)

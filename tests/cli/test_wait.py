@@ -151,6 +151,15 @@ def test_an_interval_is_kept(served: Cli, server: Server) -> None:
     assert 2 <= server.count("GET") - 1 <= 4
 
 
+def test_logs_of_several_predictions_are_told_apart(served: Cli, server: Server) -> None:
+    """Each line says whose it is; of an id that is given twice they need not."""
+    for id in ("one", "two"):
+        on(server, id, answer_json(prediction(id, output=[URL], logs=f"{id} is done")))
+    done = served("wait", "one", "two", "--logs", "-q")
+    assert sorted(done.stderr.splitlines()) == ["one  | one is done", "two  | two is done"]
+    assert served("wait", "one", "one", "--logs", "-q").stderr == "| one is done\n"
+
+
 @pytest.mark.parametrize("silence", [(), ("-q",), ("--progress", "none")], ids=["plain", "quiet", "none"])
 def test_logs_are_shown_once_as_they_come(silence: tuple[str, ...], served: Cli, server: Server) -> None:
     """`--logs` writes each log line once, a redrawn bar in its last state; also where progress is not wanted."""
