@@ -264,7 +264,7 @@ _cometrep() {
     elif [[ $takes_options && $raw == -* ]]; then
         _cometrep_options
     elif ((${#parts[@]})); then
-        for ((i = 0; i < ${#parts[@]}; i += 2)); do
+        for ((i = 0; i < ${#parts[@]} && !${#told[@]}; i += 2)); do # options stand behind the command
             [[ ${parts[i]} == "$raw"* ]] && values+=("${parts[i]}") abouts+=("${parts[i + 1]}")
         done
         _cometrep_offer

@@ -231,6 +231,7 @@ COMPLETED = {
     "choice with a blank": (f"cometrep run {FLUX_2} resolution=0", f"cometrep run {FLUX_2} resolution=0.5\\ MP "),
     "switch": (f"cometrep run {DEV} go_fast=t", f"cometrep run {DEV} go_fast=true "),
     "switch as JSON": (f"cometrep run {DEV} go_fast:=f", f"cometrep run {DEV} go_fast:=false "),
+    "no command behind an option": ("cometrep --sandbox ru", "cometrep --sandbox ru"),
     "input of an entry": ("cometrep rerun newest4 gui", "cometrep rerun newest4 guidance="),
     "picture": (f"cometrep run {DEV} image@f", f"cometrep run {DEV} image@fox.png "),
     "picture with a blank": (f"cometrep run {DEV} image@My\\ f", f"cometrep run {DEV} image@My\\ fox.png "),
