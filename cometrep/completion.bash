@@ -210,7 +210,7 @@ _cometrep_value() { # _cometrep_value KIND START
                 values+=("$start$value") abouts+=("$about")
             done < <("$program" __complete "$kind" "${told[@]}" -- "${given[@]}" \
                 "${typed//[\"\'\\]/}" 2>/dev/null)
-            [[ $kind == inputs && ${values[0]} == *[=@] ]] && compopt -o nospace
+            [[ $kind == inputs && ${values[0]-} == *[=@] ]] && compopt -o nospace
             _cometrep_offer
             ;;
     esac

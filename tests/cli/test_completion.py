@@ -30,9 +30,9 @@ FILES = (
 # Each reads the script as it is installed: bash as one line of ~/.bashrc does, the others from where they look.
 BASHRC = "PS1='$ '; bind 'set show-all-if-ambiguous on'; bind 'set page-completions off'\n"
 STARTS = {
-    "bash": (
+    "bash": (  # as careful as some make it
         "bash --noprofile --rcfile {home}/.bashrc -i",
-        f"{BASHRC}source {{share}}/bash-completion/completions/cometrep\n",
+        f"{BASHRC}source {{share}}/bash-completion/completions/cometrep\nset -u\n",
     ),
     "bash with bash-completion": (
         "bash --noprofile --rcfile {home}/.bashrc -i",
