@@ -190,8 +190,12 @@ class Keeper:
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""
         template, distinct = self._keeping.template, dict.fromkeys(ids)
-        if len(distinct) < 2 or not template:
+        if len(distinct) < 2:
             return
+        if not template:
+            if _differ(*distinct):
+                return
+            template = default_template(1)
         if template == "-":
             raise errors.UsageError(
                 f"{self._keeping.typed} writes one file, and {len(distinct)} predictions are named",

@@ -165,18 +165,19 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
 
 
 @pytest.mark.parametrize(
-    ("other", "hint", "remedy"),
+    ("other", "template", "hint", "remedy"),
     [
-        ("q1", "add {id} to it: -o '{id}-{index}.{ext}'", "-o '{id}/{index}.{ext}'"),
-        ("P1", "one command for each, with a folder of its own: -d DIR", "-d DIR"),
+        ("q1", "{name}.{ext}", "add {id} to it: -o '{id}-{index}.{ext}'", "-o '{id}/{index}.{ext}'"),
+        ("P1", "{id}-{index}.{ext}", "one command for each, with a folder of its own: -d DIR", "-d DIR"),
+        ("P1", "", "one command for each, with a folder of its own: -d DIR", "-d DIR"),
     ],
-    ids=["other ids", "ids that differ in case"],
+    ids=["other ids", "ids that differ in case", "default names of such"],
 )
 def test_predictions_that_clash_are_kept_apart_by_what_is_advised(
-    shelf: Shelf, server: Server, other: str, hint: str, remedy: str
+    shelf: Shelf, server: Server, other: str, template: str, hint: str, remedy: str
 ) -> None:
     """No template tells ids apart that a file system takes for one."""
-    keeper = shelf.keeper("{name}.{ext}" if other == "q1" else "{id}-{index}.{ext}")
+    keeper = shelf.keeper(template)
     with pytest.raises(errors.UsageError, match="one name") as raised:
         keeper.check_ids(["p1", other])
     assert raised.value.hint == hint
