@@ -148,11 +148,13 @@ class Console:
         empty: str = "",
         whole: str = "",
         spare: Sequence[str] = (),
+        wraps: bool = False,
     ) -> None:
         """Write a table: aligned under a header on a terminal, tab-separated and bare elsewhere.
 
         A person whose table has no rows is told so in the words of `empty`. Where a terminal is narrow the column
-        `whole`, by default the first, is not cut, and those of `spare` are the first to give room.
+        `whole`, by default the first, is not cut, and those of `spare` are the first to give room; with `wraps`
+        what finds none in a line goes on in the next.
         """
         lines = ([one_line(cell) for cell in row] for row in rows)
         if not _is_terminal(self._stdout):
@@ -167,7 +169,7 @@ class Console:
 
             width = shutil.get_terminal_size().columns
             sign = "…" if self._speaks_unicode(self._stdout) else "..."
-            for line in table_lines(header, cells, width, whole=whole, spare=spare, sign=sign):
+            for line in table_lines(header, cells, width, whole=whole, spare=spare, sign=sign, wraps=wraps):
                 self.write_line(line)
 
     # stdin

@@ -42,6 +42,7 @@ def _show_inputs(console: Console, known: catalog.KnownModel) -> None:
             [one.name, one.kind, one.shown_default, one.takes, one.about + (f" ({one.note})" if one.note else "")]
             for one in known.inputs_in_order()
         ],
+        wraps=True,
     )
     console.say(f"{known.about}; {known.output}. Read in: {'; '.join(known.source)}")
     console.hint(known.example())

@@ -620,6 +620,17 @@ def test_the_table_of_models_fits_a_terminal(cli: Cli) -> None:
         assert "READ IN" not in terminal.lines[0]
 
 
+@pytest.mark.parametrize("columns", [80, 40])
+def test_what_an_input_takes_is_told_whole(columns: int, cli: Cli) -> None:
+    """However narrow the terminal is: it is what one asks for."""
+    with Terminal(cli, "models", SCHNELL, columns=columns, lines=90) as terminal:
+        assert terminal.finish() == 0
+        text = " ".join(terminal.text.split())
+        assert all(ratio in text for ratio in ("1:1, 16:9,", "9:16, 9:21"))
+        assert "…" not in text
+        assert all(len(line) <= columns for line in terminal.lines)
+
+
 def test_logs_stay_above_the_live_line(served: Cli, server: Server) -> None:
     """With --logs the model's lines stay on the screen, once each, and the live line stays below them."""
     last = threading.Event()
