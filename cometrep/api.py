@@ -61,7 +61,7 @@ from cometrep.transport import Session, is_broken_off, is_misdirected, is_proxy_
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
-ANSWER_TIMEOUT_SECONDS = 300.0  # for a whole answer, however slowly it drips
+ANSWER_TIMEOUT_SECONDS = 300.0  # for a whole answer from its first byte on, however slowly it drips
 ANSWER_LIMIT_BYTES = 64_000_000
 
 # The id of a cut answer, where nothing but plain members of the answer itself (or of its wrapper) stands before it.
@@ -195,7 +195,9 @@ class Api:
         key = self.require_key()
         with self._lock:
             if self._opened is None:
-                self._opened = Session(_Bearer(key), self._connections)
+                self._opened = Session(
+                    _Bearer(key), self._connections, answer_timeout_seconds=ANSWER_TIMEOUT_SECONDS
+                )
                 self._opened.headers["Accept"] = "application/json"
             return self._opened
 
@@ -214,7 +216,7 @@ class Api:
             headers=headers,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         ) as response:
-            content, is_cut_short = self._read(response, began, is_create=body is not None)
+            content, is_cut_short = self._read(response, is_create=body is not None)
         content, is_too_long = _decoded(content, response.headers.get("Content-Encoding", ""))
         answer = Answer(
             response.status_code,
@@ -233,8 +235,8 @@ class Api:
         return answer
 
     @staticmethod
-    def _read(response: requests.Response, began: float, *, is_create: bool) -> tuple[bytes, bool]:
-        """Read an answer's body within its limits; the second value says whether it is not all of it."""
+    def _read(response: requests.Response, *, is_create: bool) -> tuple[bytes, bool]:
+        """Read an answer's body within its limit; the second value says whether it is not all of it."""
         content = bytearray()
         # What is there, and not only a whole chunk: an answer may drip. Undecoded, as a decoder holds back the last
         # bytes before a break, and in them may stand the id of a paid prediction.
@@ -242,7 +244,7 @@ class Api:
         try:
             for chunk in chunks:
                 content += chunk
-                if len(content) > ANSWER_LIMIT_BYTES or time.monotonic() - began > ANSWER_TIMEOUT_SECONDS:
+                if len(content) > ANSWER_LIMIT_BYTES:
                     return bytes(content), True
         except (requests.RequestException, TransportError, HTTPException, OSError) as problem:
             if not is_create:

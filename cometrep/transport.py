@@ -1,11 +1,15 @@
 """What API and downloads share of HTTP: sessions that follow and keep nothing, and why a transfer failed."""
 
 import http.client
+import io
+import math
 import os
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,8 @@ from cometrep.config import is_local_url
 from cometrep.text import cut, harmless
 
 PROBE_LIMIT_BYTES = 1_000_000
+FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
+TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
 _INTERIM_LIMIT = 1000  # answers before the final one
 PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
@@ -36,11 +42,22 @@ class NoAuth(AuthBase):
 class Session(requests.Session):
     """A session that follows no redirect, keeps no cookie and reads no netrc; proxies and CA bundles stay."""
 
-    def __init__(self, auth: AuthBase, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
-        """`connections` is how many to one host are kept open for further requests."""
+    def __init__(
+        self,
+        auth: AuthBase,
+        connections: int = requests.adapters.DEFAULT_POOLSIZE,
+        *,
+        answer_timeout_seconds: float | None = None,
+    ) -> None:
+        """`connections` is how many to one host are kept open for further requests.
+
+        `answer_timeout_seconds` is the limit on all of an answer, from its first byte on; None lets a body take
+        its time.
+        """
         super().__init__()
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(pool_maxsize=max(connections, requests.adapters.DEFAULT_POOLSIZE)))
+            adapter = _Adapter(answer_timeout_seconds, max(connections, requests.adapters.DEFAULT_POOLSIZE))
+            self.mount(scheme, adapter)
         self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
         self._patterns: dict[Any, tuple[Any, requests.PreparedRequest]] = {}  # by method: of what, and it
         self.auth = auth  # netrc is read only where a session has none
@@ -105,25 +122,105 @@ class Session(requests.Session):
             raise requests.exceptions.ConnectionError(problem, request=request) from problem
 
 
-class _FinalResponse(http.client.HTTPResponse):
-    """A response behind the interim ones before it (RFC 9110, 15.2), of which Python passes over 100 alone."""
+class _Timed(io.RawIOBase):
+    """What comes from a socket, until the time for it is over; the socket's own limit is on each wait alone."""
+
+    def __init__(self, source: io.RawIOBase, seconds: float) -> None:
+        self._source = source
+        self.allow(seconds)
+
+    def allow(self, seconds: float) -> None:
+        """Let all that comes from now on take so long, counted from its first byte on."""
+        self._seconds, self._until = seconds, math.inf
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        """Read what there is; raise TimeoutError where the time is over."""
+        if time.monotonic() > self._until:
+            raise TimeoutError("timed out")
+        count = self._source.readinto(buffer)
+        if self._until == math.inf:
+            self._until = time.monotonic() + self._seconds
+        return count
+
+    def fileno(self) -> int:
+        """Give the socket's number."""
+        return self._source.fileno()
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._source.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that has an end: with a limit on what drips, and whole where its body is.
+
+    Python reads a head, what stands before a chunk, and trailers, in one call each, for as long as a byte comes
+    now and then.
+    """
+
+    def __init__(
+        self, sock: Any, *rest: Any, connection: "_Connection", answer_timeout_seconds: float | None, **named: Any
+    ) -> None:
+        super().__init__(sock, *rest, **named)
+        self._connection, self._socket = connection, sock
+        self._is_body_free = answer_timeout_seconds is None
+        self._has_trailers_left = False
+        seconds = FRAMING_TIMEOUT_SECONDS if answer_timeout_seconds is None else answer_timeout_seconds
+        self._timed = _Timed(self.fp.detach(), seconds)
+        self.fp = io.BufferedReader(self._timed)
 
     def begin(self) -> None:
-        """Read status and headers; 101 is final, as what follows it is no HTTP."""
+        """Read status and headers behind interim answers (RFC 9110, 15.2), of which Python passes over 100 alone.
+
+        101 is final, as what follows it is no HTTP.
+        """
         super().begin()
         for _ in range(_INTERIM_LIMIT):
             if not 101 < self.status < 200:
                 break
             self.headers = None  # type: ignore[assignment]  # what makes it read once more
             super().begin()
+        if self._is_body_free:
+            self._timed.allow(math.inf)
+
+    def _get_chunk_left(self) -> Any:
+        """Read up to the bytes of a chunk, and give their number; None behind the last one."""
+        if self._is_body_free:
+            self._timed.allow(FRAMING_TIMEOUT_SECONDS)
+        left = super()._get_chunk_left()  # type: ignore[misc]
+        if self._is_body_free:
+            self._timed.allow(math.inf)
+        if self._has_trailers_left:
+            self._connection.close()  # another answer would begin with them
+        return left
+
+    def _read_and_discard_trailer(self) -> None:
+        """Read trailers that come at once: the body is whole without them."""
+        try:
+            self._timed.allow(TRAILER_TIMEOUT_SECONDS)
+            self._socket.settimeout(TRAILER_TIMEOUT_SECONDS)
+            super()._read_and_discard_trailer()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException):
+            self._has_trailers_left = True
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    response_class = _FinalResponse
+    """A connection whose answers have an end."""
+
+    def __init__(self, *rest: Any, answer_timeout_seconds: float | None, **named: Any) -> None:
+        super().__init__(*rest, **named)
+        self.response_class = partial(  # type: ignore[assignment]
+            _Response, connection=self, answer_timeout_seconds=answer_timeout_seconds
+        )
 
 
-class _SecureConnection(urllib3.connection.HTTPSConnection):
-    response_class = _FinalResponse
+class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
+    """The same behind TLS."""
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -135,23 +232,28 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """An adapter of connections that pass over interim answers, and that knows which ones it gave last.
+    """An adapter of connections that are ours, and that knows which ones it gave last.
 
     To find a host's anew is a tenth of what a look costs.
     """
 
     _last: tuple[Any, Any] = (None, None)  # what they were asked for, and they
 
+    def __init__(self, answer_timeout_seconds: float | None, connections: int) -> None:
+        settings: dict[str, Any] = {"answer_timeout_seconds": answer_timeout_seconds}
+        self._pools = {"http": partial(_Pool, **settings), "https": partial(_SecurePool, **settings)}
+        super().__init__(pool_maxsize=connections)
+
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
         """Make the pools of direct connections."""
         super().init_poolmanager(connections, maxsize, block, **settings)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """Give the pools of connections through a proxy; of a SOCKS proxy they are of another kind."""
         manager = super().proxy_manager_for(proxy, **settings)
         if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
+            manager.pool_classes_by_scheme = self._pools
         return manager
 
     def get_connection_with_tls_context(
@@ -169,9 +271,6 @@ class _Adapter(requests.adapters.HTTPAdapter):
         """Close all connections."""
         self._last = (None, None)
         super().close()
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
 
 
 class Route(NamedTuple):
@@ -239,7 +338,7 @@ def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
     content = bytearray()
     try:
         with (
-            Session(NoAuth()) as session,
+            Session(NoAuth(), answer_timeout_seconds=timeout_seconds) as session,
             session.get(url, headers=dict(headers), timeout=timeout_seconds) as response,
         ):
             for chunk in response.iter_content(65536):

@@ -293,19 +293,16 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
     assert server.creates == 1
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"), [("ANSWER_LIMIT_BYTES", 1000), ("ANSWER_TIMEOUT_SECONDS", 0.0)], ids=["bytes", "time"]
-)
 @pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "whole"])
 def test_an_answer_without_end_is_let_go(
-    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, is_chunked: bool
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, is_chunked: bool
 ) -> None:
-    """Beyond its size or its time no more is read: a create is in doubt, with its id, and a look may pass."""
+    """Beyond its size no more is read: a create is in doubt, with its id, and a look may pass."""
     long = answer_json(prediction("made1", "starting", logs="." * 100_000), is_chunked=is_chunked)
     server.on_create(long)
     server.on_get(long)
     assert api.get("made1").logs == "." * 100_000
-    monkeypatch.setattr(f"cometrep.api.{limit}", value)
+    monkeypatch.setattr("cometrep.api.ANSWER_LIMIT_BYTES", 1000)
     with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
         api.create(MODEL, {})
     assert raised.value.prediction_id == "made1"
@@ -381,14 +378,45 @@ def test_a_gateway_that_gives_up_may_tell_the_id(api: Api, server: Server, body:
     assert raised.value.hint == ("cometrep wait made1" if id else "cometrep list --unknown")
 
 
-def test_an_answer_that_drips_is_let_go(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its time counts while less than a chunk of it has come, too."""
+MADE = b'{"id": "made1", "status": "starting"'
+
+
+@pytest.mark.parametrize(
+    ("come", "id"),
+    [
+        (b"HT", None),
+        (b"HTTP/1.1 102 Processing\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + MADE, "made1"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n24\r\n" + MADE + b"\r\n1;x", "made1"),
+    ],
+    ids=["status line", "interim answers", "headers", "body", "chunks"],
+)
+def test_an_answer_that_drips_is_let_go(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, come: bytes, id: str | None
+) -> None:
+    """Its time counts wherever it drips, and what came of an id is kept; a look may pass."""
     monkeypatch.setattr("cometrep.api.ANSWER_TIMEOUT_SECONDS", 0.0)
-    begun = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n"
-    server.on_create(Answer(raw=begun + b'{"id": "made1", "status": "starting"', then="hang"))
-    with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
+    server.on_create(Answer(raw=come, then="hang"))
+    server.on_get(Answer(raw=come, then="hang"))
+    with pytest.raises(errors.CreateUnknown) as raised:
         api.create(MODEL, {})
-    assert raised.value.prediction_id == "made1"
+    assert raised.value.prediction_id == id
+    with pytest.raises(errors.Temporary, match="no answer in time"):
+        api.get("made1")
+
+
+@pytest.mark.parametrize("trailers", [b"", b"X-Sum: 1", b"X-Sum: 1\r\n" * 5000], ids=["none", "begun", "many"])
+def test_an_answer_is_whole_where_its_body_is(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, trailers: bytes
+) -> None:
+    """Trailers are not waited for, and a connection that still owes them carries no other request."""
+    monkeypatch.setattr("cometrep.transport.TRAILER_TIMEOUT_SECONDS", 0.01)
+    whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n25\r\n" + MADE + b"}\r\n0\r\n" + trailers
+    server.on_create(Answer(raw=whole, then="hang"))
+    server.on_get(answer_json(prediction("made1")))
+    assert api.create(MODEL, {}).id == "made1"
+    assert api.get("made1").status == "succeeded"
 
 
 GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
@@ -583,10 +611,11 @@ def test_cookies_are_not_kept(api: Api, server: Server) -> None:
     assert "cookie" not in server.received[1].headers
 
 
-def test_the_connection_is_reused(api: Api, server: Server) -> None:
+@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "whole"])
+def test_the_connection_is_reused(api: Api, server: Server, is_chunked: bool) -> None:
     """Looks go over the connection that the create opened."""
-    server.on_create(answer_json(CREATED))
-    server.on_get(answer_json(prediction()))
+    server.on_create(answer_json(CREATED, is_chunked=is_chunked))
+    server.on_get(answer_json(prediction(), is_chunked=is_chunked))
     accepted: list[int] = []
     original = server._serve
 

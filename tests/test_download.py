@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cometrep import download, errors
+from cometrep import download, errors, transport
 from cometrep.download import Downloads, Rules, UrlExpired
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
@@ -213,6 +213,31 @@ def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatc
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
     assert sent_bytes(server) == ["", "bytes=100000-"]
+
+
+@pytest.mark.parametrize("come", [b"HTTP/1.1 200 OK\r\n", b"2;"], ids=["head", "chunk"])
+def test_an_attempt_ends_where_all_but_the_bytes_drips(
+    saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch, come: bytes
+) -> None:
+    """A head, or what stands before a chunk, has its time; the bytes of a file may take theirs."""
+    monkeypatch.setattr(transport, "FRAMING_TIMEOUT_SECONDS", 0.0)
+    begun = b"" if come.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    endless = Answer(raw=begun + come + b"x" * 60_000, then="hang")  # it is read in several pieces
+    server.on("GET", "/f", endless, Answer(200, BODY, TYPED, pieces=10_000))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    (again,) = [event for event in saver.events if isinstance(event, Retrying)]
+    assert again.reason.endswith("no answer in time")
+
+
+def test_a_file_is_whole_where_its_bytes_are(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trailers without end are not waited for."""
+    monkeypatch.setattr(transport, "TRAILER_TIMEOUT_SECONDS", 0.01)
+    sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-Sum" % (len(BODY), BODY)
+    server.on("GET", "/f", Answer(raw=sent, then="hang"))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+    assert server.count("GET") == 1
 
 
 def test_a_broken_transfer_goes_on_where_it_ended(saver: Saver, server: Server) -> None:
