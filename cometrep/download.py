@@ -88,6 +88,10 @@ class UrlExpired(Exception):
         self.http_status = http_status
 
 
+class _PrivatePeer(Exception):
+    """A connection was made to an address that is not a public one."""
+
+
 class Downloads:
     """Save output files by one set of rules, over one keyless session; each may be saved in a thread of its own."""
 
@@ -273,13 +277,18 @@ class Downloads:
                 UnicodeError,
             ) as problem:
                 raise _no_address(id, url) from problem
+            except _PrivatePeer as problem:  # a name may resolve otherwise the second time
+                raise errors.Refused(
+                    f"the output file's host {_host(url)} is at a private address",
+                    hint=errors.LOOK_AT_URLS.of(id),
+                    code="unsafe_url",
+                ) from problem
             except requests.RequestException as problem:
                 raise errors.Temporary(f"cannot fetch {_host(url)}: {reason_of(problem)}") from problem
             media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
             _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
             location = _as_sent(response.headers.get("Location", ""))
             if response.status_code not in (301, 302, 303, 307, 308) or not location:
-                self._check_peer(id, response, url, session)
                 return response
             response.close()
             try:
@@ -294,7 +303,7 @@ class Downloads:
     def _session(self) -> Session:
         with self._lock:
             if self._opened is None:
-                self._opened = Session(NoAuth())
+                self._opened = Session(NoAuth(), check_peer=None if self.rules.allows_local else _check_peer)
                 # Encoded bytes have no length to check and no offset to resume at.
                 self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
             return self._opened
@@ -325,24 +334,6 @@ class Downloads:
                 hint=errors.LOOK_AT_URLS.of(id),
                 code="unsafe_url",
             )
-
-    def _check_peer(self, id: str, response: requests.Response, url: str, session: Session) -> None:
-        """Check the address that really answered: a name may resolve otherwise the second time."""
-        if self.rules.allows_local or _is_proxied(url, session):
-            return
-        connection = getattr(response.raw, "connection", None)
-        connected = getattr(connection, "sock", None)
-        if connected is None:
-            return
-        with contextlib.suppress(OSError):
-            address = connected.getpeername()[0]
-            if not _is_public(address):
-                response.close()
-                raise errors.Refused(
-                    f"the output file's host {_host(url)} answered from a private address",
-                    hint=errors.LOOK_AT_URLS.of(id),
-                    code="unsafe_url",
-                )
 
     @staticmethod
     def _check_status(response: requests.Response) -> None:
@@ -607,6 +598,11 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
     except (OSError, UnicodeError):
         return False  # the connection will say it better
     return any(not _is_public(str(entry[4][0])) for entry in found)
+
+
+def _check_peer(address: str) -> None:
+    if not _is_public(address):
+        raise _PrivatePeer(address)
 
 
 def _is_public(address: str) -> bool:

@@ -5,9 +5,10 @@ import io
 import math
 import os
 import re
+import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -48,15 +49,21 @@ class Session(requests.Session):
         connections: int = requests.adapters.DEFAULT_POOLSIZE,
         *,
         answer_timeout_seconds: float | None = None,
+        check_peer: Callable[[str], None] | None = None,
     ) -> None:
         """`connections` is how many to one host are kept open for further requests.
 
         `answer_timeout_seconds` is the limit on all of an answer, from its first byte on; None lets a body take
-        its time.
+        its time. `check_peer` is given the IP address of each connection that no proxy makes, before anything is
+        sent over it; what it raises ends the request.
         """
         super().__init__()
         for scheme in ("https://", "http://"):
-            adapter = _Adapter(answer_timeout_seconds, max(connections, requests.adapters.DEFAULT_POOLSIZE))
+            adapter = _Adapter(
+                max(connections, requests.adapters.DEFAULT_POOLSIZE),
+                answer_timeout_seconds=answer_timeout_seconds,
+                check_peer=check_peer,
+            )
             self.mount(scheme, adapter)
         self._environment: tuple[Any, dict[str, Any]] = (None, {})  # for what it was read, and what it said
         self._patterns: dict[Any, tuple[Any, requests.PreparedRequest]] = {}  # by method: of what, and it
@@ -210,13 +217,31 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """A connection whose answers have an end."""
+    """A connection to a peer that may be asked, and whose answers have an end."""
 
-    def __init__(self, *rest: Any, answer_timeout_seconds: float | None, **named: Any) -> None:
+    def __init__(
+        self,
+        *rest: Any,
+        answer_timeout_seconds: float | None,
+        check_peer: Callable[[str], None] | None,
+        **named: Any,
+    ) -> None:
         super().__init__(*rest, **named)
+        self._check_peer = check_peer
         self.response_class = partial(  # type: ignore[assignment]
             _Response, connection=self, answer_timeout_seconds=answer_timeout_seconds
         )
+
+    def _new_conn(self) -> socket.socket:
+        """Connect; nothing has been sent yet, not even of TLS."""
+        connected = super()._new_conn()
+        try:
+            if self._check_peer and self.proxy is None:
+                self._check_peer(connected.getpeername()[0])
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -239,8 +264,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     _last: tuple[Any, Any] = (None, None)  # what they were asked for, and they
 
-    def __init__(self, answer_timeout_seconds: float | None, connections: int) -> None:
-        settings: dict[str, Any] = {"answer_timeout_seconds": answer_timeout_seconds}
+    def __init__(self, connections: int, **settings: Any) -> None:
+        """`settings` are those of each connection."""
         self._pools = {"http": partial(_Pool, **settings), "https": partial(_SecurePool, **settings)}
         super().__init__(pool_maxsize=connections)
 

@@ -23,7 +23,7 @@ from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
 from tests.conftest import Certificate, needs_proc
-from tests.servers import Answer, Received, Server, TlsServer, answer_html, answer_json, picture
+from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
 ID = "abc123"
@@ -838,7 +838,7 @@ def test_a_redirect_to_an_unsafe_address_is_refused(
     """A hop is judged by the same rules as the first address."""
     rules = {"allows_local": False}
     saver = Saver(folder, **rules)
-    monkeypatch.setattr(Downloads, "_check_peer", lambda *_: None)
+    monkeypatch.setattr(download, "_check_peer", lambda _: None)
     first = f"{server.url}/f"
     original = Downloads._check_address
 
@@ -868,7 +868,7 @@ def test_an_address_is_shown_without_its_secrets_and_its_length(folder: Path, ur
 def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
     folder: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host that has a public address when it is checked, and this machine's when it is asked, gives no file."""
+    """A host that has a public address when it is checked, and this machine's when it is asked, is not asked."""
     path = certificate(name="DNS:files.example.test")
     resolve, asked = socket.getaddrinfo, 0
 
@@ -884,11 +884,25 @@ def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
     with TlsServer(path) as server:
         server.on("GET", "/f.webp", Answer(200, BODY, TYPED))
         saver = Saver(folder, allows_local=False)
-        with pytest.raises(errors.Refused, match="answered from a private address") as raised:
+        with pytest.raises(errors.Refused, match="is at a private address") as raised:
             saver(f"https://files.example.test:{server.url.rpartition(':')[2]}/f.webp")
+        assert server.received == []
     assert raised.value.code == "unsafe_url"
     assert asked == 2
     assert saver.left() == []
+
+
+def test_a_proxy_may_be_at_a_private_address(
+    folder: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the user's own, and resolves names by its own rules."""
+    path = certificate(name="DNS:files.example.test")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TunnelingServer(path) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("https:", "http:"))
+        proxy.on("GET", "/f.webp", Answer(200, BODY, TYPED))
+        saved, _ = Saver(folder, allows_local=False)("https://files.example.test/f.webp")
+    assert Path(saved.path).read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
