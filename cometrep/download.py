@@ -9,7 +9,6 @@ never a private address. Plain http and private addresses are for an API that is
 """
 
 import contextlib
-import ipaddress
 import itertools
 import logging
 import os
@@ -29,6 +28,7 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats
+from cometrep.addresses import is_public
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.json_values import decode_data_uri
 from cometrep.names import EXTENSION_LIMIT, Names
@@ -64,7 +64,6 @@ _ENCODINGS_LIMIT = 3  # of one body
 _HEAD_BYTES = 32  # in which a compressed form and most other formats show
 _SHOWN_LIMIT = 500  # characters of an address, of which more would fill a screen
 _NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
-_NAT64 = "64:ff9b::/96"
 
 _log = logging.getLogger("cometrep.download")
 
@@ -585,10 +584,10 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
     Behind a proxy only an address written out is judged: the proxy resolves names, by its own rules.
     """
     with contextlib.suppress(ValueError):
-        return not _is_public(host)
+        return not is_public(host)
     if re.fullmatch(_NUMERIC_HOST, host):
         with contextlib.suppress(OSError):
-            return not _is_public(socket.inet_ntoa(socket.inet_aton(host)))
+            return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
     if host.lower().rpartition(".")[2] == "localhost":
         return True
     if is_proxied:
@@ -597,17 +596,9 @@ def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False  # the connection will say it better
-    return any(not _is_public(str(entry[4][0])) for entry in found)
+    return any(not is_public(str(entry[4][0])) for entry in found)
 
 
 def _check_peer(address: str) -> None:
-    if not _is_public(address):
+    if not is_public(address):
         raise _PrivatePeer(address)
-
-
-def _is_public(address: str) -> bool:
-    """Say whether an IP address is a public one, also that which stands in one of NAT64 (RFC 6052)."""
-    known = ipaddress.ip_address(address.partition("%")[0])
-    if known.version == 6 and known in ipaddress.ip_network(_NAT64):
-        known = ipaddress.IPv4Address(int(known) & 0xFFFFFFFF)
-    return known.is_global

@@ -27,7 +27,7 @@ ROWS = (
     ("events",),
     ("prediction",),
     ("side_by_side",),
-    ("calls", "checks", "digest", "formats", "hashes", "json_values", "locks", "screen", "snapshot"),
+    ("addresses", "calls", "checks", "digest", "formats", "hashes", "json_values", "locks", "screen", "snapshot"),
     ("text",),
     ("errors",),
 )
