@@ -52,7 +52,8 @@ class Facts(NamedTuple):
         content_type = headers.get("Content-Type", "")[:200]
         if _is_encoded(headers):
             return cls(content_type=content_type)
-        length = headers.get("Content-Length", "").strip()
+        # A transfer encoding, as chunks are one, makes a length void (RFC 9112, 6.3).
+        length = "" if headers.get("Transfer-Encoding") else headers.get("Content-Length", "").strip()
         if is_whole(headers):
             length = headers["Content-Range"].rpartition("/")[2]
         total = int(length) if re.fullmatch(r"\d{1,18}", length) else None

@@ -466,14 +466,15 @@ def test_last_modified_is_a_validator_too(saver: Saver, server: Server) -> None:
     [
         Answer(200, BODY, TYPED, length="", then="close"),
         Answer(200, BODY, TYPED, is_chunked=True),
+        Answer(200, BODY, {**TYPED, "Content-Length": "5"}, is_chunked=True),
         Answer(200, BODY, TYPED, pieces=777),
         Answer(200, BODY, {"Content-Type": "image/webp"}, length="nonsense", then="close"),
         Answer(203, BODY, TYPED),
     ],
-    ids=["no length", "chunked", "small pieces", "nonsense length", "by way of a proxy"],
+    ids=["no length", "chunked", "chunked beside a length", "small pieces", "nonsense length", "by way of a proxy"],
 )
 def test_every_way_to_send_a_body_is_read(saver: Saver, server: Server, script: Answer) -> None:
-    """Without a length, in chunks, in small pieces, from a proxy that says so: the file is the same."""
+    """Without a length, in chunks whatever it says, in small pieces, from a proxy that says so: it is the same."""
     server.on("GET", "/f", script)
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
