@@ -36,7 +36,7 @@ from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import cut, format_duration, format_times, masked
-from cometrep.transport import PLAIN_URL, NoAuth, Session, reason_of
+from cometrep.transport import PLAIN_URL, NoAuth, Session, is_cut_short, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
@@ -229,7 +229,7 @@ class Downloads:
             raise self._too_large(id, file, total)
         step = 65_536 if total is None else min(1_048_576, total // 100)
         said, is_checked = part.size, False
-        for chunk in self._chunks(response):
+        for chunk in self._chunks(response, part):
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
                 raise self._too_large(id, file, part.size)
@@ -350,7 +350,7 @@ class Downloads:
         raise UrlExpired(f"HTTP {status} from {_host(response.url)}", status)
 
     @staticmethod
-    def _chunks(response: requests.Response) -> Iterator[bytes]:
+    def _chunks(response: requests.Response, part: PartFile) -> Iterator[bytes]:
         """Yield the body as it comes, never holding bytes back: what came before a break is kept."""
         # An encoding that nobody asked for is undone; its length is then checked by urllib3, on the wire.
         try:
@@ -360,9 +360,12 @@ class Downloads:
                     pieces = _decoded(pieces, encoding)
             yield from pieces
         except (TransportError, HTTPException, OSError, zlib.error) as problem:
-            raise errors.Temporary(
-                f"the transfer from {_host(response.url)} broke off: {reason_of(problem)}", code="cut_short"
-            ) from problem
+            why = reason_of(problem)
+            if is_cut_short(problem):  # it counts the bytes of one answer, which may be the rest alone
+                total = "" if part.total_bytes is None else f" of {part.total_bytes}"
+                why = f"the connection ended after {part.size}{total} bytes"
+            told = f"the transfer from {_host(response.url)} broke off: {why}"
+            raise errors.Temporary(told, code="cut_short") from problem
 
     def _too_large(self, id: str, file: OutputFile, size: int) -> errors.LocalFileError:
         limit = self.rules.max_size_bytes

@@ -30,6 +30,7 @@ PROBE_LIMIT_BYTES = 1_000_000
 FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
 TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
 _INTERIM_LIMIT = 1000  # answers before the final one
+_CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)
 PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
 
@@ -337,6 +338,11 @@ def is_broken_off(problem: BaseException) -> bool:
     return isinstance(_innermost(problem), (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
+def is_cut_short(problem: BaseException) -> bool:
+    """Say whether a connection ended before the body did."""
+    return isinstance(_innermost(problem), _CUT_SHORT)
+
+
 def proxy_to(url: str) -> str:
     """Name the host and port of the proxy on the way to a URL, without its user and password."""
     return route_to(url).proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
@@ -389,7 +395,7 @@ def reason_of(problem: BaseException) -> str:
         return "no answer in time"
     if isinstance(innermost, urllib3.exceptions.NameResolutionError) or type(innermost).__name__ == "gaierror":
         return "the host name cannot be resolved"
-    if isinstance(innermost, (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)):
+    if isinstance(innermost, _CUT_SHORT):
         had = innermost.partial if isinstance(innermost.partial, int) else len(innermost.partial)
         rest = f" of {had + innermost.expected}" if innermost.expected else ""
         return f"the connection ended after {had}{rest} bytes"

@@ -248,6 +248,17 @@ def test_a_broken_transfer_goes_on_where_it_ended(saver: Saver, server: Server) 
     assert server.received[1].headers["if-range"] == '"v1"'
 
 
+def test_a_break_is_told_by_the_bytes_of_the_file(saver: Saver, server: Server) -> None:
+    """However many answers they came in, and in chunks too."""
+    headers = {**TYPED, "Content-Range": f"bytes 100000-{len(BODY) - 1}/{len(BODY)}"}
+    rest = Answer(206, BODY[100_000:], headers, cut=50_000, then="close")
+    chunks = Answer(200, BODY, TYPED, is_chunked=True, cut=500, then="close")
+    server.on("GET", "/f", chunks, cut(100_000), rest, ranged())
+    saver(f"{server.url}/f")
+    told = [event.reason.partition("ended ")[2] for event in saver.events if isinstance(event, Retrying)]
+    assert told == ["after 500 bytes", "after 100000 of 300000 bytes", "after 150000 of 300000 bytes"]
+
+
 def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server: Server) -> None:
     """A part file that was left is taken up again: fewer bytes are fetched than starting over."""
     server.on("GET", "/f", cut(200_000), answer_json({}, 500))
