@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from cometrep import formats
-from cometrep.text import parse_json
+from cometrep.json_values import change_texts
+from cometrep.text import parse_json, without_key
 
 _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"
@@ -38,21 +39,27 @@ _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
 
 
 class Answer:
-    """One answer, read: status, headers, body as JSON where it is JSON, and the error it tells of."""
+    """One answer, read: status, headers, body as JSON where it is JSON, and the error it tells of.
+
+    The body is free of `key`, the API key, however it is encoded there.
+    """
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], content: bytes, *, is_cut_short: bool = False
+        self, status: int, headers: Mapping[str, str], content: bytes, *, key: str = "", is_cut_short: bool = False
     ) -> None:
         self.status = status
         self.headers = headers
         self.is_cut_short = is_cut_short
         # UTF-8 as a rule (RFC 8259, 8.1), and where its first bytes show another form of Unicode, that.
-        self.text = content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
+        text = content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
+        self.text = without_key(text, key)
         media_type = headers.get("Content-Type", "").lower()
         self.is_html = formats.looks_like_html(content) or (
             "html" in media_type and bool(content.strip()) and not formats.looks_like_json(content)
         )
-        self.body: Any = None if self.is_html or is_cut_short else parse_json(self.text)
+        self.body: Any = None if self.is_html or is_cut_short else parse_json(text)
+        if key and ("\\" in text or self.text != text):
+            self.body = change_texts(self.body, partial(without_key, key=key))
 
     @cached_property
     def _told(self) -> tuple[str, str]:

@@ -48,6 +48,7 @@ from typing import Any
 
 import requests
 from requests.auth import AuthBase
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
@@ -57,6 +58,7 @@ from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, Prediction
 from cometrep.schedule import retry_after_seconds
+from cometrep.text import without_key
 from cometrep.transport import Session, is_broken_off, is_misdirected, is_proxy_error, proxy_to, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
@@ -220,8 +222,9 @@ class Api:
         content, is_too_long = _decoded(content, response.headers.get("Content-Encoding", ""))
         answer = Answer(
             response.status_code,
-            response.headers,
-            self._clean_bytes(content),
+            CaseInsensitiveDict((name, self._clean(text)) for name, text in response.headers.items()),
+            content,
+            key=self._to_hide,
             is_cut_short=is_cut_short or is_too_long,
         )
         if _log.isEnabledFor(logging.DEBUG):
@@ -367,7 +370,7 @@ class Api:
         """Say what an answer said: status, the API's own message, the request id."""
         told = f"HTTP {answer.status} from {self._base_url}"
         if answer.is_redirect:
-            to = self._clean(answer.headers.get("Location", ""))[:200]
+            to = answer.headers.get("Location", "")[:200]
             told += f": redirected to {to}" if to else ": a redirect that names no address"
             told += "; the API does not redirect, so the base URL or the path is wrong"
         elif answer.is_html:
@@ -403,11 +406,7 @@ class Api:
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""
-        return text.replace(self._to_hide, "[API key]") if self._to_hide else text
-
-    def _clean_bytes(self, content: bytes) -> bytes:
-        key = self._to_hide.encode()
-        return content.replace(key, b"[API key]") if key else content
+        return without_key(text, self._to_hide)
 
 
 def _decoded(content: bytes, encoding: str) -> tuple[bytes, bool]:

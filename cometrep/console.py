@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 from cometrep import errors
 from cometrep.screen import Screen
-from cometrep.text import ascii_json, brief, harmless, one_line
+from cometrep.text import ascii_json, brief, harmless, one_line, without_key
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
@@ -359,8 +359,7 @@ class Console:
     def _write_stderr(self, text: str) -> None:
         if self._stderr is None:
             return
-        if self._to_hide:
-            text = text.replace(self._to_hide, "[API key]")
+        text = without_key(text, self._to_hide)
         try:
             _write_all(self._stderr, text.encode(self._stderr.encoding, self._stderr.errors or "strict"))
         except (OSError, ValueError):

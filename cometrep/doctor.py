@@ -22,7 +22,7 @@ from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.reach import Reach
 from cometrep.screen import Screen
-from cometrep.text import format_bytes, format_elapsed
+from cometrep.text import format_bytes, format_elapsed, without_key
 from cometrep.transport import reason_of
 
 LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
@@ -58,7 +58,7 @@ def examine(
     """Make every check, and give it free of the API key."""
     key = subject.api_key.to_hide if subject.api_key else ""
     for check in _Examination(subject, now, limit_seconds).checks():
-        yield Check(*(part.replace(key, "[API key]") for part in check)) if key else check
+        yield Check(*(without_key(part, key) for part in check))
 
 
 def failure(checks: Sequence[Check]) -> errors.ConfigError | None:

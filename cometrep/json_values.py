@@ -1,7 +1,7 @@
 """JSON values: walk them, see how deeply they are nested, and read or shorten the data URIs in them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 DEPTH_LIMIT = 100  # levels of JSON; far above any real one, far below what recursion survives
@@ -19,6 +19,23 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(item)
     else:
         yield value
+
+
+def change_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Give a JSON value with every text in it changed, names too; its lists and objects are changed in place."""
+    whole = [value]
+    left: list[Any] = [whole]  # no recursion: it may be nested deeply
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            pairs = [(change(name), change(one) if isinstance(one, str) else one) for name, one in item.items()]
+            item.clear()
+            item.update(pairs)
+            left += item.values()
+        elif isinstance(item, list):
+            item[:] = [change(one) if isinstance(one, str) else one for one in item]
+            left += item
+    return whole[0]
 
 
 def is_nested_too_deeply(value: Any) -> bool:

@@ -16,6 +16,28 @@ _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
 _CI_COMMAND = r"##(?=\w*\[)"
+HIDDEN_KEY = "[API-key]"
+"""What is shown in the place of the API key: without a space, so that a URL that held the key stays one."""
+
+
+def without_key(text: str, key: str) -> str:
+    """Hide an API key in a text, as it stands, percent-encoded or escaped as in JSON; an empty key is in none."""
+    if not key:
+        return text
+    text = text.replace(key, HIDDEN_KEY)
+    return _encoded_key(key).sub(HIDDEN_KEY, text) if "%" in text or "\\u00" in text else text
+
+
+@lru_cache(1)
+def _encoded_key(key: str) -> re.Pattern[str]:
+    """Give a pattern for a key each of whose characters may be encoded, also more than once."""
+    pattern = ""
+    for character in key:
+        digits = "".join(
+            f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(character):02x}"
+        )
+        pattern += rf"(?:{re.escape(character)}|%(?:25)*{digits}|\\\\{{0,3}}u00{digits})"
+    return re.compile(pattern)
 
 
 def masked(text: str) -> str:

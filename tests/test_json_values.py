@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep.json_values import (
+    change_texts,
     decode_data_uri,
     is_data_uri,
     is_nested_too_deeply,
@@ -36,6 +37,28 @@ def nested(depth: int) -> object:
     for _ in range(depth):
         value = [value]
     return value
+
+
+@pytest.mark.parametrize(
+    ("value", "changed"),
+    [
+        ("a", "A"),
+        ({"a": ["b", {"c": "d"}, 1, None]}, {"A": ["B", {"C": "D"}, 1, None]}),
+        ([["a"], True, 1.5], [["A"], True, 1.5]),
+        (None, None),
+    ],
+)
+def test_every_text_is_changed(value: object, changed: object) -> None:
+    """Names and texts at any depth are changed, in their order; all else stays."""
+    assert json.dumps(change_texts(value, str.upper)) == json.dumps(changed)
+
+
+def test_texts_at_any_depth_are_changed() -> None:
+    """What is nested more deeply than recursion survives is gone through all the same."""
+    value = change_texts(nested(10_000), str.upper)
+    while isinstance(value, list):
+        value = value[0]
+    assert value == "END"
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(99, False), (100, True)])

@@ -1,10 +1,13 @@
 """The API key is in the config file and in the API's requests, and nowhere else."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -12,7 +15,13 @@ from tests.conftest import KEY, Cli
 from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
-PARTS = (KEY.encode(), KEY[:20].encode(), KEY[8:-5].encode())
+PARTS = (KEY, KEY[:20], KEY[8:-5])
+
+
+def shows_the_key(text: str) -> bool:
+    """Say whether the key, or most of it, stands in a text, also where its characters are encoded."""
+    plain = unquote(re.sub(r"\\+u00([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), text))
+    return any(part in plain for part in PARTS)
 
 
 def places_with_the_key(*folders: Path) -> set[str]:
@@ -21,7 +30,7 @@ def places_with_the_key(*folders: Path) -> set[str]:
         path.name
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file() and any(part in path.read_bytes() for part in PARTS)
+        if path.is_file() and shows_the_key(path.read_bytes().decode("latin-1"))
     }
 
 
@@ -66,7 +75,7 @@ def test_no_answer_makes_cometrep_show_the_key(keyed: Cli, server: Server, scrip
     server.on_get(script)
     for arguments in (("run", MODEL, "prompt=cat", "-v"), ("status", "made1", "--json", "-v"), ("wait", "made1")):
         ran = keyed(*arguments)
-        assert not [part for part in PARTS if part.decode() in ran.stdout + ran.stderr]
+        assert not shows_the_key(ran.stdout + ran.stderr)
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
     assert server.received
 
@@ -81,10 +90,50 @@ def test_a_whole_run_leaves_the_key_in_the_config_file_alone(keyed: Cli, server:
         ran = keyed("run", MODEL, "prompt=cat", "--sidecar", "--json", "-v", "--progress", "json")
         assert ran.code == 0, ran.stderr
         assert len(files.received) == 2
-        assert not any(part.decode() in str(files.received) for part in PARTS)
+        assert not shows_the_key(str(files.received))
     assert all(request.headers["authorization"] == f"Bearer {KEY}" for request in server.received)
-    assert not any(part.decode() in ran.stdout + ran.stderr for part in PARTS)
+    assert not shows_the_key(ran.stdout + ran.stderr)
     assert "Bearer …abcd" in ran.stderr
+    assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
+
+
+ENCODINGS: dict[str, Callable[[str], bytes]] = {
+    "as it is": str.encode,
+    "escaped": lambda text: text.replace(KEY, "".join(f"\\u{ord(one):04x}" for one in KEY)).encode(),
+    "in UTF-16": lambda text: text.encode("utf-16"),
+    "percent-encoded": lambda text: text.replace(KEY, KEY.replace("-", "%2D")).encode(),
+    "percent-encoded and escaped": lambda text: text.replace(KEY, KEY.replace("-", "\\u00252d")).encode(),
+    "escaped within a text": lambda text: text.replace(KEY, KEY.replace("-", "\\\\u002D")).encode(),
+}
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
+def test_an_echo_of_the_key_reaches_no_place(keyed: Cli, server: Server, encode: Callable[[str], bytes]) -> None:
+    """However a reply encodes the key, no output, file, record or ledger has it, nor does the file host get it."""
+
+    def answer(value: Any, status: int = 200) -> Answer:
+        headers = {"Content-Type": "application/json", "X-Request-Id": f"Bearer {KEY}"}
+        return Answer(status, encode(json.dumps(value)), headers)
+
+    def create(received: Received) -> Answer:
+        name = received.json()["input"]["prompt"]
+        if name == "refused":
+            return answer({"detail": f"you sent {KEY}", KEY: KEY}, 400)
+        return answer(prediction(name, "starting", input={"prompt": KEY}, logs=KEY))
+
+    with Server() as files:
+        files.on("GET", "/f", Answer(200, picture(), {"Content-Type": "image/webp"}))
+        told: dict[str, Any] = {"logs": KEY, "metrics": {KEY: KEY}, "input": {"prompt": KEY}}
+        server.on_create(create)
+        for name, output in (("file", [f"{files.url}/f?k={KEY}"]), ("text", f"it is {KEY}"), ("json", {KEY: KEY})):
+            server.on("GET", f"/replicate/v1/predictions/{name}", answer(prediction(name, output=output, **told)))
+        lines = "".join(json.dumps({"prompt": name}) + "\n" for name in ("file", "text", "json", "refused"))
+        ran = keyed("batch", "-", "-m", MODEL, "-d", "out", "--json", "-v", "--progress", "json", stdin=lines)
+        assert ran.code == 9, ran.stderr
+        assert [request.path.partition("?")[0] for request in files.received] == ["/f"]
+        assert not shows_the_key(str(files.received))
+    assert len(list((keyed.folder / "out").glob("*.webp"))) == 1
+    assert not shows_the_key(ran.stdout + ran.stderr)
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
 
 
@@ -94,7 +143,7 @@ def test_a_proxy_that_fails_does_not_make_the_key_known(keyed: Cli) -> None:
         keyed.environment[name] = "http://127.0.0.1:9"
     ran = keyed("status", "made1", "-v", "--base-url", "https://api.cometapi.com")
     assert ran.code == 7
-    assert not any(part.decode() in ran.stdout + ran.stderr for part in PARTS)
+    assert not shows_the_key(ran.stdout + ran.stderr)
 
 
 @pytest.mark.parametrize("url", ["https://[", "http://example.com", "https://a b", "ftp://x", "https://u:p@h"])
@@ -122,7 +171,7 @@ def test_a_crash_with_its_traceback_is_free_of_the_key(keyed: Cli) -> None:
     )
     assert done.returncode == 1
     assert "RuntimeError" in done.stderr
-    assert not any(part.decode() in done.stdout + done.stderr for part in PARTS)
+    assert not shows_the_key(done.stdout + done.stderr)
 
 
 def test_netrc_neither_replaces_nor_follows_the_key(keyed: Cli, server: Server) -> None:

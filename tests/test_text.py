@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep.text import ascii_json, format_bytes, format_duration, harmless, nearest
+from cometrep.text import ascii_json, format_bytes, format_duration, harmless, nearest, without_key
 
 quick = settings(max_examples=200)
 
@@ -44,6 +44,34 @@ TEXTS = {
     "Azure": ("x ##vso[task.setvariable variable=a]b", "x #\\x23vso[task.setvariable variable=a]b"),
     "TeamCity": ("##teamcity[buildStop]", "#\\x23teamcity[buildStop]"),
 }
+
+
+KEY = "sk-a.b/c+d-0123"
+SPELLINGS = {
+    "plain": KEY,
+    "percent": "".join(f"%{ord(one):02x}" for one in KEY),
+    "partly percent, capitals": KEY.replace("-", "%2D").replace("/", "%2F"),
+    "twice percent": KEY.replace("-", "%252d"),
+    "JSON": "".join(f"\\u{ord(one):04x}" for one in KEY),
+    "JSON within JSON": KEY.replace("k", "\\\\u006B"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_a_key_is_hidden_however_it_is_encoded(spelling: str) -> None:
+    """What is put in its place leaves a URL one, and nothing else is touched."""
+    assert without_key(f"https://h/?a=%20&k={spelling}&b=1", KEY) == "https://h/?a=%20&k=[API-key]&b=1"
+    assert without_key(f"https://h/?a=%20&k={spelling[:-1]}", KEY) == f"https://h/?a=%20&k={spelling[:-1]}"
+    assert without_key(spelling, "") == spelling
+
+
+@pytest.mark.parametrize("piece", ["%3C", "%25", "%2525", "\\", "\\u0073", "s"])
+def test_long_texts_are_searched_for_a_key_in_one_go(piece: str) -> None:
+    """A reply of megabytes made to slow the search down is read at once all the same."""
+    began = time.process_time()
+    text = piece * (2_000_000 // len(piece)) + "%\\u00"
+    assert without_key(text, KEY) == text
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(("text", "shown"), TEXTS.values(), ids=TEXTS.keys())
