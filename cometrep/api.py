@@ -183,8 +183,11 @@ class Api:
         # The documented path has owner/name as one parameter; the slash stays literal.
         return f"{self._base_url}/replicate/v1/models/{model}/predictions"
 
-    def require_key(self) -> ApiKey:
-        """Give the API key; raise ConfigError where there is none, and nothing can be sent."""
+    def check_settings(self) -> None:
+        """Raise ConfigError where nothing can be sent: without an API key, or where the proxy is no address."""
+        self._session().merge_environment_settings(self._base_url, {}, None, None, None)
+
+    def _required_key(self) -> ApiKey:
         if self._api_key is None:
             raise errors.ConfigError(
                 f"no API key is set; keys are made at {KEY_PAGE}, and --sandbox needs none",
@@ -194,7 +197,7 @@ class Api:
         return self._api_key
 
     def _session(self) -> Session:
-        key = self.require_key()
+        key = self._required_key()
         with self._lock:
             if self._opened is None:
                 self._opened = Session(

@@ -4,7 +4,6 @@ None costs money: the one request looks at a prediction that cannot exist. Each 
 an earlier one failed.
 """
 
-import base64
 import contextlib
 import http.client
 import importlib.util
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cometrep import config, errors, transport
 from cometrep.answers import Answer
@@ -72,10 +71,14 @@ class Reach:
         parts = urlsplit(self._base_url)
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        route = transport.route_to(self._base_url)
-        proxy = self._proxy(host, port, route)
+        route = None
+        try:
+            route = transport.route_to(self._base_url)
+            proxy = self._proxy(host, port, route)
+        except errors.ConfigError as problem:
+            proxy = Check("proxy", FAIL, problem.message, problem.hint)
         yield proxy
-        if proxy.outcome == FAIL:
+        if route is None or proxy.outcome == FAIL:
             yield from (untried(name, "proxy", self._again) for name in ("dns", "tls", "api", "clock"))
         else:
             yield from self._connection(host, port, parts.scheme, route)
@@ -102,28 +105,16 @@ class Reach:
         yield self._clock(answer) if answer else untried("clock", "api", self._again)
 
     def _proxy(self, host: str, port: int, route: transport.Route) -> Check:
-        names = [
-            name
-            for scheme in (urlsplit(self._base_url).scheme, "all")
-            for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())
-            if config.environment(name)
-        ]
         if not route.proxy:
+            names = transport.proxy_variables(self._base_url)
             if not names:
                 return Check("proxy", OK, "none is set")
             why = "this machine needs none" if config.is_local_host(host) else "NO_PROXY names the host"
             return Check("proxy", OK, f"{', '.join(names)} is not used: {why}")
-        origin = next((name for name in names if config.environment(name) in route.proxy), "the system's settings")
+        origin = transport.proxy_origin(self._base_url, route.proxy)
         fix = f"correct or unset {origin}; it is written as http://HOST:PORT"
-        try:
-            parts = urlsplit(route.proxy)
-            shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-            is_address = bool(parts.hostname) and "@" not in parts.path + parts.query + parts.fragment
-        except ValueError:
-            is_address = False
-        if not is_address:  # nor is it shown: it may hold a password
-            told = f"{origin} is not an address; in a user name or password write / as %2F, @ as %40, # as %23"
-            return Check("proxy", FAIL, told, fix)
+        parts = urlsplit(route.proxy)
+        shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         shown += " (with a user name)" if parts.username else ""
         if parts.scheme.startswith("socks") and importlib.util.find_spec("socks") is None:
             return Check("proxy", FAIL, f"{shown} from {origin} needs PySocks", "pip install 'requests[socks]'")
@@ -292,11 +283,7 @@ def _connect(host: str, port: int, proxy: SplitResult | None, timeout_seconds: f
             (near, proxy.port or (443 if proxy.scheme == "https" else 1080)), timeout_seconds
         )
     connection = http.client.HTTPConnection(near, proxy.port or 80, timeout=timeout_seconds)
-    headers = {}
-    if proxy.username:
-        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
-    connection.set_tunnel(host, port, headers)
+    connection.set_tunnel(host, port, transport.proxy_login(proxy.geturl()))
     try:
         connection.connect()
     except BaseException:

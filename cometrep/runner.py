@@ -166,7 +166,7 @@ class Runner:
 
         It is not sent again behind the deadline; one that is under way has its time.
         """
-        self._api.require_key()  # before there is an entry
+        self._api.check_settings()  # before there is an entry
         number = self._ledger.begin(request.model, request.values)
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:

@@ -8,27 +8,31 @@ import re
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import requests
 import urllib3
 import urllib3.connection
 import urllib3.exceptions
 from requests.auth import AuthBase
+from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from cometrep import __version__, errors
 from cometrep.answers import Answer
-from cometrep.config import is_local_url
+from cometrep.config import environment, is_local_url
 from cometrep.text import cut, harmless
 
 PROBE_LIMIT_BYTES = 1_000_000
 FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
 TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _INTERIM_LIMIT = 1000  # answers before the final one
 _CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)
 PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
@@ -95,14 +99,17 @@ class Session(requests.Session):
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Take proxies and CA bundles from the environment; this machine's own servers need no proxy."""
+        """Take proxies and CA bundles from the environment; this machine's own servers need no proxy.
+
+        Raises ConfigError for a proxy that is no address.
+        """
         # The environment of a process does not change, and reading it is a fifth of what a request costs.
         asked = (url.split("/", 3)[:3], dict(proxies), stream, verify, cert)  # requests changes the proxies
         known, settings = self._environment
         if asked != known:
             settings = dict(super().merge_environment_settings(url, proxies, stream, verify, cert))
-            if is_local_url(url):
-                settings["proxies"] = {}
+            proxy = _proxy_of(url, settings["proxies"])
+            settings["proxies"] = {"all": proxy} if proxy else {}
             self._environment = (asked, settings)
         return dict(settings)
 
@@ -282,6 +289,10 @@ class _Adapter(requests.adapters.HTTPAdapter):
             manager.pool_classes_by_scheme = self._pools
         return manager
 
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """Give the headers that are for a proxy alone; requests itself knows no passwords beyond Latin-1."""
+        return proxy_login(proxy)
+
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
@@ -310,12 +321,50 @@ def route_to(url: str) -> Route:
     """Tell which proxy and which certificates a request to a URL would use."""
     with Session(NoAuth()) as session:
         settings = session.merge_environment_settings(url, {}, None, None, None)
-    proxy = requests.utils.select_proxy(url, settings["proxies"]) or ""
     verify = settings["verify"]
     return Route(
-        proxy if not proxy or "://" in proxy else f"http://{proxy}",
+        settings["proxies"].get("all", ""),
         requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify),
     )
+
+
+def _proxy_of(url: str, proxies: Mapping[str, str]) -> str:
+    """Choose the proxy's URL for a URL, empty for none; raise ConfigError where it is no address."""
+    proxy = "" if is_local_url(url) else requests.utils.select_proxy(url, dict(proxies)) or ""
+    if not proxy:
+        return ""
+    origin, proxy = proxy_origin(url, proxy), proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = parse_url(proxy)
+        rest = (parts.path or "", parts.query or "", parts.fragment or "")
+        is_address = bool(parts.host) and parts.scheme in _PROXY_SCHEMES and "@" not in "".join(rest)
+    except urllib3.exceptions.LocationParseError:
+        is_address = False
+    if not is_address:  # nor is it shown: it may hold a password
+        raise errors.ConfigError(
+            f"{origin} is not an address; in a user name or password write / as %2F, @ as %40, # as %23",
+            hint=f"correct or unset {origin}; it is written as http://HOST:PORT",
+            code="bad_setting",
+        )
+    return proxy
+
+
+def proxy_variables(url: str) -> list[str]:
+    """Name the environment variables that are set and give the proxy for a URL, the first before the others."""
+    names = [name for kind in (urlsplit(url).scheme, "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())]
+    return [name for name in names if environment(name)]
+
+
+def proxy_origin(url: str, proxy: str) -> str:
+    """Name the environment variable that a URL's proxy comes from."""
+    return next((name for name in proxy_variables(url) if environment(name) in proxy), "the system's settings")
+
+
+def proxy_login(proxy: str) -> dict[str, str]:
+    """Give the header with the user and password of a proxy's URL: what is not percent-encoded there in UTF-8."""
+    user, _, password = (parse_url(proxy).auth or "").partition(":")
+    login = b64encode(unquote_to_bytes(f"{user}:{password}")).decode()
+    return {"Proxy-Authorization": f"Basic {login}"} if user else {}
 
 
 def is_proxy_error(problem: BaseException) -> bool:

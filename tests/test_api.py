@@ -1,5 +1,6 @@
 """One request at a time: what each answer, and each missing answer, of the API means."""
 
+import base64
 import contextlib
 import gzip
 import json
@@ -211,7 +212,7 @@ def test_a_create_that_never_left_may_be_sent_again(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("proxy", "told"),
-    [("{server}", "407"), ("socks5://127.0.0.1:1", "SOCKS"), ("http://[::1", "")],
+    [("{server}", "407"), ("socks5://127.0.0.1:1", "SOCKS"), ("http://[::1", "HTTPS_PROXY is not an address")],
     ids=["asks for a password", "of a kind that needs a library", "no address"],
 )
 def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
@@ -225,6 +226,27 @@ def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
         Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
     assert told in raised.value.message
     assert raised.value.code == "bad_setting"
+
+
+@pytest.mark.parametrize(
+    ("login", "sent"),
+    [
+        ("me:pass%21", b"me:pass!"),
+        ("me:пароль", "me:пароль".encode()),
+        ("me:%D0%BF%FC", b"me:\xd0\xbf\xfc"),
+        ("me", b"me:"),
+    ],
+)
+def test_a_proxy_is_told_its_password(
+    server: Server, login: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any script, as it stands or percent-encoded, in bytes that are no UTF-8 too."""
+    server.on("CONNECT", "", Answer(407, b"who are you"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", f"://{login}@"))
+    with pytest.raises(errors.ConfigError, match="407"):
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+    header = server.received[0].headers["proxy-authorization"]
+    assert base64.b64decode(header.removeprefix("Basic ")) == sent
 
 
 @pytest.mark.parametrize("status", [502, 407])

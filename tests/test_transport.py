@@ -1,6 +1,7 @@
 """What API and downloads share of HTTP, and why no answer came, asked of real sockets."""
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -63,7 +64,7 @@ def test_proxies_that_are_named_are_those_of_one_request() -> None:
             asked = session.merge_environment_settings("https://x.example/a", named, None, None, None)
             return asked["proxies"]
 
-        assert [proxies(), proxies(https="http://p:1"), proxies()] == [{}, {"https": "http://p:1"}, {}]
+        assert [proxies(), proxies(https="http://p:1"), proxies()] == [{}, {"all": "http://p:1"}, {}]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,42 @@ def test_a_closed_port() -> None:
 def test_a_name_that_does_not_exist() -> None:
     """A host name that cannot be resolved is said so."""
     assert reason_of(failure_of("http://no-such-host.invalid/")) == "the host name cannot be resolved"
+
+
+NO_PROXY_ADDRESSES = {
+    "port out of range": "http://user:se:cretpw@127.0.0.1:99999",
+    "slash": "http://user:cre/tpw@h:1",
+    "slash behind digits": "http://user:12/cretpw@h:1",
+    "number sign": "http://user:cre#tpw@h:1",
+    "question mark": "http://user:cre?tpw@h:1",
+    "backslash": "http://user:1\\cretpw@h:1",
+    "blank": "http://user:cretpw@h h:1",
+    "no host": "http://user:cretpw@",
+    "no host nor password": "http://cretpw@",
+    "unknown scheme": "cretpw://h:1",
+}
+
+
+@pytest.mark.parametrize("proxy", NO_PROXY_ADDRESSES.values(), ids=NO_PROXY_ADDRESSES.keys())
+def test_a_proxy_that_is_no_address_is_not_shown(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked for, the variable is named before anything is sent; its value may hold a password."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with (
+        Session(NoAuth()) as session,
+        pytest.raises(errors.ConfigError, match="HTTPS_PROXY is not an address") as raised,
+    ):
+        session.get("https://api.example.test/")
+    assert raised.value.code == "bad_setting"
+    assert not re.search("cre|tpw|1", f"{raised.value.message} {raised.value.hint}")
+
+
+@pytest.mark.parametrize("proxy", ["localhost:3128", "http://localhost:3128", "http://u:p%2Fw@localhost:3128/"])
+def test_a_proxy_may_be_written_without_its_scheme(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with curl."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with Session(NoAuth()) as session:
+        settings = session.merge_environment_settings("https://api.example.test/", {}, None, None, None)
+    assert settings["proxies"] == {"all": proxy if "://" in proxy else f"http://{proxy}"}
 
 
 def test_a_proxy_that_is_not_there() -> None:

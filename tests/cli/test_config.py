@@ -324,6 +324,18 @@ def test_a_proxy_that_is_not_there_is_named(name: str, cli: Cli) -> None:
     assert "hunter2" not in done.stderr
 
 
+def test_a_create_by_way_of_no_proxy_is_exit_3(cli: Cli) -> None:
+    """The password stands neither on stderr nor in the ledger, where nothing is in doubt."""
+    env = {"COMETAPI_KEY": KEY, "HTTPS_PROXY": "http://user:cre/tpw@h:1"}
+    done = cli("create", SCHNELL, "prompt=cat", env=env)
+    assert (done.code, done.stdout) == (3, "")
+    assert done.stderr == (
+        "cometrep: HTTPS_PROXY is not an address; in a user name or password write / as %2F, @ as %40, # as %23\n"
+        "hint: correct or unset HTTPS_PROXY; it is written as http://HOST:PORT\n"
+    )
+    assert cli("list").stdout == ""
+
+
 def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server: Server) -> None:
     """HTTPS_PROXY is asked for the way to the API and told nothing else; its refusal is temporary."""
     server.on("CONNECT", "", Answer(403, b"no"))
