@@ -112,8 +112,11 @@ def parse_base_url(text: str) -> str:
     """
     text = _text(text).strip().rstrip("/")
     text = text.removesuffix("/v1").removesuffix("/replicate").rstrip("/")
-    parts = urlsplit(text)
-    port = parts.port  # raises ValueError where it is no number
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # whose words repeat what may be a part of a password
+        raise ValueError("not a URL, or its port is no number from 1 to 65535") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not a URL like https://api.cometapi.com")
     if "@" in parts.netloc or "?" in text or "#" in text or port == 0:

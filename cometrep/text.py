@@ -15,6 +15,9 @@ _TOLD_CHARACTERS = 4000  # the API's message is cut before, and what stands behi
 _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
+# Also a password with a slash, whose beginning is then a port that is none; bounded, as a URL of a server is not.
+_USER = r"(?<=//)(?:[^/@\s]*|[^/@:\s]{0,200}:(?!\d*/)[^@\s]{0,200})@"
+_SECRET = rf"{_USER}|sk-[A-Za-z0-9_-]{{8,}}"
 _CI_COMMAND = r"##(?=\w*\[)"
 HIDDEN_KEY = "[API-key]"
 """What is shown in the place of the API key: without a space, so that a URL that held the key stays one."""
@@ -42,7 +45,7 @@ def _encoded_key(key: str) -> re.Pattern[str]:
 
 def masked(text: str) -> str:
     """Hide what may be a secret in something typed in a wrong place: an API key, and the user's part of a URL."""
-    return re.sub(r"(?<=//)[^/@\s]*@|sk-[A-Za-z0-9_-]{8,}", "[hidden]", text)
+    return re.sub(_SECRET, "[hidden]", text)
 
 
 def harmless(text: str, *, keeps_lines: bool = False) -> str:

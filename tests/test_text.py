@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep.text import ascii_json, format_bytes, format_duration, harmless, nearest, without_key
+from cometrep.text import ascii_json, format_bytes, format_duration, harmless, masked, nearest, without_key
 
 quick = settings(max_examples=200)
 
@@ -71,6 +71,29 @@ def test_long_texts_are_searched_for_a_key_in_one_go(piece: str) -> None:
     began = time.process_time()
     text = piece * (2_000_000 // len(piece)) + "%\\u00"
     assert without_key(text, KEY) == text
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:p@h/x", "https://[hidden]h/x"),
+        ("https://u:a/b@h:1/x", "https://[hidden]h:1/x"),
+        ("https://h:443/a@b?c=@d", "https://h:443/a@b?c=@d"),
+        ("https://h:443/?c=@d and https://h/@x", "https://h:443/?c=@d and https://h/@x"),
+        ("run sk-abcdefgh12345678 a//b", "run [hidden] a//b"),
+    ],
+)
+def test_what_may_be_a_secret_is_masked(text: str, shown: str) -> None:
+    """The user's part of a URL, with a slash in the password too, and what looks like an API key."""
+    assert masked(text) == shown
+
+
+def test_a_long_url_is_masked_at_once() -> None:
+    """One of a server that was made to slow the search down takes no time."""
+    began = time.process_time()
+    text = "//a:x" * 400_000
+    assert masked(text) == text
     assert time.process_time() - began < 5
 
 
