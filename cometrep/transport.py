@@ -27,11 +27,12 @@ from urllib3.util.ssl_ import create_urllib3_context
 from cometrep import __version__, errors
 from cometrep.answers import Answer
 from cometrep.config import environment, is_local_url
-from cometrep.text import cut, harmless
+from cometrep.text import cut, harmless, masked
 
 PROBE_LIMIT_BYTES = 1_000_000
 FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
 TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
+_LOGIN = r"(?i)\b(basic|bearer)\s+(?!auth)\S+"  # but no "basic authentication is required"
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _INTERIM_LIMIT = 1000  # answers before the final one
 _CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)
@@ -432,7 +433,14 @@ def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
 
 
 def reason_of(problem: BaseException) -> str:
-    """Say in a few words why a transfer failed, from a requests or urllib3 error and what it wraps."""
+    """Say in a few words why a transfer failed, from a requests or urllib3 error and what it wraps.
+
+    A login that the other side repeats there is hidden.
+    """
+    return re.sub(_LOGIN, r"\1 [hidden]", masked(_reason_of(problem)))
+
+
+def _reason_of(problem: BaseException) -> str:
     innermost = _innermost(problem)
     if isinstance(problem, requests.exceptions.ReadTimeout) or isinstance(
         innermost, urllib3.exceptions.ReadTimeoutError

@@ -249,6 +249,26 @@ def test_a_proxy_is_told_its_password(
     assert base64.b64decode(header.removeprefix("Basic ")) == sent
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Proxy-Authorization: Basic bWU6cGFzcw== is bad", "407 Proxy-Authorization: Basic [hidden] is bad"),
+        ("bad bearer x.y-z", "407 bad bearer [hidden]"),
+        ("no http://me:pass@h", "407 no http://[hidden]h"),
+        ("Basic authentication required", "407 Basic authentication required"),
+    ],
+)
+def test_what_a_proxy_says_of_its_password_is_not_told(
+    server: Server, said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may repeat what it was sent; the rest of its reason is of use."""
+    server.on("CONNECT", "", Answer(raw=f"HTTP/1.1 407 {said}\r\n\r\n".encode(), then="close"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", "://me:pass@"))
+    with pytest.raises(errors.ConfigError) as raised:
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+    assert raised.value.message.endswith(told)
+
+
 @pytest.mark.parametrize("status", [502, 407])
 def test_an_id_is_not_read_as_what_the_proxy_said(
     server: Server, status: int, monkeypatch: pytest.MonkeyPatch
