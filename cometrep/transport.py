@@ -120,22 +120,34 @@ class Session(requests.Session):
         Raises ConfigError, before anything leaves, where there are no certificates.
         """
         verify = settings.get("verify")
-        if isinstance(verify, str) and (request.url or "").startswith("https:") and not os.path.exists(verify):
-            # requests itself raises an OSError that is none of its own.
-            raise errors.ConfigError(
-                f"no file of trusted certificates at {verify}",
-                hint="unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE",
-                code="bad_setting",
-            )
+        bundle = verify if isinstance(verify, str) and (request.url or "").startswith("https:") else ""
+        if bundle and not os.path.exists(bundle):  # requests itself raises an OSError that is none of its own
+            raise _no_certificates(f"no file of trusted certificates at {bundle}")
         # What requests itself would do besides: keep cookies, call hooks, and read where a redirect leads, which
         # fails on a malformed one.
         settings.pop("allow_redirects", None)
         try:
             return self.get_adapter(request.url or "").send(request, **settings)
+        except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
+            if bundle:
+                _check_certificates(bundle)
+            raise
         except urllib3.exceptions.LocationParseError as problem:  # requests lets these through as they are
             raise requests.exceptions.InvalidURL(problem, request=request) from problem
         except urllib3.exceptions.HTTPError as problem:
             raise requests.exceptions.ConnectionError(problem, request=request) from problem
+
+
+def _check_certificates(ca_bundle: str) -> None:
+    """Raise ConfigError where a file holds no certificates: TLS then fails before anything leaves."""
+    try:
+        tls_context(ca_bundle)
+    except OSError as problem:
+        raise _no_certificates(f"no certificates can be read from {ca_bundle}: {reason_of(problem)}") from problem
+
+
+def _no_certificates(told: str) -> errors.ConfigError:
+    return errors.ConfigError(told, hint="unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE", code="bad_setting")
 
 
 class _Timed(io.RawIOBase):

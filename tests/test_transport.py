@@ -124,6 +124,27 @@ def closed_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{unbound.getsockname()[1]}"
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage\n", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+@pytest.mark.parametrize("is_tunneled", [False, True], ids=["direct", "by way of a proxy"])
+def test_a_bundle_without_certificates_is_named(
+    server: Server, content: bytes, is_tunneled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the setting that is wrong, not TLS that fails, and nothing is sent."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    url = server.url.replace("http:", "https:")
+    if is_tunneled:
+        server.on("CONNECT", "", Answer(200, length=""))
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        url = "https://api.example.test"
+    with Session(NoAuth()) as session, pytest.raises(errors.ConfigError) as raised:
+        session.get(url, timeout=PATIENCE_SECONDS)
+    assert raised.value.message.startswith(f"no certificates can be read from {bundle}: ")
+    assert raised.value.code == "bad_setting"
+    assert {request.method for request in server.received} <= {"CONNECT"}
+
+
 def test_a_closed_port() -> None:
     """Nobody listens: the system's own words, without the library's wrapping."""
     with closed_port() as url:
