@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cometrep import errors, formats
 from cometrep.json_values import DEPTH_LIMIT, is_nested_too_deeply, text_sizes
 from cometrep.prediction import is_url
-from cometrep.text import cut
+from cometrep.text import cut, masked
 
 ReadStdin = Callable[[], bytes]
 """Reads all of stdin, of one value no more than a byte beyond REFUSE_BYTES, and refuses to do so twice."""
@@ -362,8 +362,8 @@ def _typed(key: str, separator: str, value: str) -> str:
     import shlex
 
     escaped = re.sub(r"[=:@\\]", r"\\\g<0>", key)
-    return f"{shlex.quote(escaped)}{separator}{shlex.quote(value)}"
+    return masked(f"{shlex.quote(escaped)}{separator}{shlex.quote(value)}")
 
 
 def _short(text: str) -> str:
-    return repr(cut(text, 80))
+    return repr(cut(masked(text), 80))

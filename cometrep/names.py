@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cometrep import errors
 from cometrep.hashes import Hashes
+from cometrep.text import masked
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
@@ -208,7 +209,7 @@ def check_template(template: str) -> None:
         problem = f"a part of it has more than {LIMIT_BYTES} bytes"
     if problem:
         raise errors.UsageError(
-            f"the output template {template!r}: {problem}",
+            masked(f"the output template {template!r}: {problem}"),
             hint=hint,
             code="bad_template",
         )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from cometrep import errors
 from cometrep.json_values import SHORTENED_DATA_URI, cut_down, is_data_uri, leaves, shorten_data_uris
-from cometrep.text import cut, parse_json
+from cometrep.text import cut, masked, parse_json
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""
@@ -73,7 +73,7 @@ def parse_model(text: str) -> str:
     )
     shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
     raise errors.UsageError(
-        f"{text!r} is not a model: it is named OWNER/NAME, with no version and no address",
+        f"{masked(text)!r} is not a model: it is named OWNER/NAME, with no version and no address",
         hint=f"name it as {shown}",
         code="bad_model",
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cometrep import errors
+from cometrep.text import masked
 
 BLOCK_BYTES = 1 << 18
 
@@ -110,7 +111,9 @@ def opened(name: str, copy_stdin: CopyTo) -> Iterator[Snapshot]:
     try:
         file = Path(name).open("rb")  # noqa: SIM115 - closed below, whatever happens to what uses it
     except OSError as problem:
-        raise errors.UsageError(f"cannot read {name!r}: {problem.strerror}", hint="check the path") from problem
+        raise errors.UsageError(
+            f"cannot read {masked(name)!r}: {problem.strerror}", hint="check the path"
+        ) from problem
     with file:
         if file.seekable():
             yield Snapshot(file, name)

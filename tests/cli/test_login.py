@@ -249,9 +249,21 @@ def test_a_key_that_others_can_read_is_warned_of(bits: int, is_warned: bool, cli
     assert (f"chmod 600 {config_file(cli)}" in done.stderr) == is_warned
 
 
-@pytest.mark.parametrize("arguments", [("login", KEY), ("run", "a/b", f"--api-key={KEY}")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("login", KEY),
+        ("run", "a/b", f"--api-key={KEY}"),
+        ("create", KEY, "prompt=x"),
+        ("run", "a/b", KEY),
+        ("run", "a/b", f"prompt=@{KEY}"),
+        ("run", "a/b", "prompt=x", "-o", f"{KEY}{{"),
+        ("batch", KEY, "-m", "a/b"),
+    ],
+)
 def test_a_key_in_a_wrong_place_is_not_repeated(arguments: tuple[str, ...], cli: Cli) -> None:
     """A key that was typed as an argument is refused without being written to a log a second time."""
     done = cli(*arguments)
     assert done.code == 2
-    assert KEY not in done.stderr
+    assert KEY[:12] not in done.stderr
+    assert "[hidden]" in done.stderr
