@@ -245,11 +245,21 @@ SETTINGS: Mapping[str, _Known] = {
 """Every setting, in the order in which `config show` lists them."""
 
 
+class FileWarning(NamedTuple):
+    """What is unsafe about the config file, and the command that mends it."""
+
+    told: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.told}: {self.fix}"
+
+
 class Settings(NamedTuple):
     """The resolved settings of one command. `file_warning` tells what is unsafe about the config file."""
 
     resolved: Mapping[str, Setting]
-    file_warning: str = ""
+    file_warning: FileWarning | None = None
 
     @property
     def replace_key_command(self) -> str:
@@ -415,7 +425,7 @@ def load_leniently(
     if flags.get("base_url"):
         # A flag beats the environment: an address typed on the command line is not the sandbox's.
         resolved["sandbox"] = Setting("sandbox", "false", "--base-url")
-    return Settings(resolved, _file_warning(path) if "api_key" in stored else ""), problems
+    return Settings(resolved, _file_warning(path) if "api_key" in stored else None), problems
 
 
 def _resolve(
@@ -741,16 +751,21 @@ def make_private_folder(folder: Path) -> None:
         ) from problem
 
 
-def _file_warning(path: Path) -> str:
+def _file_warning(path: Path) -> FileWarning | None:
     if os.name == "nt":
-        return ""
+        return None
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        facts = path.stat()
     except OSError:
-        return ""
+        return None
+    if facts.st_uid not in (os.getuid(), 0):  # whatever its mode, its owner can read and change it
+        told = f"{path} holds the API key and belongs to another user"
+        return FileWarning(told, f'sudo chown "$(id -u)" {_quoted(path)}')
+    mode = stat.S_IMODE(facts.st_mode)
     if not mode & 0o077:
-        return ""
-    return f"{path} holds the API key and others can read it (mode {mode:04o}): chmod 600 {_quoted(path)}"
+        return None
+    told = f"{path} holds the API key and others can read it (mode {mode:04o})"
+    return FileWarning(told, f"chmod 600 {_quoted(path)}")
 
 
 def _edit(path: Path) -> str:

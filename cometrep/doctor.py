@@ -169,9 +169,8 @@ class _Examination:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError:
             return Check("config_file", OK, f"there is none, nor need there be: {path}")
-        if self._settings.file_warning:
-            told = f"{path} holds the API key and others can read it (mode {mode:04o})"
-            return Check("config_file", WARN, told, f"chmod 600 {shlex.quote(str(path))}")
+        if warning := self._settings.file_warning:
+            return Check("config_file", WARN, *warning)
         if strange := config.removals():
             told = f"{path} sets what cometrep does not know: {', '.join(strange)}"
             return Check("config_file", WARN, told, " && ".join(dict.fromkeys(strange.values())))

@@ -199,7 +199,7 @@ def settle(console: Console, params: Mapping[str, Any]) -> Settings:
         tells_github=params.get("github", False),
     )
     if settings.file_warning:
-        console.warn(settings.file_warning)
+        console.warn(str(settings.file_warning))
     return settings
 
 

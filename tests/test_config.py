@@ -692,7 +692,20 @@ def test_the_file_is_private_under_any_umask(tmp_path: Path, monkeypatch: pytest
     assert (str(key), path) == ("…wxyz", tmp_path / "a" / "b" / "config.toml")
     assert mode_of(path) == 0o600
     assert (mode_of(path.parent), mode_of(path.parent.parent)) == (0o700, 0o700)
-    assert config.load().file_warning == ""
+    assert config.load().file_warning is None
+
+
+@on_posix
+def test_a_file_of_another_user_is_warned_about(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner can read it whatever its mode, and name another API in it."""
+    write(file, f'api_key = "{KEY}"\n')
+    file.chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(file, 4321, 4321)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 4321)
+    told = f'{file} holds the API key and belongs to another user: sudo chown "$(id -u)" {file}'
+    assert str(config.load().file_warning) == told
 
 
 @on_posix
@@ -700,10 +713,10 @@ def test_a_file_that_others_can_read_is_warned_about_and_mended(file: Path) -> N
     """A wide mode is told with the command that narrows it, and the next store narrows it."""
     write(file, f'api_key = "{KEY}"\n')
     file.chmod(0o644)
-    assert f"mode 0644): chmod 600 {file}" in config.load().file_warning
+    assert f"mode 0644): chmod 600 {file}" in str(config.load().file_warning)
     config.store("timeout", "5m")
     assert mode_of(file) == 0o600
-    assert config.load().file_warning == ""
+    assert config.load().file_warning is None
 
 
 @on_posix

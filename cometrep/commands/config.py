@@ -30,7 +30,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
     console = local_session(ctx)
     settings, problems = config.load_leniently()
     if settings.file_warning:
-        console.warn(settings.file_warning)
+        console.warn(str(settings.file_warning))
     for strange, removal in ({} if "config_file" in problems else config.removals()).items():
         console.warn(f"{config.folders().config_file} sets {strange}, which is no setting: {removal}")
     shown = [settings.shown(name) for name in config.SETTINGS]
