@@ -446,6 +446,10 @@ def _resolve(
                 hint=_edit(path),
                 code="bad_setting",
             )
+        if name == "api_key" and not isinstance(value, str):
+            raise errors.ConfigError(
+                f"{path}: the API key is not a text in quotes", hint=_removal(name, str(path)), code="bad_setting"
+            )
         try:
             text = str(value).lower() if isinstance(value, bool) else str(value)
         except ValueError as problem:  # an integer of thousands of digits

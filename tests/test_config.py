@@ -660,6 +660,16 @@ def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.Monke
     assert raised.value.hint == "export COMETREP_HOME=FOLDER"
 
 
+@pytest.mark.parametrize("value", ["true", "nan", "12345678", "2026-01-01"])
+def test_a_key_that_is_no_text_is_an_error(value: str, file: Path) -> None:
+    """What was not meant as a key is not sent as one."""
+    write(file, f"api_key = {value}\n")
+    with pytest.raises(errors.ConfigError, match="the API key is not a text in quotes") as raised:
+        config.load()
+    assert (raised.value.code, raised.value.hint) == ("bad_setting", "cometrep login")
+    assert value not in raised.value.message
+
+
 def test_a_number_of_thousands_of_digits_is_an_error(file: Path) -> None:
     """TOML has such, in hexadecimal; Python writes none."""
     write(file, f"timeout = 0x{'f' * 4000}\n")
