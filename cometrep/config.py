@@ -528,12 +528,36 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:
+    except RecursionError as problem:
+        told = f"it is nested too deeply (at line {_line_too_deep(text)})"
+        raise errors.ConfigError(
+            f"{path} does not parse: {told}", hint=_edit(path), code="config_broken"
+        ) from problem
+    except ValueError as problem:
         # tomllib's message names the line and column, never the text that stands there.
         told = str(problem).replace("(at end of document)", f"(at the end, line {text.count(chr(10)) + 1})")
         raise errors.ConfigError(
             f"{path} does not parse: {told}", hint=_edit(path), code="config_broken"
         ) from problem
+
+
+def _line_too_deep(text: str) -> int:
+    """Give the line with which TOML becomes too deep to be read."""
+    import bisect
+    import tomllib
+
+    lines = text.splitlines(keepends=True)
+
+    def is_too_deep(count: int) -> bool:
+        try:
+            tomllib.loads("".join(lines[:count]))
+        except RecursionError:
+            return True
+        except ValueError:
+            return False
+        return False
+
+    return bisect.bisect_left(range(len(lines)), True, key=is_too_deep)
 
 
 def store(name: str, value: str | None) -> Path:

@@ -670,6 +670,14 @@ def test_a_key_that_is_no_text_is_an_error(value: str, file: Path) -> None:
     assert value not in raised.value.message
 
 
+def test_a_file_that_is_nested_too_deeply_is_told_with_its_line(file: Path) -> None:
+    """Also where it is not the last one, and nothing closes what it opens."""
+    write(file, f"timeout = 5\n\na = {'[' * 5000}\nb = 1\n")
+    with pytest.raises(errors.ConfigError, match=r"nested too deeply \(at line 3\)") as raised:
+        config.load()
+    assert raised.value.code == "config_broken"
+
+
 def test_a_number_of_thousands_of_digits_is_an_error(file: Path) -> None:
     """TOML has such, in hexadecimal; Python writes none."""
     write(file, f"timeout = 0x{'f' * 4000}\n")
