@@ -37,6 +37,7 @@ _COPIED_BYTES = 262_144  # of a file, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
 _PASTE_SECONDS = 0.05  # until the next piece of what is pasted is there
 _SIGNAL_SECONDS = 0.2  # until a signal is met at the latest, where a question waits for its answer
+_SLOW_SECONDS = 2.0  # without a word
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
@@ -296,6 +297,20 @@ class Console:
         """Write a line of progress, unless quiet or among events for programs."""
         if not self.is_quiet and self._progress != "json":
             self._line(harmless(text))
+
+    @contextlib.contextmanager
+    def saying_if_slow(self, text: str) -> Iterator[None]:
+        """Say what is being done where that takes a while."""
+        import threading
+
+        timer = threading.Timer(_SLOW_SECONDS, self.say, (text,))
+        timer.daemon = True
+        with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is said
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def trace(self, text: str) -> None:
         """Write a line of `--verbose`."""

@@ -5,7 +5,7 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -36,7 +36,11 @@ ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 
 
 class Plan(NamedTuple):
-    """A batch that was checked: where its items come from, and what they have in common."""
+    """A batch: where its items come from, and what they have in common.
+
+    Its size and its first doubts are known. That of a file was checked; of a sweep `wholly_checked` gives one that
+    was, which takes its time where there are many combinations.
+    """
 
     source: Source
     checked: Checked
@@ -46,6 +50,15 @@ class Plan(NamedTuple):
     doubts: tuple[str, ...]
     is_sweep: bool
     snapshot: Snapshot | None = None
+
+    def wholly_checked(self, *, is_strict: bool) -> "Plan":
+        """Look through the combinations of a sweep; raise UsageError, with `is_strict` for all that is doubtful."""
+        if not self.is_sweep:
+            return self
+        plan = self._replace(checked=check(self.source, model=self.model, common=self.common))
+        if is_strict:
+            _doubts(plan, self.doubts, is_strict=True)
+        return plan
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any]]:
@@ -100,12 +113,10 @@ def planned(
     is_strict: bool,
     read_stdin: inputs.ReadStdin,
     copy_stdin: CopyTo,
-    announce: Callable[[Plan], None],
 ) -> Iterator[Plan]:
     """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
 
-    `announce` is given a plan whose doubts and size are known, and may raise: that of a sweep has not been checked,
-    which takes its time where there are many combinations. Raises UsageError that names every bad line.
+    Raises UsageError that names every bad line.
     """
     model = parse_model(model) if model else ""
     kind_of = partial(catalog.kind_of, model)
@@ -152,11 +163,6 @@ def planned(
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if known else plan
         doubts = () if known and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
-        announce(plan._replace(doubts=(*warnings, *doubts)))
-        if known:
-            plan = plan._replace(checked=check(source, model=model, common=shared.of))
-            if is_strict:
-                _doubts(plan, warnings, is_strict=True)
         yield plan._replace(doubts=(*warnings, *doubts))
 
 

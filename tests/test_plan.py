@@ -1,11 +1,11 @@
 """A batch before anything is sent: where its items come from, how many there are, and what is doubtful of them."""
 
+import contextlib
 import errno
 import io
 import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +34,7 @@ class Stdin:
         target.write(self._rest.read())
 
 
+@contextlib.contextmanager
 def planning(
     file: str,
     *texts: str,
@@ -42,11 +43,11 @@ def planning(
     shard: str | None = None,
     is_strict: bool = False,
     stdin: Stdin | None = None,
-    announce: Callable[[Plan], None] = lambda plan: None,
-) -> AbstractContextManager[Plan]:
-    """Plan a batch as the command does."""
+    is_whole: bool = True,
+) -> Iterator[Plan]:
+    """Plan a batch as the command does, and check it wholly."""
     stdin = stdin or Stdin()
-    return planned(
+    with planned(
         file,
         texts,
         model=model,
@@ -55,8 +56,8 @@ def planning(
         is_strict=is_strict,
         read_stdin=stdin.read_stdin,
         copy_stdin=stdin.copy_stdin,
-        announce=announce,
-    )
+    ) as made:
+        yield made.wholly_checked(is_strict=is_strict) if is_whole else made
 
 
 def written(folder: Path, *lines: str) -> str:
@@ -139,15 +140,14 @@ def test_a_sweep_says_how_it_comes_to_its_size(shard: str | None, size_text: str
         assert made.size_text() == f"2 prompt x 3 seed x 1 go_fast = 6 items{size_text}"
 
 
-def test_a_sweep_is_announced_before_its_combinations_are_looked_through() -> None:
-    """Who announces it may refuse a product that nobody meant, at once."""
-
-    def refuse(plan: Plan) -> None:
-        raise errors.UsageError(plan.size_text())
-
-    sweep = planning("", "prompt=cat", "seed:=1..200000", "num_outputs=1,2,3,4", is_sweep=True, announce=refuse)
-    with pytest.raises(errors.UsageError, match="= 800000 items"), sweep:
-        pass
+def test_the_size_of_a_sweep_is_known_before_its_combinations_are_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is shown a product that nobody meant can refuse it at once."""
+    monkeypatch.setattr(plan, "check", lambda *_, **__: pytest.fail("they were looked through"))
+    words = ("", "prompt=cat", "seed:=1..200000", "num_outputs=1,2,3,4")
+    with planning(*words, is_sweep=True, is_whole=False) as made:
+        assert made.size_text().endswith("= 800000 items")
 
 
 def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
@@ -261,15 +261,15 @@ def test_a_doubt_is_told_once_with_its_lines(tmp_path: Path) -> None:
 
 def test_a_doubt_of_a_sweep_is_told_with_its_combinations_and_once() -> None:
     """When strict it is the error, and no warning before that."""
-    announced: list[tuple[str, ...]] = []
     sweep = ("", "prompt=cat,dog", "num_outputs:=1,9")
-    with planning(*sweep, is_sweep=True, announce=lambda plan: announced.append(plan.doubts)):
-        (told,) = announced.pop()
+    with planning(*sweep, is_sweep=True) as made:
+        (told,) = made.doubts
     assert told.endswith(" (combinations 2, 4)")
-    strict = planning(*sweep, is_sweep=True, is_strict=True, announce=lambda plan: announced.append(plan.doubts))
-    with pytest.raises(errors.UsageError) as raised, strict:
+    with planning(*sweep, is_sweep=True, is_strict=True, is_whole=False) as made:
+        assert made.doubts == ()
+    with pytest.raises(errors.UsageError) as raised, planning(*sweep, is_sweep=True, is_strict=True):
         pass
-    assert (raised.value.message, announced) == (told, [()])
+    assert raised.value.message == told
 
 
 def test_a_bad_combination_is_told_as_one(tmp_path: Path) -> None:

@@ -104,23 +104,30 @@ def command(
     ctx.obj.command_line = typed_again(ctx.obj.command_line, file)
     with _telling_how_to_go_on(ctx, file), session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.params, opened.settings, file)
-        with planned(
-            file,
-            words if sweep else words[1:],
-            model=model,
-            is_sweep=sweep,
-            shard=shard,
-            is_strict=strict,
-            read_stdin=partial(opened.console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
-            copy_stdin=opened.console.copy_stdin,
-            announce=partial(_announce, opened),
-        ) as plan:
+        checking = partial(opened.console.saying_if_slow, "checking all items before the first one is sent")
+        with contextlib.ExitStack() as stack:
+            with checking():
+                plan = stack.enter_context(
+                    planned(
+                        file,
+                        words if sweep else words[1:],
+                        model=model,
+                        is_sweep=sweep,
+                        shard=shard,
+                        is_strict=strict,
+                        read_stdin=partial(opened.console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
+                        copy_stdin=opened.console.copy_stdin,
+                    )
+                )
+            _announce(opened, plan)
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
             refuse_without_record(folder)
-            opened.keepers(str(folder))("").check_batch(
-                lambda: ((item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards())
-            )
+            with checking():
+                plan = plan.wholly_checked(is_strict=strict)
+                opened.keepers(str(folder))("").check_batch(
+                    lambda: ((item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards())
+                )
             if dry_run:
                 _describe(opened, plan, record)
             else:
