@@ -15,7 +15,7 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("session", "completion"),
+    ("session", "completion", "overview"),
     ("console", "sandbox", "manual", "signals"),
     ("batch", "board", "plan", "gallery", "doctor"),
     ("runner", "fate", "score", "gate"),

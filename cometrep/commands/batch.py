@@ -1,7 +1,6 @@
 """Run many inputs; resume where a previous run stopped."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,14 @@ from cometrep.commands import (
 )
 from cometrep.config import Settings, folders
 from cometrep.session import Opened
-from cometrep.text import beside_id, format_count
+from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.events import BatchEnded
     from cometrep.fate import Asked
+    from cometrep.pace import Pace
     from cometrep.plan import Plan
-    from cometrep.prediction import SavedFile
-    from cometrep.record import Record, Standing
+    from cometrep.record import Record
 
 EXAMPLES = (
     "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
@@ -39,7 +38,6 @@ EXAMPLES = (
 )
 
 _PIPED_AGAIN = "; the items are to be piped in again"
-SHOWN_ITEMS = 3  # of a dry run
 
 
 @takes(BATCH_WAITING, BATCH_SAVING, REPORTING, CONNECTION)
@@ -149,7 +147,7 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
         raise
 
 
-def _run(opened: Opened, plan: "Plan", record: "Record", pace: Any) -> None:
+def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
     from cometrep import board
     from cometrep.batch import Batch
     from cometrep.console import Results
@@ -226,42 +224,19 @@ def _announce(opened: Opened, plan: "Plan") -> None:
 
 
 def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
-    """Print what a batch would do: how many items, the first requests, the names of the files."""
-    from cometrep.fate import Fate, forecast
-    from cometrep.keeping import preview
-    from cometrep.prediction import Request
+    from cometrep.overview import show_forecast
 
-    record.read()
-    console, template = opened.console, opened.settings.template
-    keeper_of = opened.keepers(str(record.folder))
-    counts, sent, warnings = forecast(
-        plan.items(),
+    show_forecast(
+        opened.console,
+        plan,
         record,
         opened.ledger,
         _asked(opened.params),
-        lambda item: keeper_of(item.key).paths_that_stay(Request(item.model, item.values)),
-        SHOWN_ITEMS,
+        keeper_of=opened.keepers(str(record.folder)),
+        request_of=opened.api.describe_create,
+        template=opened.settings.template,
+        is_json=opened.params["json"],
     )
-    for told in warnings:
-        console.warn(told)
-    shown = [
-        {
-            "key": item.key,
-            "request": opened.api.describe_create(item.model, item.values),
-            "files": preview(str(record.folder), template, item.key, item.model, item.values),
-        }
-        for item in sent
-    ]
-    if opened.params["json"]:
-        facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
-        console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
-        return
-    fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
-    console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
-    console.write_line(f"folder: {record.folder}")
-    for one in shown:
-        console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
-        console.write_json(one["request"])
 
 
 def _asked(params: Mapping[str, Any]) -> "Asked":
@@ -284,47 +259,12 @@ def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
 
 
 def _show_status(ctx: typer.Context, file: str) -> None:
-    """Print what the records of a batch's folder hold."""
-    from cometrep.events import ItemEnded
     from cometrep.ledger import Ledger
+    from cometrep.overview import show_folder
     from cometrep.record import Record
-    from cometrep.sidecar import read_sidecar
 
     console, settings = settled(ctx)
     record = Record(_folder(ctx.params, settings, file), reads_inputs=ctx.params["json"])
-    record.read()
-    total = record.total
-    if total is None:
-        raise errors.UsageError(f"no batch has run in {str(record.folder)!r}", hint="find . -name 'batch*.jsonl'")
-    counts: Counter[str] = Counter()
-
-    def known() -> "Iterator[tuple[str, Standing, list[SavedFile]]]":
-        for key, standing in record.standings():
-            counts[standing.state] += 1
-            yield key, standing, standing.saved_files(record.folder)
-
-    if ctx.params["json"]:
-        for key, standing, files in known():
-            seen = read_sidecar(standing.id, files) or standing.prediction()
-            ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)
-            console.write_json(ended.as_json())
-    else:
-        is_read = console.screens()[0].is_terminal  # by people, who know items by what their events say
-        rows = (
-            (
-                standing.label(key) if is_read else key,
-                standing.state,
-                standing.id,
-                beside_id(standing.error, standing.id) or ", ".join(file.path for file in files),
-            )
-            for key, standing, files in known()
-        )
-        header = ("ITEM", "STATUS", "ID", "FILES OR ERROR")
-        console.write_table(header, rows, whole="ID", spare=("ID", "ITEM"))
-    left = total + record.gone.items - sum(counts.values())
-    words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)
-    console.say(f"{record.folder}: {', '.join(words)}")
     ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
-        for told in record.gone.unless(partial(ledger.lenient, ledger.files)).told(record.folder):
-            console.warn(told)
+        show_folder(console, record, ledger, is_json=ctx.params["json"])
