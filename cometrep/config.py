@@ -4,24 +4,21 @@ store the API key.
 The only module that reads the environment or knows where cometrep's folders are.
 """
 
-import contextlib
-import errno
 import os
 import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cometrep import errors
+from cometrep.config_file import ConfigFile, FileWarning
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 KEY_PAGE = "https://www.cometapi.com/console/token"
 SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
-_TURN_SECONDS = 10.0  # to wait for another command that changes the config file
 LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
@@ -245,16 +242,6 @@ SETTINGS: Mapping[str, _Known] = {
 """Every setting, in the order in which `config show` lists them."""
 
 
-class FileWarning(NamedTuple):
-    """What is unsafe about the config file, and the command that mends it."""
-
-    told: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.told}: {self.fix}"
-
-
 class Settings(NamedTuple):
     """The resolved settings of one command. `file_warning` tells what is unsafe about the config file."""
 
@@ -386,6 +373,15 @@ def folders() -> Folders:
         ) from problem
 
 
+def _config_file() -> ConfigFile:
+    return ConfigFile(folders().config_file, os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+
+
+def read_file() -> dict[str, Any]:
+    """Give what the config file holds, nothing where there is none; raise ConfigError where that cannot be told."""
+    return _config_file().read()
+
+
 def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     """Resolve every setting: flag, then environment, then config file, then default.
 
@@ -406,17 +402,17 @@ def load_leniently(
     A file that does not parse counts as empty, a bad value as the default.
     """
     flags = flags or {}
-    path = folders().config_file
+    file = _config_file()
     problems: dict[str, errors.ConfigError] = {}
     stored: Mapping[str, Any] = {}
     try:
-        stored = read_file(path)
+        stored = file.read()
     except errors.ConfigError as problem:
         problems["config_file"] = problem
     resolved = {}
     for name, known in SETTINGS.items():
         try:
-            resolved[name] = _resolve(name, known, flags, stored, path)
+            resolved[name] = _resolve(name, known, flags, stored, file)
         except errors.ConfigError as problem:
             problems[name] = problem
             resolved[name] = Setting(name, known.default, "default")
@@ -425,11 +421,11 @@ def load_leniently(
     if flags.get("base_url"):
         # A flag beats the environment: an address typed on the command line is not the sandbox's.
         resolved["sandbox"] = Setting("sandbox", "false", "--base-url")
-    return Settings(resolved, _file_warning(path) if "api_key" in stored else None), problems
+    return Settings(resolved, file.warning() if "api_key" in stored else None), problems
 
 
 def _resolve(
-    name: str, known: _Known, flags: Mapping[str, str | None], stored: Mapping[str, Any], path: Path
+    name: str, known: _Known, flags: Mapping[str, str | None], stored: Mapping[str, Any], file: ConfigFile
 ) -> Setting:
     flag = flags.get(name)
     if flag is not None:
@@ -442,22 +438,24 @@ def _resolve(
         value = stored[name]
         if isinstance(value, (list, dict)):
             raise errors.ConfigError(
-                f"{path}: {name} holds a {'list' if isinstance(value, list) else 'table'}, not one value",
-                hint=_edit(path),
+                f"{file.path}: {name} holds a {'list' if isinstance(value, list) else 'table'}, not one value",
+                hint=file.edit_command,
                 code="bad_setting",
             )
         if name == "api_key" and not isinstance(value, str):
             raise errors.ConfigError(
-                f"{path}: the API key is not a text in quotes", hint=_removal(name, str(path)), code="bad_setting"
+                f"{file.path}: the API key is not a text in quotes",
+                hint=_removal(name, str(file.path)),
+                code="bad_setting",
             )
         try:
             text = str(value).lower() if isinstance(value, bool) else str(value)
         except ValueError as problem:  # an integer of thousands of digits
             raise errors.ConfigError(
-                f"{path}: {name} is too long a number", hint=_edit(path), code="bad_setting"
+                f"{file.path}: {name} is too long a number", hint=file.edit_command, code="bad_setting"
             ) from problem
         if not _is_blank(text):
-            return _checked(name, text, str(path), errors.ConfigError)
+            return _checked(name, text, str(file.path), errors.ConfigError)
     return Setting(name, known.default, "default")
 
 
@@ -494,81 +492,13 @@ def _is_blank(text: str) -> bool:
     return not text.strip().strip("\ufeff").strip()
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Read the config file, empty where there is none; raise ConfigError where it cannot be read or parsed."""
-    return _parsed(path, _read_text(path))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise OSError(errno.EINVAL, "it is no regular file")
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as problem:
-        raise errors.ConfigError(
-            f"cannot read {path}: {problem.strerror}", hint=f"ls -ld {_quoted(path)}", code="config_unreadable"
-        ) from problem
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = content.count(b"\n", 0, problem.start) + 1
-        raise errors.ConfigError(
-            f"{path} does not parse: it is not UTF-8 text (at line {line})",
-            hint=_edit(path),
-            code="config_broken",
-        ) from problem
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    if not text:
-        return {}
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except RecursionError as problem:
-        told = f"it is nested too deeply (at line {_line_too_deep(text)})"
-        raise errors.ConfigError(
-            f"{path} does not parse: {told}", hint=_edit(path), code="config_broken"
-        ) from problem
-    except ValueError as problem:
-        # tomllib's message names the line and column, never the text that stands there.
-        told = str(problem).replace("(at end of document)", f"(at the end, line {text.count(chr(10)) + 1})")
-        raise errors.ConfigError(
-            f"{path} does not parse: {told}", hint=_edit(path), code="config_broken"
-        ) from problem
-
-
-def _line_too_deep(text: str) -> int:
-    """Give the line with which TOML becomes too deep to be read."""
-    import bisect
-    import tomllib
-
-    lines = text.splitlines(keepends=True)
-
-    def is_too_deep(count: int) -> bool:
-        try:
-            tomllib.loads("".join(lines[:count]))
-        except RecursionError:
-            return True
-        except ValueError:
-            return False
-        return False
-
-    return bisect.bisect_left(range(len(lines)), True, key=is_too_deep)
-
-
 def store(name: str, value: str | None) -> Path:
     """Set a setting in the config file, or remove it with None, and give the file's path.
 
-    What is no setting can be removed where it stands. Other lines, comments too, stay as they are. The new file is
-    written beside the old one with mode 0600 and renamed over it; a symlink stays a symlink. Raises UsageError,
-    ConfigError or LocalFileError.
+    What is no setting can be removed where it stands. Raises UsageError, ConfigError or LocalFileError.
     """
-    path = folders().config_file
-    if name not in SETTINGS and (value is not None or name not in read_file(path)):
+    file = _config_file()
+    if name not in SETTINGS and (value is not None or name not in file.read()):
         raise unknown_setting(name, lambda near: _change_command(near, value))
     if value is not None and _is_blank(value):
         # In the file it would count as unset, and hide that from who looks into it.
@@ -579,31 +509,10 @@ def store(name: str, value: str | None) -> Path:
         )
     if value is not None:
         value = _checked(name, value, name, errors.UsageError).value
-    elif name not in read_file(path):
-        return path
-    with _alone(Path(os.path.realpath(path)).parent):
-        _change(path, name, value)
-    return path
-
-
-def _change(path: Path, name: str, value: str | None) -> None:
-    text = _read_text(path)
-    before = _parsed(path, text)
-    wanted = {key: item for key, item in before.items() if key != name}
-    if value is not None:
-        wanted[name] = value
-    edited = _edited(text, name, value)
-    try:
-        is_as_wanted = _parsed(path, edited) == wanted
-    except errors.ConfigError:
-        is_as_wanted = False
-    if not is_as_wanted:
-        raise errors.ConfigError(
-            f"{path} is laid out in a way that cannot be edited line by line",
-            hint=_edit(path),
-            code="config_broken",
-        )
-    _write_private(path, edited)
+    elif name not in file.read():
+        return file.path
+    file.change(name, value)
+    return file.path
 
 
 def store_api_key(text: str) -> tuple[ApiKey, Path]:
@@ -665,10 +574,10 @@ def removals() -> Mapping[str, str]:
     """
     import shlex
 
-    path = folders().config_file
+    file = _config_file()
     return {
-        name: _edit(path) if isinstance(value, (list, dict)) else f"cometrep config unset {shlex.quote(name)}"
-        for name, value in read_file(path).items()
+        name: file.edit_command if isinstance(value, (list, dict)) else f"cometrep config unset {shlex.quote(name)}"
+        for name, value in file.read().items()
         if name not in SETTINGS
     }
 
@@ -689,119 +598,3 @@ def option_for(name: str) -> str:
 def environment(name: str) -> str:
     """Read an environment variable that is not a setting of cometrep's own, as NO_COLOR or TERM are."""
     return os.environ.get(name, "")
-
-
-def _edited(text: str, name: str, value: str | None) -> str:
-    """Change, add or remove one top-level line of TOML, leaving all others alone."""
-    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # TOML's lines end at line feeds alone
-    table = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
-    key = re.escape(name)
-    own = re.compile(rf"\s*(?:{key}|\"{key}\"|'{key}')\s*=")
-    place = next((i for i in range(table) if own.match(lines[i])), None)
-    new = [] if value is None else [f"{name} = {_toml_string(value)}\n"]
-    if place is not None:
-        lines[place : place + 1] = new
-    else:
-        if table and not lines[table - 1].endswith("\n"):
-            lines[table - 1] += "\n"
-        lines[table:table] = new
-    return "".join(lines)
-
-
-def _toml_string(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda c: f"\\u{ord(c.group()):04x}", escaped) + '"'
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of the config file, made if missing, so that two commands do not change it at once."""
-    from cometrep.locks import lock
-
-    make_private_folder(folder)
-    if os.name == "nt":  # which opens no folder
-        yield
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as problem:
-        raise _unwritable(folder, problem) from problem
-    try:
-        with contextlib.suppress(OSError):  # a file system that knows no locks
-            if not lock(descriptor, patience_seconds=_TURN_SECONDS):
-                raise errors.LocalFileError(
-                    f"another command has been changing a file in {folder} for {_TURN_SECONDS:.0f} s",
-                    hint=f"fuser -v {_quoted(folder)}",
-                )
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write_private(path: Path, text: str) -> None:
-    import secrets
-
-    real = Path(os.path.realpath(path))
-    part = real.with_name(f".{real.name}.{secrets.token_hex(6)}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(real)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as problem:
-        raise _unwritable(real, problem) from problem
-
-
-def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
-    return errors.LocalFileError(f"cannot write {path}: {problem.strerror}", hint="export COMETREP_HOME=FOLDER")
-
-
-def make_private_folder(folder: Path) -> None:
-    """Make a folder and its missing parents with mode 0700; one that exists keeps its mode.
-
-    Raises LocalFileError.
-    """
-    try:
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        for parent in reversed(missing):
-            # mkdir's mode is narrowed by the umask but never widened.
-            parent.mkdir(mode=0o700, exist_ok=True)
-    except OSError as problem:
-        raise errors.LocalFileError(
-            f"cannot make the folder {folder}: {problem.strerror}",
-            hint="export COMETREP_HOME=FOLDER",
-        ) from problem
-
-
-def _file_warning(path: Path) -> FileWarning | None:
-    if os.name == "nt":
-        return None
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    if facts.st_uid not in (os.getuid(), 0):  # whatever its mode, its owner can read and change it
-        told = f"{path} holds the API key and belongs to another user"
-        return FileWarning(told, f'sudo chown "$(id -u)" {_quoted(path)}')
-    mode = stat.S_IMODE(facts.st_mode)
-    if not mode & 0o077:
-        return None
-    told = f"{path} holds the API key and others can read it (mode {mode:04o})"
-    return FileWarning(told, f"chmod 600 {_quoted(path)}")
-
-
-def _edit(path: Path) -> str:
-    """Give the command that opens a file in the user's editor."""
-    return f"{os.environ.get('VISUAL') or os.environ.get('EDITOR') or 'vi'} {_quoted(path)}"
-
-
-def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cometrep import config, errors
+from cometrep import errors
+from cometrep.config_file import make_private_folder
 
 BUSY_SECONDS = 60.0
 _ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
@@ -123,7 +124,7 @@ class Database:
         return self._opened
 
     def _open(self) -> sqlite3.Connection:
-        config.make_private_folder(self._path.parent)
+        make_private_folder(self._path.parent)
         address = str(self._path)
         is_writable = os.access(self._path.parent, os.W_OK)
         try:

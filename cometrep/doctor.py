@@ -207,7 +207,7 @@ class _Examination:
 
     def _stored(self) -> Mapping[str, Any]:
         with contextlib.suppress(errors.ConfigError):
-            return config.read_file(self._folders.config_file)
+            return config.read_file()
         return {}
 
     def _replace_base_url(self) -> str:

@@ -19,9 +19,9 @@ from cometrep.config import (
     folders,
     is_local_url,
     load,
-    make_private_folder,
     parse_duration,
 )
+from cometrep.config_file import make_private_folder
 from cometrep.console import PRINTED, Console, Results
 from cometrep.prediction import parse_reference
 from cometrep.text import format_count

@@ -23,7 +23,7 @@ ROWS = (
     ("ledger", "api", "reach", "download", "sidecar", "watch", "display", "table", "github", "unfinished"),
     ("transport", "partfile", "installed", "live", "pace", "database"),
     ("inputs", "catalog", "schedule", "config", "answers"),
-    ("names",),
+    ("names", "config_file"),
     ("events",),
     ("prediction",),
     ("side_by_side",),

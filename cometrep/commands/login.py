@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Store the API key in the config file, which only you can read."""
     console = local_session(ctx)
-    config.read_file(config.folders().config_file)  # one that is broken is told before anybody types a key
+    config.read_file()  # one that is broken is told before anybody types a key
     if stdin:
         content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * config.LONGEST_KEY)
         text = content.decode("utf-8-sig", "replace")

@@ -6,6 +6,7 @@ import typer
 
 from cometrep import config, errors
 from cometrep.commands import local_session
+from cometrep.config_file import make_private_folder
 
 # The sandbox's own list, which is not imported for a help text.
 KINDS = ("429", "500", "524", "hang", "html", "reset", "truncate", "slow", "expire")
@@ -44,7 +45,7 @@ def command(
     console = local_session(ctx)
     settings = config.load({"sandbox_seconds": seconds})
     folder = config.folders().sandbox
-    config.make_private_folder(folder)
+    make_private_folder(folder)
     faults = [Fault.parse(text) for text in fault]
     with Sandbox(folder, port=port, seconds=settings.sandbox_seconds, wrapped=wrapped, faults=faults) as server:
         console.write_line(f"export COMETREP_BASE_URL={server.url}")
