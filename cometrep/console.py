@@ -8,9 +8,8 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from cometrep import errors
 from cometrep.screen import Screen
@@ -18,14 +17,6 @@ from cometrep.text import ascii_json, brief, harmless, one_line, without_key
 
 if TYPE_CHECKING:
     from cometrep.display import Silent
-    from cometrep.events import Event
-    from cometrep.github import Report
-    from cometrep.prediction import Prediction
-
-Returned = TypeVar("Returned")
-
-PRINTED = ("id", "status", "path", "url", "output")
-"""The words of `--print`."""
 
 # The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
 _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list|doctor)\b"
@@ -33,25 +24,12 @@ _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|li
 
 _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
-_COPIED_BYTES = 262_144  # of a file, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
 _PASTE_SECONDS = 0.05  # until the next piece of what is pasted is there
 _SIGNAL_SECONDS = 0.2  # until a signal is met at the latest, where a question waits for its answer
 _SLOW_SECONDS = 2.0  # without a word
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
-
-
-class Results(NamedTuple):
-    """What a command puts on stdout: a word of PRINTED, `line` for ID and status, or `json`.
-
-    `resume` is the command that takes predictions up again after Ctrl-C, `ids` those it began with.
-    """
-
-    what: str
-    resume: errors.Resume
-    ids: Sequence[str] = ()
-    is_batch: bool = False
 
 
 class Console:
@@ -67,7 +45,7 @@ class Console:
         self._stdin = stdin
         self._stdout = stdout
         self._stderr = stderr
-        self._environment = environment
+        self.environment = environment
         self._to_hide = ""
         self._flags = ""
         self._progress = "auto"
@@ -76,7 +54,6 @@ class Console:
         self._stdin_is_read = False
         self._display: Silent | None = None
         self._question = ""  # that is being asked, its answer hidden
-        self._saved_paths: set[str] = set()
         self.is_json = False
         self.tells_github = False
         self.is_quiet = False
@@ -286,12 +263,12 @@ class Console:
     def hint(self, text: str) -> None:
         """Write a hint, unless quiet."""
         if not self.is_quiet:
-            self._line(f"hint: {harmless(self._with_flags(text))}")
+            self._line(f"hint: {harmless(self.with_flags(text))}")
 
     def warn(self, text: str) -> None:
         """Write a warning."""
         with self.aside():
-            self._screen().warning(self._with_flags(text))
+            self._screen().warning(self.with_flags(text))
 
     def say(self, text: str) -> None:
         """Write a line of progress, unless quiet or among events for programs."""
@@ -325,7 +302,7 @@ class Console:
                 self.report(one)
             if failure.exit_code != errors.Partial.exit_code:
                 return  # all failed alike, and each has said it
-        hint = self._with_flags(failure.hint)
+        hint = self.with_flags(failure.hint)
         if self.tells_github:
             from cometrep import github
 
@@ -357,7 +334,8 @@ class Console:
         logger.propagate = False
         logger.handlers = [handler]
 
-    def _with_flags(self, text: str) -> str:
+    def with_flags(self, text: str) -> str:
+        """Add to the commands in a hint the flag that chose the server."""
         if not self._flags or self._flags in text or self._flags.replace(" ", "=", 1) in text:
             return text
         # What stands in quotes is a name or a template, whatever words it holds.
@@ -382,136 +360,17 @@ class Console:
             stderr, self._stderr = self._stderr, None
             _abandon(stderr)
 
-    # Events
+    # What is drawn
 
-    def show(self, events: "Generator[Event, None, Returned]", results: Results) -> "Returned":
-        """Draw events on stderr, write their results to stdout, until they end or raise; give what they return."""
-        from cometrep.events import Result, Saved
-        from cometrep.unfinished import Unfinished
-
-        unfinished, returned, reason = Unfinished(results.ids), None, ""
-        report = self._step_report(results)
-        self._saved_paths = set()
-        self._display = self._new_display(results)
+    @contextlib.contextmanager
+    def lent_to(self, display: "Silent") -> Iterator[None]:
+        """Let a display have the terminal, but for what is written aside, and close it in the end."""
         try:
-            while True:
-                try:
-                    event = next(events)
-                except StopIteration as end:
-                    returned = end.value
-                    return end.value  # type: ignore[no-any-return]
-                if not results.is_batch:  # its own record knows what is left
-                    unfinished.take(event)
-                self._draw(event)
-                try:
-                    self._write_result(event, results.what)
-                except (errors.StdoutClosed, errors.LocalFileError) as refused:
-                    if isinstance(event, Saved) and not results.is_batch:
-                        self._save_the_rest(events, event.id)
-                    left = [] if results.is_batch else unfinished.left or [event.id]
-                    refused.hint = results.resume.of(*left)
-                    raise
-                if isinstance(event, Result):
-                    unfinished.leave(event.id)
-                if report:
-                    report.take(event)
-        except errors.Stopped as stop:
-            # The signal may have come while something was drawn: the use case has to put its things in order too.
-            self._stop(events, stop)
-            unfinished.tell(stop, results.resume)
-            raise
-        except errors.StdoutClosed as gone:
-            self._stop(events, gone)
-            raise
-        except errors.CometrepError as failure:
-            reason = failure.message
-            raise
+            self._display = display
+            yield
         finally:
-            events.close()  # where stdout takes no more, the use case learns it here
-            shown, self._display = self._display, None
-            shown.close()
-            if report:
-                for problem in report.tell(returned, reason, self._environment):
-                    self.warn(f"--github: {problem}, so nothing is told there")
-
-    def _new_display(self, results: Results) -> "Silent":
-        if results.is_batch:
-            from cometrep.board import new_board
-
-            return new_board(self._mode(), self._screen())
-        from cometrep.display import new_display
-
-        screen = self._screen()
-        paths_follow = results.what == "path" and screen.is_terminal and _is_terminal(self._stdout)
-        names_logs = len(set(results.ids)) > 1
-        return new_display(self._mode(), screen._replace(paths_follow=paths_follow, names_logs=names_logs))
-
-    def _step_report(self, results: Results) -> "Report | None":
-        if not self.tells_github:
-            return None
-        from cometrep.github import Report
-
-        return Report(is_batch=results.is_batch)
-
-    def _draw(self, event: "Event") -> None:
-        from cometrep.events import Noted
-
-        hint = self._with_flags(event.hint) if isinstance(event, Noted) else ""
-        if isinstance(event, Noted):
-            event = event._replace(hint=hint, text=self._with_flags(event.text))
-        if self._display:
-            self._display.take(event)
-        if hint and self._progress != "json":
-            self.hint(hint)
-
-    def _save_the_rest(self, events: "Generator[Event, None, Any]", id: str) -> None:
-        """Let a prediction's other files be saved where stdout takes no more: they are paid for."""
-        from cometrep.events import Result
-
-        with contextlib.suppress(errors.CometrepError, StopIteration):
-            event = next(events)
-            while not (isinstance(event, Result) and event.id == id):
-                if self._display:
-                    self._display.take(event)
-                event = next(events)
-
-    def _stop(self, events: "Generator[Event, None, Any]", reason: errors.Failure) -> None:
-        """Let a use case put its things in order where it ends from outside, and hear what it says of that."""
-        try:
-            event = events.throw(reason)
-            while True:
-                self._draw(event)
-                event = next(events)
-        except (errors.Stopped, errors.StdoutClosed, StopIteration):
-            pass
-        except errors.CometrepError as problem:  # it does not take the place of what ended the command
-            reason.message += f"; {problem.message}"
-
-    def _write_result(self, event: "Event", what: str) -> None:
-        from cometrep.events import ItemEnded, Result, Saved
-
-        if isinstance(event, Saved) and event.how == "stdout":
-            with self.aside(), Path(event.file.path).open("rb") as file:
-                while piece := file.read(_COPIED_BYTES):
-                    self.write_bytes(piece)
-        elif isinstance(event, Saved) and event.how != "skipped" and what == "path":
-            self._saved_paths.add(event.file.path)
-            with self.aside():
-                self.write_line(event.file.path)
-        elif isinstance(event, ItemEnded):
-            self._saved_paths.clear()  # memory does not grow with the items
-            if what == "json":
-                with self.aside():
-                    self.write_json(event.as_json())
-        elif isinstance(event, Result) and event.prediction:
-            with self.aside():
-                if what == "json":
-                    self.write_json(event.prediction.as_json(event.files))
-                elif what == "path":
-                    for path in [file.path for file in event.files if file.path not in self._saved_paths]:
-                        self.write_line(path)
-                for text in _result_texts(event.prediction, what):
-                    self.write_line(text)
+            self._display = None
+            display.close()
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Leave the terminal in order while something else is done, and take it up again."""
@@ -519,10 +378,10 @@ class Console:
             return self._stopping_to_ask()
         return self._display.aside() if self._display else contextlib.nullcontext()
 
-    def _mode(self) -> str:
+    def progress_mode(self) -> str:
         """Choose how progress is shown; nothing animates but on a terminal, outside CI."""
-        is_ci = self._environment("CI").lower() not in ("", "0", "false")
-        is_dumb = self._environment("TERM") in ("dumb", "")
+        is_ci = self.environment("CI").lower() not in ("", "0", "false")
+        is_dumb = self.environment("TERM") in ("dumb", "")
         # The lines of --verbose come from other threads, and would tear a live display.
         can_animate = _is_terminal(self._stderr) and not is_dumb and not self._is_verbose
         # What begins behind a shell, or under `timeout` in a script, would draw nothing.
@@ -553,34 +412,17 @@ class Console:
     def _speaks_unicode(self, stream: TextIO | None) -> bool:
         """Tell whether people see UTF-8: the terminal's locale counts too, as Python writes UTF-8 even in C."""
         encoding = (getattr(stream, "encoding", "") or "").lower()
-        every, kinds, language = (self._environment(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+        every, kinds, language = (self.environment(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
         if language in _BARE_LOCALES and kinds in _COERCED_LOCALES:
             kinds = ""  # Python's own doing, before it gave us the environment (PEP 538)
         return encoding.startswith("utf") and (every or kinds or language) not in _BARE_LOCALES
 
     def _has_colour(self, stream: TextIO | None) -> bool:
-        if self._environment("NO_COLOR"):
+        if self.environment("NO_COLOR"):
             return False
-        if self._environment("FORCE_COLOR") not in ("", "0"):
+        if self.environment("FORCE_COLOR") not in ("", "0"):
             return True
-        return _is_terminal(stream) and self._environment("TERM") not in ("dumb", "")
-
-
-def _result_texts(prediction: "Prediction", what: str) -> list[str]:
-    """Give the stdout lines of one prediction's result: `what` is `line` or a word of `--print`."""
-    match what:
-        case "id":
-            return [prediction.id]
-        case "status":
-            return [harmless(prediction.status)]
-        case "line":
-            return ["\t".join((prediction.id, one_line(prediction.status)))]
-        case "url":
-            files = prediction.output_files()
-            return [harmless(file.url or file.data_uri) for file in files if file.content is None]
-        case "output" if prediction.status == "succeeded":
-            return [ascii_json(prediction.output)]
-    return []
+        return _is_terminal(stream) and self.environment("TERM") not in ("dumb", "")
 
 
 def _environment(name: str) -> str:

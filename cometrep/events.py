@@ -1,4 +1,4 @@
-"""What happens to a prediction, as values: the use cases yield them, the console draws them."""
+"""What happens to a prediction, as values: the use cases yield them, the stage shows them."""
 
 from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple

@@ -7,9 +7,9 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cometrep import errors
 from cometrep.config import (
@@ -22,17 +22,23 @@ from cometrep.config import (
     parse_duration,
 )
 from cometrep.config_file import make_private_folder
-from cometrep.console import PRINTED, Console, Results
+from cometrep.console import Console
 from cometrep.prediction import parse_reference
 from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.api import Api
+    from cometrep.events import Event
     from cometrep.keeping import Keeper
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
     from cometrep.runner import Runner
+    from cometrep.stage import Results
 
+Returned = TypeVar("Returned")
+
+PRINTED = ("id", "status", "path", "url", "output")
+"""The words of `--print`."""
 
 _NAME_THE_IDS = "name the ids instead of -"
 _ID_BYTES = 4096  # of an id, or a URL that ends in one
@@ -102,7 +108,13 @@ class Opened(NamedTuple):
             self.runner.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
         else:
-            self.console.show(self.runner.run(request), self.results("path"))
+            self.show(self.runner.run(request), self.results("path"))
+
+    def show(self, events: "Generator[Event, None, Returned]", results: "Results") -> "Returned":
+        """Show a use case until it ends or raises; give what its events return."""
+        from cometrep.stage import Stage
+
+        return Stage(self.console, results).show(events)
 
     def keepers(self, folder: str) -> "Callable[[str], Keeper]":
         """Give what makes the keeper of each item of a batch in a folder, from its key."""
@@ -112,8 +124,10 @@ class Opened(NamedTuple):
         check_folder(folder)
         return functools.partial(self.keeper.for_item, folder)
 
-    def results(self, default: str, ids: list[str] | None = None) -> Results:
+    def results(self, default: str, ids: list[str] | None = None) -> "Results":
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
+        from cometrep.stage import Results
+
         what = "json" if self.params["json"] else self.params.get("print_what") or default
         return Results(what, _resume(self.params), ids or ())
 

@@ -16,6 +16,7 @@ ROWS = (
     ("cli",),
     ("commands",),
     ("session", "completion", "overview"),
+    ("stage",),
     ("console", "sandbox", "manual", "signals"),
     ("batch", "board", "plan", "gallery", "doctor"),
     ("runner", "fate", "score", "gate"),

@@ -15,8 +15,8 @@ import typer
 
 from cometrep import errors
 from cometrep.config import PROGRESS_MODES, Settings
-from cometrep.console import PRINTED, Console
-from cometrep.session import Opened, opened, settle
+from cometrep.console import Console
+from cometrep.session import PRINTED, Opened, opened, settle
 
 _INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
 

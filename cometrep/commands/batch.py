@@ -150,12 +150,12 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
 def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
     from cometrep import board
     from cometrep.batch import Batch
-    from cometrep.console import Results
     from cometrep.fate import begin
     from cometrep.gallery import Gallery
     from cometrep.runner import Patience
     from cometrep.score import commands_beside, outcome, resuming, tell_stop
     from cometrep.signals import finishing_first
+    from cometrep.stage import Results
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
@@ -178,7 +178,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
             results = Results("json" if params["json"] else "path", again, is_batch=True)
             try:
                 with finishing_first(batch.stop):
-                    ended: BatchEnded = console.show(batch.run(plan.items(), total), results)
+                    ended: BatchEnded = opened.show(batch.run(plan.items(), total), results)
             except errors.LocalFileError as refused:  # as where the system gives no more threads
                 refused.message += "; the same command goes on from here"
                 raise

@@ -18,4 +18,4 @@ def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = [])
         if ctx.params["dry_run"]:
             opened.console.write_json(opened.api.describe_create(request.model, request.values))
         else:
-            opened.console.show(opened.runner.create(request), opened.results("id"))
+            opened.show(opened.runner.create(request), opened.results("id"))

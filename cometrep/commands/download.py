@@ -23,7 +23,4 @@ def command(
     """Save the output files of finished predictions and print their paths."""
     with session(ctx) as opened:
         found = opened.ids(ids)
-        opened.console.show(
-            opened.runner.download(found, waits=wait),
-            opened.results("path", found),
-        )
+        opened.show(opened.runner.download(found, waits=wait), opened.results("path", found))

@@ -53,7 +53,7 @@ def command(
     if refresh:
         with session(ctx) as opened:
             asked = opened.ledger.unfinished()[:limit]  # of so many lines, no more can be unfinished
-            opened.console.show(opened.runner.refresh(asked), opened.results(""))
+            opened.show(opened.runner.refresh(asked), opened.results(""))
             _list(opened.console, opened.ledger, ctx.params)
         return
     console, settings = settled(ctx)

@@ -23,4 +23,4 @@ def command(
     """Look at predictions once and print a line each: id and status."""
     with session(ctx) as opened:
         found = opened.ids(ids)
-        opened.console.show(opened.runner.look(found, exits_by_status=exit_status), opened.results("line"))
+        opened.show(opened.runner.look(found, exits_by_status=exit_status), opened.results("line"))

@@ -15,4 +15,4 @@ def command(ctx: typer.Context, ids: IdArgument) -> None:
     """Wait until every prediction has ended and print a line each: id and status."""
     with session(ctx) as opened:
         found = opened.ids(ids)
-        opened.console.show(opened.runner.wait(found), opened.results("line", found))
+        opened.show(opened.runner.wait(found), opened.results("line", found))
