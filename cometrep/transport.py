@@ -1,4 +1,4 @@
-"""What API and downloads share of HTTP: sessions that follow and keep nothing, and why a transfer failed."""
+"""What API, downloads and doctor share of HTTP: sessions that keep nothing, the way out, and why it failed."""
 
 import http.client
 import io

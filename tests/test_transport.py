@@ -1,4 +1,4 @@
-"""What API and downloads share of HTTP, and why no answer came, asked of real sockets."""
+"""What API, downloads and doctor share of HTTP, and why no answer came, asked of real sockets."""
 
 import contextlib
 import re
