@@ -9,7 +9,7 @@ from typing import Any
 
 import platformdirs
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import config, errors
@@ -754,8 +754,10 @@ def test_a_stored_value_of_another_type_is_refused(file: Path, text: str) -> Non
 def test_any_text_that_was_stored_is_read_again(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Whatever a value holds, TOML gives it back, but for the white space around it.
 
-    A blank one is refused, and a folder of several lines.
+    A blank one is refused, and a folder of several lines; so are some of devices, as /dev/fd, all of which are left
+    out here.
     """
+    assume(not text.strip().startswith("/"))
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.getbasetemp() / "stored"
         patch.setenv("COMETREP_HOME", str(home))
