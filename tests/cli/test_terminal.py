@@ -792,7 +792,7 @@ def test_what_is_put_behind_a_shell_rests(served: Cli, server: Server) -> None:
         terminal.type(b": still mine\r")
         terminal.until(": still mine\n$")
         assert terminal.raw.count(FRAME) == drawn
-        terminal.type(b"fg\r\x0c")
+        terminal.type(b"fg\r")
         seen.set()
         terminal.until("✓ saved")
 
