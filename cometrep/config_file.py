@@ -68,7 +68,8 @@ class ConfigFile(NamedTuple):
             facts = self.path.stat()
         except OSError:
             return None
-        if facts.st_uid not in (os.getuid(), 0):  # whatever its mode, its owner can read and change it
+        # Whatever its mode, its owner can read and change it; root works in the homes of others.
+        if os.getuid() and facts.st_uid not in (os.getuid(), 0):
             told = f"{self.path} holds the API key and belongs to another user"
             return FileWarning(told, f'sudo chown "$(id -u)" {_quoted(self.path)}')
         mode = stat.S_IMODE(facts.st_mode)

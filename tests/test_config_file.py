@@ -55,12 +55,14 @@ def test_the_file_is_private_under_any_umask(tmp_path: Path) -> None:
 def test_a_file_of_another_user_is_warned_about(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner can read it whatever its mode, and name another API in it."""
     write(file, f'api_key = "{KEY}"\n')
-    if os.getuid() == 0:
+    owner = file.path.stat().st_uid
+    if owner == 0:
         os.chown(file.path, 4321, 4321)
-    else:
-        monkeypatch.setattr(os, "getuid", lambda: 4321)
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
     told = f'{file.path} holds the API key and belongs to another user: sudo chown "$(id -u)" {file.path}'
     assert str(file.warning()) == told
+    monkeypatch.setattr(os, "getuid", lambda: 0)  # who works in the homes of others
+    assert file.warning() is None
 
 
 @on_posix
