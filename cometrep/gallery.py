@@ -65,13 +65,19 @@ def refuse_without_record(folder: Path) -> None:
     """Raise LocalFileError where a folder has the page of a batch and no record: all would be paid once more."""
     page = folder / BATCH_PAGE
     with contextlib.suppress(OSError):
-        if page.is_file() and _MARK in page.read_bytes()[:_MARK_WITHIN] and not records_in(folder):
+        if page.is_file() and not records_in(folder) and _is_ours(page):
             raise errors.LocalFileError(
                 f"{page} shows what a batch made there, and its record batch.jsonl is gone: all of it would be"
                 " created, and paid for, again",
                 hint="put batch.jsonl back, or save into another folder: --dir DIR",
                 code="record",
             )
+
+
+def _is_ours(page: Path) -> bool:
+    """Say whether a page was written by cometrep; raises OSError."""
+    with page.open("rb") as file:
+        return _MARK in file.read(_MARK_WITHIN)
 
 
 class Gallery:
