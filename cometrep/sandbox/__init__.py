@@ -372,10 +372,11 @@ class Sandbox:
     def _sweep(self) -> None:
         """Remove old predictions, and old pictures: one of these that is asked for after all is drawn again."""
         for folder, seconds in (self._files, RETENTION_SECONDS), (self._predictions, KEPT_SECONDS):
-            for path in folder.iterdir():
-                with suppress(OSError):
-                    if path.stat().st_mtime < time.time() - seconds:
-                        path.unlink()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        if entry.stat().st_mtime < time.time() - seconds:
+                            Path(entry).unlink()
 
 
 class _Server(ThreadingTCPServer):
