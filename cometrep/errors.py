@@ -59,7 +59,7 @@ class Resume(NamedTuple):
     def of(self, *ids: str, remedy: str = "") -> str:
         """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
         options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
-        if any(id.startswith("-") for id in ids):
+        if any(word.startswith(("-", "'-")) for word in (*ids, *self.items)):
             return " ".join((self.command, *options, "--", *ids, *self.items))
         return " ".join((self.command, *ids, *self.items, *options))
 

@@ -274,16 +274,16 @@ def _rerun(params: Mapping[str, Any]) -> errors.Resume:
     """Give the command that creates a prediction again as this one does, with the files that the ledger forgets."""
     import shlex
 
-    items = [item for item in params.get("items") or () if _names_a_file(item)]
+    items = params.get("items") or ()
+    if any("@" in item for item in items):
+        from cometrep.inputs import split_item
+
+        split = [split_item(item) for item in items]
+        forgotten = {one.key for one in split if one.separator in ("@", ":=@")}  # a list may have other values too
+        items = [item for item, one in zip(items, split, strict=True) if one.key in forgotten]
+    else:
+        items = ()
     return errors.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
-
-
-def _names_a_file(item: str) -> bool:
-    if "@" not in item:
-        return False
-    from cometrep.inputs import split_item
-
-    return split_item(item).separator in ("@", ":=@")
 
 
 def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:

@@ -113,6 +113,17 @@ def test_a_file_inside_an_object_is_asked_for_too(made: Cli, server: Server) -> 
     assert sent(server)[0] == sent(server)[1]
 
 
+def test_a_hint_gives_a_list_whole_that_had_a_file_in_it(made: Cli, server: Server) -> None:
+    """What is typed stands in the place of the ledger's list, and a part of it would be paid for as another one."""
+    server.on_get(answer_json(prediction("made1", "aborted")))
+    (made.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
+    items = ("prompt=cat", "input_images@a.png", "input_images=https://example.com/b.png")
+    hint = made("run", "-q", "black-forest-labs/flux-2-pro", *items).stderr.splitlines()[-1]
+    assert hint == f"hint: cometrep rerun made1 {' '.join(items[1:])}"
+    made.shell_line(hint.removeprefix("hint: "))
+    assert sent(server)[0] == sent(server)[1]
+
+
 def test_the_hint_of_a_prediction_that_may_be_created_again_is_the_command_that_ran(
     made: Cli, server: Server
 ) -> None:
