@@ -32,7 +32,8 @@ from cometrep.text import cut, harmless, masked
 PROBE_LIMIT_BYTES = 1_000_000
 FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
 TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
-_LOGIN = r"(?i)\b(basic|bearer)\s+(?!auth)\S+"  # but no "basic authentication is required"
+# But no word of "Basic Constraints" or "basic authentication is required".
+_LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _INTERIM_LIMIT = 1000  # answers before the final one
 _CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)

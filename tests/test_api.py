@@ -256,6 +256,11 @@ def test_a_proxy_is_told_its_password(
         ("bad bearer x.y-z", "407 bad bearer [hidden]"),
         ("no http://me:pass@h", "407 no http://[hidden]h"),
         ("Basic authentication required", "407 Basic authentication required"),
+        (
+            "Basic Constraints of CA cert not marked critical",
+            "407 Basic Constraints of CA cert not marked critical",
+        ),
+        ("basic dXNlcjpwYXNz", "407 basic [hidden]"),
     ],
 )
 def test_what_a_proxy_says_of_its_password_is_not_told(
