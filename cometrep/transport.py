@@ -347,12 +347,13 @@ def _proxy_of(url: str, proxies: Mapping[str, str]) -> str:
     proxy = "" if is_local_url(url) else requests.utils.select_proxy(url, dict(proxies)) or ""
     if not proxy:
         return ""
-    origin, proxy = proxy_origin(url, proxy), proxy if "://" in proxy else f"http://{proxy}"
+    origin, proxy = proxy_origin(url, proxy), proxy.strip()
     try:
-        parts = parse_url(proxy)
+        parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        proxy = parts.url  # with all encoded that Python's own parser stumbles over
         rest = (parts.path or "", parts.query or "", parts.fragment or "")
-        is_address = bool(parts.host) and parts.scheme in _PROXY_SCHEMES and "@" not in "".join(rest)
-    except urllib3.exceptions.LocationParseError:
+        is_address = bool(urlsplit(proxy).hostname) and parts.scheme in _PROXY_SCHEMES and "@" not in "".join(rest)
+    except (urllib3.exceptions.LocationParseError, ValueError):
         is_address = False
     if not is_address:  # nor is it shown: it may hold a password
         raise errors.ConfigError(

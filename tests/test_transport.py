@@ -167,6 +167,7 @@ NO_PROXY_ADDRESSES = {
     "no host": "http://user:cretpw@",
     "no host nor password": "http://cretpw@",
     "unknown scheme": "cretpw://h:1",
+    "SOCKS with a bracket": "socks5://user:cre[tpw@h:1",
 }
 
 
@@ -183,13 +184,22 @@ def test_a_proxy_that_is_no_address_is_not_shown(proxy: str, monkeypatch: pytest
     assert not re.search("cre|tpw|1", f"{raised.value.message} {raised.value.hint}")
 
 
-@pytest.mark.parametrize("proxy", ["localhost:3128", "http://localhost:3128", "http://u:p%2Fw@localhost:3128/"])
-def test_a_proxy_may_be_written_without_its_scheme(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with curl."""
+@pytest.mark.parametrize(
+    ("proxy", "used"),
+    [
+        ("localhost:3128", "http://localhost:3128"),
+        (" http://localhost:3128\r", "http://localhost:3128"),
+        ("http://u:p%2Fw@localhost:3128/", "http://u:p%2Fw@localhost:3128/"),
+        ("http://u:p[w]@localhost:3128", "http://u:p%5Bw%5D@localhost:3128"),
+        ("http://u:p\u2100w@localhost:3128", "http://u:p%E2%84%80w@localhost:3128"),
+    ],
+)
+def test_a_proxy_may_be_written_as_with_curl(proxy: str, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its scheme, with blanks around it, and with a password in which Python sees no part of a URL."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with Session(NoAuth()) as session:
         settings = session.merge_environment_settings("https://api.example.test/", {}, None, None, None)
-    assert settings["proxies"] == {"all": proxy if "://" in proxy else f"http://{proxy}"}
+    assert settings["proxies"] == {"all": used}
 
 
 def test_a_proxy_that_is_not_there() -> None:
