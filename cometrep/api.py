@@ -221,7 +221,7 @@ class Api:
             headers=headers,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         ) as response:
-            content, is_cut_short = self._read(response, is_create=body is not None)
+            content, is_cut_short = self._read(response, began, is_create=body is not None)
         content, is_too_long = _decoded(content, response.headers.get("Content-Encoding", ""))
         answer = Answer(
             response.status_code,
@@ -241,8 +241,8 @@ class Api:
         return answer
 
     @staticmethod
-    def _read(response: requests.Response, *, is_create: bool) -> tuple[bytes, bool]:
-        """Read an answer's body within its limit; the second value says whether it is not all of it."""
+    def _read(response: requests.Response, began: float, *, is_create: bool) -> tuple[bytes, bool]:
+        """Read an answer's body within its limits; the second value says whether it is not all of it."""
         content = bytearray()
         # What is there, and not only a whole chunk: an answer may drip. Undecoded, as a decoder holds back the last
         # bytes before a break, and in them may stand the id of a paid prediction.
@@ -250,7 +250,8 @@ class Api:
         try:
             for chunk in chunks:
                 content += chunk
-                if len(content) > ANSWER_LIMIT_BYTES:
+                is_late = time.monotonic() - began > READ_TIMEOUT_SECONDS + ANSWER_TIMEOUT_SECONDS
+                if len(content) > ANSWER_LIMIT_BYTES or is_late:  # of which no connection through SOCKS knows
                     return bytes(content), True
         except (requests.RequestException, TransportError, HTTPException, OSError) as problem:
             if not is_create:

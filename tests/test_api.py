@@ -428,6 +428,18 @@ def test_a_gateway_that_gives_up_may_tell_the_id(api: Api, server: Server, body:
 MADE = b'{"id": "made1", "status": "starting"'
 
 
+def test_an_answer_that_drips_on_a_connection_of_another_kind_is_let_go_too(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As through a SOCKS proxy, where nothing watches over each byte: it ends between two pieces of the body."""
+    server.on_get(answer_json(prediction("made1", "processing")))
+    assert api.get("made1").status == "processing"
+    monkeypatch.setattr("cometrep.api.READ_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr("cometrep.api.ANSWER_TIMEOUT_SECONDS", -30.0)
+    with pytest.raises(errors.Temporary, match="did not come to an end"):
+        api.get("made1")
+
+
 @pytest.mark.parametrize(
     ("come", "id"),
     [
