@@ -124,9 +124,11 @@ class Api:
         url = self._create_url(model)
         try:
             answer = self._send("POST", url, body)
-        except requests.RequestException as problem:
+        except (requests.RequestException, errors.ConfigError) as problem:
             if body.has_begun_to_leave:
                 raise _unknown(f"no answer to the create: {self._reason(problem)}") from problem
+            if isinstance(problem, errors.ConfigError):
+                raise
             raise self._unreachable(problem) from problem
         if answer.is_redirect:
             raise self._redirected(answer)

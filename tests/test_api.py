@@ -17,7 +17,7 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.config import ApiKey
-from tests.conftest import needs, wait_until
+from tests.conftest import Certificate, needs, wait_until
 from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
 
 KEY = "sk-test-0123456789"
@@ -328,6 +328,35 @@ def test_a_tls_handshake_that_breaks_off_is_worth_repeating() -> None:
         api.close()
     assert raised.value.code == "network"
     assert raised.value.is_worth_repeating
+
+
+def test_a_break_behind_the_body_is_in_doubt_whatever_became_of_the_certificates(
+    certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be replaced at that moment: a create that left is not one that a setting has stopped."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(certificate().read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(bundle)
+
+    def break_off(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, context.wrap_socket(connection.dup(), server_side=True) as secure:
+            came = b""
+            while not came.endswith(b"}"):
+                came += secure.recv(4096)
+            bundle.write_bytes(b"")
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=break_off, args=(listener,))
+        thread.start()
+        api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.CreateUnknown):
+            api.create(MODEL, {})
+        thread.join()
+        api.close()
 
 
 def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
