@@ -227,7 +227,7 @@ class Api:
         content, is_too_long = _decoded(content, response.headers.get("Content-Encoding", ""))
         answer = Answer(
             response.status_code,
-            CaseInsensitiveDict((name, self._clean(text)) for name, text in response.headers.items()),
+            self._clean_headers(response.headers),
             content,
             key=self._to_hide,
             is_cut_short=is_cut_short or is_too_long,
@@ -409,6 +409,12 @@ class Api:
 
     def _reason(self, problem: BaseException) -> str:
         return self._clean(reason_of(problem))
+
+    def _clean_headers(self, headers: CaseInsensitiveDict[str]) -> Mapping[str, str]:
+        told = "\n".join(headers.values())
+        if self._clean(told) == told:  # as a rule; a copy for each look would cost more than the looking
+            return headers
+        return CaseInsensitiveDict((name, self._clean(text)) for name, text in headers.items())
 
     def _clean(self, text: str) -> str:
         """Hide the API key where a server or a library echoed it."""
