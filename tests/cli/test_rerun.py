@@ -115,7 +115,7 @@ def test_a_file_inside_an_object_is_asked_for_too(made: Cli, server: Server) -> 
 
 def test_a_hint_gives_a_list_whole_that_had_a_file_in_it(made: Cli, server: Server) -> None:
     """What is typed stands in the place of the ledger's list, and a part of it would be paid for as another one."""
-    server.on_get(answer_json(prediction("made1", "aborted")))
+    server.on_get(*(answer_json(prediction(id, "aborted")) for id in ("made1", "made2")))
     (made.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
     items = ("prompt=cat", "input_images@a.png", "input_images=https://example.com/b.png")
     hint = made("run", "-q", "black-forest-labs/flux-2-pro", *items).stderr.splitlines()[-1]
