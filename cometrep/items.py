@@ -506,7 +506,7 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
         if misplaced := next((name for name in ("key", "model") if name in value), None):
             # It would be sent, and paid for, as an input of another model than the line seems to name.
             return Wrong(number, f'{misplaced!r} beside the inputs; these stand in "input" then: {_LONG_FORM}')
-        return Line(number, "", "", value, _is_plain(text))
+        return Line(number, "", "", value, is_plain=_is_plain(text))
     if others := sorted(value.keys() - _ITEM_FIELDS):
         return Wrong(number, f"{others[0]!r} beside input, where only key and model can be")
     key, model, values = value.get("key", ""), value.get("model", ""), value["input"]
@@ -518,7 +518,7 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
         return Wrong(number, "the key is empty")
     if re.search("[\ud800-\udfff]", str(key)):
         return Wrong(number, "the key holds half a character (a lone surrogate)")
-    return Line(number, str(key), model, values, _is_plain(text))
+    return Line(number, str(key), model, values, is_plain=_is_plain(text))
 
 
 def _is_plain(text: bytes) -> bool:
