@@ -505,7 +505,7 @@ def _unknown(message: str, answer: Answer | None = None, id: str = "") -> errors
     return errors.CreateUnknown(
         f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
         f" this is sent again{told}",
-        hint=errors.WAIT_AGAIN.of(id) if id else "cometrep list --unknown",
+        hint=errors.WAIT_AGAIN.of(id) if id else errors.LIST_UNKNOWN,
         prediction_id=id or None,
         request_id=(answer.request_id if answer else "") or None,
         http_status=answer.status if answer else None,

@@ -74,6 +74,7 @@ RUN_AGAIN = "run the same command again"
 WAIT_AGAIN = Resume()
 RERUN = Resume("cometrep rerun")
 """The hint where a prediction may be created again; a command that knows how it would puts its own in its place."""
+LIST_UNKNOWN = "cometrep list --unknown"
 LOOK_WHOLE = Resume("cometrep status", ("--json",))
 LOOK_AT_URLS = Resume("cometrep status", ("--print url",))
 

@@ -379,7 +379,7 @@ class Ledger:
             raise errors.CreateUnknown(
                 f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
                 " @2 is the one before",
-                hint="cometrep list --unknown",
+                hint=errors.LIST_UNKNOWN,
                 request_id=entry.request_id or None,
             )
         if not self._is_sandbox and entry.base_url != self._base_url:

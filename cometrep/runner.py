@@ -29,7 +29,6 @@ LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger th
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
 GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "model_not_found", "bad_answer")
 """Refusals of a look after which only the same prediction is to be looked at again."""
-LIST_UNKNOWN = "cometrep list --unknown"
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
 
@@ -256,7 +255,7 @@ class Runner:
                 if answered is None:
                     grace = format_duration(STOP_GRACE_SECONDS)
                     told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
-                    then = f"{stop.another} leaves at once (then: {LIST_UNKNOWN})"  # a dead one says no more
+                    then = f"{stop.another} leaves at once (then: {errors.LIST_UNKNOWN})"  # a dead one says no more
                     yield Noted("", f"{told}; {then}", is_warning=True)
                     answered = calls.next(STOP_GRACE_SECONDS)
                 self._rescue(answered, number, stop)
@@ -273,7 +272,7 @@ class Runner:
         answer = answered[1] if answered else None
         if answer is None or isinstance(answer, errors.CreateUnknown):
             stop.message += "; a create was under way, and whether it was accepted is unknown"
-            stop.hint = LIST_UNKNOWN
+            stop.hint = errors.LIST_UNKNOWN
         elif isinstance(answer, errors.CometrepError):
             stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)

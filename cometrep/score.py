@@ -188,7 +188,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint="cometrep list --unknown" if is_doubt_alone else next_commands(ended, command)[0].partition(": ")[2],
+        hint=errors.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0].partition(": ")[2],
         code=errors.code_of(exit_code),
     )
     failure.exit_code = exit_code
