@@ -184,3 +184,12 @@ def test_a_hint_that_names_a_command_is_that_command() -> None:
             if not is_fact and word not in TYPED | SUBWORDS:
                 wrong.append(f"{place}: {word!r} in {text!r}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("item", ["-x@a.png", "'-x@a b.png'"])
+def test_what_begins_as_an_option_does_stands_behind_two_dashes(item: str) -> None:
+    """An id, and an item of the command that creates a prediction again, quoted or not."""
+    rerun = errors.RERUN._replace(options=("-q",), items=(item,))
+    assert rerun.of("p1") == f"cometrep rerun -q -- p1 {item}"
+    assert errors.WAIT_AGAIN.of("-p1") == "cometrep wait -- -p1"
+    assert errors.RERUN._replace(options=("-q",)).of("p1") == "cometrep rerun p1 -q"
