@@ -28,12 +28,12 @@ from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.api import Api
+    from cometrep.console.stage import Results
     from cometrep.events import Event
     from cometrep.keeping import Keeper
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
     from cometrep.runner import Runner
-    from cometrep.stage import Results
 
 Returned = TypeVar("Returned")
 
@@ -112,7 +112,7 @@ class Opened(NamedTuple):
 
     def show(self, events: "Generator[Event, None, Returned]", results: "Results") -> "Returned":
         """Show a use case until it ends or raises; give what its events return."""
-        from cometrep.stage import Stage
+        from cometrep.console.stage import Stage
 
         return Stage(self.console, results).show(events)
 
@@ -126,7 +126,7 @@ class Opened(NamedTuple):
 
     def results(self, default: str, ids: list[str] | None = None) -> "Results":
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
-        from cometrep.stage import Results
+        from cometrep.console.stage import Results
 
         what = "json" if self.params["json"] else self.params.get("print_what") or default
         return Results(what, _resume(self.params), ids or ())

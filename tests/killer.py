@@ -1,8 +1,8 @@
 """Run the program and send it a signal at a chosen moment of its own code.
 
 `python -m tests.killer SIGNAL MOMENT COUNT_FILE -- ARGUMENTS`: a MOMENT is the number of a call or return inside
-the package, or `module.function:call` or `module.function:return` for its first one. At its end a run writes how
-many moments it had into COUNT_FILE.
+the package, or `module.function:call` or `module.function:return` for its first one, the module as a path
+below the package (`batch.record`). At its end a run writes how many moments it had into COUNT_FILE.
 """
 
 import os
@@ -35,7 +35,7 @@ def main() -> int:
             is_due = count >= due  # two threads may count one moment as one
         else:
             here = f"{frame.f_code.co_name}:{event}"
-            is_due = moment.endswith(here) and moment == f"{Path(frame.f_code.co_filename).stem}.{here}"
+            is_due = moment.endswith(here) and f"cometrep.{moment}" == f"{frame.f_globals['__name__']}.{here}"
         if is_due:
             is_sprung = True
             os.kill(os.getpid(), number)

@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from cometrep import batch, errors, gate
+from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch import CONNECTIONS, Batch
+from cometrep.batch import gate
+from cometrep.batch.fate import Asked
+from cometrep.batch.items import Item
+from cometrep.batch.record import Record
+from cometrep.batch.run import CONNECTIONS, Batch
 from cometrep.config import ApiKey
 from cometrep.download import Downloads, Rules
 from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Tally
-from cometrep.fate import Asked
-from cometrep.items import Item
 from cometrep.keeping import Keeper, Keeping, LookAgain, Saving
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
 from cometrep.prediction import Prediction, Request
-from cometrep.record import Record
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
@@ -198,7 +199,7 @@ def test_nothing_is_looked_at_while_the_api_asks_for_a_pause(bench: Bench) -> No
 
 def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs live an hour, and each prediction that waits for its turn is in memory."""
-    monkeypatch.setattr(batch, "SAVES_AT_LEAST", 4)
+    monkeypatch.setattr("cometrep.batch.run.SAVES_AT_LEAST", 4)
     may_answer = threading.Event()
     slow = Answer(body=picture(), headers={"Content-Type": "image/webp"}, wait_for=may_answer)
     prompts = [f"p{number}" for number in range(20)]

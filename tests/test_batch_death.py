@@ -16,20 +16,20 @@ PROMPTS = [f"p{i}" for i in range(5)]
 BATCH = ("batch", "p.jsonl", "--model", "black-forest-labs/flux-schnell", "-j", "3")
 MOMENTS = 24  # spread over the whole life of a batch
 NAMED = (
-    "record.open:return",
-    "record.add_header:return",
+    "batch.record.open:return",
+    "batch.record.add_header:return",
     "ledger.begin:return",
     "api.create:call",
-    "record.add:return",
-    "batch._create:return",  # the answer has arrived, neither record nor ledger knows it yet
-    "batch._created:call",
+    "batch.record.add:return",
+    "batch.run._create:return",  # the answer has arrived, neither record nor ledger knows it yet
+    "batch.run._created:call",
     "ledger.accept:call",
-    "batch._ended:call",
+    "batch.run._ended:call",
     "partfile.append:return",
     "partfile.commit:call",
     "ledger.add_file:return",
-    "batch._saved:call",
-    "gallery.write:call",
+    "batch.run._saved:call",
+    "batch.gallery.write:call",
     "partfile.write_whole:return",
 )
 
@@ -129,7 +129,12 @@ def test_a_batch_killed_at_a_tender_moment_is_finished_by_the_same_command(kille
 
 def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None:
     """Each run does a little more; nothing is created twice on the way."""
-    for moment in ("ledger.accept:return", "batch._ended:call", "partfile.append:return", "batch._saved:return"):
+    for moment in (
+        "ledger.accept:return",
+        "batch.run._ended:call",
+        "partfile.append:return",
+        "batch.run._saved:return",
+    ):
         assert killed.kill(moment) == -signal.SIGKILL
         assert all(count == 1 for count in killed.gateway.creates.values())
     check_after_death(killed, kills=4)
@@ -137,7 +142,13 @@ def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None
 
 @pytest.mark.parametrize(
     "moment",
-    ["calls.next:return", "batch._take:call", "batch._created:call", "ledger.accept:call", "ledger.accept:return"],
+    [
+        "calls.next:return",
+        "batch.run._take:call",
+        "batch.run._created:call",
+        "ledger.accept:call",
+        "ledger.accept:return",
+    ],
 )
 def test_an_answer_in_hand_when_a_signal_comes_is_not_in_doubt(killed: Killed, moment: str) -> None:
     """SIGTERM between an answer's arrival and the record: what was accepted is waited for, not sent again."""

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cometrep import board
-from cometrep.board import LiveBoard, new_board, summary_lines, tally_text
+from cometrep.console import board
+from cometrep.console.board import LiveBoard, new_board, summary_lines, tally_text
+from cometrep.console.screen import Screen
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.screen import Screen
 from tests.test_display import drawn
 
 

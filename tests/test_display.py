@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from cometrep import display, errors
-from cometrep.display import Animated, Bars, new_display, shortened
+from cometrep import errors
+from cometrep.console import display
+from cometrep.console.display import Animated, Bars, new_display, shortened
+from cometrep.console.screen import Screen
 from cometrep.events import (
     Created,
     Creating,
@@ -31,7 +33,6 @@ from cometrep.events import (
     Waiting,
 )
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.screen import Screen
 
 MODEL = "black-forest-labs/flux-schnell"
 ID = "15vn707jchrg60d21v0fbjw4ab"

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from cometrep import config, errors, installed
-from cometrep.checks import Check
-from cometrep.doctor import Subject, examine, failure, known_base_url
+from cometrep import config, errors
+from cometrep.console.screen import Screen
+from cometrep.doctor import Subject, examine, failure, installed, known_base_url
+from cometrep.doctor.checks import Check
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.screen import Screen
 from tests.conftest import Certificate
 from tests.servers import (
     HANG,

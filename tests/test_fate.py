@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.fate import TIMES_TOLD, Asked, Fate, forecast, known_by_ledger, settled
-from cometrep.items import Item
+from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, forecast, known_by_ledger, settled
+from cometrep.batch.items import Item
+from cometrep.batch.record import Record, Standing, State
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
-from cometrep.record import Record, Standing, State
 
 BY_STATE = {
     State.NEW: Fate.TO_SEND,

@@ -3,7 +3,7 @@
 import pytest
 
 from cometrep import errors
-from cometrep.gate import IN_A_ROW, THROTTLED_BUDGETS, Gate, Row
+from cometrep.batch.gate import IN_A_ROW, THROTTLED_BUDGETS, Gate, Row
 from cometrep.pace import Pace
 
 BUDGET = 60.0

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cometrep import errors, github
+from cometrep import errors
 from cometrep.calls import within
+from cometrep.console import github
 from cometrep.events import BatchEnded, Result, Tally
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import on_posix

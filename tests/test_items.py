@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cometrep import catalog, errors, items
-from cometrep.items import FileSource, Item, Line, SweepSource, check, in_shard, parse_shard, sweep_axes
+from cometrep import catalog, errors
+from cometrep.batch import items
+from cometrep.batch.items import FileSource, Item, Line, SweepSource, check, in_shard, parse_shard, sweep_axes
 from cometrep.json_values import shorten_data_uris
 
 MODEL = "black-forest-labs/flux-schnell"

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import api, board, catalog, cli, config, errors, fate, manual, names
-from cometrep.checks import Check
+from cometrep import api, catalog, cli, config, errors, manual, names
+from cometrep.batch import fate
 from cometrep.commands.config import _facts
-from cometrep.console import Console
-from cometrep.display import JsonLines
+from cometrep.console import Console, board
+from cometrep.console.display import JsonLines
+from cometrep.console.screen import Screen
+from cometrep.doctor.checks import Check
 from cometrep.events import Created, ItemEnded, Noted, Result, Retrying, Saved, Saving, Seen, Slow, Waiting
 from cometrep.ledger import Ledger
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
-from cometrep.screen import Screen
 from cometrep.sidecar import write_sidecar
 from tests.conftest import Cli, needs
 

@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 import pytest
 
-from cometrep import errors, plan
-from cometrep.plan import Plan, planned
+from cometrep import errors
+from cometrep.batch import plan
+from cometrep.batch.plan import Plan, planned
 
 SCHNELL = "black-forest-labs/flux-schnell"
 FROM_IMAGE = "black-forest-labs/flux-dev"

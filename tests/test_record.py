@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep.batch.record import NEW, Record, State, read_steps, records_in
 from cometrep.calls import within
 from cometrep.prediction import Prediction
-from cometrep.record import NEW, Record, State, read_steps, records_in
 
 
 @pytest.fixture(autouse=True)

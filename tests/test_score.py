@@ -3,8 +3,8 @@
 import pytest
 
 from cometrep import errors
-from cometrep.record import State
-from cometrep.score import FAILURES_KEPT, Score, adding, commands_beside, next_commands, outcome, tell_stop
+from cometrep.batch.record import State
+from cometrep.batch.score import FAILURES_KEPT, Score, adding, commands_beside, next_commands, outcome, tell_stop
 
 COMMAND = "cometrep batch lines.jsonl"
 

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from cometrep import errors
-from cometrep.snapshot import BLOCK_BYTES, Snapshot
+from cometrep.batch.snapshot import BLOCK_BYTES, Snapshot
 
 
 def lines(snapshot: Snapshot) -> list[bytes]:

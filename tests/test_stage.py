@@ -8,10 +8,10 @@ import pytest
 
 from cometrep import errors
 from cometrep.console import Console
+from cometrep.console.stage import Results, Stage
 from cometrep.errors import WAIT_AGAIN
 from cometrep.events import Created, Event, Noted, Result, Saved, Seen
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.stage import Results, Stage
 
 DONE = Prediction("abc", "succeeded", output=["https://x.test/a.webp"])
 OTHER = DONE._replace(id="other")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cometrep.table import table_lines
+from cometrep.console.table import table_lines
 
 HEADER = ("ID", "MODEL", "FILES", "PROMPT")
 ROW = ("a" * 10, "owner/some-model-of-theirs", "1", "a cat on a mat in a hat")

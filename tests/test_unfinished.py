@@ -3,9 +3,9 @@
 import pytest
 
 from cometrep import errors
+from cometrep.console.unfinished import Unfinished
 from cometrep.events import Seen
 from cometrep.prediction import Prediction
-from cometrep.unfinished import Unfinished
 
 
 @pytest.mark.parametrize(

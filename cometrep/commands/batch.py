@@ -24,11 +24,11 @@ from cometrep.session import Opened
 from cometrep.text import format_count
 
 if TYPE_CHECKING:
+    from cometrep.batch.fate import Asked
+    from cometrep.batch.plan import Plan
+    from cometrep.batch.record import Record
     from cometrep.events import BatchEnded
-    from cometrep.fate import Asked
     from cometrep.pace import Pace
-    from cometrep.plan import Plan
-    from cometrep.record import Record
 
 EXAMPLES = (
     "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
@@ -90,13 +90,13 @@ def command(
     if status:
         _show_status(ctx, file)
         return
-    from cometrep.batch import CONNECTIONS
-    from cometrep.gallery import refuse_without_record
+    from cometrep.batch.gallery import refuse_without_record
+    from cometrep.batch.plan import planned
+    from cometrep.batch.record import SANDBOX, Record
+    from cometrep.batch.run import CONNECTIONS
+    from cometrep.batch.score import typed_again
     from cometrep.inputs import REFUSE_BYTES
     from cometrep.pace import Pace, parse_rate
-    from cometrep.plan import planned
-    from cometrep.record import SANDBOX, Record
-    from cometrep.score import typed_again
 
     pace = Pace(None if rate is None else parse_rate(rate))
     ctx.obj.command_line = typed_again(ctx.obj.command_line, file)
@@ -139,8 +139,8 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
         yield
     except errors.Stopped as stop:
         if not (stop.hint or ctx.params["dry_run"]):
-            from cometrep.score import tell_stop
-            from cometrep.snapshot import comes_once
+            from cometrep.batch.score import tell_stop
+            from cometrep.batch.snapshot import comes_once
 
             tell_stop(stop, 0, ctx.obj.command_line)
             stop.message += _PIPED_AGAIN * comes_once(file)
@@ -148,14 +148,14 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
 
 
 def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
-    from cometrep import board
-    from cometrep.batch import Batch
-    from cometrep.fate import begin
-    from cometrep.gallery import Gallery
+    from cometrep.batch.fate import begin
+    from cometrep.batch.gallery import Gallery
+    from cometrep.batch.run import Batch
+    from cometrep.batch.score import commands_beside, outcome, resuming, tell_stop
+    from cometrep.console import board
+    from cometrep.console.stage import Results
     from cometrep.runner import Patience
-    from cometrep.score import commands_beside, outcome, resuming, tell_stop
     from cometrep.signals import finishing_first
-    from cometrep.stage import Results
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
@@ -204,8 +204,8 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
 
 def _announce(opened: Opened, plan: "Plan") -> None:
     """Say what is doubtful; show the size of a sweep, and ask where it is large."""
-    from cometrep.plan import ASKS_ABOVE
-    from cometrep.score import adding
+    from cometrep.batch.plan import ASKS_ABOVE
+    from cometrep.batch.score import adding
 
     for doubt in plan.doubts:
         opened.console.warn(doubt)
@@ -224,7 +224,7 @@ def _announce(opened: Opened, plan: "Plan") -> None:
 
 
 def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
-    from cometrep.overview import show_forecast
+    from cometrep.batch.overview import show_forecast
 
     show_forecast(
         opened.console,
@@ -240,7 +240,7 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
 
 
 def _asked(params: Mapping[str, Any]) -> "Asked":
-    from cometrep.fate import Asked
+    from cometrep.batch.fate import Asked
 
     return Asked(
         jobs=params["jobs"],
@@ -253,15 +253,15 @@ def _asked(params: Mapping[str, Any]) -> "Asked":
 
 def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
     """Give the folder of a batch: a folder of the settings holds many, each in one of its own."""
-    from cometrep.record import default_folder
+    from cometrep.batch.record import default_folder
 
     return Path(settings.folder, "" if params["dir"] else default_folder(file))
 
 
 def _show_status(ctx: typer.Context, file: str) -> None:
+    from cometrep.batch.overview import show_folder
+    from cometrep.batch.record import Record
     from cometrep.ledger import Ledger
-    from cometrep.overview import show_folder
-    from cometrep.record import Record
 
     console, settings = settled(ctx)
     record = Record(_folder(ctx.params, settings, file), reads_inputs=ctx.params["json"])

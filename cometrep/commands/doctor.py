@@ -15,8 +15,8 @@ from cometrep.session import flags_of, server_options, started_sandbox
 from cometrep.text import one_line
 
 if TYPE_CHECKING:
-    from cometrep.checks import Check
     from cometrep.doctor import Subject
+    from cometrep.doctor.checks import Check
 
 EXAMPLES = ("cometrep doctor", "cometrep doctor --json | jq -r '.checks[].fix // empty'")
 
@@ -28,7 +28,8 @@ _STYLES = {"ok": "succeeded", "warn": "warning", "fail": "error"}
 @takes(CONNECTION)
 def command(ctx: typer.Context) -> None:
     """Check key, settings, network, files and terminal, and name a fix for each fault."""
-    from cometrep import checks, doctor
+    from cometrep import doctor
+    from cometrep.doctor import checks
 
     console: Console = ctx.obj
     with _subject(console, ctx.params) as subject:

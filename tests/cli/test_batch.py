@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import pytest
 
-from cometrep.batch import CREATE_THREADS
+from cometrep.batch.run import CREATE_THREADS
 from tests.conftest import Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
 from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction

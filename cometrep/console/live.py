@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cometrep.screen import Screen
+from cometrep.console.screen import Screen
 
 REDRAWS_A_SECOND = 8
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor

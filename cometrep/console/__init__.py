@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from cometrep import errors
-from cometrep.screen import Screen
+from cometrep.console.screen import Screen
 from cometrep.text import ascii_json, brief, harmless, one_line, without_key
 
 if TYPE_CHECKING:
-    from cometrep.display import Silent
+    from cometrep.console.display import Silent
 
 # The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
 _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list|doctor)\b"
@@ -143,7 +143,7 @@ class Console:
         else:
             import shutil
 
-            from cometrep.table import table_lines
+            from cometrep.console.table import table_lines
 
             width = shutil.get_terminal_size().columns
             sign = "…" if self._speaks_unicode(self._stdout) else "..."
@@ -304,7 +304,7 @@ class Console:
                 return  # all failed alike, and each has said it
         hint = self.with_flags(failure.hint)
         if self.tells_github:
-            from cometrep import github
+            from cometrep.console import github
 
             self._line(github.error(failure.message))
         if self.is_json:

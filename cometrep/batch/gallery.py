@@ -13,15 +13,14 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cometrep import errors
+from cometrep.batch.record import read_steps, records_in
 from cometrep.names import BATCH_PAGE
 from cometrep.partfile import write_whole
-from cometrep.record import read_steps, records_in
 from cometrep.sidecar import sidecar_path
 from cometrep.text import cut, format_elapsed, harmless
 
@@ -349,7 +348,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _asset(name: str) -> str:
-    return resources.files("cometrep").joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _hash_of(text: str) -> str:

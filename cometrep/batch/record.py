@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors
+from cometrep.batch.snapshot import comes_once
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.snapshot import comes_once
 from cometrep.text import format_count, format_item, storable
 
 SANDBOX = "sandbox"

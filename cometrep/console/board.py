@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cometrep.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
+from cometrep.console.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
+from cometrep.console.screen import Screen
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
-from cometrep.screen import Screen
 from cometrep.text import beside_id, brief, format_elapsed, harmless, one_line
 
 RETRY_LINE_SECONDS = 5.0  # between two lines of what is tried again, in logs

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import __version__, config, errors, installed
+from cometrep import __version__, config, errors
 from cometrep.calls import within
-from cometrep.checks import FAIL, OK, SHOWN, WARN, Check, listed, typed, untried
+from cometrep.console.screen import Screen
+from cometrep.doctor import installed
+from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, listed, typed, untried
+from cometrep.doctor.reach import Reach
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
-from cometrep.reach import Reach
-from cometrep.screen import Screen
 from cometrep.text import format_bytes, format_elapsed, without_key
 from cometrep.transport import reason_of
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
-from cometrep.items import (
+from cometrep.batch.items import (
     MODELS_KEPT,
     Checked,
     Common,
@@ -25,8 +25,8 @@ from cometrep.items import (
     parse_shard,
     sweep_axes,
 )
+from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, opened
 from cometrep.prediction import parse_model
-from cometrep.snapshot import BLOCK_BYTES, CopyTo, Snapshot, opened
 from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5

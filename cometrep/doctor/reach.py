@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from cometrep import config, errors, transport
 from cometrep.answers import Answer
 from cometrep.calls import within
-from cometrep.checks import FAIL, OK, WARN, Check, listed, untried
+from cometrep.doctor.checks import FAIL, OK, WARN, Check, listed, untried
 from cometrep.prediction import Prediction
 from cometrep.text import format_elapsed
 from cometrep.transport import reason_of
@@ -32,7 +32,7 @@ _CERTIFICATE_DAYS = 7
 _NO_ID = "doctor-check"  # of a prediction that cannot exist
 _SET_CLOCK = {"darwin": "sudo sntp -sS time.apple.com", "win32": "w32tm /resync"}
 
-_log = logging.getLogger("cometrep.reach")
+_log = logging.getLogger("cometrep.doctor.reach")
 
 
 class Reach:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from cometrep.console.live import Live
+from cometrep.console.screen import Screen
 from cometrep.events import (
     Created,
     Creating,
@@ -24,8 +26,6 @@ from cometrep.events import (
     Slow,
     Waiting,
 )
-from cometrep.live import Live
-from cometrep.screen import Screen
 from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless, one_line
 
 SAYING_SECONDS = 0.1  # between two events about the bytes of a file

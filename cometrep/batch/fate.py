@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from cometrep.batch.items import Item
+from cometrep.batch.record import NEW, Gone, Record, Standing, State
 from cometrep.errors import Refused
-from cometrep.items import Item
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
-from cometrep.record import NEW, Gone, Record, Standing, State
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
 TIMES_TOLD = 5  # that a warning of one kind is given

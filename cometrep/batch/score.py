@@ -4,9 +4,9 @@ import shlex
 from collections import Counter
 
 from cometrep import errors
+from cometrep.batch.record import State
+from cometrep.batch.snapshot import comes_once
 from cometrep.events import BatchEnded, Tally
-from cometrep.record import State
-from cometrep.snapshot import comes_once
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cometrep import errors
 from cometrep.console import Console
+from cometrep.console.unfinished import Unfinished
 from cometrep.events import Event, ItemEnded, Noted, Result, Saved
 from cometrep.prediction import Prediction
 from cometrep.text import ascii_json, harmless, one_line
-from cometrep.unfinished import Unfinished
 
 if TYPE_CHECKING:
-    from cometrep.display import Silent
-    from cometrep.github import Report
+    from cometrep.console.display import Silent
+    from cometrep.console.github import Report
 
 Returned = TypeVar("Returned")
 
@@ -67,17 +67,17 @@ class Stage:
     def _new_report(self) -> "Report | None":
         if not self._console.tells_github:
             return None
-        from cometrep.github import Report
+        from cometrep.console.github import Report
 
         return Report(is_batch=self._results.is_batch)
 
     def _new_display(self) -> "Silent":
         stdout, stderr = self._console.screens()
         if self._results.is_batch:
-            from cometrep.board import new_board
+            from cometrep.console.board import new_board
 
             return new_board(self._mode, stderr)
-        from cometrep.display import new_display
+        from cometrep.console.display import new_display
 
         paths_follow = self._results.what == "path" and stderr.is_terminal and stdout.is_terminal
         names_logs = len(set(self._results.ids)) > 1

@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cometrep import errors
+from cometrep.batch.record import Record, Standing
 from cometrep.console import Console
 from cometrep.events import ItemEnded
 from cometrep.ledger import Ledger
 from cometrep.prediction import Request, SavedFile
-from cometrep.record import Record, Standing
 from cometrep.sidecar import read_sidecar
 from cometrep.text import beside_id, format_count
 
 if TYPE_CHECKING:
-    from cometrep.fate import Asked
+    from cometrep.batch.fate import Asked
+    from cometrep.batch.plan import Plan
     from cometrep.keeping import Keeper
-    from cometrep.plan import Plan
 
 SHOWN_ITEMS = 3  # of those that would be sent
 
@@ -34,7 +34,7 @@ def show_forecast(
     is_json: bool,
 ) -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
-    from cometrep.fate import Fate, forecast
+    from cometrep.batch.fate import Fate, forecast
     from cometrep.keeping import preview
 
     record.read()

@@ -21,6 +21,11 @@ from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
+from cometrep.batch.fate import GIVEN_TWICE, TIMES_TOLD, Asked, Fate, changed, decide, entry_of, settled
+from cometrep.batch.gate import Gate, Row
+from cometrep.batch.items import Item
+from cometrep.batch.record import Record, Standing, State
+from cometrep.batch.score import Score, remedy_of
 from cometrep.calls import Calls
 from cometrep.events import (
     SKIPPED,
@@ -36,19 +41,14 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.fate import GIVEN_TWICE, TIMES_TOLD, Asked, Fate, changed, decide, entry_of, settled
-from cometrep.gate import Gate, Row
-from cometrep.items import Item
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, Request, SavedFile
-from cometrep.record import Record, Standing, State
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, paid
 from cometrep.schedule import Schedule, schedule_for
-from cometrep.score import Score, remedy_of
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration
 from cometrep.watch import Target, Watch

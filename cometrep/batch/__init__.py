@@ -1,0 +1,1 @@
+"""Batches: many inputs in one process, resumable to the item."""
