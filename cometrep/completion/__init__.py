@@ -224,7 +224,7 @@ def script(shell: str, page: "Page") -> str:
     """Write the completion script of a shell for a command tree."""
     write = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
     head = f"{shell} completion for cometrep, written by `cometrep completion {shell}` from the command tree"
-    skeleton = Path(__file__).with_suffix(f".{shell}").read_text("utf-8")
+    skeleton = Path(__file__).with_name(f"script.{shell}").read_text("utf-8")
     written = "".join(write(one) for one in _every(_with_topics(page)) if not _is_bare(one))
     return skeleton.replace("@HEAD@", head).replace("@PAGES@\n", written)
 
