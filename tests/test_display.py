@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyte
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,8 +241,9 @@ def test_what_lasts_stays_on_the_screen(paper: Paper) -> None:
         Result("other", failed, (), errors.PredictionFailed("it failed")),
         is_terminal=True,
     )
-    shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", line) for line in lines]
-    assert [line for line in shown if line] == [
+    screen = pyte.Screen(80, 24)
+    pyte.Stream(screen).feed("\r\n".join(lines))
+    assert [line.rstrip() for line in screen.display if line.strip()] == [
         f"{ID}  created  {MODEL}",
         "✓ saved abc.webp  3.0 kB  0.0 s",
         "cometrep: warning: look out",
