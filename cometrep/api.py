@@ -426,6 +426,7 @@ def _decoded(content: bytes, encoding: str) -> tuple[bytes, bool]:
 
     The second value says whether it is not all of it.
     """
+    encoding = ", ".join(word for word in encoding.replace(" ", "").split(",") if word.lower() != "identity")
     if not encoding:
         return content, False
     encoded = HTTPResponse(io.BytesIO(content), {"Content-Encoding": encoding}, preload_content=False)

@@ -36,6 +36,8 @@ TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tell
 _LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _INTERIM_LIMIT = 1000  # answers before the final one
+http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # by itself it lets go of an answer with more than 100
+_IDLE_SECONDS = 1.0  # after which the other side may be closing a connection, at the moment a create enters it
 _CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)
 PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
@@ -214,6 +216,12 @@ class _Response(http.client.HTTPResponse):
                 break
             self.headers = None  # type: ignore[assignment]  # what makes it read once more
             super().begin()
+        if head := _mended(self.headers):
+            told = f"HTTP/1.{self.version % 10} {self.status} {self.reason}\r\n".encode("latin-1")
+            self.headers, sent = None, self.fp  # type: ignore[assignment]
+            self.fp = io.BufferedReader(io.BytesIO(told + head))
+            super().begin()  # reads all of it as if it had been sent so
+            self.fp = sent
         if self._is_body_free:
             self._timed.allow(math.inf)
 
@@ -236,6 +244,36 @@ class _Response(http.client.HTTPResponse):
             super()._read_and_discard_trailer()  # type: ignore[misc]
         except (OSError, http.client.HTTPException):
             self._has_trailers_left = True
+
+
+def _mended(headers: http.client.HTTPMessage) -> bytes:
+    """Write a head anew that Python reads otherwise than meant, empty for any other.
+
+    Python keeps blanks behind a value, which mean nothing (RFC 9110, 5.5), and skips all headers behind a line that
+    is none. It knows chunks by `Transfer-Encoding: chunked` alone; with a word more it takes their sizes for a part
+    of the body. Raises UnknownTransferEncoding for a coding that nobody asked for.
+    """
+    lines, rest = headers.items(), headers.get_payload()
+    if (
+        not rest
+        and headers.get("Transfer-Encoding", "chunked") == "chunked"
+        and all(v == v.strip() for _, v in lines)
+    ):
+        return b""
+    while isinstance(rest, str) and rest:
+        named = re.sub(r"\A([!-9;-~]+)[ \t]+:", r"\1:", rest)  # blanks before the colon, which mean nothing either
+        readable = named if named != rest else rest.partition("\n")[2]
+        behind = http.client.parse_headers(io.BytesIO(readable.encode("latin-1")))
+        lines += behind.items()
+        rest = behind.get_payload()
+    lines = [(name, re.sub(r"\s*[\r\n]\s*", " ", value.strip(" \t"))) for name, value in lines]
+    told = ",".join(value for name, value in lines if name.lower() == "transfer-encoding")
+    codings = {coding.strip().lower() for coding in told.split(",")} - {"", "identity"}
+    if codings - {"chunked"}:
+        raise http.client.UnknownTransferEncoding(f"an answer in the transfer coding {told}")
+    lines = [line for line in lines if line[0].lower() != "transfer-encoding"]
+    lines += [("Transfer-Encoding", coding) for coding in codings]
+    return "".join(f"{name}: {value}\r\n" for name, value in lines).encode("latin-1") + b"\r\n"
 
 
 class _Connection(urllib3.connection.HTTPConnection):

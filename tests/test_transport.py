@@ -5,7 +5,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +290,56 @@ def test_an_answer_in_another_protocol(sent: bytes, shown: str) -> None:
         assert reason_of(failure_of(url)) == f"not an HTTP answer: {shown}"
 
 
+CHUNKED = b"\r\nConnection: close\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
+LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked \t",
+        b"Transfer-Encoding: identity, Chunked",
+        b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding : chunked",
+        b"no header\r\nTransfer-Encoding: chunked",
+        b"no header\r\n\xfcmlaut: 1\r\nX-Odd : 1\r\nX-Folded: a\r\n  b\r\nTransfer-Encoding: chunked ",
+        b"Content-Length: 3\r\nno header\r\nTransfer-Encoding: chunked",
+        LONG_HEAD + b"Transfer-Encoding: chunked",
+    ],
+    ids=["blank", "identity", "two lines", "twice", "blank name", "odd line", "odd lines", "length", "long"],
+)
+def test_a_head_that_python_misreads_is_read_as_it_is_meant(head: bytes) -> None:
+    """No sizes of chunks stand in a body, whatever stands beside the word that tells of them."""
+    with one_answer(b"HTTP/1.1 200 OK\r\nX-Blank: a b \r\n" + head + CHUNKED) as url:
+        body, headers = whole_answer(url)
+    assert body == b"whole"
+    assert headers["X-Blank"].rstrip() == "a b"
+    assert headers.get("X-Folded", "a b") == "a b"
+
+
+def whole_answer(url: str) -> tuple[bytes, Mapping[str, str]]:
+    """Read an answer as API and downloads do, and give its body and headers."""
+    with Session(NoAuth()) as session, session.get(url, stream=True, timeout=PATIENCE_SECONDS) as response:
+        return b"".join(iter(lambda: response.raw.read1(65536), b"")), response.headers
+
+
+def test_a_head_without_a_length_is_read_to_its_end() -> None:
+    """`identity` alone says nothing, and blanks belong to no value."""
+    with one_answer(
+        b"HTTP/1.0 200 \r\nTransfer-Encoding: identity\r\nX-Blank: a \r\n\r\nwhole", then_close=True
+    ) as url:
+        body, headers = whole_answer(url)
+    assert (body, headers["X-Blank"]) == (b"whole", "a")
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip"])
+def test_a_transfer_coding_that_nobody_asked_for_is_refused(coding: bytes) -> None:
+    """Its bytes would be taken for the body's."""
+    with one_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + CHUNKED) as url:
+        assert reason_of(failure_of(url)) == f"an answer in the transfer coding {coding.decode()}"
+
+
 def test_a_reset_in_the_middle_of_an_answer() -> None:
     """A connection that is reset while the body comes tells so."""
     with one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_reset=True) as url:
@@ -297,8 +347,8 @@ def test_a_reset_in_the_middle_of_an_answer() -> None:
 
 
 @contextlib.contextmanager
-def one_answer(content: bytes, *, then_reset: bool = False) -> Iterator[str]:
-    """Give the URL of a server that reads once, sends these bytes, and resets or waits for the client to go."""
+def one_answer(content: bytes, *, then_reset: bool = False, then_close: bool = False) -> Iterator[str]:
+    """Give the URL of a server that reads once, sends these bytes, and leaves or waits for the client to go."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -308,6 +358,7 @@ def one_answer(content: bytes, *, then_reset: bool = False) -> Iterator[str]:
                 connection.sendall(content)
                 if then_reset:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if then_reset or then_close:
                     return
                 with contextlib.suppress(ConnectionError):
                     while connection.recv(10_000):
