@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -288,6 +289,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     ) -> None:
         super().__init__(*rest, **named)
         self._check_peer = check_peer
+        self.answered = 0.0  # when its last answer began, on the monotonic clock
         self.response_class = partial(  # type: ignore[assignment]
             _Response, connection=self, answer_timeout_seconds=answer_timeout_seconds
         )
@@ -303,16 +305,44 @@ class _Connection(urllib3.connection.HTTPConnection):
             raise
         return connected
 
+    def getresponse(self) -> Any:
+        """Read the head of an answer."""
+        response = super().getresponse()
+        self.answered = time.monotonic()
+        return response
+
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
     """The same behind TLS."""
 
 
 class _Pool(urllib3.HTTPConnectionPool):
+    """Connections of which a POST takes none that has been idle for long.
+
+    The other side may close such a one while the request is on its way, and nobody can tell whether it was read.
+    """
+
     ConnectionCls = _Connection
 
+    def __init__(self, *rest: Any, **named: Any) -> None:
+        super().__init__(*rest, **named)
+        self._asked = threading.local()
 
-class _SecurePool(urllib3.HTTPSConnectionPool):
+    def urlopen(self, method: str, *rest: Any, **named: Any) -> Any:
+        """Send a request over one of the connections."""
+        self._asked.method = method
+        return super().urlopen(method, *rest, **named)
+
+    def _get_conn(self, *rest: Any, **named: Any) -> Any:
+        connection: Any = super()._get_conn(*rest, **named)
+        if self._asked.method == "POST" and time.monotonic() - connection.answered > _IDLE_SECONDS:
+            connection.close()  # it connects anew when it is used
+        return connection
+
+
+class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
+    """The same behind TLS."""
+
     ConnectionCls = _SecureConnection
 
 

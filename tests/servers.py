@@ -70,12 +70,16 @@ Responder = Answer | Callable[[Received], Answer]
 
 
 class Server:
-    """Answer each route from a script; the last answer of a script repeats. What came in is in `received`."""
+    """Answer each route from a script; the last answer of a script repeats.
+
+    What came in is in `received`, and over how many connections in `connected`.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.received: list[Received] = []
+        self.connected = 0
         self._scripts: dict[tuple[str, str], list[Responder]] = {}
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -126,6 +130,7 @@ class Server:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._connections.add(connection)
+                self.connected += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

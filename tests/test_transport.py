@@ -340,6 +340,21 @@ def test_a_transfer_coding_that_nobody_asked_for_is_refused(coding: bytes) -> No
         assert reason_of(failure_of(url)) == f"an answer in the transfer coding {coding.decode()}"
 
 
+def test_a_post_enters_no_connection_that_was_idle(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side may be closing it at that moment, and nobody could tell whether it was read."""
+    server.on("GET", "/", Answer(200, b"seen"))
+    server.on("POST", "/", Answer(200, b"made"))
+    with Session(NoAuth()) as session:
+
+        def asked(method: str) -> int:
+            assert session.request(method, server.url, data=b"x" if method == "POST" else None).content
+            return server.connected
+
+        assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 1, 1, 1]
+        monkeypatch.setattr("cometrep.transport._IDLE_SECONDS", -1.0)
+        assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 2, 3, 3]
+
+
 def test_a_reset_in_the_middle_of_an_answer() -> None:
     """A connection that is reset while the body comes tells so."""
     with one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_reset=True) as url:
