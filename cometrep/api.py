@@ -126,7 +126,8 @@ class Api:
             answer = self._send("POST", url, body)
         except (requests.RequestException, errors.ConfigError) as problem:
             if body.has_begun_to_leave:
-                raise _unknown(f"no answer to the create: {self._reason(problem)}") from problem
+                told = "no answer to the create" if body.has_left else "the create did not leave whole"
+                raise _unknown(f"{told}: {self._reason(problem)}") from problem
             if isinstance(problem, errors.ConfigError):
                 raise
             raise self._unreachable(problem) from problem
@@ -476,7 +477,7 @@ class _Bearer(AuthBase):
 
 
 class _Body:
-    """A request body that knows whether any of it has been handed to a connection.
+    """A request body that knows whether any of it has been handed to a connection, and whether all of it was.
 
     A connection asks for the body after it stands (TCP, proxy tunnel, TLS) and the headers are out, so a body
     that was never asked for belongs to a request that no server can have accepted.
@@ -484,7 +485,7 @@ class _Body:
 
     def __init__(self, content: bytes, before_leaving: Callable[[], None]) -> None:
         self.content = content
-        self.has_begun_to_leave = False
+        self.has_begun_to_leave = self.has_left = False
         self._before_leaving = before_leaving
 
     def __len__(self) -> int:
@@ -493,7 +494,10 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         self._before_leaving()
         self.has_begun_to_leave = True
-        yield self.content
+        # The limit on sending is one on each piece: the whole takes as long as the line needs.
+        for begin in range(0, len(self.content), _CHUNK_BYTES):
+            yield self.content[begin : begin + _CHUNK_BYTES]
+        self.has_left = True
 
 
 def _encoded(values: Mapping[str, Any]) -> bytes:

@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.api import Api
+from cometrep.api import Api, _Body
 from cometrep.config import ApiKey
 from tests.conftest import Certificate, needs, wait_until
 from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
@@ -367,6 +369,41 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
         api.create(MODEL, {})
     wait_until(lambda: server.creates > 0)  # it may read it after that time
     assert server.creates == 1
+
+
+@given(st.binary(max_size=200_000))
+def test_a_body_leaves_in_pieces(content: bytes) -> None:
+    """Each has its own limit, so that a large picture takes as long as the line needs."""
+    body = _Body(content, lambda: None)
+    pieces = list(body)
+    assert b"".join(pieces) == content
+    assert all(len(piece) <= 65536 for piece in pieces)
+    assert body.has_left
+
+
+def test_a_body_that_did_not_leave_whole_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that stands still ends it, and no server was slow to answer."""
+    monkeypatch.setattr("cometrep.api.CONNECT_TIMEOUT_SECONDS", 0.2)
+    came = 0
+
+    def read_slowly(listener: socket.socket) -> None:
+        nonlocal came
+        connection, _ = listener.accept()
+        with connection:
+            while came < 2_000_000:
+                came += len(connection.recv(65536))
+            done.wait(30)
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=read_slowly, args=(listener,))
+        thread.start()
+        api = Api(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
+        with pytest.raises(errors.CreateUnknown, match="the create did not leave whole: no answer in time"):
+            api.create(MODEL, {"image": "x" * 20_000_000})
+        done.set()
+        thread.join()
+        api.close()
 
 
 @pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "whole"])
