@@ -50,9 +50,10 @@ EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may me
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _BUSY = (429, 503)  # which say nothing of ranges
-_PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
 _MEDIA = ("image", "video", "audio")  # the types of what is no text
-_MEDIA_EXTENSIONS = frozenset((*_PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a"))
+_MEDIA_EXTENSIONS = frozenset(
+    (*formats.PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a")
+)
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB_FORMS = {  # deflate is RFC 1950, and by many servers RFC 1951, without the header
@@ -149,9 +150,9 @@ class Downloads:
             )
             if how == "skipped":
                 return _skipped(file, target), how
-            named = _plain(target.suffix)
+            named = formats.format_named(target.suffix)
             is_known = formats.sniff(part.head) or (kind in _TEXT_EXTENSIONS and named in _MEDIA_EXTENSIONS)
-            if is_known and named not in ("", _plain(extension), _plain(kind)):
+            if is_known and named not in ("", *map(formats.format_named, (extension, kind))):
                 yield Noted(id, f"{target} holds {kind} data, whatever its name says", is_warning=True)
             if is_cut_short:  # by a length, or an end of its chunks, that confirms it
                 told = f"output file {file.index} of {id} lacks its end; that is all that was sent"
@@ -562,11 +563,6 @@ def _shown(url: str) -> str:
     """Show a URL as it may stand in a log: a signed one gives the file to whoever has it."""
     shown, query, _ = masked(url).partition("?")
     return cut(shown, _SHOWN_LIMIT) + ("?…" if query else "")
-
-
-def _plain(extension: str) -> str:
-    extension = extension.lower().removeprefix(".")
-    return {"jpeg": "jpg", "tiff": "tif"}.get(extension, extension)
 
 
 def _host(url: str) -> str:

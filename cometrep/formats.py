@@ -90,6 +90,9 @@ _PIECE_BYTES = 65_536  # of what is searched at once
 SNIFF_BYTES = 4096
 """How many first bytes `sniff` can make use of."""
 
+PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "svg", "ico", "pdf")
+"""The extensions of what a picture may come as."""
+
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """How a text in UTF-16 begins, and no other format that is known here."""
 
@@ -118,6 +121,12 @@ def _format_of_brands(head: bytes) -> Format:
         others = (head[at : at + 4] for at in range(16, min(length, len(head)), 4))
         return next((_BRANDS[brand] for brand in others if brand in _BRANDS), _BRANDS[b"heic"])
     return _BRANDS.get(own) or _BRANDS.get(own[:3], _MP4)
+
+
+def format_named(extension: str) -> str:
+    """Give the format that an extension names, the same however it is spelt."""
+    extension = extension.lower().removeprefix(".")
+    return {"jpeg": "jpg", "tiff": "tif"}.get(extension, extension)
 
 
 def media_type_of(content_type: str) -> str:

@@ -163,6 +163,12 @@ def fields_of(template: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
+def fixed_extension(template: str) -> str:
+    """Give the extension that all names of a template have, empty where there is none or its fields make it."""
+    extension = Path(template.replace("\\", "/")).suffix.removeprefix(".")
+    return extension if re.fullmatch(r"\w+", extension) else ""
+
+
 def check_folder(folder: str) -> None:
     """Raise UsageError for a folder whose paths are no lines, or that holds no files of its own, as /dev."""
     if re.search(_CONTROLS, folder):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cometrep import catalog, errors, inputs
+from cometrep import catalog, errors, formats, inputs
 from cometrep.json_values import SHORTENED_DATA_URI, leaves, shorten_data_uris
 from cometrep.ledger import Entry
+from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model
 
 _NO_TEXT = r"-?\d+(?:\.\d+)?|true|false"  # as JSON writes a number and a boolean
@@ -93,6 +94,24 @@ def _prepared(
             code="bad_input",
         )
     return Request(model, built.values), [*built.warnings, *doubts]
+
+
+def doubt_of_name(request: Request, template: str) -> str:
+    """Say where a template names another picture format than the model makes, empty where nothing tells.
+
+    It is a hint, for the file is saved all the same, and another model may stand behind the name.
+    """
+    named = formats.format_named(fixed_extension(template))
+    model = catalog.find(request.model) if named in formats.PICTURES else None
+    known = model.inputs.get("output_format") if model else None
+    made = request.values.get("output_format", known.default) if known else None
+    if not known or made not in known.choices or formats.format_named(made) == named:
+        return ""
+    told = f"{template} is to hold {named}, but"
+    if "output_format" in request.values:
+        return f"{told} output_format is {made}"
+    remedy = f"add output_format={named}" if named in known.choices else "end it in .{ext}"
+    return f"{told} {request.model} makes {made}: {remedy}"
 
 
 def explain(request: Request, failure: errors.Refused) -> None:

@@ -104,6 +104,10 @@ class Opened(NamedTuple):
 
     def run_or_describe(self, request: "Request") -> None:
         """Run a request to files on disk, or with `--dry-run` show it."""
+        from cometrep.request import doubt_of_name
+
+        if doubt := doubt_of_name(request, self.settings.template):
+            self.console.hint(doubt)
         if self.params["dry_run"]:
             self.runner.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))

@@ -10,7 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.names import FIELDS, LIMIT_BYTES, Names, check_folder, check_template, default_template, portable
+from cometrep.names import (
+    FIELDS,
+    LIMIT_BYTES,
+    Names,
+    check_folder,
+    check_template,
+    default_template,
+    fixed_extension,
+    portable,
+)
 from tests.conftest import needs_proc
 
 quick = settings(max_examples=150)
@@ -163,6 +172,27 @@ def test_a_template_is_filled(template: str, path: str) -> None:
     """Each field has its value; only the template's own slashes make folders."""
     check_template(template)
     assert named(template).path(7, "webp").as_posix() == path
+
+
+@pytest.mark.parametrize(
+    ("template", "extension"),
+    [
+        ("boat.png", "png"),
+        ("zoo.d/{key}.JPEG", "JPEG"),
+        ("zoo\\{id}.webp", "webp"),
+        ("{id}.{ext}", ""),
+        ("{id}.{index:03}", ""),
+        ("boat.p{index}g", ""),
+        ("zoo.png/{key}", ""),
+        ("zoo.png\\{key}", ""),
+        ("", ""),
+        ("-", ""),
+    ],
+    ids=str,
+)
+def test_an_extension_may_be_fixed(template: str, extension: str) -> None:
+    """It is where no field makes it, whatever stands before it and in folders."""
+    assert fixed_extension(template) == extension
 
 
 def test_fields_without_a_value() -> None:

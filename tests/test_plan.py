@@ -40,6 +40,7 @@ def planning(
     file: str,
     *texts: str,
     model: str = SCHNELL,
+    template: str = "",
     is_sweep: bool = False,
     shard: str | None = None,
     is_strict: bool = False,
@@ -52,6 +53,7 @@ def planning(
         file,
         texts,
         model=model,
+        template=template,
         is_sweep=is_sweep,
         shard=shard,
         is_strict=is_strict,
@@ -258,6 +260,23 @@ def test_a_doubt_is_told_once_with_its_lines(tmp_path: Path) -> None:
     assert refusal(written(tmp_path, *lines)) == "; ".join(found)
     (many,) = doubts(written(tmp_path, *['{"prompt": "x", "promt": "y"}'] * 8))
     assert many.endswith(" (lines 1, 2, 3, 4, 5 and 3 more)")
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_names_of_another_format_are_told_once(tmp_path: Path, *, is_strict: bool) -> None:
+    """With their lines, or combinations; they refuse nothing, not when strict either."""
+    file = written(tmp_path, *CATS, '{"prompt": "x", "output_format": "jpg"}', '{"prompt": "x"}')
+    by_default = f"{{key}}.png is to hold png, but {SCHNELL} makes webp: add output_format=png"
+    with planning(file, template="{key}.png", is_strict=is_strict) as made:
+        assert made.hints == (
+            f"{by_default} (lines 1, 2, 4)",
+            "{key}.png is to hold png, but output_format is jpg (line 3)",
+        )
+    with planning(file, template="{key}.{ext}", is_strict=is_strict) as made:
+        assert made.hints == ()
+    sweep = ("", "prompt=x", "output_format=png,webp")
+    with planning(*sweep, template="{key}.png", is_sweep=True, is_strict=is_strict) as made:
+        assert made.hints == ("{key}.png is to hold png, but output_format is webp (combination 2)",)
 
 
 def test_a_doubt_of_a_sweep_is_told_with_its_combinations_and_once() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from cometrep import catalog, errors
 from cometrep.prediction import Request
-from cometrep.request import explain, prepare
+from cometrep.request import doubt_of_name, explain, prepare
 
 SCHNELL = "black-forest-labs/flux-schnell"
+KONTEXT = "black-forest-labs/flux-kontext-pro"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,33 @@ def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list
     if doubts:
         with pytest.raises(errors.UsageError):
             prepare(SCHNELL, items, is_strict=True, **rest)
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "template", "doubt"),
+    [
+        (SCHNELL, {}, "boat.png", f"png, but {SCHNELL} makes webp: add output_format=png"),
+        (SCHNELL, {}, "zoo/{id}.JPEG", f"jpg, but {SCHNELL} makes webp: add output_format=jpg"),
+        (KONTEXT, {}, "boat.webp", f"webp, but {KONTEXT} makes png: end it in .{{ext}}"),
+        (SCHNELL, {"output_format": "webp"}, "boat.png", "png, but output_format is webp"),
+        (SCHNELL, {"output_format": "jpg"}, "boat.webp", "webp, but output_format is jpg"),
+        (SCHNELL, {"output_format": "jpg"}, "boat.jpeg", ""),
+        (SCHNELL, {"output_format": "wepb"}, "boat.png", ""),
+        (SCHNELL, {"output_format": None}, "boat.png", ""),
+        (SCHNELL, {}, "boat.webp", ""),
+        (SCHNELL, {}, "boat.v2", ""),
+        (SCHNELL, {}, "boat.{ext}", ""),
+        (SCHNELL, {}, "boat", ""),
+        (SCHNELL, {}, "", ""),
+        (SCHNELL, {}, "-", ""),
+        ("stability-ai/sdxl", {}, "boat.webp", ""),
+        ("a/b", {"output_format": "jpg"}, "boat.webp", ""),
+    ],
+)
+def test_a_name_of_another_format_is_doubted(model: str, values: dict[str, Any], template: str, doubt: str) -> None:
+    """Where the catalog knows what the model makes, by itself or as it was asked; else nothing is said."""
+    expected = f"{template} is to hold {doubt}" if doubt else ""
+    assert doubt_of_name(Request(model, {"prompt": "x", **values}), template) == expected
 
 
 @pytest.mark.parametrize("model", catalog.names())

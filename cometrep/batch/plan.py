@@ -26,7 +26,9 @@ from cometrep.batch.items import (
     sweep_axes,
 )
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, opened
-from cometrep.prediction import parse_model
+from cometrep.names import fixed_extension
+from cometrep.prediction import Request, parse_model
+from cometrep.request import doubt_of_name
 from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5
@@ -38,7 +40,7 @@ ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 class Plan(NamedTuple):
     """A batch: where its items come from, and what they have in common.
 
-    Its size and its first doubts are known. That of a file was checked; of a sweep `wholly_checked` gives one that
+    Its size and its first doubts are known; `hints` are of its names. That of a file was checked; of a sweep `wholly_checked` gives one that
     was, which takes its time where there are many combinations.
     """
 
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     common: Common
     shard: tuple[int, int] | None
     doubts: tuple[str, ...]
+    hints: tuple[str, ...]
     is_sweep: bool
     snapshot: Snapshot | None = None
 
@@ -108,6 +111,7 @@ def planned(
     texts: Sequence[str],
     *,
     model: str,
+    template: str,
     is_sweep: bool,
     shard: str | None,
     is_strict: bool,
@@ -156,6 +160,7 @@ def planned(
             common=shared.of,
             shard=None if shard is None else parse_shard(shard),
             doubts=(),
+            hints=(),
             is_sweep=is_sweep,
             snapshot=snapshot,
         )
@@ -163,7 +168,7 @@ def planned(
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if known else plan
         doubts = () if known and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
-        yield plan._replace(doubts=(*warnings, *doubts))
+        yield plan._replace(doubts=(*warnings, *doubts), hints=_hints_of_names(looked_at, template))
 
 
 def _refuse_misplaced(file: str, texts: Sequence[str], model: str) -> None:
@@ -224,18 +229,33 @@ def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[s
                 lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
             break
-    told = [
-        f"{doubt} ({_numbers(plan.source.place, numbers)})"
-        for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)
-    ]
-    if len(lines) > SHOWN_DOUBTS:
-        told.append(f"and {len(lines) - SHOWN_DOUBTS} doubts more")
+    told = _told(plan, lines)
     if told and is_strict:
         raise errors.UsageError(
             "; ".join(told),
             hint=catalog.command_for(model),
             code="bad_input",
         )
+    return told
+
+
+def _hints_of_names(plan: Plan, template: str) -> tuple[str, ...]:
+    """Say where the first many items make another format than their names will say."""
+    lines: dict[str, list[int]] = {}
+    for item in islice(plan.items(), DOUBTED_ITEMS) if fixed_extension(template) else ():
+        if doubt := doubt_of_name(Request(item.model, item.values), template):
+            lines.setdefault(doubt, []).append(item.number)
+    return _told(plan, lines)
+
+
+def _told(plan: Plan, lines: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """Tell the first few doubts, each with its lines, and how many there are beside."""
+    told = [
+        f"{doubt} ({_numbers(plan.source.place, numbers)})"
+        for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)
+    ]
+    if len(lines) > SHOWN_DOUBTS:
+        told.append(f"and {len(lines) - SHOWN_DOUBTS} doubts more")
     return tuple(told)
 
 

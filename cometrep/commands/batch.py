@@ -110,6 +110,7 @@ def command(
                         file,
                         words if sweep else words[1:],
                         model=model,
+                        template=opened.settings.template,
                         is_sweep=sweep,
                         shard=shard,
                         is_strict=strict,
@@ -209,6 +210,8 @@ def _announce(opened: Opened, plan: "Plan") -> None:
 
     for doubt in plan.doubts:
         opened.console.warn(doubt)
+    for hint in plan.hints:
+        opened.console.hint(hint)
     if not plan.is_sweep:
         return
     opened.console.say(f"sweep: {plan.size_text()}")

@@ -767,10 +767,11 @@ def test_dry_run_shows_counts_requests_and_names(
 ) -> None:
     """And sends and makes nothing; after a run it tells what is left."""
     out = folder_of("cat", "bad", "dog", "owl")
-    ran = served(*BATCH, "--dry-run", "num_outputs:=2")
+    ran = served(*BATCH, "--dry-run", "num_outputs:=2", "-o", "{id}-{index}.png")
     assert (ran.code, gateway.server.received, out.exists()) == (0, [], False)
     assert "4 items: 4 to send" in ran.stdout
-    assert "p/ID-0.ext, p/ID-1.ext" in ran.stdout
+    assert "p/ID-0.png, p/ID-1.png" in ran.stdout
+    assert ran.stderr.count("is to hold png") == 1
     assert ran.stdout.count('"method": "POST"') == 3
     assert "sk-" not in ran.stdout
     gateway.ends["bad"] = "failed"

@@ -145,10 +145,10 @@ def test_more_outputs_than_names_are_not_lost(served: Cli, server: Server) -> No
 
 
 def test_a_dry_run_sends_nothing(cli: Cli, server: Server) -> None:
-    """`run --dry-run` shows the request that `create` would, and sends neither that nor anything after it."""
+    """`run --dry-run` shows the request that `create` would, with what is doubtful of names, and sends nothing."""
     arguments = (SCHNELL, "prompt=cat", "--dry-run", "--base-url", server.url)
-    done = cli("run", *arguments)
-    assert done.code == 0
+    done = cli("run", *arguments, "-o", "cat.png")
+    assert (done.code, done.stderr.count("cat.png is to hold png")) == (0, 1)
     assert done.stdout == cli("create", *arguments).stdout
     assert json.loads(done.stdout)["body"] == {"input": {"prompt": "cat"}}
     assert server.received == []
