@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 DEPTH_LIMIT = 100  # levels of JSON; far above any real one, far below what recursion survives
-_DATA_URI = (  # also with a parameter without a value, as the `;utf8` of many an SVG, and with blanks inside
-    r"(?i)data:(?: (?=[^,]*; ?base64 ?,))?(?P<type>[\w.+-]+/[\w.+-]+)?"
-    r'(?: ?; ?(?!base64\b)[\w-]+(?:=(?:"[^"]*"|[^;,\s"]*(?: +[^;,\s"]+)*))?)*(?P<base64> ?; ?base64)? ?,'
+# Also with a parameter that is empty or has no value, as the `;utf8` of many an SVG, with base64 before the others,
+# and with blanks inside. No value is read in two ways: of a hostile text there would be no end of trying both.
+_DATA_URI = (
+    r"(?i)data:(?: (?=[^,]*; ?base64 ?[;,]))?(?P<type>[\w.+-]+/[\w.+-]+)?"
+    r"(?: ?;(?: ?(?:(?P<base64>base64)(?= ?[;,])|(?!base64\b)[\w-]+"
+    r'(?:=(?>"(?:[^"\\]|\\.)*"|"[^"]*"|[^;,\s"]*(?: +[^;,\s"]+)*))?)|(?= ?[;,])))* ?,'
 )
+_BROKEN_MEDIA = r"(?i)data:(?:image|audio|video)/[\w.+-]+;(?!sha256=)\S*(?:,|$)"  # so no text begins
 SHORTENED_DATA_URI = r"data:(?P<type>[^;,\s]+);sha256=(?P<sha>[0-9a-f]{64});bytes=(?P<bytes>\d+)"
 
 
@@ -66,11 +70,11 @@ def _deepest(value: Any) -> list[Any]:
 
 
 def is_data_uri(text: str) -> bool:
-    """Say whether a text is a data URI."""
+    """Say whether a text is a data URI, or was to be one and is broken."""
     if text[:5].lower() != "data:":
         return False
     found = re.match(_DATA_URI, text)
-    return bool(found and (found["type"] or found["base64"]))
+    return bool(found and (found["type"] or found["base64"])) or re.match(_BROKEN_MEDIA, text) is not None
 
 
 def decode_data_uri(uri: str) -> tuple[bytes, str]:

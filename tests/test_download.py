@@ -1161,12 +1161,13 @@ def test_a_data_uri_is_saved_like_a_file(saver: Saver) -> None:
     ("data_uri", "told"),
     [
         ("data:image/png;base64,%%%", "broken data URI"),
+        ("data:image/png;base64", "broken data URI"),
         ("data:image/png;base64,", "empty data URI"),
         ("data:;base64,", "empty data URI"),
         ("data:image/png;base64,PGh0bWw+", "data URI with a web page"),
         ("data:IMAGE/png,%7B%22error%22:1%7D", "data URI with JSON"),
     ],
-    ids=["broken", "empty", "empty without a type", "web page", "JSON"],
+    ids=["broken", "without data", "empty", "empty without a type", "web page", "JSON"],
 )
 def test_a_data_uri_without_a_file_is_missing_output(saver: Saver, data_uri: str, told: str) -> None:
     """One that does not decode, or to nothing, is reported, and nothing is left."""
