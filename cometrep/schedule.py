@@ -35,6 +35,7 @@ _TAIL_GROWTH = 0.02  # of the time since the end was likely
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
+_MOST_SKEW_SECONDS = 86400.0  # between two clocks; a Date that is further away is none of this answer's
 
 _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 20.0
@@ -52,23 +53,15 @@ def backoff_seconds(attempt: int, random: float) -> float:
 def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> float | None:
     """Read how long a server asks to wait, in seconds from `now` (Unix time), or None where it does not say.
 
-    A `Retry-After` header in seconds or as a date (RFC 9110, 10.2.3), else `retry_after` in the body or in its
-    `error`, as a number or a text, else a time in the body's text ("resets in ~30s", "available in 1 second"), as
-    Replicate's throttle answers have them.
+    A `Retry-After` header in seconds or as a date (RFC 9110, 10.2.3), the longest where several came, else
+    `retry_after` in the body or in its `error`, as a number or a text, else a time in the body's text ("resets in
+    ~30s", "available in 1 second"), as Replicate's throttle answers have them.
     """
-    header = headers.get("Retry-After", "").strip()
-    if re.fullmatch(_NUMBER, header):
-        return min(float(header), _LONGEST_ASKED_SECONDS)
-    if header:
-        from datetime import UTC
-        from email.utils import parsedate_to_datetime
-
-        try:
-            date = parsedate_to_datetime(header)
-            # HTTP's dates are all GMT; one of its old forms does not say so.
-            return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
-        except (ValueError, OverflowError):
-            pass
+    # Several are joined by commas; the one in a date stands behind the name of a day.
+    parts = re.split(r"(?<![a-z]),", headers.get("Retry-After", ""))
+    pauses = [_pause(part.strip(), headers.get("Date", ""), now) for part in parts if part.strip()]
+    if asked := [pause for pause in pauses if pause is not None]:
+        return max(asked)
     if not isinstance(body, Mapping):
         return None
     error = body.get("error")
@@ -80,6 +73,28 @@ def retry_after_seconds(headers: Mapping[str, str], body: Any, now: float) -> fl
     if found := re.search(r"\bin ~?(\d{1,6}) ?s(?:ec|\b)", str(body.get("detail", ""))):
         return float(found.group(1))
     return None
+
+
+def _pause(asked: str, said_at: str, now: float) -> float | None:
+    """Read one pause that a header asks for: seconds, or a date by the server's clock, which `said_at` shows."""
+    if re.fullmatch(_NUMBER, asked):
+        return min(float(asked), _LONGEST_ASKED_SECONDS)
+    until, said = _unix_seconds(asked), _unix_seconds(said_at)
+    if until is None:
+        return None
+    return max(0.0, until - (now if said is None or abs(said - now) > _MOST_SKEW_SECONDS else said))
+
+
+def _unix_seconds(date: str) -> float | None:
+    """Read a date of HTTP; they are all GMT, and one of their old forms does not say so."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    try:
+        read = parsedate_to_datetime(date)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class Pause(NamedTuple):

@@ -213,6 +213,32 @@ ASKED: dict[str, tuple[dict[str, str], Any, float | None]] = {
     "a date in another zone": ({"Retry-After": "Fri, 15 Jan 2027 10:00:30 +0200"}, None, 30.0),
     "a date gone by": ({"Retry-After": "Fri, 15 Jan 2027 07:00:00 GMT"}, None, 0.0),
     "an absurd date": ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, None, 251_602_300_799.0),
+    "two": ({"Retry-After": "1, 3"}, None, 3.0),
+    "two, the longest first": ({"Retry-After": "3,1"}, None, 3.0),
+    "a date and seconds": ({"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT, 9"}, None, 30.0),
+    "seconds and an old date": ({"Retry-After": "9, Friday, 15-Jan-27 08:00:30 GMT"}, None, 30.0),
+    "garbage and seconds": ({"Retry-After": "soon-ish!, 3"}, None, 3.0),
+    "a date by a clock ahead": (
+        {"Retry-After": "Fri, 15 Jan 2027 09:00:30 GMT", "Date": "Fri, 15 Jan 2027 09:00:00 GMT"},
+        None,
+        30.0,
+    ),
+    "a date by a clock behind": (
+        {"Retry-After": "Fri, 15 Jan 2027 07:00:30 GMT", "Date": "Fri, 15 Jan 2027 07:00:00 GMT"},
+        None,
+        30.0,
+    ),
+    "a date gone by when it was sent": (
+        {"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT", "Date": "Fri, 15 Jan 2027 08:00:31 GMT"},
+        None,
+        0.0,
+    ),
+    "a date sent in another year": (
+        {"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT", "Date": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        None,
+        30.0,
+    ),
+    "a date sent at no time": ({"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT", "Date": "now"}, None, 30.0),
     "body": ({}, {"detail": "x", "status": 429, "retry_after": 7}, 7.0),
     "body with a fraction": ({}, {"retry_after": 0.25}, 0.25),
     "header before body": ({"Retry-After": "9"}, {"retry_after": 7}, 9.0),
@@ -239,7 +265,7 @@ ASKED: dict[str, tuple[dict[str, str], Any, float | None]] = {
 
 @pytest.mark.parametrize(("headers", "body", "expected"), ASKED.values(), ids=ASKED.keys())
 def test_the_pause_a_server_asks_for(headers: dict[str, str], body: Any, expected: float | None) -> None:
-    """Header in seconds or as a date, body, or text of the body; nonsense counts as nothing said."""
+    """Header in seconds or as a date by the server's clock, body, or its text; nonsense counts as nothing said."""
     assert retry_after_seconds(headers, body, NOW) == expected
 
 
