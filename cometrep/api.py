@@ -59,7 +59,7 @@ from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key
-from cometrep.transport import Session, is_broken_off, is_misdirected, is_proxy_error, proxy_to, reason_of
+from cometrep.transport import Session, is_broken_off, is_misdirected, reason_of, way_to
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -392,16 +392,13 @@ class Api:
         return self._error(errors.Refused, answer, "redirected", hint=_BASE_URL_HINT)
 
     def _unreachable(self, problem: requests.RequestException) -> errors.CometrepError:
+        # Whatever it is, the proxy may be at fault: one that hangs looks like an API that does.
+        told = f"cannot reach {self._base_url}{way_to(self._base_url)}: {self._reason(problem)}"
         if is_misdirected(problem):
-            return errors.ConfigError(
-                f"cannot reach {self._base_url}: {self._reason(problem)}",
-                hint="cometrep doctor",
-                code="bad_setting",
-            )
+            return errors.ConfigError(told, hint="cometrep doctor", code="bad_setting")
         is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
-        way = f" through the proxy {proxy_to(self._base_url)}" if is_proxy_error(problem) else ""
         failure = errors.Temporary(
-            f"cannot reach {self._base_url}{way}: {self._reason(problem)}",
+            told,
             hint="export REQUESTS_CA_BUNDLE=FILE" if is_tls else "cometrep doctor",
             code="tls" if is_tls else "network",
         )

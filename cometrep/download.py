@@ -36,7 +36,7 @@ from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import cut, format_duration, format_times, masked
-from cometrep.transport import PLAIN_URL, NoAuth, Session, is_cut_short, reason_of
+from cometrep.transport import PLAIN_URL, NoAuth, Session, is_cut_short, reason_of, way_to
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
@@ -284,7 +284,7 @@ class Downloads:
                     code="unsafe_url",
                 ) from problem
             except requests.RequestException as problem:
-                raise errors.Temporary(f"cannot fetch {_host(url)}: {reason_of(problem)}") from problem
+                raise errors.Temporary(f"cannot fetch {_host(url)}{way_to(url)}: {reason_of(problem)}") from problem
             media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
             _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
             location = _as_sent(response.headers.get("Location", ""))

@@ -36,6 +36,7 @@ TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tell
 # But no word of "Basic Constraints" or "basic authentication is required".
 _LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_LOGIN_WANTED = "Tunnel connection failed: 407"
 _INTERIM_LIMIT = 1000  # answers before the final one
 http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # by itself it lets go of an answer with more than 100
 _IDLE_SECONDS = 1.0  # after which the other side may be closing a connection, at the moment a create enters it
@@ -450,18 +451,13 @@ def proxy_login(proxy: str) -> dict[str, str]:
     return {"Proxy-Authorization": f"Basic {login}"} if user else {}
 
 
-def is_proxy_error(problem: BaseException) -> bool:
-    """Say whether a request failed at the proxy."""
-    return isinstance(problem, requests.exceptions.ProxyError)
-
-
 def is_misdirected(problem: BaseException) -> bool:
     """Say whether a request failed for what a setting says, a URL or a proxy, and will fail so again."""
     told = reason_of(problem)  # the whole text also holds the URL, and with it any word of an id
     return (
         isinstance(problem, (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL))
         or (isinstance(problem, requests.exceptions.InvalidSchema) and "SOCKS" in told)
-        or (is_proxy_error(problem) and told.startswith("Tunnel connection failed: 407"))
+        or (isinstance(problem, requests.exceptions.ProxyError) and told.startswith(_LOGIN_WANTED))
     )
 
 
@@ -475,9 +471,10 @@ def is_cut_short(problem: BaseException) -> bool:
     return isinstance(_innermost(problem), _CUT_SHORT)
 
 
-def proxy_to(url: str) -> str:
-    """Name the host and port of the proxy on the way to a URL, without its user and password."""
-    return route_to(url).proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+def way_to(url: str) -> str:
+    """Name the proxy on the way to a URL, as words to add, without its user and password; empty for none."""
+    proxy = route_to(url).proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+    return f" through the proxy {proxy}" if proxy else ""
 
 
 def tls_context(ca_bundle: str) -> ssl.SSLContext:

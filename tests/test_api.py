@@ -231,6 +231,38 @@ def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
 
 
 @pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (HANG, "no answer in time"),
+        (RESET, "Connection reset by peer"),
+        (Answer(raw=b"", then="close"), "closed connection"),
+        (Answer(raw=b"SSH-2.0-x\r\n", then="close"), "not an HTTP answer: SSH-2.0-x"),
+        (Answer(407, b"who are you"), "407"),
+        (Answer(502), "502"),
+    ],
+    ids=["hangs", "resets", "closes", "another protocol", "a login", "a failure"],
+)
+def test_a_proxy_that_gives_no_way_is_named(
+    server: Server, script: Answer, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it does, with its host and port: who reads it would look for the fault at the API."""
+    if script is HANG:
+        monkeypatch.setattr("cometrep.api.CONNECT_TIMEOUT_SECONDS", 0.05)
+    server.on("CONNECT", "", script)
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", "://me:pass@"))
+    way = f"cannot reach https://api.example.test through the proxy {server.url.removeprefix('http://')}: "
+    api = Api(base_url="https://api.example.test", api_key=ApiKey(KEY))
+    with pytest.raises((errors.Temporary, errors.ConfigError)) as created:
+        api.create(MODEL, {})
+    with pytest.raises((errors.Temporary, errors.ConfigError)) as looked:
+        api.get("made1")
+    for failure in (created.value, looked.value):
+        assert failure.message.startswith(way)
+        assert told in failure.message
+        assert "pass" not in failure.message
+
+
+@pytest.mark.parametrize(
     ("login", "sent"),
     [
         ("me:pass%21", b"me:pass!"),

@@ -919,6 +919,15 @@ def test_a_proxy_may_be_at_a_private_address(
     assert Path(saved.path).read_bytes() == BODY
 
 
+def test_a_proxy_that_gives_no_way_is_named(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault may be the proxy's and not the host's of the file."""
+    server.on("CONNECT", "", Answer(raw=b"", then="reset"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    way = f"cannot fetch files.example.test through the proxy {server.url.removeprefix('http://')}: "
+    with pytest.raises(errors.Temporary, match=way):
+        Saver(folder, allows_local=False)("https://files.example.test/f.webp")
+
+
 @pytest.mark.parametrize(
     ("url", "error", "code"),
     [
