@@ -59,7 +59,7 @@ from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key
-from cometrep.transport import Session, is_broken_off, is_misdirected, reason_of, way_to
+from cometrep.transport import Session, is_broken_off, is_distrusted, is_misdirected, reason_of, way_to
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -399,7 +399,7 @@ class Api:
         is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
         failure = errors.Temporary(
             told,
-            hint="export REQUESTS_CA_BUNDLE=FILE" if is_tls else "cometrep doctor",
+            hint="export REQUESTS_CA_BUNDLE=FILE" if is_distrusted(problem) else "cometrep doctor",
             code="tls" if is_tls else "network",
         )
         failure.is_worth_repeating = not is_tls

@@ -528,7 +528,7 @@ def _not_accepted(
     failure: errors.Temporary, attempts: int, limit_seconds: float, limit: str
 ) -> errors.CometrepError:
     if not failure.is_worth_repeating:
-        return failure
+        return failure.told_as(errors.Temporary, f"{failure.message}; nothing was created")
     within = f"the {limit} of {format_duration(limit_seconds)}"
     if failure.retry_after_seconds and failure.retry_after_seconds > limit_seconds:
         why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}, longer than {within}"

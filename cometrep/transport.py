@@ -36,6 +36,7 @@ TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tell
 # But no word of "Basic Constraints" or "basic authentication is required".
 _LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_ISSUER_UNKNOWN = (2, 18, 19, 20, 21)  # OpenSSL's codes: no issuer is found, or one is that nobody vouches for
 _LOGIN_WANTED = "Tunnel connection failed: 407"
 _INTERIM_LIMIT = 1000  # answers before the final one
 http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # by itself it lets go of an answer with more than 100
@@ -466,6 +467,12 @@ def is_broken_off(problem: BaseException) -> bool:
     return isinstance(_innermost(problem), (ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
+def is_distrusted(problem: BaseException) -> bool:
+    """Say whether a certificate is refused for who issued it alone, which a file of certificates to trust mends."""
+    innermost = _innermost(problem)
+    return isinstance(innermost, ssl.SSLCertVerificationError) and innermost.verify_code in _ISSUER_UNKNOWN
+
+
 def is_cut_short(problem: BaseException) -> bool:
     """Say whether a connection ended before the body did."""
     return isinstance(_innermost(problem), _CUT_SHORT)
@@ -538,7 +545,9 @@ def _reason_of(problem: BaseException) -> str:
     if is_broken_off(innermost):
         return "the TLS connection broke off"
     if isinstance(innermost, ssl.SSLCertVerificationError):
-        return f"the certificate is refused: {innermost.verify_message}"
+        return f"the certificate is refused: {innermost.verify_message.rstrip('.')}"
+    if isinstance(innermost, ssl.SSLError) and innermost.reason == "WRONG_VERSION_NUMBER":
+        return "the port speaks no TLS (wrong version number)"
     if isinstance(innermost, ssl.SSLError) and innermost.reason:
         return f"TLS: {innermost.reason.replace('_', ' ').lower()}"
     if isinstance(innermost, OSError):

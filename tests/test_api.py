@@ -20,7 +20,7 @@ from cometrep import errors
 from cometrep.api import Api, _Body
 from cometrep.config import ApiKey
 from tests.conftest import Certificate, needs, wait_until
-from tests.servers import HANG, RESET, Answer, Server, answer_html, answer_json, prediction
+from tests.servers import HANG, RESET, Answer, Server, TlsServer, answer_html, answer_json, prediction
 
 KEY = "sk-test-0123456789"
 MODEL = "black-forest-labs/flux-schnell"
@@ -339,7 +339,8 @@ def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
         with pytest.raises(errors.Temporary) as raised:
             api.create(MODEL, {})
         thread.join()
-    assert raised.value.code == "tls"
+    assert (raised.value.code, raised.value.hint) == ("tls", "cometrep doctor")
+    assert "the port speaks no TLS" in raised.value.message
     assert not raised.value.is_worth_repeating
     assert KEY.encode() not in seen[0]
 
@@ -843,6 +844,18 @@ def test_an_untrusted_certificate_is_refused_before_the_key_leaves(tmp_path: Pat
     assert raised.value.code == "tls"
     assert "REQUESTS_CA_BUNDLE" in raised.value.hint
     assert seen == []
+
+
+def test_a_certificate_that_no_bundle_mends_is_for_the_doctor(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its issuer is trusted, and it is another host's: more certificates to trust would change nothing."""
+    path = certificate(name="DNS:other.test")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server, pytest.raises(errors.Temporary, match=r"mismatch.*[^.]$") as raised:
+        Api(base_url=server.url, api_key=ApiKey(KEY)).create(MODEL, {})
+    assert (raised.value.code, raised.value.hint) == ("tls", "cometrep doctor")
+    assert server.received == []
 
 
 def _serve_tls(listener: socket.socket, context: ssl.SSLContext, take: Callable[[bytes], None]) -> None:

@@ -284,6 +284,25 @@ def test_no_connection_is_tried_again(bench: Bench) -> None:
     assert bench.entries() == [("", "refused")]
 
 
+@pytest.mark.parametrize("code", ["tls", "server_error"])
+def test_what_is_not_worth_another_attempt_says_that_nothing_was_created(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """As where TLS fails, or with a 425: it ends at once, and the same command is safe."""
+
+    def refuse(*_: object) -> None:
+        failure = errors.Temporary("not now", hint="cometrep doctor", code=code)
+        failure.is_worth_repeating = False
+        raise failure
+
+    monkeypatch.setattr(bench.api, "create", refuse)
+    with pytest.raises(errors.Temporary, match=r"^not now; nothing was created$") as raised:
+        bench.drain(bench.runner.create(REQUEST))
+    assert (raised.value.code, raised.value.hint) == (code, "cometrep doctor")
+    assert bench.slept == []
+    assert bench.entries() == [("", "refused")]
+
+
 def test_a_slow_create_is_said_to_be_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the answer is awaited, the wait is told."""
     monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)

@@ -265,7 +265,7 @@ def test_tls_against_a_plain_server() -> None:
     with one_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
         problem = failure_of(url.replace("http:", "https:"))
     assert isinstance(problem, requests.exceptions.SSLError)
-    assert reason_of(problem) == "TLS: wrong version number"
+    assert reason_of(problem) == "the port speaks no TLS (wrong version number)"
 
 
 def test_an_answer_cut_short(server: Server) -> None:
