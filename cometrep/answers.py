@@ -32,6 +32,7 @@ _NO_CREDIT = (
 # By QuantumNous/new-api (controller/relay.go) as by OpenAI, and by web frameworks for Node.
 _WRONG_PATH = r"\bInvalid URL \((?:GET|POST) /|\bCannot (?:GET|POST) /"
 _BLOCK = r"error code: 1\d{3}"
+_SUCCESS_CODES = ("", "0", "200", "201", "202", "ok", "success")
 _MESSAGES = ("title", "message", "detail", "error_description")
 _MESSAGE_LIMIT = 2000  # characters
 _EXCERPT = 500
@@ -74,6 +75,20 @@ class Answer:
     def code(self) -> str:
         """The error's code, empty where it has none."""
         return self._told[1]
+
+    @property
+    def is_error(self) -> bool:
+        """Whether its body is that of an error, whatever the HTTP status is, or of a prediction that failed."""
+        body = self.body
+        if not isinstance(body, Mapping):
+            return False
+        status = body.get("status")
+        return (
+            bool(body.get("error") or body.get("detail"))
+            or body.get("success") is False
+            or str(body.get("code") or "").lower() not in _SUCCESS_CODES
+            or (isinstance(status, int) and status >= 400)
+        )
 
     @property
     def request_id(self) -> str:

@@ -21,7 +21,7 @@ budget) are the rows marked "again", and no others::
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
     101; other 1xx are passed over                         CreateUnknown   no           10
-    2xx with an id                                         the prediction               0
+    2xx with an id, and a status where an error is too     the prediction               0
     2xx with HTML                                          Refused         no           8
     2xx with anything else                                 CreateUnknown   no           10
 
@@ -56,7 +56,7 @@ from cometrep import __version__, catalog, errors
 from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
-from cometrep.prediction import ID_PATTERN, Prediction
+from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key
 from cometrep.transport import Session, is_broken_off, is_distrusted, is_misdirected, reason_of, way_to
@@ -263,15 +263,11 @@ class Api:
         return bytes(content), False
 
     def _created(self, answer: Answer) -> Prediction:
-        prediction = None
-        if not answer.is_cut_short:
-            try:
-                prediction = Prediction.from_json(answer.body)
-            except ValueError:
-                prediction = None
-        if prediction is not None and prediction.id:
+        if prediction := _made(answer):
             return prediction
-        what = "broke off" if answer.is_cut_short else "names no usable prediction id"
+        what = "is an error" if answer.is_error else "names no usable prediction id"
+        if answer.is_cut_short:
+            what = "broke off"
         why = answer.message or answer.excerpt
         told = f": {why}" if why and not answer.is_cut_short else ""
         told = f"the answer to the create (HTTP {answer.status}) {what}{told}"
@@ -282,8 +278,9 @@ class Api:
         if status == 425:
             return self._error(errors.Temporary, answer, "server_error", hint=errors.RUN_AGAIN, is_final=True)
         if status in (408, 499) or (not 200 <= status < 500 and not _is_final(answer)):
-            # A gateway that gave up may have told what it waits for.
-            id = "" if answer.body is None else _likely_id(answer)
+            # A gateway that gave up may have told what it waits for; beside an error an id is rather the request's.
+            is_its_own = isinstance(answer.body, Mapping) and not answer.body.get("error")
+            id = _likely_id(answer) if is_its_own else ""
             return _unknown(self._told(answer), answer, id)
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         return self._common_failure(
@@ -439,16 +436,26 @@ def _decoded(content: bytes, encoding: str) -> tuple[bytes, bool]:
     return bytes(decoded), False
 
 
-def _likely_id(answer: Answer) -> str:
-    """Give what may be its prediction's id in an answer to a create that is not as it should be, empty for none.
+def _made(answer: Answer) -> Prediction | None:
+    """Give the prediction that the answer to a create names by an id that can be used; None for none."""
+    if answer.is_cut_short:
+        return None
+    with contextlib.suppress(ValueError):
+        made = Prediction.from_json(answer.body)
+        if answer.is_error:  # an id beside it is rather the request's; a prediction has a status, as in a look
+            made = Prediction.from_json(answer.body, id=made.id)
+        if made.id and (made.status in STATUSES or not answer.is_error):
+            return made
+    return None
 
-    Beside an error an id is as a rule that of the request.
-    """
+
+def _likely_id(answer: Answer) -> str:
+    """Give what may be its prediction's id in an answer to a create that is not as it should be, empty for none."""
     body = answer.body
     if body is None:
         found = re.match(_ID_TEXT, answer.text)
         return found.group(1) if found else ""
-    if not isinstance(body, Mapping) or body.get("error"):
+    if not isinstance(body, Mapping):
         return ""
     with contextlib.suppress(ValueError):
         if id := Prediction.from_json(body).id:

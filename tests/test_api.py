@@ -465,7 +465,7 @@ def test_an_answer_without_end_is_let_go(
         ({"code": "success", "message": "", "data": "made1"}, "made1"),
         ({"code": "failed", "message": "no", "data": "made1"}, None),
         ({"code": "success", "data": "made 1"}, None),
-        ({"task_id": "made1", "error": {"message": "boom"}}, None),
+        ({"task_id": "made1", "error": {"message": "boom"}}, "made1"),
         ({"task_id": 7}, None),
         (["made1"], None),
     ],
@@ -478,6 +478,52 @@ def test_an_id_in_an_unknown_place_is_named(api: Api, server: Server, body: obje
         api.create(MODEL, {})
     assert raised.value.prediction_id == id
     assert (f"its id may be {id}" in raised.value.message) is (id is not None)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"error": {"message": "refused", "code": "bad_response"}}, "refused [bad_response]"),
+        ({"error": "refused"}, "refused"),
+        ({"code": "fail", "message": "refused"}, "refused [fail]"),
+        ({"code": 500, "message": "refused", "data": None}, "refused"),
+        ({"success": False, "message": "refused"}, "refused"),
+        ({"title": "Bad", "detail": "refused", "status": 422}, "Bad: refused"),
+        ({"title": "Bad", "status": 422}, "Bad"),
+        ({"status": "error", "error": "refused"}, "refused"),
+    ],
+    ids=str,
+)
+def test_an_error_beside_an_id_is_no_prediction(
+    api: Api, server: Server, body: dict[str, object], told: str
+) -> None:
+    """The id is as a rule the request's: what the API says is told, and where to look, and nothing is polled."""
+    server.on_create(answer_json({"id": "req-123", **body}))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.message.startswith(f"the answer to the create (HTTP 200) is an error: {told}; ")
+    assert "its id may be req-123" in raised.value.message
+    assert raised.value.hint == "cometrep wait req-123"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": "made1", "error": None},
+        {"id": "made1", "status": "failed", "error": "flagged (E005)"},
+        {"id": "made1", "status": "canceled", "error": {"message": "x"}, "detail": "x"},
+        {"code": "success", "data": {"task_id": "made1"}},
+        {"code": 200, "message": "ok", "data": {"task_id": "made1"}},
+        {"code": "0", "data": {"task_id": "made1"}},
+        {"code": "fail", "message": "x", "data": {"task_id": "made1", "status": "FAILURE", "fail_reason": "x"}},
+        {"success": True, "id": "made1"},
+    ],
+    ids=str,
+)
+def test_a_prediction_may_have_an_error_of_its_own(api: Api, server: Server, body: object) -> None:
+    """It has a status then, and is paid for; what a wrapper says of its success is no error."""
+    server.on_create(answer_json(body))
+    assert api.create(MODEL, {}).id == "made1"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "br", "zstd", "gzip, deflate", "identity", "?"])
