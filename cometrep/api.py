@@ -17,7 +17,8 @@ budget) are the rows marked "again", and no others::
     408, 499                                               CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
     401, 403 (without credit it is 8)                      ConfigError     no           3
-    3xx                                                    Refused         no           8
+    3xx with an id in its address or body                  CreateUnknown   no           10
+    every other 3xx                                        Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
     101; other 1xx are passed over                         CreateUnknown   no           10
@@ -72,6 +73,7 @@ _ID_TEXT = (
     rf"""\s*\{{{_PLAIN_MEMBERS}(?:"data"\s*:\s*\{{{_PLAIN_MEMBERS})?"""
     r""""(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{1,200})\""""
 )
+_ID_PLACE = rf"[^?#]*/predictions/({ID_PATTERN})/?(?:[?#]|$)"  # of the address where a prediction is to be seen
 _BASE_URL_HINT = "cometrep doctor"
 _CHUNK_BYTES = 65536
 _FINAL_CODES = ("invalid_request", "model_not_found")
@@ -132,6 +134,9 @@ class Api:
                 raise
             raise self._unreachable(problem) from problem
         if answer.is_redirect:
+            if not answer.is_error and (id := _likely_id(answer)):
+                told = f"the answer to the create (HTTP {answer.status}) is a redirect, and names a prediction"
+                raise _unknown(told, answer, id)
             raise self._redirected(answer)
         if answer.status in range(200, 300) and not answer.is_html:
             return self._created(answer)
@@ -452,15 +457,17 @@ def _made(answer: Answer) -> Prediction | None:
 def _likely_id(answer: Answer) -> str:
     """Give what may be its prediction's id in an answer to a create that is not as it should be, empty for none."""
     body = answer.body
-    if body is None:
-        found = re.match(_ID_TEXT, answer.text)
-        return found.group(1) if found else ""
-    if not isinstance(body, Mapping):
-        return ""
-    with contextlib.suppress(ValueError):
-        if id := Prediction.from_json(body).id:
-            return id
-    ids = (body.get("task_id"), body.get("data") if body.get("code") == "success" else None)
+    if isinstance(body, list) and len(body) == 1:
+        (body,) = body
+    ids: list[Any] = []
+    if isinstance(body, Mapping):
+        with contextlib.suppress(ValueError):
+            ids.append(Prediction.from_json(body).id)
+        ids += body.get("task_id"), body.get("data") if body.get("code") == "success" else None
+    elif body is None and (found := re.match(_ID_TEXT, answer.text)):
+        ids.append(found.group(1))
+    if found := re.match(_ID_PLACE, answer.headers.get("Location", "")):
+        ids.append(found.group(1))
     return next((id for id in ids if isinstance(id, str) and re.fullmatch(ID_PATTERN, id)), "")
 
 

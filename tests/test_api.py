@@ -468,6 +468,8 @@ def test_an_answer_without_end_is_let_go(
         ({"task_id": "made1", "error": {"message": "boom"}}, "made1"),
         ({"task_id": 7}, None),
         (["made1"], None),
+        ([CREATED], "made1"),
+        ([CREATED, CREATED], None),
     ],
     ids=str,
 )
@@ -478,6 +480,41 @@ def test_an_id_in_an_unknown_place_is_named(api: Api, server: Server, body: obje
         api.create(MODEL, {})
     assert raised.value.prediction_id == id
     assert (f"its id may be {id}" in raised.value.message) is (id is not None)
+
+
+PLACE = "/replicate/v1/predictions/made1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "id"),
+    [
+        (Answer(201, headers={"Location": PLACE}), "made1"),
+        (Answer(202, headers={"Location": f"https://x.test{PLACE}/?a=b"}), "made1"),
+        (answer_json({"ok": True}, headers={"Location": PLACE}), "made1"),
+        (answer_json({"task_id": "made2"}, headers={"Location": PLACE}), "made2"),
+        (answer_json({"error": "later"}, headers={"Location": PLACE}), "made1"),
+        (Answer(201, headers={"Location": "/replicate/v1/models/a/b/predictions"}), None),
+        (Answer(201, headers={"Location": f"/login?next={PLACE}"}), None),
+        (Answer(303, headers={"Location": PLACE}), "made1"),
+        (answer_html(303, headers={"Location": PLACE}), "made1"),
+        (answer_json(CREATED, 303, headers={"Location": "/elsewhere"}), "made1"),
+        (answer_json(CREATED, 300), "made1"),
+    ],
+    ids=[
+        *("201", "202 with a query", "other JSON", "the body first", "an error", "no id", "an id of a query"),
+        *("303", "303 HTML", "303 with a prediction", "300 with a prediction"),
+    ],
+)
+def test_an_id_in_the_address_of_an_answer_is_named(
+    api: Api, server: Server, answer: Answer, id: str | None
+) -> None:
+    """What says that a prediction is to be seen elsewhere has as a rule created one, and it is paid for."""
+    server.on_create(answer)
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id == id
+    assert (f"its id may be {id}" in raised.value.message) is (id is not None)
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize(
