@@ -103,6 +103,14 @@ class Answer:
         return 300 <= self.status < 400
 
     @property
+    def leads(self) -> str:
+        """Where a redirect leads, in words."""
+        if self.status == 304:
+            return "not modified, as only a cache on the way says"
+        to = self.headers.get("Location", "")[:200]
+        return f"redirected to {to}" if to else "a redirect that names no address"
+
+    @property
     def is_block(self) -> bool:
         """Whether Cloudflare, on the way to the API, answered in its place, with one of its errors 1xxx."""
         if isinstance(self.body, Mapping):

@@ -287,10 +287,13 @@ class Api:
             is_its_own = isinstance(answer.body, Mapping) and not answer.body.get("error")
             id = _likely_id(answer) if is_its_own else ""
             return _unknown(self._told(answer), answer, id)
+        hint = ""
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
-        return self._common_failure(
-            answer, hint="cometrep models" if status in (404, 405) else catalog.command_for(model)
-        )
+        if status in (404, 405):
+            hint = "cometrep models"
+        elif status in (400, 422) or status >= 500:
+            hint = catalog.command_for(model)
+        return self._common_failure(answer, hint=hint)
 
     def _get_failure(self, answer: Answer, id: str) -> errors.CometrepError:
         status = answer.status
@@ -379,9 +382,9 @@ class Api:
         """Say what an answer said: status, the API's own message, the request id."""
         told = f"HTTP {answer.status} from {self._base_url}"
         if answer.is_redirect:
-            to = answer.headers.get("Location", "")[:200]
-            told += f": redirected to {to}" if to else ": a redirect that names no address"
-            told += "; the API does not redirect, so the base URL or the path is wrong"
+            told += f": {answer.leads}"
+            if answer.status != 304:
+                told += "; the API does not redirect, so the base URL or the path is wrong"
         elif answer.is_html:
             told += ": a web page instead of JSON" + (f' ("{answer.title}")' if answer.title else "")
         elif told_why := answer.message or answer.excerpt:

@@ -518,6 +518,24 @@ def test_an_id_in_the_address_of_an_answer_is_named(
 
 
 @pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        *((status, f"cometrep models {MODEL}") for status in (400, 422)),
+        *((status, "cometrep models") for status in (404, 405)),
+        *((status, "cometrep doctor") for status in (304, 407, 409, 415, 421, 426, 431, 451)),
+    ],
+)
+def test_a_refusal_hints_at_the_inputs_only_where_they_may_be_wrong(
+    api: Api, server: Server, status: int, hint: str
+) -> None:
+    """All other refusals of a create say something of the way to the API."""
+    server.on_create(Answer(status, length="" if status == 304 else None))
+    with pytest.raises(errors.Refused) as raised:
+        api.create(MODEL, {})
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
     ("body", "told"),
     [
         ({"error": {"message": "refused", "code": "bad_response"}}, "refused [bad_response]"),
@@ -811,8 +829,10 @@ def test_a_redirect_shows_where_it_leads_and_its_request_id(api: Api, server: Se
     server.on_get(Answer(302, b"", {"Location": "https://else.test/x", "X-Oneapi-Request-Id": "rid-1"}))
     with pytest.raises(errors.Refused, match=r"redirected to https://else\.test/x;.* \(request id: rid-1\)$"):
         api.get("abc123")
-    server.on_get(Answer(304, length=""))
+    server.on_get(Answer(302), Answer(304, length=""))
     with pytest.raises(errors.Refused, match="a redirect that names no address"):
+        api.get("abc123")
+    with pytest.raises(errors.Refused, match=r"HTTP 304 .*: not modified, as only a cache on the way says$"):
         api.get("abc123")
 
 

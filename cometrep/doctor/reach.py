@@ -232,9 +232,7 @@ class Reach:
         later = f"run it again in a while: {self._again}"
         is_not_found = status == 500 and answer.says_no_such_prediction(_NO_ID)
         if answer.is_redirect:
-            to = answer.headers.get("Location", "")[:200]
-            told = f"redirected to {to}" if to else "a redirect that names no address"
-            return Check("api", FAIL, f"{how}: {told}; the API does not do that", self._replace_base_url)
+            return Check("api", FAIL, f"{how}: {answer.leads}; the API does not do that", self._replace_base_url)
         if status in (408, 425, 429, 499) or (status >= 500 and not is_not_found):
             told = page if answer.is_html else said
             return Check("api", WARN, f"it answers, but not now ({how}){told}", later)
