@@ -35,7 +35,7 @@ INSIDE = {
     "batch": (
         ("batch.run", "batch.overview"),
         ("batch.plan", "batch.gallery", "batch.score", "batch.gate", "batch.fate"),
-        ("batch.items", "batch.record"),
+        ("batch.items", "batch.record", "batch.command_line"),
         ("batch.snapshot",),
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),

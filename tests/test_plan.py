@@ -13,6 +13,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.batch import plan
+from cometrep.batch.command_line import typed_again
 from cometrep.batch.plan import Plan, planned
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -46,6 +47,7 @@ def planning(
     is_strict: bool = False,
     stdin: Stdin | None = None,
     is_whole: bool = True,
+    typed: str = "",
 ) -> Iterator[Plan]:
     """Plan a batch as the command does, and check it wholly."""
     stdin = stdin or Stdin()
@@ -57,6 +59,7 @@ def planning(
         is_sweep=is_sweep,
         shard=shard,
         is_strict=is_strict,
+        command=typed_again(f"cometrep batch {typed or file}", file),
         read_stdin=stdin.read_stdin,
         copy_stdin=stdin.copy_stdin,
     ) as made:
@@ -192,29 +195,54 @@ def test_a_sweep_that_is_none_is_refused(
     assert raised.value.hint
 
 
+KEPT = "--dry-run --shard 1/2 -d new --rate 1/m"  # options that the command of a hint has too
+
+
 @pytest.mark.parametrize(
-    ("words", "told", "hint"),
+    ("words", "model", "told", "hint"),
     [
-        (
-            ("prompt=a", "seed:=1..3"),
-            "no file 'prompt=a'",
-            f"cometrep batch --sweep -m {SCHNELL} prompt=a seed:=1..3",
-        ),
-        (("seed=1", "p.jsonl"), "no file 'seed=1'", f"cometrep batch p.jsonl seed=1 -m {SCHNELL}"),
-        (("p.jsonl", FROM_IMAGE), f"{FROM_IMAGE!r} is a model", f"cometrep batch p.jsonl -m {FROM_IMAGE}"),
-        ((FROM_IMAGE, "p.jsonl"), f"{FROM_IMAGE!r} is a model", f"cometrep batch p.jsonl -m {FROM_IMAGE}"),
-        (("p.jsonl", "seed:=1..3"), "Extra data", "to vary it: cometrep batch --sweep -m OWNER/NAME seed:=1..3"),
+        ("prompt=a seed:=1..3", SCHNELL, "no file 'prompt=a'", f"prompt=a seed:=1..3 {KEPT} --sweep"),
+        ("prompt=a", "", "no file 'prompt=a'", f"prompt=a {KEPT} -m OWNER/NAME --sweep"),
+        ("seed=1 p.jsonl", SCHNELL, "no file 'seed=1'", f"p.jsonl seed=1 {KEPT}"),
+        ("seed=1 p.jsonl", "", "no file 'seed=1'", f"p.jsonl seed=1 {KEPT} -m OWNER/NAME"),
+        (f"p.jsonl {FROM_IMAGE}", "", f"{FROM_IMAGE!r} is a model", f"p.jsonl {KEPT} -m {FROM_IMAGE}"),
+        (f"{FROM_IMAGE} p.jsonl", "", f"{FROM_IMAGE!r} is a model", f"p.jsonl {KEPT} -m {FROM_IMAGE}"),
+        (FROM_IMAGE, "", f"{FROM_IMAGE!r} is a model", f"FILE {KEPT} -m {FROM_IMAGE}"),
+        ("p.txt seed=1", SCHNELL, "'a red fox' in the header", f"prompt=@p.txt seed=1 {KEPT} --sweep"),
+        ("p.txt", "", "'a red fox' in the header", f"prompt=@p.txt {KEPT} -m OWNER/NAME --sweep"),
     ],
 )
-def test_a_word_in_a_wrong_place_is_told_with_the_right_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str, hint: str
+def test_the_command_that_was_meant_has_every_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, model: str, told: str, hint: str
 ) -> None:
-    """A model that no -m names, an input without a FILE or before it, and a range that only a sweep has."""
+    """A model that no -m names, an input without a FILE or before it, a file of prompts: --dry-run pays nothing."""
     monkeypatch.chdir(tmp_path)
     written(tmp_path, *CATS)
-    with pytest.raises(errors.UsageError, match=told) as raised, planning(*words):
+    Path("p.txt").write_text("a red fox\nan owl\n")
+    with (
+        pytest.raises(errors.UsageError, match=told) as raised,
+        planning(*words.split(), model=model, typed=f"{words} {KEPT}"),
+    ):
         pass
-    assert raised.value.hint == hint
+    assert raised.value.hint == f"cometrep batch {hint}"
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "hint"),
+    [
+        ("prompt=cat", "", f"prompt=cat {KEPT} -m OWNER/NAME"),
+        ("", SCHNELL, f"{KEPT} prompt=cat,dog seed:=1..3"),
+    ],
+)
+def test_a_sweep_without_what_it_needs_is_told_with_it(words: str, model: str, hint: str) -> None:
+    """And with every option that was typed."""
+    typed = f"{words} {KEPT}".strip()
+    with (
+        pytest.raises(errors.UsageError) as raised,
+        planning("", *words.split(), model=model, is_sweep=True, typed=typed),
+    ):
+        pass
+    assert raised.value.hint == f"cometrep batch {hint}"
 
 
 def test_a_sweep_does_not_hint_at_itself() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.batch.record import State
-from cometrep.batch.score import FAILURES_KEPT, Score, adding, commands_beside, next_commands, outcome, tell_stop
+from cometrep.batch.score import FAILURES_KEPT, Score, commands_beside, next_commands, outcome, tell_stop
 
 COMMAND = "cometrep batch lines.jsonl"
 
@@ -131,22 +131,6 @@ def test_what_saves_all_files_of_an_item_is_in_the_hint(remedies: list[str], opt
     failure = came_to(score, 1)
     assert failure
     assert failure.hint == COMMAND + option
-
-
-def test_an_option_stands_before_what_is_no_option() -> None:
-    """Behind a `--` it would be an input."""
-    assert adding("--retry-failed", "cometrep batch -m a/b -- -x.jsonl") == (
-        "cometrep batch -m a/b --retry-failed -- -x.jsonl"
-    )
-    assert adding("", "cometrep batch 'a b.jsonl'") == "cometrep batch 'a b.jsonl'"
-
-
-def test_an_option_takes_the_place_of_the_same() -> None:
-    """Given twice it would be read with care, to see which one counts."""
-    assert (
-        adding("--max-size 3G", "cometrep batch a.csv --max-size 1k -j 2")
-        == "cometrep batch a.csv -j 2 --max-size 3G"
-    )
 
 
 def test_what_ends_a_batch_and_knows_no_way_on_is_resumed() -> None:

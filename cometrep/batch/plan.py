@@ -4,13 +4,13 @@ import contextlib
 import io
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
+from cometrep.batch.command_line import adding, replacing
 from cometrep.batch.items import (
     MODELS_KEPT,
     Checked,
@@ -25,7 +25,7 @@ from cometrep.batch.items import (
     parse_shard,
     sweep_axes,
 )
-from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, opened
+from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
 from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model
 from cometrep.request import doubt_of_name
@@ -115,28 +115,30 @@ def planned(
     is_sweep: bool,
     shard: str | None,
     is_strict: bool,
+    command: str,
     read_stdin: inputs.ReadStdin,
     copy_stdin: CopyTo,
 ) -> Iterator[Plan]:
     """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
 
-    Raises UsageError that names every bad line.
+    Raises UsageError that names every bad line; its hints are `command`, as it was typed, put right.
     """
     model = parse_model(model) if model else ""
+    named = command if model else adding("-m OWNER/NAME", command)
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
         if not is_sweep:
-            _refuse_misplaced(file, texts, model or "OWNER/NAME")
+            _refuse_misplaced(file, texts, command, named)
         source: FileSource | SweepSource
         shared = _Shared(() if is_sweep else texts, read_stdin)
         snapshot = None
         if is_sweep:
             if not model:
-                raise errors.UsageError("a sweep needs --model", hint="cometrep batch --model OWNER/NAME --sweep …")
+                raise errors.UsageError("a sweep needs --model", hint=named)
             if not texts:
                 raise errors.UsageError(
                     "a sweep needs inputs to vary",
-                    hint=f"cometrep batch --sweep -m {model} prompt=cat,dog seed:=1..3",
+                    hint=f"{command} prompt=cat,dog seed:=1..3",
                 )
             if os.path.isfile(texts[0]):
                 raise errors.UsageError(
@@ -145,10 +147,8 @@ def planned(
                 )
             source = SweepSource(sweep_axes(texts, kind_of, partial(_values_in, read_stdin)))
         else:
-            named = "prompt=@FILE" if file == "-" else f"prompt=@{shlex.quote(file)}"
-            as_sweep = " ".join(
-                ("cometrep batch --sweep -m", model or "OWNER/NAME", named, *map(shlex.quote, texts))
-            )
+            typed, again = ("-", "FILE") if comes_once(file) else (file, file)
+            as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
             snapshot = stack.enter_context(opened(file, copy_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
             source = FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in shared.keys)
@@ -171,19 +171,20 @@ def planned(
         yield plan._replace(doubts=(*warnings, *doubts), hints=_hints_of_names(looked_at, template))
 
 
-def _refuse_misplaced(file: str, texts: Sequence[str], model: str) -> None:
-    """Raise UsageError for an input in the place of FILE, and for a model among the words."""
+def _refuse_misplaced(file: str, texts: Sequence[str], command: str, named: str) -> None:
+    """Raise UsageError for an input in the place of FILE, and for a model among the words.
+
+    `named` is the command with a model.
+    """
     words = (file, *texts)
-    if named := next((word for word in words if catalog.find(word) and not os.path.exists(word)), ""):
-        rest = [word for word in words if word != named]
-        hint = shlex.join(("cometrep", "batch", *(rest or ["FILE"]), "-m", named))
-        raise errors.UsageError(f"{named!r} is a model, and no file or input", hint=hint)
+    if model := next((word for word in words if catalog.find(word) and not os.path.exists(word)), ""):
+        hint = adding(f"-m {model}", replacing(model, [] if texts else ["FILE"], command))
+        raise errors.UsageError(f"{model!r} is a model, and no file or input", hint=hint)
     if re.match(_ITEM, file) and not os.path.exists(file):
         if found := next(filter(os.path.isfile, texts), ""):
-            rest = [word for word in words if word != found]
-            hint = shlex.join(("cometrep", "batch", found, *rest, "-m", model))
+            hint = replacing(file, [found, file], replacing(found, [], named))
         else:
-            hint = shlex.join(("cometrep", "batch", "--sweep", "-m", model, *words))
+            hint = adding("--sweep", named)
         raise errors.UsageError(f"there is no file {file!r}; inputs stand behind a FILE, or --sweep", hint=hint)
 
 

@@ -1,16 +1,14 @@
 """Count what a run of a batch comes to, and say what is left to type."""
 
-import shlex
 from collections import Counter
 
 from cometrep import errors
+from cometrep.batch.command_line import adding, resuming
 from cometrep.batch.record import State
-from cometrep.batch.snapshot import comes_once
 from cometrep.events import BatchEnded, Tally
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
-_SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 
 class Score:
@@ -94,27 +92,6 @@ def remedy_of(failure: errors.CometrepError) -> str:
     remedies = {one.remedy for one in failures}
     # In another folder all would be sent again, and stdout takes one file.
     return remedies.pop() if len(remedies) == 1 and not remedies & {"-d DIR", "-o -"} else ""
-
-
-def adding(option: str, command: str) -> str:
-    """Give a command with one more option, before a `--` behind which none can stand, in the place of the same."""
-    words = shlex.split(command)
-    name, _, value = option.partition(" ")
-    if value and name in words[:-1]:
-        del words[words.index(name) : words.index(name) + 2]
-    at = words.index("--") if "--" in words else len(words)
-    return " ".join([shlex.join(words[:at]), *[option] * bool(option), *map(shlex.quote, words[at:])])
-
-
-def typed_again(command: str, file: str) -> str:
-    """Give a command as it can be typed once more: with `-` for a file whose name means nothing then."""
-    words = ["-" if word == file and comes_once(file) else word for word in shlex.split(command)]
-    return shlex.join(words)
-
-
-def resuming(command: str) -> str:
-    """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
-    return shlex.join(word for word in shlex.split(command) if word not in _SENDING_AGAIN)
 
 
 def next_commands(ended: BatchEnded, command: str) -> list[str]:

@@ -90,11 +90,11 @@ def command(
     if status:
         _show_status(ctx, file)
         return
+    from cometrep.batch.command_line import typed_again
     from cometrep.batch.gallery import refuse_without_record
     from cometrep.batch.plan import planned
     from cometrep.batch.record import SANDBOX, Record
     from cometrep.batch.run import CONNECTIONS
-    from cometrep.batch.score import typed_again
     from cometrep.inputs import REFUSE_BYTES
     from cometrep.pace import Pace, parse_rate
 
@@ -114,6 +114,7 @@ def command(
                         is_sweep=sweep,
                         shard=shard,
                         is_strict=strict,
+                        command=ctx.obj.command_line,
                         read_stdin=partial(opened.console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
                         copy_stdin=opened.console.copy_stdin,
                     )
@@ -149,10 +150,11 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
 
 
 def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
+    from cometrep.batch.command_line import resuming
     from cometrep.batch.fate import begin
     from cometrep.batch.gallery import Gallery
     from cometrep.batch.run import Batch
-    from cometrep.batch.score import commands_beside, outcome, resuming, tell_stop
+    from cometrep.batch.score import commands_beside, outcome, tell_stop
     from cometrep.console import board
     from cometrep.console.stage import Results
     from cometrep.runner import Patience
@@ -205,8 +207,8 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
 
 def _announce(opened: Opened, plan: "Plan") -> None:
     """Say what is doubtful; show the size of a sweep, and ask where it is large."""
+    from cometrep.batch.command_line import adding
     from cometrep.batch.plan import ASKS_ABOVE
-    from cometrep.batch.score import adding
 
     for doubt in plan.doubts:
         opened.console.warn(doubt)

@@ -950,7 +950,8 @@ def test_a_list_of_words_is_no_csv(
     if not is_sent:
         assert "'fox' in the header is no input of " in ran.stderr
         file = "FILE" if name == "-" else name
-        assert f"hint: cometrep batch --sweep -m {model} prompt=@{file} num_outputs=1\n" in ran.stderr
+        hint = f"cometrep batch prompt=@{file} -m {model} num_outputs=1 --dry-run --sweep"
+        assert f"hint: {hint}\n" in ran.stderr
 
 
 def test_what_is_sent_again_once_is_not_in_the_hint(

@@ -1,0 +1,35 @@
+"""A batch's command line, edited so that a hint keeps all that was typed."""
+
+import pytest
+
+from cometrep.batch.command_line import adding, replacing
+
+
+def test_an_option_stands_before_what_is_no_option() -> None:
+    """Behind a `--` it would be an input."""
+    assert adding("--retry-failed", "cometrep batch -m a/b -- -x.jsonl") == (
+        "cometrep batch -m a/b --retry-failed -- -x.jsonl"
+    )
+    assert adding("", "cometrep batch 'a b.jsonl'") == "cometrep batch 'a b.jsonl'"
+
+
+def test_an_option_takes_the_place_of_the_same() -> None:
+    """Given twice it would be read with care, to see which one counts."""
+    assert (
+        adding("--max-size 3G", "cometrep batch a.csv --max-size 1k -j 2")
+        == "cometrep batch a.csv -j 2 --max-size 3G"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("p.txt -m a/b --dry-run", "new -m a/b --dry-run"),
+        ("--dry-run p.txt -o p.txt", "--dry-run new -o p.txt"),
+        ("-o p.txt --dry-run p.txt", "-o p.txt --dry-run new"),
+        ("-m a/b -- p.txt", "-m a/b -- new"),
+    ],
+)
+def test_a_word_is_replaced_where_it_is_no_value_of_an_option(words: str, expected: str) -> None:
+    """A folder may be named as the file is."""
+    assert replacing("p.txt", ["new"], f"cometrep batch {words}") == f"cometrep batch {expected}"
