@@ -263,12 +263,11 @@ def _parse_json(text: str, shown: str) -> Any:
         return strict_json(text)
     except ValueError as problem:
         hint = 'numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text'
-        key, separator, value = shown.partition(":=")
-        if separator and re.match(_SEVERAL_NUMBERS, value):
-            hint = f"to vary it: cometrep batch --sweep -m OWNER/NAME {_typed(key, separator, value)}"
+        is_varied = bool(re.match(_SEVERAL_NUMBERS, shown.partition(":=")[2]))
         raise errors.UsageError(
             f"{_short(shown)}: not JSON: {problem}",
-            hint=hint,
+            hint="several values are for batch --sweep: cometrep help batch" if is_varied else hint,
+            remedy="--sweep" * is_varied,
             code="bad_input",
         ) from problem
 

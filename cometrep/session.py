@@ -45,6 +45,7 @@ _ID_BYTES = 4096  # of an id, or a URL that ends in one
 _LINE_BYTES = 256_000_000  # of --json or a table: four times what the API may answer, as it is escaped
 _SPELLED = {"output": "-o", "dir": "-d", "print_what": "--print"}
 _POLLING = ("timeout", "interval", "logs")
+_NOT_OF_A_BATCH = ("print_what", "interval", "sidecar", "logs")
 _KEPT = (  # in the commands of hints, in this order
     *("output", "dir", "max_size", "print_what", "timeout", "interval"),
     *("overwrite", "skip_existing", "sidecar", "json", "github", "logs"),
@@ -71,7 +72,12 @@ class Opened(NamedTuple):
         """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
         from cometrep.request import prepare
 
-        return self._warned(*prepare(model, items, **self._input_options()))
+        try:
+            return self._warned(*prepare(model, items, **self._input_options()))
+        except errors.UsageError as problem:
+            if problem.remedy == "--sweep" and self.params["input_file"] is None:
+                problem.hint = f"to vary it: {_sweep(model, items, self.params)}"
+            raise
 
     def request_again(self, id: str, items: list[str]) -> "Request":
         """Build a create's request from an entry of the ledger and the INPUT items that change it."""
@@ -288,6 +294,15 @@ def _rerun(params: Mapping[str, Any]) -> errors.Resume:
     else:
         items = ()
     return errors.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
+
+
+def _sweep(model: str, items: Sequence[str], params: Mapping[str, Any]) -> str:
+    """Give the command that counts the combinations of a create's items, some of which are several values there."""
+    import shlex
+
+    strict = ["--strict"] * params["strict"]
+    options = (f"-m {model}", *strict, *_typed(params, without=_NOT_OF_A_BATCH), "--dry-run")
+    return errors.Resume("cometrep batch --sweep", options).of(*map(shlex.quote, items))
 
 
 def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:

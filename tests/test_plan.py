@@ -245,6 +245,14 @@ def test_a_sweep_without_what_it_needs_is_told_with_it(words: str, model: str, h
     assert raised.value.hint == f"cometrep batch {hint}"
 
 
+def test_a_range_that_items_of_a_file_share_is_none(tmp_path: Path) -> None:
+    """Only a sweep has one."""
+    file = written(tmp_path, *CATS)
+    with pytest.raises(errors.UsageError, match="Extra data") as raised, planning(file, "seed:=1..3"):
+        pass
+    assert raised.value.hint == "several values are for batch --sweep: cometrep help batch"
+
+
 def test_a_sweep_does_not_hint_at_itself() -> None:
     """Where a value is no JSON in it either."""
     with (

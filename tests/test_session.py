@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ class Endless(io.RawIOBase):
         return size
 
 
-def console_of(stdin: io.RawIOBase) -> Console:
+def console_of(stdin: io.RawIOBase | io.BytesIO) -> Console:
     """Make a console that has a stdin and nothing else."""
     return Console(io.TextIOWrapper(io.BufferedReader(stdin)), None, None, lambda name: "")
 
@@ -95,6 +96,30 @@ def test_a_line_without_end_is_no_id(start: bytes, rest: bytes, monkeypatch: pyt
     with pytest.raises(errors.UsageError, match="a line of stdin is longer than any with") as raised:
         expand_ids(["-"], console_of(Endless(start, rest)))
     assert raised.value.hint == "name the ids instead of -"
+
+
+@pytest.mark.parametrize(
+    ("items", "input_file", "hint"),
+    [
+        (
+            ["prompt=a fox", "seed:=1..3"],
+            None,
+            "to vary it: cometrep batch --sweep 'prompt=a fox' seed:=1..3 -m {} --strict -d new --dry-run",
+        ),
+        (["seed:=1..3"], "a.json", "several values are for batch --sweep: cometrep help batch"),
+    ],
+)
+def test_several_values_of_a_create_are_counted_by_the_hint(
+    items: list[str], input_file: str | None, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sweep with the options that it takes too: typed as it stands it pays for nothing."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_text("{}")
+    params = {"input_file": input_file, "strict": True, "dir": "new", "sidecar": True}
+    opened = Opened._make((console_of(io.BytesIO()), *[None] * 5, params, ""))
+    with pytest.raises(errors.UsageError, match="not JSON") as raised:
+        opened.request(SCHNELL, items)
+    assert raised.value.hint == hint.format(SCHNELL)
 
 
 @pytest.mark.parametrize(
