@@ -1,6 +1,7 @@
 """List the predictions made from this machine."""
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -61,7 +62,7 @@ def command(
     ledger = Ledger(path, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
         if prune is not None:
-            forgotten, kept = ledger.prune(time.time() - _age_seconds("--prune", prune, "90d"))
+            forgotten, kept = ledger.prune(time.time() - _age_to_prune(prune))
             still = f"; {kept} kept: in doubt, running, not saved or refused just now" if kept else ""
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         else:
@@ -132,6 +133,14 @@ def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:
 def _age(seconds: float) -> str:
     seconds = max(0.0, seconds)  # a clock may have been set back since
     return format_duration(round(seconds)) if seconds < 86400 else f"{seconds / 86400:.0f}d"
+
+
+def _age_to_prune(text: str) -> float:
+    """Read the age of `--prune`, whose unit is not left out: a d that was forgotten would cost the whole ledger."""
+    if re.fullmatch(r"[0-9.]+", number := text.strip()):
+        days = 90 if "." in number else number
+        raise errors.UsageError(f"--prune {text!r} has no unit", hint=f"cometrep list --prune {days}d")
+    return _age_seconds("--prune", text, "90d")
 
 
 def _age_seconds(option: str, text: str, example: str) -> float:

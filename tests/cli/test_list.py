@@ -330,7 +330,7 @@ def test_prune_keeps_what_is_still_needed(served: Cli, server: Server) -> None:
     served("wait", "done1")
     server.on_create(answer_json({"detail": "slow down"}, 429))
     served("create", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
-    done = served("list", "--prune", "0")
+    done = served("list", "--prune", "0d")
     assert done.stderr == "1 entry forgotten; 4 kept: in doubt, running, not saved or refused just now\n"
     assert [line.split("\t")[:2] for line in served("list").lines] == [
         ["", "refused"],
@@ -397,6 +397,18 @@ def test_what_is_no_age_is_refused(option: str, age: str, hint: str, cli: Cli) -
     done = cli("list", option, age)
     assert done.code == 2
     assert done.stderr.endswith(f" is not an age like 90m, 2h or 7d\nhint: cometrep list {hint}\n")
+
+
+@pytest.mark.parametrize(("age", "hint"), [("90", "90d"), (".5", "90d")])
+def test_an_age_to_prune_has_its_unit(age: str, hint: str, cli: Cli) -> None:
+    """Where the d of 90d is forgotten, what is older than 90 seconds is not."""
+    remember(cli, "one1", age=DAY)
+    done = cli("list", "--prune", age)
+    assert (done.code, done.stderr) == (
+        2,
+        f"cometrep: --prune {age!r} has no unit\nhint: cometrep list --prune {hint}\n",
+    )
+    assert cli("list").lines
 
 
 @pytest.mark.parametrize("option", ["--model", "--status", "--since", "--prune"])
