@@ -19,7 +19,7 @@ from cometrep import __version__, config, errors
 from cometrep.calls import within
 from cometrep.console.screen import Screen
 from cometrep.doctor import installed
-from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, listed, typed, untried
+from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, listed, typed, untried
 from cometrep.doctor.reach import Reach
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
@@ -358,12 +358,12 @@ class _Examination:
     def _man_pages(self) -> Check:
         if found := installed.man_page():
             return Check("man_pages", OK, str(found))
-        fix = "pip install --force-reinstall cometrep"
+        fix = "cometrep help, which shows the same; an editable install puts none where man looks"
         return Check("man_pages", WARN, "none is installed", fix)
 
     def _pillow(self) -> Check:
         if importlib.util.find_spec("PIL") is None:
-            return Check("pillow", WARN, "missing; the sandbox draws with it", "pip install 'cometrep[sandbox]'")
+            return Check("pillow", WARN, "missing; the sandbox draws with it", installing("pillow>=10.3"))
         return Check("pillow", OK, f"{_version_of('pillow')}, for the sandbox")
 
     def _versions(self) -> Check:
@@ -371,7 +371,7 @@ class _Examination:
         libraries = ", ".join(f"{name} {version or 'unknown'}" for name, version in versions.items())
         told = f"cometrep {__version__}, Python {platform.python_version()}, {libraries}, {ssl.OPENSSL_VERSION}"
         if missing := [name for name, version in versions.items() if not version]:
-            return Check("versions", WARN, told, f"pip install --force-reinstall {' '.join(missing)}")
+            return Check("versions", WARN, told, installing("--force-reinstall", *missing))
         return Check("versions", OK, told)
 
 

@@ -1,5 +1,7 @@
 """What one check of doctor finds, and the words in which it is told."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +25,11 @@ class Check(NamedTuple):
 def untried(name: str, cause: str, again: str, why: str = "") -> Check:
     """Say that a check was not made for what another found; `again` is the command that checks once more."""
     return Check(name, WARN, f"not tried: {why or f'{cause} comes first'}", f"mend {cause}, then: {again}")
+
+
+def installing(*words: str) -> str:
+    """Give the command that installs for the Python which runs this: the pip of the PATH may be another's."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *words])
 
 
 def listed(words: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from cometrep import config, errors, transport
 from cometrep.answers import Answer
 from cometrep.calls import within
-from cometrep.doctor.checks import FAIL, OK, WARN, Check, listed, untried
+from cometrep.doctor.checks import FAIL, OK, WARN, Check, installing, listed, untried
 from cometrep.prediction import Prediction
 from cometrep.text import format_elapsed
 from cometrep.transport import reason_of
@@ -117,7 +117,7 @@ class Reach:
         shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         shown += " (with a user name)" if parts.username else ""
         if parts.scheme.startswith("socks") and importlib.util.find_spec("socks") is None:
-            return Check("proxy", FAIL, f"{shown} from {origin} needs PySocks", "pip install 'requests[socks]'")
+            return Check("proxy", FAIL, f"{shown} from {origin} needs PySocks", installing("requests[socks]"))
         try:
             within(self._limit_seconds, lambda: _connect(host, port, parts, self._limit_seconds).close())
         except (OSError, http.client.HTTPException, UnicodeError) as problem:
@@ -144,7 +144,7 @@ class Reach:
             context = transport.tls_context(route.ca_bundle)
         except OSError as problem:
             told = f"no certificates can be read from {route.ca_bundle}: {reason_of(problem)}"
-            fix = f"correct or unset {variable}" if variable else "pip install --force-reinstall certifi"
+            fix = f"correct or unset {variable}" if variable else installing("--force-reinstall", "certifi")
             return Check("tls", FAIL, told, fix)
 
         def connect() -> socket.socket:

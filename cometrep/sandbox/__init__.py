@@ -199,9 +199,11 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if importlib.util.find_spec("PIL") is None:
+            import shlex
+
             raise errors.ConfigError(
                 "the sandbox draws its pictures with Pillow, which is not installed",
-                hint="pip install 'cometrep[sandbox]'",
+                hint=f"{shlex.quote(sys.executable)} -m pip install 'pillow>=10.3'",
                 code="sandbox_missing",
             )
         self._predictions, self._files = folder / "predictions", folder / "files"

@@ -149,7 +149,8 @@ def test_a_sandbox_without_pillow_is_a_finding(cli: Cli) -> None:
     assert done.code == 3
     found = rows(done.stdout)
     assert found["base_url"][0] == "fail"
-    assert found["base_url"][2] == "pip install 'cometrep[sandbox]'"
+    assert found["base_url"][2].endswith(" -m pip install 'pillow>=10.3'")
+    assert found["pillow"][2] == found["base_url"][2]
     assert found["pillow"][0] == "warn"
     assert found["api"][1] == "not tried: base_url comes first"
 
