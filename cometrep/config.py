@@ -470,15 +470,46 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
         from cometrep.text import masked
 
         shown = "the API key" if name == "api_key" else repr(masked(text))
-        fix, named = _removal(name, origin), ""
-        if error is errors.UsageError and name != "api_key":  # in the right form
-            form = SETTINGS[name].default or "pictures"
-            fix = f"cometrep config set {name} {form}" if origin == name else f"{origin} {form}"
-        elif origin not in SETTINGS[name].variables and name != "api_key":
-            named = f"{name} "  # a file does not tell which setting it is
+        is_of_file = origin not in (name, option_for(name), *SETTINGS[name].variables)
+        named = f"{name} " if is_of_file and name != "api_key" else ""  # a file does not tell which setting it is
+        fix = _correction(name, text, origin)
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
+
+
+def _correction(name: str, text: str, origin: str) -> str:
+    """Give the command that sets a bad value right, or takes it away where it was not typed just now.
+
+    What chose another server than the paid API is not taken away: the same command would pay then.
+    """
+    import shlex
+
+    if name == "api_key":
+        return _removal(name, origin)
+    is_typed = origin in (name, option_for(name))
+    meant = {"sandbox": "true", "base_url": _as_base_url(text) or "https://HOST" * (not is_typed)}.get(name)
+    form = meant or (SETTINGS[name].default or "pictures") * is_typed
+    if not form:
+        return _removal(name, origin)
+    form = shlex.quote(form)
+    if origin in SETTINGS[name].variables:
+        return f"export {origin}={'1' if name == 'sandbox' else form}"
+    return f"{origin} {form}" if origin == option_for(name) else f"cometrep config set {name} {form}"
+
+
+def _as_base_url(text: str) -> str:
+    """Give the base URL that was meant where a host has no scheme or the wrong one, empty where that is not it."""
+    from cometrep.text import masked
+
+    rest = re.sub(r"(?i)^https?://", "", text.strip())
+    if masked(rest) != rest or not re.match(r"(?:[\w-]+\.)+\w|(?i:localhost)\b", rest):
+        return ""
+    host = re.split(r"[:/]", rest)[0]
+    try:
+        return parse_base_url(f"{'http' if is_local_host(host) else 'https'}://{rest}")
+    except ValueError:
+        return ""
 
 
 def _removal(name: str, origin: str) -> str:

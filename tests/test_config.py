@@ -179,6 +179,9 @@ def test_the_values_in_their_own_types(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (loaded.max_size_bytes, loaded.progress, loaded.uses_sandbox) == (2048, "none", False)
 
 
+MEANT = {"sandbox": "true", "base_url": "https://example.org"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
@@ -200,7 +203,7 @@ def test_a_bad_value_names_its_origin(
         config.load()
     assert of_file.value.message.startswith(f"{file}: ")
     assert told in of_file.value.message
-    assert f"cometrep config unset {name}" in of_file.value.hint
+    assert of_file.value.hint in (f"cometrep config unset {name}", f"cometrep config set {name} {MEANT.get(name)}")
     file.unlink()
     if name == "dir":
         return  # neither an argument nor a variable can hold a NUL
@@ -215,6 +218,43 @@ def test_a_bad_value_names_its_origin(
     assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
     option, form = of_flag.value.hint.split(" ")
     assert config.load({name: form}).shown(name).origin == option
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "form"),
+    [
+        ("sandbox", "enabled", "true"),
+        ("base_url", "localhost:8787", "http://localhost:8787"),
+        ("base_url", "127.0.0.1:8787/v1", "http://127.0.0.1:8787"),
+        ("base_url", "example.com", "https://example.com"),
+        ("base_url", "http://example.com/x", "https://example.com/x"),
+        ("base_url", "nonsense", "https://HOST"),
+        ("base_url", "ftp://example.com", "https://HOST"),
+        ("base_url", "example.com:99999", "https://HOST"),
+        ("base_url", "example.com?a=b", "https://HOST"),
+    ],
+)
+def test_what_chose_another_server_is_set_right_and_not_taken_away(
+    name: str, value: str, form: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the same command would pay: what was typed is mended where it can be."""
+    write(file, f'{name} = "{value}"\n')
+    with pytest.raises(errors.ConfigError) as of_file:
+        config.load()
+    assert of_file.value.hint == f"cometrep config set {name} {form}"
+    variable = f"COMETREP_{name.upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(errors.ConfigError) as of_environment:
+        config.load()
+    assert of_environment.value.hint == f"export {variable}={'1' if name == 'sandbox' else form}"
+    with pytest.raises(errors.UsageError) as typed:
+        config.store_setting(name, value)
+    known = form if "HOST" not in form else config.DEFAULT_BASE_URL
+    assert typed.value.hint == f"cometrep config set {name} {known}"
+    if name == "base_url":
+        with pytest.raises(errors.UsageError) as of_flag:
+            config.load({name: value})
+        assert of_flag.value.hint == f"--base-url {known}"
 
 
 def test_a_bad_folder_is_refused_where_it_is_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
