@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -64,17 +64,21 @@ def normalize_status(word: str) -> str:
     return _STATUS_WORDS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), word.strip())
 
 
-def parse_model(text: str) -> str:
-    """Check that a model is named `owner/name` and return it; raise UsageError that shows the form."""
+def parse_model(text: str, closest: Callable[[str], Sequence[str]] = lambda text: ()) -> str:
+    """Check that a model is named `owner/name` and return it; raise UsageError that shows the form.
+
+    `closest` gives the known models that a text may mean which has no such name in it.
+    """
     if re.fullmatch(_MODEL, text):
         return text
     found = re.search(_MODEL_ADDRESS, text[:300]) or re.search(
         r"(?:^|/)([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
     )
-    shown = found.group(1) if found and re.fullmatch(_MODEL, found.group(1)) else "black-forest-labs/flux-schnell"
+    named = found.group(1) if found else ""
+    meant = [named] if re.fullmatch(_MODEL, named) else closest(text[:200])
     raise errors.UsageError(
         f"{masked(text)!r} is not a model: it is named OWNER/NAME, with no version and no address",
-        hint=f"name it as {shown}",
+        hint=f"name it as {meant[0]}" if meant else "cometrep models",
         code="bad_model",
     )
 

@@ -26,7 +26,12 @@ def prepare(
 ) -> tuple[Request, list[str]]:
     """Build a create's request and list what is doubtful about it; with `is_strict` a doubt is a UsageError."""
     return _prepared(
-        parse_model(model), items, {}, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
+        parse_model(model, catalog.closest_few),
+        items,
+        {},
+        input_file=input_file,
+        is_strict=is_strict,
+        read_stdin=read_stdin,
     )
 
 

@@ -227,6 +227,13 @@ def test_the_command_that_was_meant_has_every_option(
     assert raised.value.hint == f"cometrep batch {hint}"
 
 
+def test_a_model_without_its_owner_is_the_nearest_that_is_known(tmp_path: Path) -> None:
+    """As that of a single create."""
+    with pytest.raises(errors.UsageError) as raised, planning(written(tmp_path, *CATS), model="flux-dev"):
+        pass
+    assert raised.value.hint == f"name it as {FROM_IMAGE}"
+
+
 @pytest.mark.parametrize(
     ("words", "model", "hint"),
     [

@@ -61,6 +61,23 @@ def test_an_unknown_model_has_only_what_was_sent(message: str, values: dict[str,
     assert failure.hint.endswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("flux-dev", "name it as black-forest-labs/flux-dev"),
+        ("SDXL", "name it as stability-ai/sdxl"),
+        ("flux-dev:5c7d5dc6", "name it as black-forest-labs/flux-dev"),
+        ("--help", "cometrep models"),
+        ("prompt=x", "cometrep models"),
+    ],
+)
+def test_a_model_without_its_owner_is_the_nearest_that_is_known(model: str, hint: str) -> None:
+    """And no other one, which would be paid for; where none is near, the table of all tells."""
+    with pytest.raises(errors.UsageError, match="OWNER/NAME") as raised:
+        prepare(model, [], input_file=None, is_strict=False, read_stdin=bytes)
+    assert raised.value.hint == hint
+
+
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
     with pytest.raises(errors.UsageError, match="no file is named"):

@@ -123,7 +123,7 @@ def planned(
 
     Raises UsageError that names every bad line; its hints are `command`, as it was typed, put right.
     """
-    model = parse_model(model) if model else ""
+    model = parse_model(model, catalog.closest_few) if model else ""
     named = command if model else adding("-m OWNER/NAME", command)
     kind_of = partial(catalog.kind_of, model)
     with contextlib.ExitStack() as stack:
