@@ -303,7 +303,8 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     if unknown and ctx is not None:
         known = tuple(ctx.command.list_commands(ctx))
         message = unknown.group() + ("" if ctx.parent is None else f" of {ctx.info_name}")
-        if near := nearest(unknown[1], known):
+        alike = tuple(name for name in known if name[0] == unknown[1][:1].lower())
+        if near := nearest(unknown[1], alike, 0.65):  # that of another word is a riddle: `batch` for `auth`
             message += f"; did you mean {near}?"
         elif ctx.parent is not None:
             message += f"; it has {', '.join(known)}"

@@ -82,12 +82,17 @@ def one_line(text: str) -> str:
 
 
 @lru_cache(1000)  # a batch asks the same of each line; bounded, as words are free-form
-def nearest(word: str, words: tuple[str, ...]) -> str:
-    """Give the one of some words that a mistyped one is nearest to, in any case, empty where none is near."""
+def nearest(word: str, words: tuple[str, ...], likeness: float = 0.6) -> str:
+    """Give the one of some words that a mistyped one is nearest to, in any case, empty where none is near.
+
+    The only one that it is the beginning of is nearer than any that is spelt alike.
+    """
     from difflib import get_close_matches
 
     by_lower = {one.lower(): one for one in words}
-    return next((by_lower[near] for near in get_close_matches(word.lower(), by_lower, n=1)), "")
+    begun = [one for one in by_lower if len(word) > 1 and one.startswith(word.lower())]
+    near = begun if len(begun) == 1 else get_close_matches(word.lower(), by_lower, n=1, cutoff=likeness)
+    return by_lower[near[0]] if near else ""
 
 
 def storable(text: str) -> str:

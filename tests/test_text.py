@@ -208,6 +208,16 @@ def test_format_duration(seconds: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
+    [("dry", "dry-run"), ("skip", "skip-existing"), ("TIM", "timeout"), ("retry", "")],
+)
+def test_what_a_word_begins_is_nearer_than_what_is_spelt_alike(word: str, expected: str) -> None:
+    """Where it begins only one."""
+    words = ("dir", "dry-run", "skip-existing", "rate", "retry-failed", "retry-unknown", "timeout", "strict")
+    assert nearest(word, words) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
     [("promt", "prompt"), ("seed", "seed"), ("PROMPT", "prompt"), ("1 mp", "1 MP"), ("xyz", ""), ("", "")],
     ids=["near", "same", "in capitals", "in small letters", "far", "empty"],
 )

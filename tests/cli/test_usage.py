@@ -94,6 +94,9 @@ def test_the_version_is_one_line(cli: Cli) -> None:
     [
         ("", "no command was given"),
         ("frobnicate", "no such command 'frobnicate'"),
+        ("auth", "no such command 'auth', in: cometrep auth; usage: "),
+        ("whoami", "no such command 'whoami', in: cometrep whoami; usage: "),
+        ("Stauts", "no such command 'Stauts'; did you mean status?, in: "),
         ("--nope", "no such option: --nope"),
         ("--nope run", "no such option: --nope"),
         ("--logs list", "no such option: --logs"),
@@ -104,6 +107,7 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("download", "missing argument 'ID...'"),
         ("create --nope", "no such option: --nope, in: "),
         ("run --tiemout 3", "no such option: --tiemout; did you mean --timeout?, in: "),
+        ("run a/b --dry", "no such option: --dry; did you mean --dry-run?, in: "),
         ("status --wait x", "no such option: --wait, in: "),
         ("create a/b prompt=x --print", "--print"),
         ("create a/b prompt=x --print nothing", "id, status, path, url, output"),
