@@ -39,6 +39,7 @@ _BOOLEANS = {
     "0": False,
 }
 _SEVERAL_NUMBERS = r"-?\d+\.\.-?\d+(?:\.\.\d+)?$|-?[\d.]+,"  # as a sweep has them
+_FILE_NAME = r"\S*/\S*|\S+\.\w{1,10}"
 _INTEGER = r"[+-]?\d{1,4000}"
 _NUMBER = r"(?i)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 
@@ -248,9 +249,10 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
     except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
         reason = getattr(problem, "strerror", None) or str(problem)
         key, at, value = item_text.partition("=@")
-        is_text = at and not key.endswith(":")  # a file of JSON stands for no text
+        # A file of JSON stands for no text, and what is named as a file is not to be paid for as one.
+        is_text = at and not key.endswith(":") and not re.fullmatch(_FILE_NAME, value)
         as_text = _typed(key, "=", f"\\@{value}")
-        hint = f"for text that begins with @ write {as_text}" if is_text else "check the path"
+        hint = f"check the path; for text that begins with @ write {as_text}" if is_text else "check the path"
         raise errors.UsageError(
             f"{_short(item_text)}: {f'cannot read {_short(name)}: {reason}' if name else 'no file is named'}",
             hint=hint,

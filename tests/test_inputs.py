@@ -402,9 +402,16 @@ def test_a_file_that_cannot_be_read_is_refused(here: Path, separator: str, name:
 
 
 def test_a_missing_text_file_hints_at_the_escape(here: Path) -> None:
-    """Who wanted a text that begins with @ is shown how to write it."""
-    assert refused("prompt=@handle rides a horse").hint.endswith(r"write prompt='\@handle rides a horse'")
+    """Who wanted a text that begins with @ is shown how to write it, behind what is more likely."""
+    hint = r"check the path; for text that begins with @ write prompt='\@handle rides a horse'"
+    assert refused("prompt=@handle rides a horse").hint == hint
     assert refused("mask:=@missing.json").hint == "check the path"
+
+
+@pytest.mark.parametrize("name", ["prompt.txt", "~/prompts/fox", "./fox", "a.b.md"])
+def test_what_is_named_as_a_file_is_not_paid_for_as_text(here: Path, name: str) -> None:
+    """Where it is missing, its name is no prompt."""
+    assert refused(f"prompt=@{name}").hint == "check the path"
 
 
 @pytest.mark.parametrize("text", ["it's me", 'a "b" $HOME `date`', "a;b & c", "me"])
@@ -606,7 +613,11 @@ def test_an_input_file_that_cannot_be_read_is_refused(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("item", "hint"),
-    [("x@", "check the path"), ("x:=@", "check the path"), ("x=@", r"for text that begins with @ write x='\@'")],
+    [
+        ("x@", "check the path"),
+        ("x:=@", "check the path"),
+        ("x=@", r"check the path; for text that begins with @ write x='\@'"),
+    ],
 )
 def test_an_item_without_a_file_says_so(item: str, hint: str) -> None:
     """It does not speak of a folder that nobody named."""
