@@ -38,7 +38,7 @@ function __cometrep_page
                 'option' '-d --dir' 'folders' 'Folder to save in' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
@@ -100,7 +100,7 @@ function __cometrep_page
                 'option' '-d --dir' 'folders' 'Folder to save in' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
@@ -132,7 +132,7 @@ function __cometrep_page
                 'option' '-d --dir' 'folders' 'Folder to save in' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
@@ -155,7 +155,7 @@ function __cometrep_page
                 'option' '-d --dir' 'folders' 'Folder to save in' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \

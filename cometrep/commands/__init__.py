@@ -129,7 +129,10 @@ _FILES = _group(
         False,
     ),
     max_size=(
-        Annotated[str | None, option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files (2GiB).")],
+        Annotated[
+            str | None,
+            option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (2GiB)."),
+        ],
         None,
     ),
 )
