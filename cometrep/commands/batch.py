@@ -86,6 +86,8 @@ def command(
     words = words or []
     file = "" if sweep or not words else words[0]
     if not (file or sweep or (status and ctx.params["dir"])):
+        if status:
+            raise errors.UsageError("--status needs the FILE or the folder of a batch", hint="add -d DIR")
         raise errors.UsageError("a batch needs a FILE, or --sweep", hint="cometrep help batch")
     if status:
         _show_status(ctx, file)

@@ -1569,6 +1569,8 @@ def test_status_counts_what_is_not_sent_of_a_changed_file(
 
 def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
     """Not an empty table."""
+    told = "cometrep: --status needs the FILE or the folder of a batch\nhint: add -d DIR\n"
+    assert cli("batch", "--status").stderr == told
     ran = cli("batch", "--status", "--dir", "none")
     assert ran.code == 2
     assert ran.stderr == "cometrep: no batch has run in 'none'\nhint: find . -name 'batch*.jsonl'\n"
