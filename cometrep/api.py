@@ -74,6 +74,7 @@ _ID_TEXT = (
     r""""(?:id|task_id)"\s*:\s*"([A-Za-z0-9_-]{1,200})\""""
 )
 _ID_PLACE = rf"[^?#]*/predictions/({ID_PATTERN})/?(?:[?#]|$)"  # of the address where a prediction is to be seen
+_REFERENCE = r"last|[1-9]\d{0,2}"  # without its @, and an id as any other
 _BASE_URL_HINT = "cometrep doctor"
 _CHUNK_BYTES = 65536
 _FINAL_CODES = ("invalid_request", "model_not_found")
@@ -310,11 +311,12 @@ class Api:
         return self._common_failure(answer)
 
     def _not_found(self, answer: Answer, id: str) -> errors.CometrepError:
+        is_reference = re.fullmatch(_REFERENCE, id)
         return self._error(
             errors.Refused,
             answer,
             "prediction_not_found",
-            hint="cometrep list",
+            hint=f"for one made from this machine write @{id}" if is_reference else "cometrep list",
             what=f"this API key's account has no prediction {id}",
         )
 

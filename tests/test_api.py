@@ -783,6 +783,23 @@ def test_a_path_that_a_server_does_not_have_is_a_wrong_address(api: Api, server:
         assert (failure.code, failure.hint) == ("not_an_api", "cometrep doctor")
 
 
+@pytest.mark.parametrize(
+    ("id", "hint"),
+    [
+        ("last", "for one made from this machine write @last"),
+        ("2", "for one made from this machine write @2"),
+        ("12345678", "cometrep list"),
+        ("abc123", "cometrep list"),
+    ],
+)
+def test_a_reference_that_lost_its_sign_is_told_with_it(api: Api, server: Server, id: str, hint: str) -> None:
+    """It may be an id, so the API is asked first."""
+    server.on_get(answer_json({"detail": "Not found"}, 404))
+    with pytest.raises(errors.Refused, match=f"no prediction {id} ") as raised:
+        api.get(id)
+    assert raised.value.hint == hint
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays(api: Api, server: Server) -> None:
     """A redirect to another place is an error, and nobody else sees the key."""
     with Server() as other:
