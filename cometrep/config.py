@@ -368,7 +368,7 @@ def folders() -> Folders:
     except RuntimeError as problem:
         raise errors.ConfigError(
             f"there is no home folder to keep settings in: {problem}",
-            hint="export COMETREP_HOME=FOLDER",
+            hint=errors.OTHER_HOME,
             code="bad_setting",
         ) from problem
 

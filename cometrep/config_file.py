@@ -129,7 +129,7 @@ def make_private_folder(folder: Path) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot make the folder {folder}: {problem.strerror}",
-            hint="export COMETREP_HOME=FOLDER",
+            hint=errors.OTHER_HOME,
         ) from problem
 
 
@@ -220,7 +220,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
-    return errors.LocalFileError(f"cannot write {path}: {problem.strerror}", hint="export COMETREP_HOME=FOLDER")
+    return errors.LocalFileError(f"cannot write {path}: {problem.strerror}", hint=errors.OTHER_HOME)
 
 
 def _quoted(path: Path) -> str:

@@ -116,7 +116,7 @@ class Database:
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
             return f"chmod 600 {path}"
-        return "export COMETREP_HOME=FOLDER"
+        return errors.OTHER_HOME
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:

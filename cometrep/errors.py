@@ -75,6 +75,8 @@ WAIT_AGAIN = Resume()
 RERUN = Resume("cometrep rerun")
 """The hint where a prediction may be created again; a command that knows how it would puts its own in its place."""
 LIST_UNKNOWN = "cometrep list --unknown"
+OTHER_HOME = 'export COMETREP_HOME="$PWD/.cometrep"'
+"""The hint where the folder of settings and ledger cannot be used; not one relative to wherever a command runs."""
 LOOK_WHOLE = Resume("cometrep status", ("--json",))
 LOOK_AT_URLS = Resume("cometrep status", ("--print url",))
 

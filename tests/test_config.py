@@ -693,7 +693,7 @@ def test_a_user_without_a_home_is_told_how_to_name_one(monkeypatch: pytest.Monke
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     with pytest.raises(errors.ConfigError, match="no home folder") as raised:
         config.folders()
-    assert raised.value.hint == "export COMETREP_HOME=FOLDER"
+    assert raised.value.hint == 'export COMETREP_HOME="$PWD/.cometrep"'
 
 
 @pytest.mark.parametrize("value", ["true", "nan", "12345678", "2026-01-01"])

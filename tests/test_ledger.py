@@ -725,7 +725,7 @@ def test_a_ledger_that_cannot_be_set_up_is_told_at_once(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize(
     ("told", "hint"),
-    [("database is locked", "fuser -v {}"), ("database or disk is full", "export COMETREP_HOME=FOLDER")],
+    [("database is locked", "fuser -v {}"), ("database or disk is full", 'export COMETREP_HOME="$PWD/.cometrep"')],
     ids=["held", "full"],
 )
 def test_a_ledger_that_is_held_or_full_is_not_called_damaged(

@@ -380,7 +380,7 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
     try:
         there = writable_folder(folder)
     except OSError as problem:
-        fix = "export COMETREP_HOME=FOLDER"
+        fix = errors.OTHER_HOME
         return Check(name, outcome, f"{folder} cannot be written: {reason_of(problem)}", fix)
     return Check(name, OK, str(folder) if there == folder else f"{folder}, made when it is needed")
 

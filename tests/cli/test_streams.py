@@ -338,7 +338,7 @@ def test_a_home_that_cannot_be_written_stops_only_what_must_be_recorded(
     assert created.code == 12
     assert created.stdout == ""
     assert env["COMETREP_HOME"] in created.stderr
-    assert "hint: export COMETREP_HOME=FOLDER" in created.stderr
+    assert 'hint: export COMETREP_HOME="$PWD/.cometrep"' in created.stderr
     assert server.creates == 0
     looked = served("status", "abc123", env=env)
     assert (looked.code, looked.stdout) == (0, "abc123\tsucceeded\n")
