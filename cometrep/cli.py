@@ -299,6 +299,10 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     from cometrep.text import masked, nearest
 
     ctx = problem.ctx
+    if _may_hold_key(arguments):
+        from cometrep.config import key_as_argument
+
+        return key_as_argument()
     unknown = re.match(r"no such command '(.*?)'", message)
     if unknown and ctx is not None:
         known = tuple(ctx.command.list_commands(ctx))
@@ -352,6 +356,13 @@ def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
     values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
     values += [value for word, value in itertools.pairwise(arguments) if word == option]
     return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"
+
+
+def _may_hold_key(arguments: Sequence[str]) -> bool:
+    """Say whether what a command line has too much may be the API key, which is not to be repeated."""
+    if arguments[:1] == ["login"]:
+        return not all(re.fullmatch(r"--[\w-]+|-\w", word) for word in arguments[1:])
+    return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
 
 
 def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:

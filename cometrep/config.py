@@ -564,12 +564,17 @@ def store_api_key(text: str) -> tuple[ApiKey, Path]:
 def store_setting(name: str, value: str) -> Path:
     """Set a setting in the config file; the API key is refused, since arguments are seen by others."""
     if name == "api_key":
-        raise errors.UsageError(
-            "the API key is never an argument: other users and the shell's history would see it",
-            hint="cometrep login",
-            code="bad_setting",
-        )
+        raise key_as_argument()
     return store(name, value)
+
+
+def key_as_argument() -> errors.UsageError:
+    """Give the error for an API key that was typed where all see it."""
+    return errors.UsageError(
+        "the API key is never an argument: other users and the shell's history would see it",
+        hint="cometrep login",
+        code="bad_setting",
+    )
 
 
 def _change_command(name: str, value: str | None) -> str:

@@ -268,3 +268,36 @@ def test_an_option_before_its_command_is_put_behind_it(typed: str, ordered: str)
     with pytest.raises(errors.UsageError, match="goes behind the command, in: ") as raised:
         run(shlex.split(typed), Console(None, None, None, lambda name: ""))
     assert raised.value.hint == f"cometrep {ordered}"
+
+
+def refused(typed: str) -> errors.UsageError:
+    """Give the error of a command line that is wrong."""
+    with pytest.raises(errors.UsageError) as raised:
+        run(shlex.split(typed), Console(None, None, None, lambda name: ""))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "login {}",
+        "login --key {}",
+        "login --key={}",
+        "login --stdin {}",
+        "login --stdin={}",
+        "config set api_key={}",
+        "config set api-key={}",
+    ],
+)
+def test_a_key_that_is_typed_as_an_argument_is_not_repeated(typed: str) -> None:
+    """Whatever it looks like."""
+    error = refused(typed.format("abcdef123456"))
+    assert error.hint == "cometrep login"
+    assert error.message.startswith("the API key is never an argument")
+    assert "abcdef" not in error.message
+
+
+def test_a_mistyped_option_of_login_is_no_key() -> None:
+    """What is spelt as one of its own is told as ever."""
+    assert "did you mean --stdin?" in refused("login --stidn").message
+    assert "no such option: --json" in refused("login --json").message
