@@ -315,8 +315,11 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     option = getattr(problem, "option_name", "")
     item = _as_item(option, arguments, ctx)
     ordered = _in_order(option, arguments, ctx)
+    meant = ordered or _with_model(option, arguments, ctx) or _as_setting(arguments, ctx)
+    if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
+        meant = "cometrep --version"
     if message.startswith(f"no such option: {option}"):
-        near = "" if item else _option_near(option, ctx)
+        near = "" if item or meant else _option_near(option, ctx)
         message = f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
     if ordered:
         message = f"{option} goes behind the command"
@@ -326,7 +329,7 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
         command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
-    hint = f"write {masked(item)}" if item else masked(ordered) or f"{ctx.command_path} --help"
+    hint = f"write {masked(item)}" if item else masked(meant) or f"{ctx.command_path} --help"
     return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
 
 
@@ -363,6 +366,29 @@ def _may_hold_key(arguments: Sequence[str]) -> bool:
     if arguments[:1] == ["login"]:
         return not all(re.fullmatch(r"--[\w-]+|-\w", word) for word in arguments[1:])
     return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
+
+
+def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command line with the MODEL that an option named, empty where the command takes none."""
+    takes_model = ctx is not None and any(param.metavar == "MODEL" for param in ctx.command.params)
+    if option not in ("-m", "--model") or not takes_model:
+        return ""
+    command, *words = arguments
+    place = next((at for at, word in enumerate(words) if re.match(rf"{option}(?:=|$)|-m", word)), None)
+    if place is None:
+        return ""
+    model = words.pop(place).removeprefix(option).removeprefix("=")
+    if not model:
+        model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
+    return shlex.join(["cometrep", command, model, *words])
+
+
+def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command that sets what was typed as NAME=VALUE, empty where that is not it."""
+    if ctx is None or ctx.command_path != "cometrep config set" or len(arguments) != 3 or "=" not in arguments[2]:
+        return ""
+    name, _, value = arguments[2].partition("=")
+    return shlex.join(["cometrep", "config", "set", name, value])
 
 
 def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:

@@ -278,6 +278,29 @@ def refused(typed: str) -> errors.UsageError:
 
 
 @pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (f"run -m {SCHNELL} prompt=fox --dry-run", f"run {SCHNELL} prompt=fox --dry-run"),
+        (f"run 'prompt=a fox' -m{SCHNELL} --sandbox", f"run {SCHNELL} 'prompt=a fox' --sandbox"),
+        (f"create --sandbox --model={SCHNELL} seed=7", f"create {SCHNELL} --sandbox seed=7"),
+        ("create prompt=fox --model", "create OWNER/NAME prompt=fox"),
+        ("run -m --dry-run", "run OWNER/NAME --dry-run"),
+        ("rerun @last -m a/b", "rerun --help"),
+        ("version", "--version"),
+        ("-V", "--version"),
+        ("-v", "--version"),
+        ("run --version", "--version"),
+        ("config set timeout=5m", "config set timeout 5m"),
+        ("config set 'dir=my pictures'", "config set dir 'my pictures'"),
+        ("config set timeout", "config set --help"),
+    ],
+)
+def test_the_command_that_was_meant_is_the_hint(typed: str, hint: str) -> None:
+    """As it is in other programs, or in this one's other commands, with all that was typed beside it."""
+    assert refused(typed).hint == f"cometrep {hint}"
+
+
+@pytest.mark.parametrize(
     "typed",
     [
         "login {}",
