@@ -144,6 +144,15 @@ def _show_help(ctx: Any, param: Any, is_asked: bool) -> None:
 class Command(_Plain, typer.core.TyperCommand):
     """A command with plain help."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
+        valued = [param for param in self.get_params(ctx) if not getattr(param, "is_flag", True)]
+        short = tuple(f"{name}=" for param in valued for name in param.opts if re.fullmatch("-[^-]", name))
+        end = args.index("--") if "--" in args else len(args)
+        parted = [word.split("=", 1) if word.startswith(short) else [word] for word in args[:end]]
+        read: list[str] = super().parse_args(ctx, [*itertools.chain(*parted), *args[end:]])
+        return read
+
 
 class Group(_Plain, typer.core.TyperGroup):
     """A group with plain help."""

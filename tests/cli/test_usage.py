@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from cometrep import __version__, errors
-from cometrep.cli import run
+from cometrep.cli import build, run
 from cometrep.console import Console
 from cometrep.errors import EXIT_CODES
 from tests.conftest import Cli
@@ -324,3 +324,24 @@ def test_a_mistyped_option_of_login_is_no_key() -> None:
     """What is spelt as one of its own is told as ever."""
     assert "did you mean --stdin?" in refused("login --stidn").message
     assert "no such option: --json" in refused("login --json").message
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("list -n=many", "'many' is not a whole number"),
+        ("batch a.csv -j=0", "0 is not in the range"),
+        ("run a/b -o=", "--output '' names no file"),
+        ("list -q=1", "no such option: -="),
+    ],
+)
+def test_a_short_option_takes_its_value_behind_a_sign_too(typed: str, told: str) -> None:
+    """As in gh and httpie: `-o=cat.webp` does not name a file `=cat.webp`; a switch has no value."""
+    assert told in refused(typed).message
+
+
+def test_behind_two_dashes_there_is_no_option() -> None:
+    """What stands there is an input, whatever it looks like."""
+    ctx = build("run").make_context("run", ["-o=cat.webp", "-d", "new", "--", "a/b", "-o=x", "prompt=-o=y"])
+    assert (ctx.params["output"], ctx.params["dir"]) == ("cat.webp", "new")
+    assert ctx.params["items"] == ("-o=x", "prompt=-o=y")
