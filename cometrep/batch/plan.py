@@ -40,8 +40,8 @@ ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 class Plan(NamedTuple):
     """A batch: where its items come from, and what they have in common.
 
-    Its size and its first doubts are known; `hints` are of its names. That of a file was checked; of a sweep `wholly_checked` gives one that
-    was, which takes its time where there are many combinations.
+    Its size and its first doubts are known, and hints at names that do not fit. That of a file was checked; of a
+    sweep `wholly_checked` gives one that was, which takes its time where there are many combinations.
     """
 
     source: Source
