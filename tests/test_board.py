@@ -71,7 +71,7 @@ def test_a_tally_is_one_line_of_what_there_is(counts: dict[str, Any], expected: 
         ({"done": 10, "ended": 10, "elapsed_seconds": 5.0}, "10 done, 0 failed, 0 skipped  5.0 s  2.0 items/s"),
         (
             {"done": 1, "unknown": 2, "skipped": 3, "ended": 3, "elapsed_seconds": 90.0},
-            "1 done, 0 failed, 3 skipped, 2 in doubt, 4 left  1 min 30 s  2.0 items/min",
+            "1 done, 0 failed, 3 skipped, 2 in doubt, 4 left  1 min 30 s  0.033 items/s",
         ),
     ],
     ids=["whole", "in part"],

@@ -39,8 +39,8 @@ def summary_lines(ended: BatchEnded) -> list[str]:
     counts += [f"{tally.unknown} in doubt"] if tally.unknown else []
     counts += [f"{tally.left} left"] if tally.left else []
     rate = tally.items_a_second
-    shown = f"{rate:.1f} items/s" if rate >= 0.1 else f"{rate * 60:.1f} items/min"
-    lines = [f"{', '.join(counts)}  {format_elapsed(tally.elapsed_seconds)}  {shown}"]
+    shown = f"{rate:.1f}" if rate >= 0.1 else f"{rate:.2g}"  # of a slow model, a picture in many seconds
+    lines = [f"{', '.join(counts)}  {format_elapsed(tally.elapsed_seconds)}  {shown} items/s"]
     return lines + [f"  {harmless(brief(failure))}" for failure in ended.first_failures]
 
 
