@@ -103,7 +103,7 @@ def storable(text: str) -> str:
 def format_bytes(size: float) -> str:
     """Write a size as people read it: `812 bytes`, `1.2 MB`."""
     if size < 1000:
-        return f"{size:.0f} bytes"
+        return format_count(round(size), "byte")
     for unit in ("kB", "MB", "GB"):
         size /= 1000
         if size < 999.95:

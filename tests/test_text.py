@@ -160,6 +160,7 @@ def test_long_text_is_made_harmless_quickly(text: str) -> None:
     ("size", "shown"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
         (999_949, "999.9 kB"),
