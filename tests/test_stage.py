@@ -86,6 +86,19 @@ def test_a_result_is_written_as_it_was_asked_for(what: str, told: str) -> None:
     assert house.stdout == told
 
 
+@pytest.mark.parametrize("status", ["starting", "failed"])
+def test_there_is_a_line_of_output_for_each_prediction(status: str) -> None:
+    """So that lines and ids agree; what stands there before a success is not all of it."""
+
+    def seeing() -> Events:
+        yield Result("abc", Prediction("abc", status, output=["https://x.test/a.webp"]), ())
+        return ""
+
+    house = House()
+    house.show(seeing(), "output")
+    assert house.stdout == "null\n"
+
+
 def test_a_hint_keeps_the_flag_that_chose_the_server() -> None:
     """It stands below what it is for."""
 

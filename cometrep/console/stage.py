@@ -185,6 +185,6 @@ def _result_texts(prediction: Prediction, what: str) -> list[str]:
         case "url":
             files = prediction.output_files()
             return [harmless(file.url or file.data_uri) for file in files if file.content is None]
-        case "output" if prediction.status == "succeeded":
-            return [ascii_json(prediction.output)]
+        case "output":  # what stands there before a success is not all of it
+            return [ascii_json(prediction.output if prediction.status == "succeeded" else None)]
     return []
