@@ -168,7 +168,7 @@ function __cometrep_page
                 'option' '-h --help' '' 'Show this message and exit'
         case 'list'
             printf '%s\t%s\t%s\t%s\n' \
-                'option' '--model' 'models' 'Only models that match' \
+                'option' '--model' 'models' 'Only models that match: \'*/flux-*\'' \
                 'option' '--status' '(starting processing succeeded failed canceled aborted unknown refused)' 'Only with this status' \
                 'option' '--since' 'text' 'Only younger than this: 2h, 7d' \
                 'option' '-n --limit' 'text' 'At most so many' \

@@ -104,7 +104,7 @@ def test_the_shard_recipes_split_one_file(cli: Cli, folder: Path) -> None:
     [matrix_line] = re.findall(r"run: (cometrep batch .*)", matrix)
     [script] = [block for block in readme.blocks("sh") if "SBATCH" in block]
     ways = {
-        "slurm": [f"export SLURM_ARRAY_TASK_ID={i} SLURM_ARRAY_TASK_COUNT=8\n{script}" for i in range(1, 9)],
+        "slurm": [f"export SLURM_ARRAY_TASK_ID={i}\n{script}" for i in range(1, 9)],
         "pods": [f"JOB_COMPLETION_INDEX={i}; {pod_line}" for i in range(8)],
         "matrix": [matrix_line.replace("${{ matrix.shard }}", str(i)) for i in range(1, 5)],
     }

@@ -26,7 +26,9 @@ _keep = partial(typer.Option, rich_help_panel="Ledger", show_default=False)
 @takes(CONNECTION)
 def command(
     ctx: typer.Context,
-    model: Annotated[str | None, _select("--model", metavar="GLOB", help="Only models that match.")] = None,
+    model: Annotated[
+        str | None, _select("--model", metavar="GLOB", help="Only models that match: '*/flux-*'.")
+    ] = None,
     status: Annotated[
         str | None,
         _select(
