@@ -158,7 +158,7 @@ class Database:
             connection.execute("ROLLBACK")
             raise errors.LocalFileError(
                 f"the {self._name} {self._path} was written by a newer cometrep",
-                hint="install the newest cometrep here too, from where this one came",
+                hint="install its newest version here too, from where this one came",
                 code=self._name,
             )
         if version == 0:

@@ -267,8 +267,8 @@ def _parse_json(text: str, shown: str) -> Any:
         hint = 'numbers, true, false, null, "text", […] and {…} are JSON; for text write name=text'
         is_varied = bool(re.match(_SEVERAL_NUMBERS, shown.partition(":=")[2]))
         raise errors.UsageError(
-            f"{_short(shown)}: not JSON: {problem}",
-            hint="several values are for batch --sweep: cometrep help batch" if is_varied else hint,
+            f"{_short(shown)}: not JSON: {problem}" + "; several values are for batch --sweep" * is_varied,
+            hint="cometrep help batch" if is_varied else hint,
             remedy="--sweep" * is_varied,
             code="bad_input",
         ) from problem

@@ -820,7 +820,7 @@ def test_a_newer_ledger_is_left_alone(shelf: Shelf, ledger: Ledger) -> None:
     for act in (lambda: shelf.ledger().begin(MODEL, {}), lambda: list(shelf.ledger().entries())):
         with pytest.raises(errors.LocalFileError, match="written by a newer cometrep") as raised:
             act()
-        assert raised.value.hint == "install the newest cometrep here too, from where this one came"
+        assert raised.value.hint == "install its newest version here too, from where this one came"
     newer = sqlite3.connect(shelf.path)
     assert newer.execute("SELECT count(*) FROM entries").fetchone() == (1,)
     newer.close()

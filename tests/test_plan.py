@@ -257,7 +257,7 @@ def test_a_range_that_items_of_a_file_share_is_none(tmp_path: Path) -> None:
     file = written(tmp_path, *CATS)
     with pytest.raises(errors.UsageError, match="Extra data") as raised, planning(file, "seed:=1..3"):
         pass
-    assert raised.value.hint == "several values are for batch --sweep: cometrep help batch"
+    assert raised.value.hint == "cometrep help batch"
 
 
 def test_a_sweep_does_not_hint_at_itself() -> None:

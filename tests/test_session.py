@@ -106,7 +106,7 @@ def test_a_line_without_end_is_no_id(start: bytes, rest: bytes, monkeypatch: pyt
             None,
             "to vary it: cometrep batch --sweep 'prompt=a fox' seed:=1..3 -m {} --strict -d new --dry-run",
         ),
-        (["seed:=1..3"], "a.json", "several values are for batch --sweep: cometrep help batch"),
+        (["seed:=1..3"], "a.json", "cometrep help batch"),
     ],
 )
 def test_several_values_of_a_create_are_counted_by_the_hint(

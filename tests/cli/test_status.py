@@ -88,7 +88,7 @@ def test_exit_status_is_what_wait_would_say(ids: str, code: int, served: Cli, se
         ("id", "good\nrun\n"),
         ("status", "succeeded\nprocessing\n"),
         ("url", "https://x.test/a.webp\n"),
-        ("output", '["https://x.test/a.webp"]\n'),
+        ("output", '["https://x.test/a.webp"]\nnull\n'),
         ("path", ""),
     ],
 )
