@@ -65,7 +65,8 @@ class Database:
         """Yield the rows that a query finds, one by one: the file is kept from other threads until the last."""
         if self.exists():
             with self._lock, self._translated():
-                yield from _when_free(self._connection(), query, values)
+                for row in _when_free(self._connection(), query, values):  # noqa: UP028 - it closes no closed cursor
+                    yield row
 
     @contextlib.contextmanager
     def writing(

@@ -457,6 +457,16 @@ def test_entries_may_be_left_early(ledger: Ledger) -> None:
     assert ids(ledger, limit=1) == ["p3"]
 
 
+def test_a_listing_may_end_behind_its_ledger(ledger: Ledger) -> None:
+    """Where a listing ends in the middle its rows are let go of last, and there is nothing to say of that."""
+    for number in range(3):
+        made(ledger, f"p{number}")
+    rows = ledger._database.each("SELECT * FROM entries")
+    next(rows)
+    ledger.close()
+    rows.close()  # type: ignore[attr-defined]
+
+
 def test_the_json_of_an_entry(ledger: Ledger, tmp_path: Path) -> None:
     """`list --json` has its documented keys, and null for what is not known."""
     ledger.begin(MODEL, {"prompt": "cat"})
