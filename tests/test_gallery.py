@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.batch.gallery import Gallery
+from cometrep.batch.gallery import Gallery, refuse_without_record
 from cometrep.batch.record import Record
 from cometrep.prediction import SavedFile
 from cometrep.text import harmless
@@ -264,6 +264,74 @@ def test_a_page_is_written_whole_or_not_at_all(
     assert sorted(tmp_path.iterdir()) == names
     gallery.write()
     assert b"./b.png" in (tmp_path / "index.html").read_bytes()
+
+
+HEADER = b'{"step":"batch","time":1,"key":"","total":2}\n'
+
+
+@pytest.mark.parametrize(
+    ("trace", "record", "lack"),
+    [
+        ("index.html", None, "its record batch.jsonl is gone"),
+        ("index.html", b"", "its record batch.jsonl has nothing of it"),
+        ("index.html", b"\0" * 200, "its record batch.jsonl has nothing of it"),
+        ("index.html", HEADER, "its record batch.jsonl has nothing of it"),
+        ("id.cometrep.json", b"", "its record batch.jsonl has nothing of it"),
+        ("id.cometrep.json", b"\0" * 200, "its record batch.jsonl has nothing of it"),
+    ],
+    ids=["gone", "emptied", "after a power cut", "begun anew", "no pictures", "no pictures after a power cut"],
+)
+def test_a_folder_that_shows_more_than_its_record_is_refused(
+    tmp_path: Path, trace: str, record: bytes | None, lack: str
+) -> None:
+    """All that is there would be paid for again; a link that leads nowhere is an empty record too."""
+    save(tmp_path, 1, "a.svg")
+    Gallery(tmp_path, {}).write()
+    (tmp_path / "id.cometrep.json").touch()
+    refuse_without_record(tmp_path)
+    written = tmp_path / "batch.jsonl"
+    written.unlink()
+    for name in {"index.html", "id.cometrep.json"} - {trace}:
+        (tmp_path / name).unlink()
+    if record is not None:
+        written.write_bytes(record)
+    with pytest.raises(errors.LocalFileError, match=lack) as raised:
+        refuse_without_record(tmp_path)
+    assert (raised.value.code, raised.value.message.split()[0]) == ("record", str(tmp_path / trace))
+    if record is not None:
+        written.unlink()
+        written.symlink_to("nowhere")
+        with pytest.raises(errors.LocalFileError, match=lack):
+            refuse_without_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "record"),
+    [
+        (("index.html",), b""),
+        ((), b""),
+        (("id.cometrep.json",), None),
+        (("id.cometrep.json",), HEADER),
+    ],
+    ids=["another page", "killed at once", "single predictions", "killed beside single predictions"],
+)
+def test_a_folder_that_no_batch_has_run_in_is_taken(
+    tmp_path: Path, names: tuple[str, ...], record: bytes | None
+) -> None:
+    """What others put there, and a run that was killed before it sent anything, are in no first batch's way."""
+    for name in names:
+        (tmp_path / name).write_text("mine", "utf-8")
+    if record is not None:
+        (tmp_path / "batch.jsonl").write_bytes(record)
+    refuse_without_record(tmp_path)
+
+
+def test_a_sister_shard_s_items_are_no_lack_of_a_record(tmp_path: Path) -> None:
+    """A shard that has sent nothing yet, or was killed before it did, goes on beside one that has."""
+    save(tmp_path, 1, "a.svg", shard=(1, 2))
+    Gallery(tmp_path, {}).write()
+    (tmp_path / "batch.2-2.jsonl").touch()
+    refuse_without_record(tmp_path)
 
 
 def test_nothing_is_written_that_stands_there(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import html
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cometrep import errors
 from cometrep.batch.record import read_steps, records_in
-from cometrep.names import BATCH_PAGE
+from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX
 from cometrep.partfile import write_whole
 from cometrep.sidecar import sidecar_path
 from cometrep.text import cut, format_elapsed, harmless
@@ -61,16 +61,32 @@ class _Shown(NamedTuple):
 
 
 def refuse_without_record(folder: Path) -> None:
-    """Raise LocalFileError where a folder has the page of a batch and no record: all would be paid once more."""
-    page = folder / BATCH_PAGE
+    """Raise LocalFileError where a folder shows what a batch made and no record has it: it would be paid for again.
+
+    Its page shows that, and beside an emptied record a sidecar does, which single predictions may have too.
+    """
     with contextlib.suppress(OSError):
-        if page.is_file() and not records_in(folder) and _is_ours(page):
+        records = records_in(folder)
+        if any(step.get("key") for record in records for step in _steps_in(record)):
+            return
+        page = folder / BATCH_PAGE
+        shown = page if page.is_file() and _is_ours(page) else None
+        if shown is None and any(next(_steps_in(record), None) is None for record in records):
+            shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
+        if shown:
+            name, lack = (records[0].name, "has nothing of it") if records else ("batch.jsonl", "is gone")
             raise errors.LocalFileError(
-                f"{page} shows what a batch made there, and its record batch.jsonl is gone: all of it would be"
+                f"{shown} shows what a batch made there, and its record {name} {lack}: all of it would be"
                 " created, and paid for, again",
-                hint="put batch.jsonl back, or save into another folder: --dir DIR",
+                hint=f"put {name} back, or save into another folder: --dir DIR",
                 code="record",
             )
+
+
+def _steps_in(record: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps of a record, none where its name leads nowhere; raises as `read_steps` does."""
+    if record.exists():
+        yield from (step for step, _ in read_steps(record))
 
 
 def _is_ours(page: Path) -> bool:

@@ -69,10 +69,13 @@ def show_forecast(
 
 
 def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bool) -> None:
-    """Print what the records of a batch's folder hold; raise UsageError where there are none."""
+    """Print what the records of a batch's folder hold; raise UsageError where no batch has run there."""
     record.read()
     total = record.total
     if total is None:
+        from cometrep.batch.gallery import refuse_without_record
+
+        refuse_without_record(record.folder)
         raise errors.UsageError(f"no batch has run in {str(record.folder)!r}", hint="find . -name 'batch*.jsonl'")
     counts: Counter[str] = Counter()
 

@@ -705,6 +705,10 @@ def test_a_record_that_is_gone_is_not_taken_for_a_new_batch(
         ran = served(*BATCH, *options)
         assert (ran.code, ran.stdout, gateway.total) == (12, "", 1)
         assert "its record batch.jsonl is gone" in ran.stderr
+    (out / "batch.jsonl").touch()
+    ran = served(*BATCH, "--status")
+    assert (ran.code, ran.stdout) == (12, "")
+    assert "its record batch.jsonl has nothing of it" in ran.stderr
     (out / "batch.jsonl").write_bytes(record)
     assert (served(*BATCH).code, gateway.total) == (0, 1)
 
