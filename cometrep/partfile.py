@@ -401,8 +401,8 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:_STEM_LIMIT]}.part")
-        file = _locked(part)
-        if file is None:  # another process writes the same; the last one stays
+        file = _locked(part, needs_lock=True)
+        if file is None:  # another process writes the same, or may; the last one stays
             part, file = _own(part)
         try:
             with file:
@@ -447,15 +447,21 @@ def _writing(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def _locked(path: Path) -> IO[bytes] | None:
-    """Open a file for this process alone, made if missing; None where another process holds it."""
+def _locked(path: Path, *, needs_lock: bool = False) -> IO[bytes] | None:
+    """Open a file for this process alone, made if missing; None where another process holds it.
+
+    On a file system without locks nobody holds it, unless the caller `needs_lock`: then it is None, and no file.
+    """
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(path, flags, 0o666), "r+b", _HELD_BYTES)
-        is_locked = False  # also on a file system without locks: another process may write the same
-        with contextlib.suppress(OSError):
-            is_locked = lock(file.fileno())
-        if not is_locked:
+        try:
+            is_mine = lock(file.fileno())
+        except OSError:
+            is_mine = not needs_lock
+            if needs_lock:
+                path.unlink(missing_ok=True)
+        if not is_mine:
             file.close()
             return None
         mine = os.fstat(file.fileno())

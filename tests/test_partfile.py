@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,42 @@ def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
         write_whole(tmp_path / "a.json", [b"second"])
     assert (tmp_path / "a.json").read_bytes() == b"second"
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == [".a.json.part"]
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows no locks, as many shared ones are mounted."""
+
+    def flock(file: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_a_part_file_is_taken_up_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
+    """What a command that ended early left is gone on from, and nothing but the file stays."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart(Facts('"e"', 2000))
+        part.append(BLOCK[:1000])
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert part.size == 1000
+        part.append(BLOCK[1000:2000])
+        part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("p.bin", BLOCK[:2000])]
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_writers_of_a_small_file_do_not_mix_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
+    """Each has a part file of its own, as shards on several machines write one page, and leaves nothing else."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"fir"
+        write_whole(tmp_path / "a.json", [b"second"])
+        yield b"st"
+
+    write_whole(tmp_path / "a.json", pieces())
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"first")]
 
 
 def test_a_small_file_beside_is_written_whole(tmp_path: Path) -> None:
