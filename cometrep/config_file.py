@@ -130,6 +130,7 @@ def make_private_folder(folder: Path) -> None:
         raise errors.LocalFileError(
             f"cannot make the folder {folder}: {problem.strerror}",
             hint=errors.OTHER_HOME,
+            code=errors.file_code(problem),
         ) from problem
 
 
@@ -220,7 +221,11 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
-    return errors.LocalFileError(f"cannot write {path}: {problem.strerror}", hint=errors.OTHER_HOME)
+    return errors.LocalFileError(
+        f"cannot write {path}: {problem.strerror}",
+        hint=errors.OTHER_HOME,
+        code=errors.file_code(problem),
+    )
 
 
 def _quoted(path: Path) -> str:

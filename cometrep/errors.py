@@ -19,6 +19,7 @@ The tree, by what the user does next::
     StdoutClosed             141    nobody reads stdout any more
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -44,6 +45,9 @@ EXIT_CODES: Mapping[int, str] = {
     143: "terminated (SIGTERM)",
 }
 """What each exit code means: the one table behind the README, the help and the man page."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError has for its number where no space is left."""
 
 
 class Resume(NamedTuple):
@@ -252,6 +256,11 @@ class StdoutClosed(Failure):
 def code_of(exit_code: int) -> str:
     """Give the word of the JSON error form that goes with an exit code, where nothing more exact is known."""
     return next((kind.code for kind in CometrepError.__subclasses__() if kind.exit_code == exit_code), "bug")
+
+
+def file_code(problem: OSError) -> str:
+    """Give the word of the JSON error form for what kept a file from being written."""
+    return "disk_full" if problem.errno in NO_SPACE else LocalFileError.code
 
 
 def combined(outcomes: Sequence[CometrepError | None]) -> CometrepError | None:

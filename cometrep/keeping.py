@@ -462,7 +462,9 @@ def _check_writable(folder: Path) -> None:
         writable_folder(folder)
     except OSError as problem:
         raise errors.LocalFileError(
-            f"cannot save in {folder}: {problem.strerror}; nothing was sent", hint="save elsewhere: -d DIR"
+            f"cannot save in {folder}: {problem.strerror}; nothing was sent",
+            hint="save elsewhere: -d DIR",
+            code=errors.file_code(problem),
         ) from problem
 
 

@@ -439,11 +439,11 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = problem.errno in errors.NO_SPACE
         raise errors.LocalFileError(
             f"cannot write {path}: {problem.strerror or problem}",
             remedy="" if is_full else "-d DIR",
-            code="disk_full" if is_full else "not_writable",
+            code=errors.file_code(problem),
         ) from problem
 
 

@@ -1,5 +1,6 @@
 """The config file: what is read of it, the one line that is changed, and who can read it."""
 
+import errno
 import os
 import tomllib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from cometrep import config_file, errors
 from cometrep.calls import within
-from cometrep.config_file import ConfigFile
+from cometrep.config_file import ConfigFile, make_private_folder
 from cometrep.locks import lock
 from tests.conftest import mode_of, on_posix
 
@@ -318,3 +319,20 @@ def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], Non
     with pytest.raises(errors.ConfigError, match="it is no regular file") as raised:
         within(60, file.read)
     assert raised.value.code == "config_unreadable"
+
+
+def test_a_full_disk_has_its_own_code(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the file as behind the folder it stands in."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def change() -> None:
+        file.change("timeout", "6m")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "mkdir", full)
+    for act in (change, lambda: make_private_folder(file.path.parent / "below")):
+        with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
+            act()
+        assert raised.value.code == "disk_full"

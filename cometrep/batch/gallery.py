@@ -144,7 +144,9 @@ class Gallery:
         except FileNotFoundError:
             return False
         except OSError as problem:
-            raise errors.LocalFileError(f"cannot write {self._path}: {problem.strerror}") from problem
+            raise errors.LocalFileError(
+                f"cannot write {self._path}: {problem.strerror}", code=errors.file_code(problem)
+            ) from problem
 
     def _refusal(self) -> errors.LocalFileError:
         self._is_refused = True

@@ -407,14 +407,14 @@ class Record:
             yield
         except OSError as problem:
             # Another folder has no record, and all would be sent again there.
-            is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+            is_full = problem.errno in errors.NO_SPACE
             hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else _ELSEWHERE
             if not is_full and os.access(self.path, os.F_OK):
                 hint = f"ls -l {shlex.quote(str(self.path))}"
             raise errors.LocalFileError(
                 f"cannot {verb} {self.path}: {problem.strerror}",
                 hint=hint,
-                code="disk_full" if is_full else "",
+                code=errors.file_code(problem),
             ) from problem
         except sqlite3.Error as problem:  # the temporary database has no room
             raise errors.LocalFileError(

@@ -110,7 +110,9 @@ class Console:
         except OSError as problem:
             self._abandon_stdout()
             raise errors.LocalFileError(
-                f"cannot write to stdout: {problem.strerror}", hint="check where the output goes"
+                f"cannot write to stdout: {problem.strerror}",
+                hint="check where the output goes",
+                code=errors.file_code(problem),
             ) from problem
 
     def _abandon_stdout(self) -> None:
