@@ -113,6 +113,7 @@ class Stage:
                 self._save_the_rest(events, event.id)
             left = [] if is_batch else self._unfinished.left or [event.id]
             refused.hint = self._results.resume.of(*left)
+            refused.prediction_id = event.id or None
             raise
         if isinstance(event, Result):
             self._unfinished.leave(event.id)

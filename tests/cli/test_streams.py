@@ -196,7 +196,7 @@ def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server:
     if "--json" in command:
         error = json.loads(done.stderr)["error"]
         assert error["hint"] == "cometrep wait abc123 other --json"  # neither is dropped
-        assert error["code"] == "disk_full"
+        assert (error["code"], error["prediction_id"]) == ("disk_full", "abc123")
 
 
 UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
