@@ -439,10 +439,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        is_full = problem.errno in errors.NO_SPACE
         raise errors.LocalFileError(
             f"cannot write {path}: {problem.strerror or problem}",
-            remedy="" if is_full else "-d DIR",
+            remedy="-d DIR",
             code=errors.file_code(problem),
         ) from problem
 

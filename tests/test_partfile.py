@@ -211,6 +211,20 @@ def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["p.bin"]
 
 
+def test_what_a_full_disk_has_no_room_for_is_saved_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more in the same folder it would meet the same disk."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
+        save(tmp_path)
+    assert (raised.value.code, raised.value.remedy) == ("disk_full", "-d DIR")
+
+
 def test_the_longest_ids_have_a_part_file_for_each_output(tmp_path: Path) -> None:
     """Whole bytes of one output are not taken up as another's, and a second command has room for its own."""
     id = "i" * 200
