@@ -19,6 +19,7 @@ from cometrep.config_file import make_private_folder
 BUSY_SECONDS = 60.0
 _ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
 _PAUSE_SECONDS = 0.02
+_ROOM_BYTES = 64 * 1024  # of a disk: with less there is no room for the files beside it
 _CACHE_KIB = 256  # of pages; the system caches the file anyway
 
 
@@ -37,6 +38,7 @@ class Database:
         self._version = version
         self._lock = threading.RLock()  # of the connection: one transaction at a time
         self._opened: sqlite3.Connection | None = None
+        self._is_to_read = False  # what is opened takes no writes
         self._is_durable: bool | None = None  # whether the last write waited for the disk
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class Database:
         deadline = time.monotonic() + patience_seconds
         while True:
             with self._lock, self._translated():
-                connection = self._connection()
+                connection = self._connection(writes=True)
                 if durable != self._is_durable:
                     _when_free(connection, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
@@ -100,44 +102,79 @@ class Database:
             broken = isinstance(problem, sqlite3.DatabaseError) and not isinstance(
                 problem, sqlite3.OperationalError
             )
+            is_full = self._is_full(problem)
             raise errors.LocalFileError(
-                f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}: {told}",
-                hint=self._remedy(problem, is_broken=broken),
-                code=self._name,
+                f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}:"
+                f" {os.strerror(errno.ENOSPC) if is_full else told}",
+                hint=self._remedy(problem, is_broken=broken, is_full=is_full),
+                code="disk_full" if is_full else self._name,
             ) from problem
 
-    def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool) -> str:
+    def _is_full(self, problem: sqlite3.Error | OSError) -> bool:
+        """Say whether no space is left, which SQLite may call an I/O error or a file that cannot be opened."""
+        if isinstance(problem, OSError):
+            return problem.errno in errors.NO_SPACE
+        kind = _kind_of(problem)
+        if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            import shutil
+
+            with contextlib.suppress(OSError):
+                return shutil.disk_usage(self._path.parent).free < _ROOM_BYTES
+        return kind == sqlite3.SQLITE_FULL
+
+    def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool, is_full: bool) -> str:
         import shlex
 
         path = shlex.quote(str(self._path))
+        if is_full:
+            return f"df -h {shlex.quote(str(self._path.parent))}"
         if is_broken:
             return f"mv {path} {path}.damaged"
         if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"fuser -v {path}"
+        if _is_closed_by_another(self._path.parent, os.X_OK):
+            return f'sudo chown "$(id -u)" {shlex.quote(str(self._path.parent))}'
+        if _is_closed_by_another(self._path, os.R_OK | os.W_OK):
+            return f'sudo chown "$(id -u)" {path}*'  # and what SQLite keeps beside it
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
             return f"chmod 600 {path}"
         return errors.OTHER_HOME
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, *, writes: bool = False) -> sqlite3.Connection:
+        if writes and self._is_to_read:  # it may take them by now
+            self.close()
         if self._opened is None:
-            self._opened = self._open()
+            self._opened = self._open(writes=writes)
         return self._opened
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, *, writes: bool) -> sqlite3.Connection:
         make_private_folder(self._path.parent)
-        address = str(self._path)
-        is_writable = os.access(self._path.parent, os.W_OK)
+        self._is_to_read = False
         try:
             # SQLite gives the files beside it (-wal, -shm) the mode of this one.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as problem:
-            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not self._path.exists():
+            return self._connected(str(self._path))
+        except (OSError, sqlite3.OperationalError) as problem:
+            if writes or _kind_of(problem) == sqlite3.SQLITE_BUSY:
                 raise
-            is_writable = False
-        if not is_writable:
-            address = f"{self._path.absolute().as_uri()}?immutable=1"  # it can still be read
-        is_uri = address.startswith("file:")
+            opened = self._opened_to_read()
+            if opened is None:
+                raise
+        self._is_to_read = True
+        return opened
+
+    def _opened_to_read(self) -> sqlite3.Connection | None:
+        """Open a file that may not be written, or has no room for those beside it; None where that fails too."""
+        address = self._path.absolute().as_uri()
+        newest = Path(f"{self._path}-wal")  # as immutable the file is read without what stands there
+        ways = ["mode=ro", "immutable=1"]
+        for way in ways[:1] if newest.exists() and newest.stat().st_size else ways:
+            with contextlib.suppress(sqlite3.OperationalError):
+                return self._connected(f"{address}?{way}", is_uri=True)
+        return None
+
+    def _connected(self, address: str, *, is_uri: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             address, timeout=_ONE_WAIT_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
@@ -195,3 +232,13 @@ def _when_free(connection: sqlite3.Connection, statement: str, values: Sequence[
 def _kind_of(problem: Exception) -> int:
     """Give the kind of an error of SQLite, which is the low byte of its code; 0 where it has none."""
     return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_closed_by_another(path: Path, wanted: int) -> bool:
+    """Say whether a path is another user's, as behind `sudo cometrep`, and not to be used as wanted by this one."""
+    if os.name == "nt" or os.access(path, wanted):
+        return False
+    try:
+        return path.stat().st_uid != os.getuid()
+    except OSError:
+        return False

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -707,39 +709,74 @@ def test_a_full_disk_is_told_and_forgotten(shelf: Shelf) -> None:
     done = python(FULL_DISK, str(shelf.path))
     assert done.stderr == ""
     *told, number = done.stdout.split("\n")
-    assert [line in ("disk I/O error", "database or disk is full") for line in told] == [True, True]
+    assert [line in SAID_WHERE_FULL for line in told] == [True, True]
     assert number == "2"
 
 
-FULL_FROM_THE_START = """
+FULL_BEFOREHAND = """
 import resource, sys
 from pathlib import Path
 from cometrep import errors
 from cometrep.ledger import Ledger
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+ledger = Ledger(Path(sys.argv[1]), base_url="https://x", is_sandbox=False)
+if sys.argv[2:]:
+    ledger.begin("a/b", {})
+    ledger.close()
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+if sys.argv[2:]:
+    sys.stdout.write(f"{len(list(ledger.entries()))}\\n")
 try:
-    Ledger(Path(sys.argv[1]), base_url="https://x", is_sandbox=False).begin("a/b", {})
+    ledger.begin("a/b", {})
 except errors.LocalFileError as failure:
     sys.stdout.write(failure.message.rpartition(": ")[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
+ledger.begin("a/b", {})
 """
+SAID_WHERE_FULL = ("disk I/O error", "No space left on device")
 
 
 @on_posix
 def test_a_ledger_that_cannot_be_set_up_is_told_at_once(shelf: Shelf) -> None:
     """Only a file that others hold is waited for; where there is no room for it, that is said."""
-    done = python(FULL_FROM_THE_START, str(shelf.path))
+    done = python(FULL_BEFOREHAND, str(shelf.path))
     assert done.stderr == ""
-    assert done.stdout in ("disk I/O error", "database or disk is full")
+    assert done.stdout in SAID_WHERE_FULL
+
+
+@on_posix
+def test_a_ledger_on_a_full_disk_can_be_read(shelf: Shelf) -> None:
+    """What asks has an answer, what writes says what is wrong, and once there is room it is written to again."""
+    done = python(FULL_BEFOREHAND, str(shelf.path), "beside an entry")
+    assert done.stderr == ""
+    count, told = done.stdout.split("\n")
+    assert (count, told in SAID_WHERE_FULL) == ("1", True)
+
+
+def test_a_full_disk_is_told_by_the_room_that_is_left(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says only that it cannot open the file, or that there was an I/O error."""
+    made(ledger, "p1")
+    ledger.close()
+    shelf.path.with_name(shelf.path.name + "-wal").mkdir()
+    with pytest.raises(errors.LocalFileError, match="unable to open") as raised:
+        ledger.begin(MODEL, {})
+    assert raised.value.code == "ledger"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(errors.LocalFileError, match="cannot be used: No space left on device") as raised:
+        ledger.begin(MODEL, {})
+    assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {shelf.path.parent}")
 
 
 @pytest.mark.parametrize(
-    ("told", "hint"),
-    [("database is locked", "fuser -v {}"), ("database or disk is full", 'export COMETREP_HOME="$PWD/.cometrep"')],
+    ("told", "code", "hint"),
+    [("database is locked", "ledger", "fuser -v {}"), ("No space left", "disk_full", "df -h {0.parent}")],
     ids=["held", "full"],
 )
 def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
-    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, told: str, hint: str
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, told: str, code: str, hint: str
 ) -> None:
     """Nothing is wrong with the file: to move it away would lose what it knows."""
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
@@ -754,7 +791,7 @@ def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
     with pytest.raises(errors.LocalFileError, match=f"cannot be used: {told}") as raised:
         ledger.begin(MODEL, {"prompt": "x" * 100_000})
     holder.close()
-    assert raised.value.hint == hint.format(shelf.path)
+    assert (raised.value.code, raised.value.hint) == (code, hint.format(shelf.path))
     assert ids(ledger) == ["p1"]
 
 
@@ -869,24 +906,45 @@ def test_a_read_only_ledger_can_be_read(shelf: Shelf, ledger: Ledger) -> None:
     assert ids(shelf.ledger()) == ["p1"]
 
 
-def test_a_ledger_that_may_not_be_written_is_given_back_by_its_mode(
-    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hint is the command that makes a read-only file one's own again."""
+@pytest.fixture
+def unwritable(shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that may be read and not written, as for who is not root."""
     made(ledger, "p1")
     ledger.close()
     open_file, access = os.open, os.access
 
-    def refused(path: Any, flags: int, *rest: int) -> int:  # as for who is not root
+    def refused(path: Any, flags: int, *rest: int) -> int:
         if path == shelf.path:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return open_file(path, flags, *rest)
 
     monkeypatch.setattr(os, "open", refused)
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (shelf.path, 6) and access(path, mode))
-    with pytest.raises(errors.LocalFileError, match="cannot be used: attempt to write") as raised:
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_ledger_that_may_not_be_written_is_read_to_its_end(shelf: Shelf) -> None:
+    """Also what stands in the file beside it that SQLite writes first."""
+    writer = sqlite3.connect(shelf.path)
+    writer.execute("UPDATE entries SET id = 'p2'")
+    writer.commit()
+    assert ids(shelf.ledger()) == ["p2"]
+    writer.close()
+
+
+@pytest.mark.usefixtures("unwritable")
+@pytest.mark.parametrize(
+    ("is_own", "hint"), [(True, "chmod 600 {}"), (False, 'sudo chown "$(id -u)" {}*')], ids=["read-only", "root's"]
+)
+def test_a_ledger_that_may_not_be_written_is_given_back(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, is_own: bool, hint: str
+) -> None:
+    """The hint is the command that makes it one's own again: its mode, or behind `sudo cometrep` its owner."""
+    if not is_own:
+        monkeypatch.setattr(os, "getuid", lambda: shelf.path.stat().st_uid + 1)
+    with pytest.raises(errors.LocalFileError, match="cannot be used: Permission denied") as raised:
         ledger.begin(MODEL, {})
-    assert raised.value.hint == f"chmod 600 {shelf.path}"
+    assert raised.value.hint == hint.format(shelf.path)
 
 
 def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ import typer
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, session, settled, takes
 from cometrep.console import Console
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, recent
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import STATUSES
 from cometrep.text import format_count, format_duration
 
@@ -98,7 +98,9 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
 
 def _empty() -> str:
     """Tell that there are no predictions, and where those of the sandbox are that somebody may look for."""
-    if recent(config.folders().ledger_file, is_sandbox=True, limit=1):
+    with contextlib.closing(Ledger(config.folders().ledger_file, base_url="", is_sandbox=True)) as ledger:
+        has_any = any(ledger.entries(limit=1))
+    if has_any:
         return "the ledger holds no predictions but the sandbox's: cometrep list --sandbox"
     return "the ledger is empty"
 

@@ -10,7 +10,7 @@ from cometrep import errors
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from tests.cli.test_terminal import Terminal
-from tests.conftest import Cli
+from tests.conftest import Cli, on_posix
 from tests.servers import RESET, Answer, Server, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -418,6 +418,16 @@ def test_an_option_with_nothing_is_not_passed_over(option: str, cli: Cli) -> Non
     done = cli("list", option, "")
     assert (done.code, done.stdout) == (2, "")
     assert "''" in done.stderr
+
+
+@on_posix
+@pytest.mark.parametrize("arguments", [("--sandbox",), ()], ids=["what there is", "nothing"])
+def test_a_list_needs_no_room_on_the_disk(arguments: tuple[str, ...], cli: Cli) -> None:
+    """A ledger beside which SQLite can put no file, as on a full disk, is read all the same."""
+    remember(cli, "played1", is_sandbox=True)
+    (cli.home / "cometrep" / "ledger.sqlite3-shm").mkdir()
+    done = cli("list", *arguments)
+    assert (done.code, done.stderr, len(done.lines)) == (0, "", len(arguments))
 
 
 @pytest.mark.parametrize("has_played", [True, False])
