@@ -30,6 +30,7 @@ _PART_NAME = (
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
 _SHORT_BYTES = 512
+_TRIED_BYTES = 64 * 1024  # of a folder that is to take files
 _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
@@ -419,7 +420,7 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def writable_folder(folder: Path) -> Path:
-    """Give a folder, or the nearest parent of it that exists, once it has taken a file; raise OSError."""
+    """Give a folder, or the nearest parent of it that exists, once it has taken a small file; raise OSError."""
     import tempfile
 
     there = folder.absolute()
@@ -429,8 +430,10 @@ def writable_folder(folder: Path) -> Path:
             break
         except (FileNotFoundError, NotADirectoryError):
             there = there.parent
-    with tempfile.TemporaryFile(dir=there):
-        return there
+    with tempfile.TemporaryFile(dir=there) as file:
+        file.write(bytes(_TRIED_BYTES))  # for one without bytes a full disk has room
+        file.flush()
+    return there
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from cometrep.doctor import Subject, examine, failure, installed, known_base_url
 from cometrep.doctor.checks import Check
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
-from tests.conftest import Certificate
+from tests.conftest import Certificate, needs_proc
 from tests.servers import (
     HANG,
     RESET,
@@ -618,6 +618,15 @@ def test_folders_that_cannot_be_written_are_told(
     assert [checks[name].outcome for name in ("state_folder", "cache_folder")] == ["fail", "warn"]
     assert "COMETREP_HOME" in checks["state_folder"].fix
     assert_each_fault_has_a_fix(checks)
+
+
+@pytest.mark.usefixtures("full_disk")
+@needs_proc
+def test_a_full_disk_is_told(server: Server, tmp_path: Path) -> None:
+    """It may have room for the name of one more file, and for none of its bytes."""
+    told = examined(server.url)["state_folder"]
+    assert (told.outcome, told.fix) == ("fail", f"df -h {tmp_path}")
+    assert told.message == f"{tmp_path / 'comet'} cannot be written: No space left on device"
 
 
 def test_looking_makes_nothing(server: Server, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cometrep.events import Event, Noted, Saved
 from cometrep.keeping import Keeper, Keeping, LookAgain, preview
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
+from tests.conftest import needs_proc
 from tests.servers import Answer, Server, picture
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -103,6 +104,15 @@ def test_a_folder_that_cannot_be_is_refused(shelf: Shelf) -> None:
         with pytest.raises(errors.LocalFileError, match="nothing was sent"):
             keeper.check(ONE)
     shelf.keeper("-").check(ONE)
+
+
+@pytest.mark.usefixtures("full_disk")
+@needs_proc
+def test_a_full_disk_is_found_before_anything_is_paid_for(shelf: Shelf) -> None:
+    """It may have room for the name of one more file, and for none of its bytes."""
+    with pytest.raises(errors.LocalFileError, match="No space left on device; nothing was sent") as raised:
+        shelf.keeper().check(ONE)
+    assert (raised.value.code, raised.value.hint) == ("disk_full", "save elsewhere: -d DIR")
 
 
 def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:

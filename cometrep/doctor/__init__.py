@@ -380,7 +380,10 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
     try:
         there = writable_folder(folder)
     except OSError as problem:
-        fix = errors.OTHER_HOME
+        fix = "export COMETREP_HOME=FOLDER"
+        if problem.errno in errors.NO_SPACE:
+            there = next(one for one in (folder, *folder.parents) if one.exists())
+            fix = f"df -h {shlex.quote(str(there))}"
         return Check(name, outcome, f"{folder} cannot be written: {reason_of(problem)}", fix)
     return Check(name, OK, str(folder) if there == folder else f"{folder}, made when it is needed")
 
