@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from cometrep.errors import CometrepError, LocalFileError
+from cometrep.errors import CometrepError, no_thread
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -85,7 +85,7 @@ class Calls(Generic[Key, Answer]):
             threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
         except RuntimeError as problem:
             if not self._threads:
-                raise LocalFileError(f"the system gives no thread: {problem}", hint="ulimit -u") from problem
+                raise no_thread(problem) from problem
             return False
         return True
 

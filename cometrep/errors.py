@@ -263,6 +263,12 @@ def file_code(problem: OSError) -> str:
     return "disk_full" if problem.errno in NO_SPACE else LocalFileError.code
 
 
+def no_thread(problem: RuntimeError) -> LocalFileError:
+    """Give the failure of a command that the system gives not even one thread."""
+    told = f"the system gives no thread: {problem}; a limit of processes or of memory is reached"
+    return LocalFileError(told, hint="ulimit -a")
+
+
 def combined(outcomes: Sequence[CometrepError | None]) -> CometrepError | None:
     """Give the one error that several outcomes come to: none, the only one, or `Partial` with all that failed."""
     failures = [outcome for outcome in outcomes if outcome is not None]

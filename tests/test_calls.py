@@ -131,8 +131,9 @@ def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(
         patched.setattr(threading.Thread, "start", refuse)
         calls.submit(1, lambda: "1")
         none: Calls[int, str] = Calls(threads=3)
-        with pytest.raises(errors.LocalFileError, match="can't start new thread"):
+        with pytest.raises(errors.LocalFileError, match=r"can't start new thread; a limit .* memory") as raised:
             none.submit(0, lambda: "never")
+        assert raised.value.hint == "ulimit -a"
     held.set()
     assert [calls.next(PATIENCE_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
 

@@ -273,6 +273,35 @@ def test_a_sandbox_that_never_started_can_be_closed(tmp_path: Path) -> None:
     Sandbox(tmp_path).close()
 
 
+def test_a_system_that_gives_no_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the port is free again."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    server = Sandbox(tmp_path)
+    with pytest.raises(errors.LocalFileError, match="the system gives no thread"):
+        server.start()
+    with pytest.raises(ConnectionRefusedError):
+        ask(server, "GET", "/")
+
+
+def test_a_connection_that_gets_no_thread_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is told of it but what its client says."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Sandbox(tmp_path) as server:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, "GET", "/")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_serve_forever_ends_with_close(tmp_path: Path) -> None:
     """The foreground returns when another thread closes the sandbox."""
     server = Sandbox(tmp_path)

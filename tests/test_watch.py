@@ -399,7 +399,7 @@ def test_where_no_thread_is_to_be_had_it_says_which_predictions_are_left() -> No
     class NoThreads(FakeCalls):
         def submit(self, key: Look, call: Callable[[], Prediction]) -> None:
             """Refuse, as `Calls` does where the system gives not even one thread."""
-            raise errors.LocalFileError("the system gives no thread: there are too many", hint="ulimit -u")
+            raise errors.no_thread(RuntimeError("there are too many"))
 
     world = World({"p1": [done()], "p2": [done()]})
     with pytest.raises(errors.LocalFileError, match="prediction p1: the system gives no thread") as raised:

@@ -237,8 +237,13 @@ class Sandbox:
     def start(self) -> None:
         """Serve in a thread that does not keep the process alive."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as problem:
+                self.close()
+                raise errors.no_thread(problem) from problem
+            self._thread = thread
 
     def serve_forever(self) -> None:
         """Serve until `close` is called, or a signal raises in this thread."""
@@ -399,6 +404,12 @@ class _Server(ThreadingTCPServer):
         with self._lock:
             self._connections.add(connection)
         return connection, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system gives no thread for it, and the client sees its connection closed
+            self.shutdown_request(request)
 
     def close_request(self, request: Any) -> None:
         with self._lock:
