@@ -66,6 +66,25 @@ CREATE TABLE files (
 """
 
 
+def _texts(*names: str) -> str:
+    return ", ".join(f"CAST({name} AS TEXT) AS {name}" for name in names)
+
+
+def _seconds(*names: str) -> str:
+    return ", ".join(f"min(max(CAST({name} AS REAL), 0), 1e11) AS {name}" for name in names)
+
+
+# SQLite keeps any value in any column, and somebody may have edited the file.
+_OF_ENTRIES = (
+    f"number, is_sandbox, input, output, {_seconds('created', 'changed', 'run_seconds')},"
+    f" {_texts('id', 'model', 'base_url', 'status', 'error', 'request_id')}"
+)
+_OF_FILES = (
+    "CAST(file_index AS INTEGER) AS file_index, CAST(size_bytes AS INTEGER) AS size_bytes,"
+    f" {_texts('path', 'sha256', 'content_type', 'url')}"
+)
+
+
 class Entry(NamedTuple):
     """One line of the ledger. Times are Unix seconds of this machine; `id` is empty while it is not known."""
 
@@ -233,7 +252,7 @@ class Ledger:
         None where there is none, or where it is another create's.
         """
         rows = self._rows(
-            "SELECT * FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+            f"SELECT {_OF_ENTRIES} FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
             " AND is_sandbox = ? AND (is_sandbox OR base_url = ?)",
             *(number, model, _json(shorten_data_uris(values)), before),
             *(self._is_sandbox, self._base_url),
@@ -317,14 +336,14 @@ class Ledger:
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
         """List the files saved of a prediction in the order of its output, the newest copy of each first."""
-        rows = self._rows("SELECT * FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
+        rows = self._rows(f"SELECT {_OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
         return tuple(map(_saved_file, rows))
 
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
         """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
         rows = self._rows(
-            "SELECT run_seconds FROM entries WHERE model = ? AND status = 'succeeded' AND is_sandbox = ?"
-            " AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
+            f"SELECT {_seconds('run_seconds')} FROM entries WHERE model = ? AND status = 'succeeded'"
+            " AND is_sandbox = ? AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
             *(model, self._is_sandbox, limit),
         )
         return [row["run_seconds"] for row in rows]
@@ -337,8 +356,8 @@ class Ledger:
     def _entry_rows(self, id: str, *, anywhere: bool = False) -> list[sqlite3.Row]:
         # Another server's prediction may have the same id, and a sandbox is at another port each time.
         return self._rows(
-            "SELECT * FROM entries WHERE id = ? AND is_sandbox = ? AND (is_sandbox OR ? OR base_url = ?)"
-            " ORDER BY number DESC LIMIT 1",
+            f"SELECT {_OF_ENTRIES} FROM entries WHERE id = ? AND is_sandbox = ?"
+            " AND (is_sandbox OR ? OR base_url = ?) ORDER BY number DESC LIMIT 1",
             *(id, self._is_sandbox, anywhere, self._base_url),
         )
 
@@ -365,7 +384,8 @@ class Ledger:
             return reference.id
         shown = "@last" if reference.back == 1 else f"@{reference.back}"
         rows = self._rows(
-            "SELECT * FROM entries WHERE is_sandbox = ? AND status != ? ORDER BY number DESC LIMIT 1 OFFSET ?",
+            f"SELECT {_OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ?"
+            " ORDER BY number DESC LIMIT 1 OFFSET ?",
             *(self._is_sandbox, REFUSED, reference.back - 1),
         )
         if not rows:
@@ -412,7 +432,7 @@ class Ledger:
                 clauses.append(clause)
                 values.append(value)  # type: ignore[arg-type]
         rows = self._database.each(
-            f"SELECT * FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
+            f"SELECT {_OF_ENTRIES} FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
             *(*values, -1 if limit is None or unsaved_only else limit),
         )
         entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
@@ -420,14 +440,14 @@ class Ledger:
 
     def file_folders(self, limit: int) -> list[Path]:
         """List the folders in which files were saved, those of the newest files first."""
-        rows = self._database.each("SELECT path FROM files ORDER BY saved DESC")
+        rows = self._database.each(f"SELECT {_texts('path')} FROM files ORDER BY saved DESC")
         return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
         ended = _json([*TERMINAL_STATUSES, REFUSED])
         rows = self._rows(
-            "SELECT id FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
+            f"SELECT {_texts('id')} FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
             " AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
             *(self._is_sandbox, self._base_url, ended, self._clock() - _RUNNING_SECONDS),
         )

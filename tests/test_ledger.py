@@ -821,6 +821,38 @@ def test_an_entry_that_somebody_edited_into_nonsense_is_listed(shelf: Shelf, led
     ]
 
 
+@pytest.mark.parametrize("value", ["junk", b"\xff", 9e999, -9e999], ids=str)
+def test_an_entry_with_values_of_other_types_is_listed(shelf: Shelf, ledger: Ledger, value: object) -> None:
+    """SQLite keeps them in any column: what they stood for is not known any more."""
+    made(ledger, "p1")
+    ledger.add_file("p1", saved(Path("/a")))
+    other = sqlite3.connect(shelf.path)
+    other.execute("UPDATE entries SET created = ?1, changed = ?1, run_seconds = ?1", (value,))
+    other.execute("UPDATE files SET size_bytes = ?1, saved = ?1", (value,))
+    other.execute("UPDATE entries SET input = CAST(x'ff' AS BLOB), model = CAST('a/b' AS BLOB)")
+    other.commit()
+    other.close()
+    [entry] = ledger.entries()
+    assert (entry.id, entry.model, entry.input) == ("p1", "a/b", None)
+    assert json.dumps(entry.as_json())
+    assert all(isinstance(seconds, float) for seconds in ledger.run_seconds("a/b"))
+
+
+@pytest.mark.parametrize(("table", "column"), [("entries", "status"), ("files", "sha256")])
+def test_a_ledger_without_a_column_is_told(shelf: Shelf, ledger: Ledger, table: str, column: str) -> None:
+    """Whatever asks for it, as where a whole table is gone."""
+    made(ledger, "p1")
+    ledger.close()
+    other = sqlite3.connect(shelf.path)
+    other.executescript(f"DROP INDEX entries_by_model; ALTER TABLE {table} RENAME COLUMN {column} TO c")
+    other.close()
+    asked = (ledger.files, ledger.entry) if table == "entries" else (ledger.files,)
+    for ask in (lambda: list(ledger.entries()), lambda: asked[-1]("p1")):
+        with pytest.raises(errors.LocalFileError, match=f"no such column: {column}") as raised:
+            ask()
+        assert raised.value.code == "ledger"
+
+
 DAMAGED = {"not a database": b"no database at all " * 500, "a header alone": b"SQLite format 3\0" + b"\xff" * 2000}
 
 
