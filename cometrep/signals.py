@@ -71,6 +71,7 @@ class Signals:
         signal.signal(number, signal.SIG_DFL)  # a further one needs no terminal in order
         with self._aside():
             os.kill(os.getpid(), number)
+            os._exit(128 + number)  # the first process of a container is spared what it does not handle
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         with self._aside():

@@ -48,6 +48,14 @@ from cometrep import __main__
 os.kill(os.getpid(), signal.SIGINT)
 """
 
+AS_THE_FIRST = """
+import os, signal
+from cometrep.signals import Signals
+
+os.kill = lambda process, number: None
+Signals()._kill(signal.SIGINT, None)
+"""
+
 
 def ran(code: str) -> tuple[int, str]:
     """Run Python code, and give its exit code and stderr."""
@@ -69,3 +77,8 @@ def test_a_signal_while_a_class_is_defined_ends_the_command_as_ever() -> None:
 def test_ctrl_c_before_the_program_is_loaded_ends_it_silently(before: str, code: int) -> None:
     """No traceback of Python's tells of it; where the parent ignores it, as nohup does, it stays ignored."""
     assert ran(AT_THE_START.format(before=before)) == (code, "")
+
+
+def test_a_second_signal_ends_the_first_process_of_a_container() -> None:
+    """The kernel spares it what would kill any other, and it leaves by itself, with the code of that."""
+    assert ran(AS_THE_FIRST) == (130, "")
