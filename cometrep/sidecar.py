@@ -27,6 +27,10 @@ def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], *, overwri
     folder = Path(files[0].path).parent
     path = sidecar_path(folder, prediction.id)
     if os.path.lexists(path):
+        if path.is_dir() and not path.is_symlink():
+            raise errors.LocalFileError(
+                f"{path} is a folder", remedy="-d DIR", code="file_exists", prediction_id=prediction.id
+            )
         before = _read(path, prediction.id)
         if before is None and not overwrites:
             raise errors.LocalFileError(

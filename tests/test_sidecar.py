@@ -139,6 +139,15 @@ def test_a_pipe_under_the_name_of_a_sidecar_is_not_waited_for(tmp_path: Path) ->
     assert read_sidecar("p1", saved(tmp_path)) is None
 
 
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_a_folder_under_the_name_of_a_sidecar_stays(tmp_path: Path, overwrites: bool) -> None:
+    """No option replaces it, so the hint is another place."""
+    sidecar_path(tmp_path, "p1").mkdir()
+    with pytest.raises(errors.LocalFileError, match=r"p1\.cometrep\.json is a folder") as raised:
+        write_sidecar(MADE, saved(tmp_path), overwrites=overwrites)
+    assert (raised.value.code, raised.value.remedy) == ("file_exists", "-d DIR")
+
+
 def test_a_link_to_nowhere_is_no_free_name(tmp_path: Path) -> None:
     """It stays, and nothing is written where it leads; replaced it is by the sidecar itself."""
     path, files = sidecar_path(tmp_path, "p1"), saved(tmp_path)
