@@ -380,7 +380,7 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
     try:
         there = writable_folder(folder)
     except OSError as problem:
-        fix = "export COMETREP_HOME=FOLDER"
+        fix = errors.OTHER_HOME
         if problem.errno in errors.NO_SPACE:
             there = next(one for one in (folder, *folder.parents) if one.exists())
             fix = f"df -h {shlex.quote(str(there))}"
