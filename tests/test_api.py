@@ -199,6 +199,15 @@ def test_a_broken_answer_that_began_with_an_id_names_it(api: Api, server: Server
     assert "cometrep wait made1" in raised.value.hint
 
 
+@pytest.mark.parametrize("cut", range(8, 13))
+def test_an_id_that_broke_off_itself_is_not_named(api: Api, server: Server, cut: int) -> None:
+    """A part of an id is another prediction's, or none's."""
+    server.on_create(Answer(201, b'{"id": "made1", "status": "starting"}', cut=cut, then="close"))
+    with pytest.raises(errors.CreateUnknown) as raised:
+        api.create(MODEL, {})
+    assert raised.value.prediction_id is None
+
+
 def test_a_create_that_never_left_may_be_sent_again(api: Api) -> None:
     """A refused connection, an unknown name and a failed TLS handshake are temporary: nothing was sent."""
     with socket.socket() as unbound:

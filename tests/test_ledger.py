@@ -376,6 +376,14 @@ def test_back_counts_what_may_exist(filled: Ledger) -> None:
     assert [filled.resolve(Reference(back=back)) for back in (2, 3)] == ["p2", "p1"]
 
 
+def test_the_last_one_is_the_last_made_whatever_the_clock_said(ledger: Ledger, shelf: Shelf) -> None:
+    """A clock that is set back puts no earlier prediction in the place of the one that was just paid for."""
+    made(ledger, "p1")
+    shelf.clock.now -= 3600.0
+    made(ledger, "p2")
+    assert [ledger.resolve(Reference(back=back)) for back in (1, 2)] == ["p2", "p1"]
+
+
 def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
     """@last never passes over a create that may have been billed: it says that its outcome is unknown."""
     with pytest.raises(errors.CreateUnknown, match=f"@last is a create of {OTHER_MODEL}") as raised:
