@@ -423,6 +423,13 @@ def test_a_body_leaves_in_pieces(content: bytes) -> None:
     assert body.has_left
 
 
+def test_the_answer_to_a_create_is_asked_for_as_it_is(api: Api, server: Server) -> None:
+    """Of one that is compressed, and breaks off, the id may be lost."""
+    server.on_create(answer_json(CREATED))
+    api.create(MODEL, {})
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
 def test_a_body_that_did_not_leave_whole_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that stands still ends it, and no server was slow to answer."""
     monkeypatch.setattr("cometrep.api.CONNECT_TIMEOUT_SECONDS", 0.2)
@@ -1045,6 +1052,7 @@ def test_a_create_that_is_answered_without_a_usable_id_shows_the_answer(api: Api
         ('{"model": "a/b", "version": null, "n": 1.5e3, "id" : "made1", "inp', "made1"),
         ('{"code":"success","message":"","data":{"task_id":"made1","da', "made1"),
         ('{"input":{"id":"fake","prompt":"x"},"mod', None),
+        ('{"input": {"seed": 1, "id": "fake", "prompt": "x', None),
         ('{"input":{"prompt":"\\"id\\":\\"fake\\""},"mod', None),
         ('{"prompt":"a","input":["id":"fake"', None),
         ('{"data":{"data":{"id":"fake"', None),

@@ -47,6 +47,7 @@ class Bench:
         self.downloads = Downloads(Rules(allows_local=True, max_size_bytes=10**9, retry_budget_seconds=0.0))
         self.keeper = Keeper(Keeping(), self.downloads, self.ledger)
         self.budget_seconds = 0.0
+        self.retries_failed = False
         self.ahead_seconds = 0.0
         self.pace = Pace()
         self.published = 0
@@ -74,7 +75,7 @@ class Bench:
                 self.ledger,
                 record,
                 partial(self.keeper.for_item, str(self.out)),
-                asked=Asked(jobs=jobs),
+                asked=Asked(jobs=jobs, retries_failed=self.retries_failed),
                 patience=Patience(None, self.budget_seconds),
                 pace=self.pace,
                 publish=self.publish,
@@ -140,6 +141,19 @@ def test_predictions_of_earlier_runs_that_cannot_be_seen_are_no_row(bench: Bench
             record.add("created", key, id=f"gone-{key}")
     ended = bench.run("a", "b", "c", "new")
     assert (ended.fatal, ended.tally.done, bench.gateway.creates) == (None, 1, {"new": 1})
+
+
+def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: Bench) -> None:
+    """It has just been paid for: --retry-failed is for those of earlier runs."""
+
+    def look(_: Received) -> Answer:
+        bench.ahead_seconds += 100  # and no 404 is too early any more
+        return UNKNOWN
+
+    bench.retries_failed = True
+    bench.gateway.server.on_get(look)
+    ended = bench.run("cat")
+    assert (ended.tally.failed, bench.gateway.server.creates) == (1, 1)
 
 
 def test_an_outage_has_the_whole_retry_budget_whatever_was_before(

@@ -273,6 +273,14 @@ def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server:
     assert saver.left() == [f"{ID}.webp"]
 
 
+def test_a_part_that_nobody_asked_for_is_not_the_whole(saver: Saver, server: Server) -> None:
+    """A 206 to a plain request, with bytes from the middle, is no picture."""
+    part = Answer(206, BODY[100:], {**TYPED, "Content-Range": f"bytes 100-{len(BODY) - 1}/{len(BODY)}"})
+    server.on("GET", "/f", part, Answer(200, BODY, TYPED))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == BODY
+
+
 OTHER_BODY = picture(300_000, seed=9)
 
 
@@ -533,17 +541,18 @@ def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) ->
 
 
 @pytest.mark.parametrize("has_length", [True, False], ids=["with its length", "without"])
-def test_a_cut_gzip_body_is_fetched_again(saver: Saver, server: Server, has_length: bool) -> None:
+def test_a_cut_or_damaged_gzip_body_is_fetched_again(saver: Saver, server: Server, has_length: bool) -> None:
     """Compressed bytes say where they end, whatever their length says; two members are one file."""
     import gzip
 
     encoded = {"Content-Type": "video/mp4", "Content-Encoding": "gzip"}
     whole = gzip.compress(BODY) + gzip.compress(b"more")
-    for cut in (whole[:-10], gzip.compress(BODY)[:300]):
-        length = str(len(cut)) if has_length else ""
-        broken = Answer(200, cut, encoded, length=length, then="close")
+    damaged = whole[:9000] + bytes(100) + whole[9100:]
+    for sent in (whole[:-10], gzip.compress(BODY)[:300], damaged):
+        length = str(len(sent)) if has_length else ""
+        broken = Answer(200, sent, encoded, length=length, then="close")
         server.on("GET", "/f", broken, Answer(200, whole + b"\0\0", encoded))
-        saved, _ = saver(f"{server.url}/f", template=f"{len(cut)}.{{ext}}")
+        saved, _ = saver(f"{server.url}/f", template=f"{len(sent)}.{{ext}}")
         assert Path(saved.path).read_bytes() == BODY + b"more"
 
 

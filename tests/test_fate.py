@@ -53,11 +53,12 @@ def test_an_id_that_an_answer_broke_off_behind_is_looked_for_first(asked: Asked)
     [
         (None, Standing(State.UNKNOWN)),
         (errors.CreateUnknown("no answer"), Standing(State.UNKNOWN)),
+        (errors.CreateUnknown("it broke off", prediction_id="perhaps"), Standing(State.UNKNOWN)),
         (Prediction("id", "starting"), Standing(State.RUNNING, "id")),
         (errors.Refused("HTTP 400"), Standing(State.FAILED, error="HTTP 400", exit_code=8)),
         (errors.Temporary("HTTP 429"), Standing(State.FAILED, error="HTTP 429", exit_code=8)),
     ],
-    ids=["nothing", "a doubt", "a prediction", "a refusal", "a 429"],
+    ids=["nothing", "a doubt", "an id that is not sure", "a prediction", "a refusal", "a 429"],
 )
 def test_an_item_in_doubt_stands_where_the_ledger_has_its_create(
     answer: Prediction | errors.CometrepError | None, expected: Standing, tmp_path: Path

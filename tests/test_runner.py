@@ -365,6 +365,23 @@ def test_a_create_stopped_and_refused_says_so(bench: Bench, monkeypatch: pytest.
     assert bench.entries() == [("", "refused")]
 
 
+@pytest.mark.parametrize("doubt", [{"then": "reset", "raw": b""}, {"status": 502}], ids=["reset", "502"])
+def test_a_create_stopped_and_then_in_doubt_stays_unknown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, doubt: dict[str, Any]
+) -> None:
+    """Nobody is told that nothing was created where it may have been, and be paid for."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    release = threading.Event()
+    bench.server.on_create(Answer(**doubt, wait_for=release))
+    events = bench.runner.create(REQUEST)
+    assert isinstance(next(events), Creating)
+    release.set()
+    with pytest.raises(errors.Stopped, match="whether it was accepted is unknown") as raised:
+        stop(events)
+    assert raised.value.hint == errors.LIST_UNKNOWN
+    assert bench.entries() == [("", "unknown")]
+
+
 def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger has the last word as a rule; where another process holds it, people need not wait for the id."""
     monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)

@@ -47,12 +47,12 @@ def test_a_get_after_another_goes_where_requests_would_send_it(scheme: str, host
 def test_each_request_leaves_with_its_own_body(asked: list[tuple[str, bytes]]) -> None:
     """However requests follow each other, each has the body and the length that requests would give it."""
     with Session(NoAuth()) as session:
-        for method, body in asked:
-            request = requests.Request(method, "https://api.cometapi.com/x", data=body)
-            prepared = session.prepare_request(request)
+        requested = [requests.Request(method, "https://api.cometapi.com/x", data=body) for method, body in asked]
+        prepared = [session.prepare_request(request) for request in requested]  # some leave side by side
+        for request, own, (_, body) in zip(requested, prepared, asked, strict=True):
             expected = requests.Session.prepare_request(session, request)
-            assert (prepared.body or b"") == (expected.body or b"") == body
-            assert (prepared.method, prepared.headers) == (expected.method, expected.headers)
+            assert (own.body or b"") == (expected.body or b"") == body
+            assert (own.method, own.headers) == (expected.method, expected.headers)
 
 
 def test_proxies_that_are_named_are_those_of_one_request() -> None:
