@@ -271,12 +271,13 @@ class Api:
     def _created(self, answer: Answer) -> Prediction:
         if prediction := _made(answer):
             return prediction
-        what = "is an error" if answer.is_error else "names no usable prediction id"
+        told = f"the answer to the create (HTTP {answer.status})"
         if answer.is_cut_short:
-            what = "broke off"
-        why = answer.message or answer.excerpt
-        told = f": {why}" if why and not answer.is_cut_short else ""
-        told = f"the answer to the create (HTTP {answer.status}) {what}{told}"
+            told += " broke off"
+        else:
+            told += " is an error" if answer.is_error else " names no usable prediction id"
+            why = answer.message or answer.excerpt
+            told += f": {why}" if why else ""
         raise _unknown(told, answer, _likely_id(answer))
 
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
