@@ -7,7 +7,7 @@ or input passes with a warning at most.
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,6 +172,7 @@ def names() -> tuple[str, ...]:
     return tuple(_facts())
 
 
+@lru_cache(100)  # a batch asks the same of each item, and its lines may name any model
 def find(name: str) -> KnownModel | None:
     """Look a model up by its `owner/name`, or None where the catalog does not know it."""
     facts = _facts().get(name)

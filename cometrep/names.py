@@ -163,6 +163,7 @@ def fields_of(template: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
+@functools.lru_cache(maxsize=64)  # a batch asks of each item
 def fixed_extension(template: str) -> str:
     """Give the extension that all names of a template have, empty where there is none or its fields make it."""
     extension = Path(template.replace("\\", "/")).suffix.removeprefix(".")
