@@ -54,13 +54,14 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import __version__, catalog, errors
-from cometrep.answers import Answer
 from cometrep.config import KEY_PAGE, ApiKey
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key
-from cometrep.transport import Session, is_broken_off, is_distrusted, is_misdirected, reason_of, way_to
+from cometrep.transport import Session, way_to
+from cometrep.transport.answers import Answer
+from cometrep.transport.reasons import is_broken_off, is_distrusted, is_misdirected, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s

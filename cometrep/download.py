@@ -36,7 +36,8 @@ from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import cut, format_duration, format_times, masked
-from cometrep.transport import PLAIN_URL, NoAuth, Session, is_cut_short, reason_of, way_to
+from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
+from cometrep.transport.reasons import is_cut_short, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang

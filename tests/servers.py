@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,38 @@ class TunnelingServer(TlsServer):
         self.tunnels.append(request.decode())
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         super()._serve(connection)
+
+
+@contextlib.contextmanager
+def one_answer(content: bytes, *, then_reset: bool = False, then_close: bool = False) -> Iterator[str]:
+    """Give the URL of a server that reads once, sends these bytes, and leaves or waits for the client to go."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(content)
+                if then_reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if then_reset or then_close:
+                    return
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(10_000):
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """Give the URL of a port that nobody listens on, kept from others meanwhile."""
+    with socket.socket() as unbound:
+        unbound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unbound.getsockname()[1]}"
 
 
 def _called(responder: Responder, request: Received) -> Answer:

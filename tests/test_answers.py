@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from cometrep.answers import Answer
+from cometrep.transport.answers import Answer
 
 quick = settings(max_examples=150)
 

@@ -686,7 +686,7 @@ def test_an_answer_is_whole_where_its_body_is(
     api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, trailers: bytes
 ) -> None:
     """Trailers are not waited for, and a connection that still owes them carries no other request."""
-    monkeypatch.setattr("cometrep.transport.TRAILER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("cometrep.transport.connections.TRAILER_TIMEOUT_SECONDS", 0.01)
     whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n25\r\n" + MADE + b"}\r\n0\r\n" + trailers
     server.on_create(Answer(raw=whole, then="hang"))
     server.on_get(answer_json(prediction("made1")))

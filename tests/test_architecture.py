@@ -21,7 +21,7 @@ ROWS = (
     ("keeping", "request"),
     ("ledger", "api", "download", "sidecar", "watch"),
     ("transport", "partfile", "database", "pace"),
-    ("inputs", "catalog", "schedule", "config", "answers"),
+    ("inputs", "catalog", "schedule", "config"),
     ("names", "config_file"),
     ("events",),
     ("prediction",),
@@ -48,6 +48,11 @@ INSIDE = {
     ),
     "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
     "sandbox": (("sandbox",), ("sandbox.painter",), ("sandbox.predictions",)),
+    "transport": (
+        ("transport",),
+        ("transport.connections", "transport.answers"),
+        ("transport.proxies", "transport.reasons"),
+    ),
 }
 OWNERS = {
     "typer": {"__main__", "cli", "commands"},

@@ -24,7 +24,7 @@ from cometrep.doctor.reach import Reach
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.text import format_bytes, format_elapsed, without_key
-from cometrep.transport import reason_of
+from cometrep.transport.reasons import reason_of
 
 LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
 NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning

@@ -19,12 +19,13 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from cometrep import config, errors, transport
-from cometrep.answers import Answer
 from cometrep.calls import within
 from cometrep.doctor.checks import FAIL, OK, WARN, Check, installing, listed, untried
 from cometrep.prediction import Prediction
 from cometrep.text import format_elapsed
-from cometrep.transport import reason_of
+from cometrep.transport import proxies
+from cometrep.transport.answers import Answer
+from cometrep.transport.reasons import reason_of
 
 SKEW_SECONDS = 60.0
 _DAY = 86400.0
@@ -106,12 +107,12 @@ class Reach:
 
     def _proxy(self, host: str, port: int, route: transport.Route) -> Check:
         if not route.proxy:
-            names = transport.proxy_variables(self._base_url)
+            names = proxies.proxy_variables(self._base_url)
             if not names:
                 return Check("proxy", OK, "none is set")
             why = "this machine needs none" if config.is_local_host(host) else "NO_PROXY names the host"
             return Check("proxy", OK, f"{', '.join(names)} is not used: {why}")
-        origin = transport.proxy_origin(self._base_url, route.proxy)
+        origin = proxies.proxy_origin(self._base_url, route.proxy)
         fix = f"correct or unset {origin}; it is written as http://HOST:PORT"
         parts = urlsplit(route.proxy)
         shown = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
@@ -281,7 +282,7 @@ def _connect(host: str, port: int, proxy: SplitResult | None, timeout_seconds: f
             (near, proxy.port or (443 if proxy.scheme == "https" else 1080)), timeout_seconds
         )
     connection = http.client.HTTPConnection(near, proxy.port or 80, timeout=timeout_seconds)
-    connection.set_tunnel(host, port, transport.proxy_login(proxy.geturl()))
+    connection.set_tunnel(host, port, proxies.proxy_login(proxy.geturl()))
     try:
         connection.connect()
     except BaseException:

@@ -1,0 +1,78 @@
+"""Connections whose answers come to an end, are read as they were meant, and carry a create only while fresh."""
+
+from collections.abc import Mapping
+
+import pytest
+import requests
+
+from cometrep.transport import NoAuth, Session
+from tests.servers import Answer, Server, one_answer
+
+PATIENCE_SECONDS = 30  # for what comes at once; only a failing test waits that long
+CHUNKED = b"\r\nConnection: close\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
+LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked \t",
+        b"Transfer-Encoding: identity, Chunked",
+        b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding : chunked",
+        b"no header\r\nTransfer-Encoding: chunked",
+        b"no header\r\n\xfcmlaut: 1\r\nX-Odd : 1\r\nX-Folded: a\r\n  b\r\nTransfer-Encoding: chunked ",
+        b"Content-Length: 3\r\nno header\r\nTransfer-Encoding: chunked",
+        LONG_HEAD + b"Transfer-Encoding: chunked",
+    ],
+    ids=["blank", "identity", "two lines", "twice", "blank name", "odd line", "odd lines", "length", "long"],
+)
+def test_a_head_that_python_misreads_is_read_as_it_is_meant(head: bytes) -> None:
+    """No sizes of chunks stand in a body, whatever stands beside the word that tells of them."""
+    with one_answer(b"HTTP/1.1 200 OK\r\nX-Blank: a b \r\n" + head + CHUNKED) as url:
+        body, headers = whole_answer(url)
+    assert body == b"whole"
+    assert headers["X-Blank"].rstrip() == "a b"
+    assert headers.get("X-Folded", "a b") == "a b"
+
+
+def whole_answer(url: str) -> tuple[bytes, Mapping[str, str]]:
+    """Read an answer as API and downloads do, and give its body and headers."""
+    with Session(NoAuth()) as session, session.get(url, stream=True, timeout=PATIENCE_SECONDS) as response:
+        return b"".join(iter(lambda: response.raw.read1(65536), b"")), response.headers
+
+
+def test_a_head_without_a_length_is_read_to_its_end() -> None:
+    """`identity` alone says nothing, and blanks belong to no value."""
+    with one_answer(
+        b"HTTP/1.0 200 \r\nTransfer-Encoding: identity\r\nX-Blank: a \r\n\r\nwhole", then_close=True
+    ) as url:
+        body, headers = whole_answer(url)
+    assert (body, headers["X-Blank"]) == (b"whole", "a")
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip"])
+def test_a_transfer_coding_that_nobody_asked_for_is_refused(coding: bytes) -> None:
+    """Its bytes would be taken for the body's."""
+    told = f"an answer in the transfer coding {coding.decode()}"
+    with (
+        one_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + CHUNKED) as url,
+        pytest.raises(requests.RequestException, match=told),
+    ):
+        whole_answer(url)
+
+
+def test_a_post_enters_no_connection_that_was_idle(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side may be closing it at that moment, and nobody could tell whether it was read."""
+    server.on("GET", "/", Answer(200, b"seen"))
+    server.on("POST", "/", Answer(200, b"made"))
+    with Session(NoAuth()) as session:
+
+        def asked(method: str) -> int:
+            assert session.request(method, server.url, data=b"x" if method == "POST" else None).content
+            return server.connected
+
+        assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 1, 1, 1]
+        monkeypatch.setattr("cometrep.transport.connections._IDLE_SECONDS", -1.0)
+        assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 2, 3, 3]
