@@ -2,7 +2,7 @@
 
 import pytest
 
-from cometrep.addresses import is_public
+from cometrep.download.addresses import is_public
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ ROWS = (
     ("events",),
     ("prediction",),
     ("side_by_side",),
-    ("addresses", "calls", "digest", "formats", "hashes", "json_values", "locks"),
+    ("calls", "digest", "formats", "hashes", "json_values", "locks"),
     ("text",),
     ("errors",),
 )
@@ -47,6 +47,7 @@ INSIDE = {
         ("console.screen",),
     ),
     "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
+    "download": (("download",), ("download.fetch", "download.body"), ("download.addresses",)),
     "sandbox": (("sandbox",), ("sandbox.painter",), ("sandbox.predictions",)),
     "transport": (
         ("transport",),

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -17,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from cometrep import download, errors, transport
-from cometrep.download import Downloads, Rules, UrlExpired
+from cometrep import errors
+from cometrep.download import Downloads, Rules, UrlExpired, fetch
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
-from tests.conftest import Certificate, needs_proc
-from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer, answer_html, answer_json, picture
+from cometrep.transport import connections
+from tests.conftest import needs_proc
+from tests.servers import Answer, Received, Server, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
 ID = "abc123"
@@ -208,7 +208,7 @@ def test_to_come_as_far_as_before_is_no_progress(saver: Saver, server: Server) -
 
 def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that stop coming end the attempt after the stall limit, and the next one takes up what came."""
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "STALL_SECONDS", 0.5)
     server.on("GET", "/f", cut(100_000, "hang"), ranged())
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == BODY
@@ -220,7 +220,7 @@ def test_an_attempt_ends_where_all_but_the_bytes_drips(
     saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch, come: bytes
 ) -> None:
     """A head, or what stands before a chunk, has its time; the bytes of a file may take theirs."""
-    monkeypatch.setattr(transport, "FRAMING_TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "FRAMING_TIMEOUT_SECONDS", 0.0)
     begun = b"" if come.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     endless = Answer(raw=begun + come + b"x" * 60_000, then="hang")  # it is read in several pieces
     server.on("GET", "/f", endless, Answer(200, BODY, TYPED, pieces=10_000))
@@ -232,7 +232,7 @@ def test_an_attempt_ends_where_all_but_the_bytes_drips(
 
 def test_a_file_is_whole_where_its_bytes_are(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trailers without end are not waited for."""
-    monkeypatch.setattr(transport, "TRAILER_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(connections, "TRAILER_TIMEOUT_SECONDS", 0.01)
     sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-Sum" % (len(BODY), BODY)
     server.on("GET", "/f", Answer(raw=sent, then="hang"))
     saved, _ = saver(f"{server.url}/f")
@@ -778,163 +778,6 @@ def test_a_file_that_announces_too_much_is_not_begun(folder: Path, server: Serve
         saver(f"{server.url}/f")
     assert raised.value.remedy == "--max-size 7G"
     assert (saver.events, saver.left()) == ([], [])
-
-
-# Redirects and addresses
-
-
-def test_redirects_are_followed_five_times(saver: Saver, server: Server) -> None:
-    """Five hops are followed, the sixth is one too many."""
-
-    def hop(request: Received) -> Answer:
-        number = int(request.path.removeprefix("/hop"))
-        return Answer(302, headers={"Location": f"/hop{number - 1}"}) if number else Answer(200, BODY, TYPED)
-
-    server.on("GET", "/hop", hop)
-    saver(f"{server.url}/hop5")
-    with pytest.raises(errors.Refused, match="more than 5 redirects"):
-        saver(f"{server.url}/hop6", template="other.{ext}")
-
-
-@pytest.mark.parametrize(
-    "location", ["/f/é.png".encode().decode("latin-1"), "/f/%C3%A9.png"], ids=["raw", "encoded"]
-)
-def test_a_redirect_to_a_name_in_utf_8_is_followed(saver: Saver, server: Server, location: str) -> None:
-    """The bytes that the host wrote are those that it is asked for, encoded or not."""
-    server.on("GET", "/old", Answer(302, headers={"Location": location}))
-    server.on("GET", "/f/%C3%A9.png", Answer(200, BODY, TYPED))
-    saver(f"{server.url}/old")
-    assert server.received[-1].path == "/f/%C3%A9.png"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://replicate.delivery/x.png",
-        "https://127.0.0.1/x.png",
-        "https://localhost/x.png",
-        "https://10.0.0.1/x.png",
-        "https://192.168.1.1/x.png",
-        "https://169.254.169.254/latest/meta-data",
-        "https://[::1]/x.png",
-        "https://[fd00::1]/x.png",
-        "https://user:pass@replicate.delivery/x.png",
-        "https://0.0.0.0/x.png",
-        "https://2130706433/x.png",
-        "https://[::ffff:127.0.0.1]/x.png",
-        "https://[64:ff9b::7f00:1]/x.png",
-        "https://[fec0::1]/x.png",
-        "https://[2002:7f00:1::]/x.png",
-        "https://127.0.0.1\\.replicate.delivery/x.png",
-        "https://localhost\\@replicate.delivery/x.png",
-    ],
-)
-def test_unsafe_addresses_are_refused_before_anything_is_sent(folder: Path, url: str) -> None:
-    """With the real API, files come over https from public addresses alone."""
-    with pytest.raises(errors.Refused, match="is refused") as raised:
-        Saver(folder, allows_local=False)(url)
-    assert raised.value.code == "unsafe_url"
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("2130706433", "127.1", "0x7f.1", "0177.0.0.1", "[64:ff9b::7f00:1]", "10.0.0.1"),
-        *("x.localhost", "localhost", "localhost.", "127.0.0.1.", "0x7f000001.", "127.1.", "10.0.0.1.."),
-        *("%31%32%37.0.0.1", "%6c%6f%63alhost", "127%2e0.0.1", "192.168.%31.1"),
-        *("127.0.0.1\\.replicate.delivery", "localhost\\", "10.0.0.1\\@replicate.delivery"),
-    ],
-)
-def test_a_private_address_is_refused_behind_a_proxy_too(
-    folder: Path, host: str, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The proxy resolves names; an address that is written out, in whatever form, it is not asked for."""
-    monkeypatch.setenv("HTTPS_PROXY", server.url)
-    with pytest.raises(errors.Refused, match="a private address"):
-        Saver(folder, allows_local=False)(f"https://{host}/x.png")
-    assert server.received == []
-
-
-def test_a_redirect_to_an_unsafe_address_is_refused(
-    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hop is judged by the same rules as the first address."""
-    rules = {"allows_local": False}
-    saver = Saver(folder, **rules)
-    monkeypatch.setattr(download, "_check_peer", lambda _: None)
-    first = f"{server.url}/f"
-    original = Downloads._check_address
-
-    def check(self: Downloads, id: str, url: str, session: Any, *, is_redirect: bool) -> None:
-        if url != first:
-            original(self, id, url, session, is_redirect=is_redirect)
-
-    monkeypatch.setattr(Downloads, "_check_address", check)
-    for location in ("http://replicate.delivery/x", "https://10.0.0.7/x", "ftp://x/y", "file:///etc/passwd"):
-        server.on("GET", "/f", Answer(302, headers={"Location": location}))
-        with pytest.raises(errors.Refused, match=f"URL leads to {location}, which is refused"):
-            saver(first)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://me:secret@host.test/a?signed=secret", "http://[::1/?secret", "http://host.test/a?secret"]
-)
-@pytest.mark.parametrize("size", [0, 200_000])
-def test_an_address_is_shown_without_its_secrets_and_its_length(folder: Path, url: str, size: int) -> None:
-    """What is refused is named, and neither a password, nor a signature, nor more than a few lines are printed."""
-    with pytest.raises(errors.CometrepError, match="http") as raised:
-        Saver(folder, allows_local=False)(url.replace("/a?", f"/{'a' * (size + 1)}?"))
-    assert "secret" not in raised.value.message
-    assert len(raised.value.message) < 1000
-
-
-def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
-    folder: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A host that has a public address when it is checked, and this machine's when it is asked, is not asked."""
-    path = certificate(name="DNS:files.example.test")
-    resolve, asked = socket.getaddrinfo, 0
-
-    def rebinding(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
-        nonlocal asked
-        if host != "files.example.test":
-            return resolve(host, port, *rest, **named)
-        asked += 1
-        return resolve("1.1.1.1" if asked == 1 else "127.0.0.1", port, *rest, **named)
-
-    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    with TlsServer(path) as server:
-        server.on("GET", "/f.webp", Answer(200, BODY, TYPED))
-        saver = Saver(folder, allows_local=False)
-        with pytest.raises(errors.Refused, match="is at a private address") as raised:
-            saver(f"https://files.example.test:{server.url.rpartition(':')[2]}/f.webp")
-        assert server.received == []
-    assert raised.value.code == "unsafe_url"
-    assert asked == 2
-    assert saver.left() == []
-
-
-def test_a_proxy_may_be_at_a_private_address(
-    folder: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is the user's own, and resolves names by its own rules."""
-    path = certificate(name="DNS:files.example.test")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    with TunnelingServer(path) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("https:", "http:"))
-        proxy.on("GET", "/f.webp", Answer(200, BODY, TYPED))
-        saved, _ = Saver(folder, allows_local=False)("https://files.example.test/f.webp")
-    assert Path(saved.path).read_bytes() == BODY
-
-
-def test_a_proxy_that_gives_no_way_is_named(folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fault may be the proxy's and not the host's of the file."""
-    server.on("CONNECT", "", Answer(raw=b"", then="reset"))
-    monkeypatch.setenv("HTTPS_PROXY", server.url)
-    way = f"cannot fetch files.example.test through the proxy {server.url.removeprefix('http://')}: "
-    with pytest.raises(errors.Temporary, match=way):
-        Saver(folder, allows_local=False)("https://files.example.test/f.webp")
 
 
 @pytest.mark.parametrize(

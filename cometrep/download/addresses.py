@@ -4,6 +4,9 @@ The ranges are IANA's (iana.org/assignments/iana-ipv4-special-registry, iana-ipv
 ipv6-address-space), and multicast; Python's own `is_global` has others from one version to the next.
 """
 
+import contextlib
+import re
+import socket
 from ipaddress import IPv4Address, ip_address, ip_network
 
 _SPECIAL = (
@@ -16,6 +19,11 @@ _PUBLIC_IPV6 = "2000::/3"  # all others are private, reserved or for protocols
 # An IPv4 address that is written in IPv6, one behind NAT64 (RFC 6052) and one behind 6to4, and how many bits follow
 # it. In 64:ff9b:1::/48 (RFC 8215) each network has its own place for one.
 _EMBEDDING = {"::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}
+_NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
+
+
+class PrivatePeer(Exception):
+    """A connection was made to an address that is not a public one."""
 
 
 def is_public(address: str) -> bool:
@@ -28,3 +36,30 @@ def is_public(address: str) -> bool:
     if known.version == 6 and known not in ip_network(_PUBLIC_IPV6):
         return False
     return not any(known in ip_network(network) for network in _SPECIAL)
+
+
+def is_private(host: str, port: int, *, is_proxied: bool) -> bool:
+    """Say whether a host is, or resolves to, an address that is not a public one.
+
+    Behind a proxy only an address written out is judged: the proxy resolves names, by its own rules.
+    """
+    with contextlib.suppress(ValueError):
+        return not is_public(host)
+    if re.fullmatch(_NUMERIC_HOST, host):
+        with contextlib.suppress(OSError):
+            return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
+    if host.lower().rpartition(".")[2] == "localhost":
+        return True
+    if is_proxied:
+        return False
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False  # the connection will say it better
+    return any(not is_public(str(entry[4][0])) for entry in found)
+
+
+def check_peer(address: str) -> None:
+    """Raise PrivatePeer for the address of a connection that is not a public one."""
+    if not is_public(address):
+        raise PrivatePeer(address)

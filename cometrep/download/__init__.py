@@ -3,48 +3,33 @@
 Bytes go to a part file beside the target, hidden and locked; the final name is given by one rename after length,
 content and disk were checked. A part file that an earlier command left is taken up again where the server has
 shown a validator (ETag, else Last-Modified) and confirms it; else the file is fetched from its beginning.
-
-The session here carries no API key and no netrc, and meets redirects itself: https alone, at most five hops,
-never a private address. Plain http and private addresses are for an API that is itself on this machine.
 """
 
-import contextlib
-import itertools
-import logging
 import os
 import re
-import socket
-import threading
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from random import random as real_random
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats
-from cometrep.addresses import is_public
+from cometrep.download.body import UnknownEncoding, body_of, unknown_encodings
+from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.json_values import decode_data_uri
 from cometrep.names import EXTENSION_LIMIT, Names
-from cometrep.partfile import CHUNK_BYTES, Facts, PartFile, is_whole, size_of
+from cometrep.partfile import Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
-from cometrep.text import cut, format_duration, format_times, masked
-from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
+from cometrep.text import format_duration, format_times
 from cometrep.transport.reasons import is_cut_short, reason_of
-
-CONNECT_TIMEOUT_SECONDS = 15.0
-STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
-_READS_A_LOOK = 16  # between two looks at how fast bytes come
-_FAST_BYTES_A_SECOND = 20_000_000
-_PIECE_BYTES = 512 * 1024  # of what is read at once where bytes come as fast as that
-REDIRECT_LIMIT = 5
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
@@ -56,18 +41,6 @@ _MEDIA_EXTENSIONS = frozenset(
     (*formats.PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a")
 )
 _TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
-_GZIP = 16 + zlib.MAX_WBITS
-_ZLIB_FORMS = {  # deflate is RFC 1950, and by many servers RFC 1951, without the header
-    "gzip": (_GZIP,),
-    "x-gzip": (_GZIP,),
-    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),
-}
-_ENCODINGS_LIMIT = 3  # of one body
-_HEAD_BYTES = 32  # in which a compressed form and most other formats show
-_SHOWN_LIMIT = 500  # characters of an address, of which more would fill a screen
-_NUMERIC_HOST = r"(?i)[0-9a-fx.]*[0-9][0-9a-fx.]*"  # as 127.1, 0x7f.1 and 2130706433, all of them this machine
-
-_log = logging.getLogger("cometrep.download")
 
 
 class Rules(NamedTuple):
@@ -89,10 +62,6 @@ class UrlExpired(Exception):
         self.http_status = http_status
 
 
-class _PrivatePeer(Exception):
-    """A connection was made to an address that is not a public one."""
-
-
 class Downloads:
     """Save output files by one set of rules, over one keyless session; each may be saved in a thread of its own."""
 
@@ -108,13 +77,11 @@ class Downloads:
         self._clock = clock
         self._sleep = sleep
         self._random = random
-        self._lock = threading.Lock()
-        self._opened: Session | None = None
+        self._fetcher = Fetcher(allows_local=rules.allows_local, clock=clock)
 
     def close(self) -> None:
         """Close the connections."""
-        if self._opened:
-            self._opened.close()
+        self._fetcher.close()
 
     def save(self, id: str, file: OutputFile, names: Names) -> Generator[Event, None, tuple[SavedFile, str]]:
         """Put one output file under its final name; yield progress, give the saved file and how it came there.
@@ -204,7 +171,7 @@ class Downloads:
         self, id: str, file: OutputFile, part: PartFile, name: str, asked: Mapping[str, str]
     ) -> Iterator[Event]:
         """Make one attempt, for the rest where `asked` says so; on return the part file is whole."""
-        with self._get(id, file.url, asked) as response:
+        with self._fetcher.get(id, file.url, asked) as response:
             if asked and response.status_code == 416 and part.is_all(response.headers):
                 _refuse_wrong_content(file.url, part, response.status_code)
                 part.complete()
@@ -213,7 +180,7 @@ class Downloads:
                 yield from self._take(id, file, part, name, response)
                 return
         # What came before stays until all of it is there: behind a fresh URL the rest may still be had.
-        with self._get(id, file.url, {}) as whole:
+        with self._fetcher.get(id, file.url, {}) as whole:
             yield from self._take(id, file, part, name, whole)
 
     def _take(
@@ -223,7 +190,7 @@ class Downloads:
         self._check_status(response)
         is_part = response.status_code == 206 and not is_whole(response.headers)
         if is_part and not part.fits(response.headers):
-            raise errors.Temporary(f"{_host(response.url)} sent a part that nobody asked for", code="cut_short")
+            raise errors.Temporary(f"{host_of(response.url)} sent a part that nobody asked for", code="cut_short")
         if not is_part:
             part.restart(Facts.of_headers(response.headers))
         total = part.total_bytes
@@ -247,7 +214,7 @@ class Downloads:
                 part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part, response.status_code)
-        unknown = [word for word in _encodings(response.headers) if word not in _ZLIB_FORMS]
+        unknown = unknown_encodings(response.headers)
         if unknown and not formats.sniff(part.head):  # some labels mean nothing
             part.restart()
             raise _encoded(", ".join(unknown))
@@ -258,84 +225,6 @@ class Downloads:
             raise errors.Temporary(f"the connection ended after {had} bytes, within the picture", code="cut_short")
         part.complete()
 
-    def _get(self, id: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send one GET, meeting redirects by the same rules as the first address."""
-        session = self._session()
-        for hops in range(REDIRECT_LIMIT + 1):
-            url = _as_asked_for(id, url)
-            self._check_address(id, url, session, is_redirect=hops > 0)
-            _log.debug("> GET %s%s", _shown(url), f" {dict(headers)}" if headers else "")
-            began = self._clock()
-            try:
-                response = session.get(
-                    url,
-                    headers=dict(headers),
-                    timeout=(CONNECT_TIMEOUT_SECONDS, STALL_SECONDS),
-                )
-            except (
-                requests.exceptions.InvalidURL,
-                requests.exceptions.InvalidSchema,
-                UnicodeError,
-            ) as problem:
-                raise _no_address(id, url) from problem
-            except _PrivatePeer as problem:  # a name may resolve otherwise the second time
-                raise errors.Refused(
-                    f"the output file's host {_host(url)} is at a private address",
-                    hint=errors.LOOK_AT_URLS.of(id),
-                    code="unsafe_url",
-                ) from problem
-            except requests.RequestException as problem:
-                raise errors.Temporary(f"cannot fetch {_host(url)}{way_to(url)}: {reason_of(problem)}") from problem
-            media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
-            _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
-            location = _as_sent(response.headers.get("Location", ""))
-            if response.status_code not in (301, 302, 303, 307, 308) or not location:
-                return response
-            response.close()
-            try:
-                url = urljoin(url, location)
-            except ValueError as problem:
-                raise _no_address(id, location) from problem
-        raise errors.Refused(
-            f"more than {REDIRECT_LIMIT} redirects from {_host(url)}",
-            code="redirected",
-        )
-
-    def _session(self) -> Session:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Session(NoAuth(), check_peer=None if self.rules.allows_local else _check_peer)
-                # Encoded bytes have no length to check and no offset to resume at.
-                self._opened.headers.update({"Accept": "*/*", "Accept-Encoding": "identity"})
-            return self._opened
-
-    def _check_address(self, id: str, url: str, session: Session, *, is_redirect: bool) -> None:
-        try:
-            parts = urlsplit(url)
-            host = (parts.hostname or "").rstrip(".")  # which makes a name absolute, and no other address
-            port = parts.port or (80 if parts.scheme == "http" else 443)
-        except ValueError as problem:
-            raise _no_address(id, url) from problem
-        problem_text = ""
-        if parts.scheme not in ("http", "https") or not host:
-            problem_text = "not an https address"
-        elif parts.username or parts.password:
-            problem_text = "it carries a user name or password"
-        elif "%" in host and ":" not in host:
-            problem_text = "its host is encoded"
-        elif not self.rules.allows_local:
-            if parts.scheme != "https":
-                problem_text = "not https"
-            elif _is_private(host, port, is_proxied=_is_proxied(url, session)):
-                problem_text = "a private address"
-        if problem_text:
-            led = "leads to" if is_redirect else "is"
-            raise errors.Refused(
-                f"the output file's URL {led} {_shown(url)}, which is refused: {problem_text}",
-                hint=errors.LOOK_AT_URLS.of(id),
-                code="unsafe_url",
-            )
-
     @staticmethod
     def _check_status(response: requests.Response) -> None:
         status = response.status_code
@@ -343,30 +232,27 @@ class Downloads:
             return
         if _is_passing(status):
             failure = errors.Temporary(
-                f"HTTP {status} from {_host(response.url)}",
+                f"HTTP {status} from {host_of(response.url)}",
                 code="rate_limited" if status == 429 else "server_error",
                 http_status=status,
             )
             failure.retry_after_seconds = retry_after_seconds(response.headers, None, time.time())
             raise failure
-        raise UrlExpired(f"HTTP {status} from {_host(response.url)}", status)
+        raise UrlExpired(f"HTTP {status} from {host_of(response.url)}", status)
 
     @staticmethod
     def _chunks(response: requests.Response, part: PartFile) -> Iterator[bytes]:
-        """Yield the body as it comes, never holding bytes back: what came before a break is kept."""
-        # An encoding that nobody asked for is undone; its length is then checked by urllib3, on the wire.
+        """Yield the body as it comes, what its faults mean told."""
         try:
-            pieces = _bytes_as_they_come(response.raw)
-            for encoding in reversed(_encodings(response.headers)):
-                if encoding in _ZLIB_FORMS:
-                    pieces = _decoded(pieces, encoding)
-            yield from pieces
+            yield from body_of(response)
+        except UnknownEncoding as problem:
+            raise _encoded(str(problem)) from problem
         except (TransportError, HTTPException, OSError, zlib.error) as problem:
             why = reason_of(problem)
             if is_cut_short(problem):  # it counts the bytes of one answer, which may be the rest alone
                 total = "" if part.total_bytes is None else f" of {part.total_bytes}"
                 why = f"the connection ended after {part.size}{total} bytes"
-            told = f"the transfer from {_host(response.url)} broke off: {why}"
+            told = f"the transfer from {host_of(response.url)} broke off: {why}"
             raise errors.Temporary(told, code="cut_short") from problem
 
     def _too_large(self, id: str, file: OutputFile, size: int) -> errors.LocalFileError:
@@ -379,30 +265,8 @@ class Downloads:
         )
 
 
-def _bytes_as_they_come(raw: Any) -> Iterator[bytes]:
-    """Yield what arrives at once, and where much arrives, larger pieces: one pass a record of TLS costs a core."""
-    while True:
-        began, received = time.monotonic(), 0
-        for _ in range(_READS_A_LOOK):
-            if not (chunk := raw.read1(CHUNK_BYTES, decode_content=False)):
-                return
-            received += len(chunk)
-            yield chunk
-        while received >= (time.monotonic() - began) * _FAST_BYTES_A_SECOND:
-            began = time.monotonic()
-            # A break loses what was read of this piece: a fortieth of a second's worth.
-            if not (chunk := raw.read(_PIECE_BYTES, decode_content=False)):
-                return
-            received = len(chunk)
-            yield chunk
-
-
-def _as_sent(header: str) -> str:
-    """Give a header that http.client took for Latin-1 as the UTF-8 that it was, where it was."""
-    try:
-        return header.encode("latin-1").decode()
-    except UnicodeError:
-        return header
+def _encoded(encoding: str) -> UrlExpired:
+    return UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
 
 
 def _is_passing(status: int) -> bool:
@@ -415,81 +279,6 @@ def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
     if status == 206:
         return not part.fits(response.headers) and not is_whole(response.headers)
     return status == 501 or (status not in (200, 203) and not _is_passing(status))
-
-
-def _encodings(headers: Mapping[str, str]) -> list[str]:
-    """List how a body is encoded, in the order in which that was done: what stands beside `identity`."""
-    words = [word.partition(";")[0].strip().lower() for word in headers.get("Content-Encoding", "").split(",")]
-    words = [word for word in words if word not in ("", "identity")]
-    return words if len(words) <= _ENCODINGS_LIMIT else [", ".join(words)]
-
-
-def _encoded(encoding: str) -> UrlExpired:
-    return UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
-
-
-def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """Undo an encoding; what has the label alone is given as it stands where its format is known."""
-    head = b""
-    for piece in pieces:
-        head += piece
-        if len(head) >= _HEAD_BYTES:
-            break
-    whole = itertools.chain([head], pieces)
-    known = formats.sniff(head)
-    if known and known.extension != "gz":
-        yield from whole
-        return
-    form = next((form for form in _ZLIB_FORMS[encoding] if _may_begin(head, form)), None)
-    if form is None:
-        raise _encoded(encoding)
-    yield from _decompressed(whole, form)
-
-
-def _may_begin(head: bytes, form: int) -> bool:
-    try:
-        zlib.decompressobj(form).decompress(head, 1)
-    except zlib.error:
-        return False
-    return True
-
-
-def _decompressed(pieces: Iterable[bytes], form: int) -> Iterator[bytes]:
-    """Undo gzip (RFC 1952), one member behind the other, or deflate; raise Temporary where the end lacks.
-
-    What is yielded at once is never large, however little it was made of.
-    """
-    member = zlib.decompressobj(form)
-    for piece in pieces:
-        left, came = piece, b""
-        while left or (len(came) == _PIECE_BYTES and not member.eof):
-            if member.eof:
-                if not left.startswith(b"\x1f"):
-                    return  # padding, which gzip's own tools pass over
-                member = zlib.decompressobj(form)
-            came = member.decompress(left, _PIECE_BYTES)
-            yield came
-            left = member.unconsumed_tail or member.unused_data
-    if not member.eof:
-        raise errors.Temporary("the transfer ended within its compressed bytes", code="cut_short")
-
-
-def _as_asked_for(id: str, url: str) -> str:
-    """Give a URL as it is asked for, to judge no other host than that: parsers differ, as over `https://a\\.b/`."""
-    if re.fullmatch(PLAIN_URL, url):
-        return url
-    asked = requests.PreparedRequest()
-    try:
-        asked.prepare_url(url, None)
-    except ValueError as problem:  # which all are that requests raises for an address
-        raise _no_address(id, url) from problem
-    return str(asked.url)
-
-
-def _no_address(id: str, url: str) -> errors.OutputMissing:
-    return errors.OutputMissing(
-        f"not an address: {_shown(url)}", hint=errors.LOOK_AT_URLS.of(id), code="output_broken"
-    )
 
 
 def _skipped(file: OutputFile, target: Path) -> SavedFile:
@@ -558,47 +347,3 @@ def _url_extension(url: str) -> str:
     except ValueError:
         return ""
     return found.group(1).lower() if found else ""
-
-
-def _shown(url: str) -> str:
-    """Show a URL as it may stand in a log: a signed one gives the file to whoever has it."""
-    shown, query, _ = masked(url).partition("?")
-    return cut(shown, _SHOWN_LIMIT) + ("?…" if query else "")
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2][:200] or url[:200]
-    except ValueError:
-        return url[:200]
-
-
-def _is_proxied(url: str, session: Session) -> bool:
-    proxies = session.merge_environment_settings(url, {}, None, None, None)["proxies"]
-    return bool(proxies.get(urlsplit(url).scheme) or proxies.get("all"))
-
-
-def _is_private(host: str, port: int, *, is_proxied: bool) -> bool:
-    """Say whether a host is, or resolves to, an address that is not a public one.
-
-    Behind a proxy only an address written out is judged: the proxy resolves names, by its own rules.
-    """
-    with contextlib.suppress(ValueError):
-        return not is_public(host)
-    if re.fullmatch(_NUMERIC_HOST, host):
-        with contextlib.suppress(OSError):
-            return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
-    if host.lower().rpartition(".")[2] == "localhost":
-        return True
-    if is_proxied:
-        return False
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False  # the connection will say it better
-    return any(not is_public(str(entry[4][0])) for entry in found)
-
-
-def _check_peer(address: str) -> None:
-    if not is_public(address):
-        raise _PrivatePeer(address)

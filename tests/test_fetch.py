@@ -1,0 +1,168 @@
+"""Ask for one address and follow where it leads, held to the rules over real sockets."""
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from cometrep import errors
+from cometrep.download import fetch
+from cometrep.download.fetch import Fetcher
+from tests.conftest import Certificate
+from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer
+
+
+def fetched(url: str, *, allows_local: bool = True) -> bytes:
+    """Give what an address, or where it leads, answers with."""
+    with (
+        contextlib.closing(Fetcher(allows_local=allows_local, clock=time.monotonic)) as fetcher,
+        fetcher.get("abc123", url, {}) as response,
+    ):
+        return response.content
+
+
+def test_redirects_are_followed_five_times(server: Server) -> None:
+    """Five hops are followed, the sixth is one too many."""
+
+    def hop(request: Received) -> Answer:
+        number = int(request.path.removeprefix("/hop"))
+        return Answer(302, headers={"Location": f"/hop{number - 1}"}) if number else Answer(200, b"the file")
+
+    server.on("GET", "/hop", hop)
+    assert fetched(f"{server.url}/hop5") == b"the file"
+    with pytest.raises(errors.Refused, match="more than 5 redirects"):
+        fetched(f"{server.url}/hop6")
+
+
+@pytest.mark.parametrize(
+    "location", ["/f/é.png".encode().decode("latin-1"), "/f/%C3%A9.png"], ids=["raw", "encoded"]
+)
+def test_a_redirect_to_a_name_in_utf_8_is_followed(server: Server, location: str) -> None:
+    """The bytes that the host wrote are those that it is asked for, encoded or not."""
+    server.on("GET", "/old", Answer(302, headers={"Location": location}))
+    server.on("GET", "/f/%C3%A9.png", Answer(200, b"the file"))
+    assert fetched(f"{server.url}/old") == b"the file"
+    assert server.received[-1].path == "/f/%C3%A9.png"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://replicate.delivery/x.png",
+        "https://127.0.0.1/x.png",
+        "https://localhost/x.png",
+        "https://10.0.0.1/x.png",
+        "https://192.168.1.1/x.png",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/x.png",
+        "https://[fd00::1]/x.png",
+        "https://user:pass@replicate.delivery/x.png",
+        "https://0.0.0.0/x.png",
+        "https://2130706433/x.png",
+        "https://[::ffff:127.0.0.1]/x.png",
+        "https://[64:ff9b::7f00:1]/x.png",
+        "https://[fec0::1]/x.png",
+        "https://[2002:7f00:1::]/x.png",
+        "https://127.0.0.1\\.replicate.delivery/x.png",
+        "https://localhost\\@replicate.delivery/x.png",
+    ],
+)
+def test_unsafe_addresses_are_refused_before_anything_is_sent(url: str) -> None:
+    """With the real API, files come over https from public addresses alone."""
+    with pytest.raises(errors.Refused, match="is refused") as raised:
+        fetched(url, allows_local=False)
+    assert raised.value.code == "unsafe_url"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("2130706433", "127.1", "0x7f.1", "0177.0.0.1", "[64:ff9b::7f00:1]", "10.0.0.1"),
+        *("x.localhost", "localhost", "localhost.", "127.0.0.1.", "0x7f000001.", "127.1.", "10.0.0.1.."),
+        *("%31%32%37.0.0.1", "%6c%6f%63alhost", "127%2e0.0.1", "192.168.%31.1"),
+        *("127.0.0.1\\.replicate.delivery", "localhost\\", "10.0.0.1\\@replicate.delivery"),
+    ],
+)
+def test_a_private_address_is_refused_behind_a_proxy_too(
+    host: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy resolves names; an address that is written out, in whatever form, it is not asked for."""
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    with pytest.raises(errors.Refused, match="a private address"):
+        fetched(f"https://{host}/x.png", allows_local=False)
+    assert server.received == []
+
+
+def test_a_redirect_to_an_unsafe_address_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hop is judged by the same rules as the first address."""
+    monkeypatch.setattr(fetch, "check_peer", lambda _: None)
+    first = f"{server.url}/f"
+    original = Fetcher._check_address
+
+    def check(self: Fetcher, id: str, url: str, session: Any, *, is_redirect: bool) -> None:
+        if url != first:
+            original(self, id, url, session, is_redirect=is_redirect)
+
+    monkeypatch.setattr(Fetcher, "_check_address", check)
+    for location in ("http://replicate.delivery/x", "https://10.0.0.7/x", "ftp://x/y", "file:///etc/passwd"):
+        server.on("GET", "/f", Answer(302, headers={"Location": location}))
+        with pytest.raises(errors.Refused, match=f"URL leads to {location}, which is refused"):
+            fetched(first, allows_local=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@host.test/a?signed=secret", "http://[::1/?secret", "http://host.test/a?secret"]
+)
+@pytest.mark.parametrize("size", [0, 200_000])
+def test_an_address_is_shown_without_its_secrets_and_its_length(url: str, size: int) -> None:
+    """What is refused is named, and neither a password, nor a signature, nor more than a few lines are printed."""
+    with pytest.raises(errors.CometrepError, match="http") as raised:
+        fetched(url.replace("/a?", f"/{'a' * (size + 1)}?"), allows_local=False)
+    assert "secret" not in raised.value.message
+    assert len(raised.value.message) < 1000
+
+
+def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that has a public address when it is checked, and this machine's when it is asked, is not asked."""
+    path = certificate(name="DNS:files.example.test")
+    resolve, asked = socket.getaddrinfo, 0
+
+    def rebinding(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
+        nonlocal asked
+        if host != "files.example.test":
+            return resolve(host, port, *rest, **named)
+        asked += 1
+        return resolve("1.1.1.1" if asked == 1 else "127.0.0.1", port, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TlsServer(path) as server:
+        server.on("GET", "/f.webp", Answer(200, b"the file"))
+        with pytest.raises(errors.Refused, match="is at a private address") as raised:
+            fetched(f"https://files.example.test:{server.url.rpartition(':')[2]}/f.webp", allows_local=False)
+        assert server.received == []
+    assert raised.value.code == "unsafe_url"
+    assert asked == 2
+
+
+def test_a_proxy_may_be_at_a_private_address(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the user's own, and resolves names by its own rules."""
+    path = certificate(name="DNS:files.example.test")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with TunnelingServer(path) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("https:", "http:"))
+        proxy.on("GET", "/f.webp", Answer(200, b"the file"))
+        assert fetched("https://files.example.test/f.webp", allows_local=False) == b"the file"
+
+
+def test_a_proxy_that_gives_no_way_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault may be the proxy's and not the host's of the file."""
+    server.on("CONNECT", "", Answer(raw=b"", then="reset"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    way = f"cannot fetch files.example.test through the proxy {server.url.removeprefix('http://')}: "
+    with pytest.raises(errors.Temporary, match=way):
+        fetched("https://files.example.test/f.webp", allows_local=False)
