@@ -54,7 +54,8 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import __version__, catalog, errors
-from cometrep.config import KEY_PAGE, ApiKey
+from cometrep.config import KEY_PAGE
+from cometrep.config.values import ApiKey
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds

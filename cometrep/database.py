@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cometrep import errors
-from cometrep.config_file import make_private_folder
+from cometrep.config.file import make_private_folder
 
 BUSY_SECONDS = 60.0
 _ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts

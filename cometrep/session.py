@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cometrep import errors
-from cometrep.config import (
-    SANDBOX_KEY,
-    ApiKey,
-    Settings,
-    folders,
-    is_local_url,
-    load,
-    parse_duration,
-)
-from cometrep.config_file import make_private_folder
+from cometrep.config import SANDBOX_KEY, Settings, folders, load
+from cometrep.config.file import make_private_folder
+from cometrep.config.values import ApiKey, is_local_url, parse_duration
 from cometrep.console import Console
 from cometrep.prediction import parse_reference
 from cometrep.text import format_count

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.api import Api, _Body
-from cometrep.config import ApiKey
+from cometrep.config.values import ApiKey
 from tests.conftest import Certificate, needs, wait_until
 from tests.servers import HANG, RESET, Answer, Server, TlsServer, answer_html, answer_json, prediction
 

@@ -22,7 +22,7 @@ ROWS = (
     ("ledger", "api", "download", "sidecar", "watch"),
     ("transport", "partfile", "database", "pace"),
     ("inputs", "catalog", "schedule", "config"),
-    ("names", "config_file"),
+    ("names",),
     ("events",),
     ("prediction",),
     ("side_by_side",),
@@ -39,6 +39,7 @@ INSIDE = {
         ("batch.snapshot",),
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),
+    "config": (("config",), ("config.file", "config.values")),
     "console": (
         ("console.stage",),
         ("console", "console.board"),

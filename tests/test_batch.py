@@ -19,7 +19,7 @@ from cometrep.batch.fate import Asked
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
-from cometrep.config import ApiKey
+from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
 from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Tally
 from cometrep.keeping import Keeper, Keeping, LookAgain, Saving

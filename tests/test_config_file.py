@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep import config_file, errors
+from cometrep import errors
 from cometrep.calls import within
-from cometrep.config_file import ConfigFile, make_private_folder
+from cometrep.config import file as config_file
+from cometrep.config.file import ConfigFile, make_private_folder
 from cometrep.locks import lock
 from tests.conftest import mode_of, on_posix
 

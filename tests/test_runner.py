@@ -15,7 +15,7 @@ import pytest
 
 from cometrep import errors, runner
 from cometrep.api import Api
-from cometrep.config import ApiKey
+from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
 from cometrep.events import Created, Creating, Event, Events, Noted, Result, Retrying, Saved, Seen, Slow
 from cometrep.keeping import Keeper, Keeping

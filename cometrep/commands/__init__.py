@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from cometrep import errors
-from cometrep.config import PROGRESS_MODES, Settings
+from cometrep.config import Settings
+from cometrep.config.values import PROGRESS_MODES
 from cometrep.console import Console
 from cometrep.session import PRINTED, Opened, opened, settle
 

@@ -10,6 +10,7 @@ import typer
 
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, takes
+from cometrep.config.values import ApiKey
 from cometrep.console import Console
 from cometrep.session import flags_of, server_options, started_sandbox
 from cometrep.text import one_line
@@ -80,7 +81,7 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
                 base_url = stack.enter_context(started_sandbox(settings))
             except errors.CometrepError as problem:
                 problems["base_url"], base_url = problem, ""
-            api_key = config.ApiKey(config.SANDBOX_KEY)
+            api_key = ApiKey(config.SANDBOX_KEY)
         console.configure(
             is_json=params["json"],
             is_quiet=params["quiet"],

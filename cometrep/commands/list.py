@@ -11,6 +11,7 @@ import typer
 
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, session, settled, takes
+from cometrep.config.values import parse_duration
 from cometrep.console import Console
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.prediction import STATUSES
@@ -151,7 +152,7 @@ def _age_seconds(option: str, text: str, example: str) -> float:
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             return int(text[:-1]) * 86400.0
-        return config.parse_duration(text)
+        return parse_duration(text)
     except (ValueError, OverflowError) as problem:
         raise errors.UsageError(
             f"{option} {text!r} is not an age like 90m, 2h or 7d", hint=f"cometrep list {option} {example}"

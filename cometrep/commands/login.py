@@ -7,6 +7,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_session
+from cometrep.config.values import LONGEST_KEY
 
 EXAMPLES = ("cometrep login", "pass show cometapi | cometrep login --stdin")
 
@@ -23,7 +24,7 @@ def command(
     console = local_session(ctx)
     config.read_file()  # one that is broken is told before anybody types a key
     if stdin:
-        content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * config.LONGEST_KEY)
+        content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * LONGEST_KEY)
         text = content.decode("utf-8-sig", "replace")
     else:
         text = console.ask_hidden(f"API key from {config.KEY_PAGE} (not shown): ")

@@ -6,7 +6,7 @@ import typer
 
 from cometrep import config, errors
 from cometrep.commands import local_session
-from cometrep.config_file import make_private_folder
+from cometrep.config.file import make_private_folder
 
 # The sandbox's own list, which is not imported for a help text.
 KINDS = ("429", "500", "524", "hang", "html", "reset", "truncate", "slow", "expire")

@@ -210,12 +210,13 @@ def _faults(current: str) -> Iterator[tuple[str, str]]:
 def _setting_values(name: str) -> Iterator[tuple[str, str]]:
     """Yield the values of a setting that has choices, else its default."""
     from cometrep import config
+    from cometrep.config.values import PROGRESS_MODES, parse_switch
 
     known = config.SETTINGS.get(name)
     if known is None or name == "api_key":
         return
-    switch = ("true", "false") if known.check is config.parse_switch else ()
-    for value in config.PROGRESS_MODES if name == "progress" else switch or (known.default,):
+    switch = ("true", "false") if known.check is parse_switch else ()
+    for value in PROGRESS_MODES if name == "progress" else switch or (known.default,):
         if value:
             yield value, "the default" if value == known.default else ""
 

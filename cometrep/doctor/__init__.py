@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from cometrep import __version__, config, errors
 from cometrep.calls import within
+from cometrep.config.values import ApiKey
 from cometrep.console.screen import Screen
 from cometrep.doctor import installed
 from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, listed, typed, untried
@@ -46,7 +47,7 @@ class Subject(NamedTuple):
     settings: config.Settings
     problems: Mapping[str, errors.CometrepError]
     base_url: str
-    api_key: config.ApiKey | None
+    api_key: ApiKey | None
     stdout: Screen
     stderr: Screen
     columns: int

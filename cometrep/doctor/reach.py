@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from cometrep import config, errors, transport
 from cometrep.calls import within
+from cometrep.config.values import ApiKey, is_local_host
 from cometrep.doctor.checks import FAIL, OK, WARN, Check, installing, listed, untried
 from cometrep.prediction import Prediction
 from cometrep.text import format_elapsed
@@ -47,7 +48,7 @@ class Reach:
         self,
         *,
         base_url: str,
-        api_key: config.ApiKey | None,
+        api_key: ApiKey | None,
         again: str,
         replace_base_url: str,
         replace_key_command: str,
@@ -110,7 +111,7 @@ class Reach:
             names = proxies.proxy_variables(self._base_url)
             if not names:
                 return Check("proxy", OK, "none is set")
-            why = "this machine needs none" if config.is_local_host(host) else "NO_PROXY names the host"
+            why = "this machine needs none" if is_local_host(host) else "NO_PROXY names the host"
             return Check("proxy", OK, f"{', '.join(names)} is not used: {why}")
         origin = proxies.proxy_origin(self._base_url, route.proxy)
         fix = f"correct or unset {origin}; it is written as http://HOST:PORT"

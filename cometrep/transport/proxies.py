@@ -9,7 +9,8 @@ import urllib3.exceptions
 from urllib3.util import parse_url
 
 from cometrep import errors
-from cometrep.config import environment, is_local_url
+from cometrep.config import environment
+from cometrep.config.values import is_local_url
 
 _SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 

@@ -1,0 +1,184 @@
+"""What the text of a setting means: durations, sizes, switches, base URLs, folders, templates and the API key.
+
+Each function gives a value, or raises ValueError, or UsageError in its own words, for a text that is none.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
+LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
+_SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
+_DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
+
+
+class ApiKey:
+    """The credential; only `reveal` gives it away, so that no repr, log or traceback does."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the key itself, for the Authorization header and for storing it."""
+        return self._text
+
+    @property
+    def to_hide(self) -> str:
+        """What is to be hidden where a server repeats it; a key of a few letters stands in half of all words."""
+        return self._text if len(self._text) >= 8 else ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self})"
+
+    def __str__(self) -> str:
+        return f"…{self._text[-4:]}" if len(self._text) > 8 else "…"
+
+
+def parse_duration(text: str) -> float:
+    """Read `90`, `90s`, `10m`, `1h30m` as seconds; raise ValueError for anything else."""
+    found = re.fullmatch(_DURATION, text.strip())
+    if not found and re.fullmatch(_DURATION, re.sub(r"(?a)\d+", "1", text.strip())):
+        raise ValueError("too many digits for a duration")
+    if not found or not found.group():
+        raise ValueError("not a duration like 90, 90s, 10m or 1h30m")
+    return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or found["alone"] or 0)
+
+
+def parse_size(text: str) -> int:
+    """Read `500k`, `200M`, `2GiB` as bytes; raise ValueError for anything else."""
+    found = re.fullmatch(r"(\d{1,15})\s*(|k|m|g|ki|mi|gi)b?", text.strip().lower(), re.ASCII)
+    if not found or int(found.group(1)) == 0:
+        raise ValueError("not a size like 500k, 200M or 2GiB")
+    return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
+
+
+def parse_switch(text: str) -> bool:
+    """Read 1, true, yes, on or their opposites; raise ValueError for anything else."""
+    word = text.strip().lower()
+    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError("neither true nor false")
+    return word in ("1", "true", "yes", "on")
+
+
+def parse_base_url(text: str) -> str:
+    """Check a base URL and bring it to its plain form; raise ValueError that says what is wrong.
+
+    A trailing `/v1` is dropped: the provider's Python SDK has it in its own variable
+    (cometapi-dev/cometapi-python: src/cometapi/_config.py).
+    """
+    text = _text(text).strip().rstrip("/")
+    text = text.removesuffix("/v1").removesuffix("/replicate").rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # whose words repeat what may be a part of a password
+        raise ValueError("not a URL, or its port is no number from 1 to 65535") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not a URL like https://api.cometapi.com")
+    if "@" in parts.netloc or "?" in text or "#" in text or port == 0:
+        raise ValueError("a base URL has a host and a path, no user, query or fragment")
+    labels = parts.hostname.rstrip(".").split(".")
+    if ":" not in parts.hostname and not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("its host has a part that is empty or longer than 63 characters")
+    if re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", text):
+        raise ValueError("it has characters that no URL has")
+    if parts.scheme == "http" and not is_local_host(parts.hostname):
+        raise ValueError("plain http is for this machine only; write https")
+    return text
+
+
+def is_local_host(host: str) -> bool:
+    """Say whether a host name or address is this machine's own loopback.
+
+    Of names only `localhost`: what stands before it in another is for a name server to answer, truly or not.
+    """
+    import ipaddress
+
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local_url(url: str) -> bool:
+    """Say whether a URL's host is this machine's own loopback."""
+    return is_local_host(urlsplit(url).hostname or "")
+
+
+def parse_api_key(text: str) -> str:
+    """Trim white space and a BOM from a key; raise ValueError for what no header carries, or plainly is no key."""
+    key = text.strip().removeprefix("\ufeff").strip()
+    if re.match(r"(?:export\s+)?(?:[A-Z][A-Z0-9_]*=[^=]|\w+=[\"']?sk-)", key):
+        raise ValueError("it begins with a name; the key is what stands behind the =, without quotes")
+    if key[:1] in ("'", '"') or key[-1:] in ("'", '"'):
+        raise ValueError("it has quotes around it")
+    if re.search(r"[\r\n]", key):
+        raise ValueError("it has a line break inside")
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise ValueError("it has spaces or characters outside ASCII inside")
+    if len(key) > LONGEST_KEY:
+        raise ValueError(f"it has more than {LONGEST_KEY} characters, and no key has")
+    return key
+
+
+def choice_of(*words: str) -> Callable[[str], str]:
+    """Give what reads one of some words."""
+
+    def check(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"not one of {', '.join(words)}")
+        return text
+
+    return check
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it has a NUL character inside")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise ValueError("it is not UTF-8 text") from problem
+    return text
+
+
+def parse_folder(text: str) -> str:
+    """Put the home folder in place of a `~`; raise UsageError for what is no folder to save in."""
+    folder = _with_home(text.strip())
+    if folder:
+        from cometrep.names import check_folder
+
+        check_folder(folder)
+    return folder
+
+
+def _with_home(text: str) -> str:
+    return os.path.expanduser(_text(text))  # noqa: PTH111 - Path.expanduser raises where a name only looks like one
+
+
+def parse_template(text: str) -> str:
+    """Put the home folder in place of a `~` before a template's first slash, its own braces doubled.
+
+    Raises UsageError for what is no template; `-` is one here, for stdout.
+    """
+    start, slash, rest = _text(text).strip().partition("/")
+    home = _with_home(start)
+    template = (start if home == start else home.replace("{", "{{").replace("}", "}}")) + slash + rest
+    if template not in ("", "-"):
+        from cometrep.names import check_template
+
+        check_template(template)
+    return template
