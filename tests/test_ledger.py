@@ -21,9 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cometrep import database, errors
+from cometrep import errors
 from cometrep import ledger as ledger_module
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, database
 from cometrep.prediction import Prediction, Reference, SavedFile
 from tests.conftest import mode_of, on_posix
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cometrep import errors
-from cometrep.database import BUSY_SECONDS, Database
 from cometrep.json_values import shorten_data_uris
+from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
 from cometrep.text import nearest, storable
 
