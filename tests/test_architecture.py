@@ -34,6 +34,8 @@ ROWS = (
 INSIDE = {
     "batch": (
         ("batch.run", "batch.overview"),
+        ("batch.saving",),
+        ("batch.outcomes",),
         ("batch.plan", "batch.gallery", "batch.score", "batch.gate", "batch.fate"),
         ("batch.items", "batch.record", "batch.command_line"),
         ("batch.snapshot",),

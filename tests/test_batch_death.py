@@ -28,7 +28,7 @@ NAMED = (
     "partfile.append:return",
     "partfile.commit:call",
     "ledger.add_file:return",
-    "batch.run._saved:call",
+    "batch.saving.saved:call",
     "batch.gallery.write:call",
     "partfile.write_whole:return",
 )
@@ -133,7 +133,7 @@ def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None
         "ledger.accept:return",
         "batch.run._ended:call",
         "partfile.append:return",
-        "batch.run._saved:return",
+        "batch.saving.saved:return",
     ):
         assert killed.kill(moment) == -signal.SIGKILL
         assert all(count == 1 for count in killed.gateway.creates.values())

@@ -12,7 +12,7 @@ untouched, and one after it leaves it in doubt, which no run resends by itself.
 import contextlib
 import shlex
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch.fate import GIVEN_TWICE, TIMES_TOLD, Asked, Fate, changed, decide, entry_of, settled
+from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry_of, settled
 from cometrep.batch.gate import Gate, Row
 from cometrep.batch.items import Item
+from cometrep.batch.outcomes import Outcomes, stopped, unseen
 from cometrep.batch.record import Record, Standing, State
-from cometrep.batch.score import Score, remedy_of
+from cometrep.batch.saving import Kept, Saving
 from cometrep.calls import Calls
 from cometrep.events import (
     SKIPPED,
@@ -43,11 +44,11 @@ from cometrep.events import (
 )
 from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
-from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
+from cometrep.ledger import UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.partfile import size_of
-from cometrep.prediction import Prediction, Request, SavedFile
-from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, paid
+from cometrep.prediction import Prediction, Request
+from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at
 from cometrep.schedule import Schedule, schedule_for
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration
@@ -84,20 +85,6 @@ class _Flying(NamedTuple):
 Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
 
 
-class _Kept(NamedTuple):
-    """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings.
-
-    It `may_return` where the API does not know it within its hour.
-    """
-
-    prediction: Prediction
-    may_return: bool
-    files: list[SavedFile]
-    failure: errors.CometrepError | None
-    skipped: list[str]
-    warnings: list[str]
-
-
 class _EndedBefore(errors.Temporary):
     """The batch was ended before a create left."""
 
@@ -109,7 +96,7 @@ class _Sent(NamedTuple):
     answer: Prediction | errors.CometrepError
 
 
-Answer = _Sent | Prediction | _Kept
+Answer = _Sent | Prediction | Kept
 
 
 class Batch:
@@ -155,13 +142,21 @@ class Batch:
             random=random,
         )
         self._flying: dict[str, _Flying] = {}  # by key
-        self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched or saved
+        self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
-        self._creating = self._looking = self._saving = 0
+        self._creating = self._looking = 0
         self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
         self._is_exhausted = self._is_left = self.was_asked_to_stop = False
-        self._score = Score()
-        self._told: Counter[str] = Counter()  # warnings, by what they are about
+        self._outcomes = Outcomes(record, self._gate, asked.max_failures)
+        self._saving = Saving(
+            keeper_of,
+            record,
+            self._gate,
+            self._outcomes,
+            look=partial(look_at, api, ledger),
+            submit=lambda id, save: self._saves.submit(("save", id, self._clock()), save),
+            now=now,
+        )
 
     def stop(self) -> None:
         """Send nothing more and finish what runs; may be called from a signal handler."""
@@ -200,7 +195,7 @@ class Batch:
                 self._looks.submit(("look", id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
-            if not self._flying and not self._saving and not self._has_more:
+            if not self._flying and not self._saving.count and not self._has_more:
                 break
             if self.was_asked_to_stop and not has_said_stop:
                 has_said_stop = True
@@ -217,7 +212,7 @@ class Batch:
         yield from self._published()
         tally = self._tally(total, began)
         yield tally
-        return self._score.ended(tally, self._gate.fatal)
+        return self._outcomes.score.ended(tally, self._gate.fatal)
 
     def _rescue(self) -> None:
         """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
@@ -252,7 +247,7 @@ class Batch:
         return (
             len(self._flying) < self._asked.jobs
             and self._creating < CREATE_THREADS
-            and self._saving < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
+            and self._saving.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
         )
 
     def _may_send(self, now: float) -> bool:
@@ -276,12 +271,12 @@ class Batch:
         standing = self._record.standing(item.key)
         known = settled(item, standing, self._record, self._ledger)
         if known.state is State.FAILED and standing.state is State.UNKNOWN:
-            yield from self._note("refused", item, error=known.error, exit_code=known.exit_code)
+            yield from self._outcomes.note("refused", item, error=known.error, exit_code=known.exit_code)
         elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
-            yield from self._note("created", item, id=known.id)
+            yield from self._outcomes.note("created", item, id=known.id)
         standing = known
-        if (told := changed(item, standing, self._asked)) and self._may_tell("changed"):
-            yield Noted("", told, is_warning=True)
+        if told := changed(item, standing, self._asked):
+            yield from self._outcomes.warn("changed", told)
         yield from self._take_up(item, standing)
 
     def _take_up(self, item: Item, standing: Standing) -> Events:
@@ -289,12 +284,12 @@ class Batch:
         if fate.is_sending:
             self._unsent.append((item, 0))
         elif fate is Fate.TO_LEAVE_ALONE:
-            self._score.skip()
+            self._outcomes.score.skip()
             paths = ", ".join(map(str, self._paths_that_stay(item)))
             told = f"{paths} exists and stays as it is; nothing was created"
-            yield _stopped(item, SKIPPED, told, _unseen(item))
+            yield stopped(item, SKIPPED, told, unseen(item))
         elif fate is Fate.DONE_BEFORE:
-            self._score.skip()
+            self._outcomes.score.skip()
             yield from self._tell_done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
@@ -317,8 +312,8 @@ class Batch:
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
         seen = standing.prediction().with_model(item.model).with_input(item.values)
-        self._score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
-        yield _stopped(item, standing.state, text, seen)
+        self._outcomes.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
+        yield stopped(item, standing.state, text, seen)
 
     def _tell_done_before(self, item: Item, standing: Standing) -> Events:
         """Tell of an item that an earlier run finished, with those of its files that are still there."""
@@ -329,10 +324,11 @@ class Batch:
             known = standing.prediction().with_model(item.model).with_input(item.values)
             prediction = read_sidecar(standing.id, files) or known
         vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
-        if vanished and self._may_tell("vanished"):
+        if vanished:
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
+            told += "; while its hour lasts it can be had again"
             again = _save_again(standing.id, [Path(file.path) for file in files])
-            yield Noted("", f"{told}; while its hour lasts it can be had again", is_warning=True, hint=again)
+            yield from self._outcomes.warn("vanished", told, hint=again)
         files = [file for file in files if file.path not in vanished]
         for file in files:
             yield Saved(standing.id, file, "kept", item.key)
@@ -401,8 +397,8 @@ class Batch:
             for event in self._watch.answer(name, began, answer, self._clock()):
                 yield from self._followed(event)
         else:
-            assert isinstance(answer, _Kept)
-            yield from self._saved(answer)
+            assert isinstance(answer, Kept)
+            yield from self._saving.saved(answer, has_more=self._has_more)
 
     def _created(self, flying: _Flying, sent: _Sent) -> Events:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
@@ -412,8 +408,9 @@ class Batch:
             answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
         if isinstance(answer, Prediction):
             self._gate.accepted(self._clock())
-            yield from self._note("created", item, id=answer.id)  # the record first, as the next run reads it
-            yield Created(answer.with_model(item.model), item.key)  # the ledger may be held by another process
+            # The record first, as the next run reads it: the ledger may be held by another process.
+            yield from self._outcomes.note("created", item, id=answer.id)
+            yield Created(answer.with_model(item.model), item.key)
             accept = self._ledger.accept
             if self._is_left:  # for which nobody waits then, once for all of them
                 patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
@@ -433,12 +430,12 @@ class Batch:
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
-            yield from self._note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
+            yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             if id and self._is_own(id, item) and not self._is_left:
                 self._flying[item.key] = _Flying(item, entry, id, answer)
                 self._follow(id, item)
             else:
-                yield from self._fail(item, State.UNKNOWN, answer, _unseen(item, id))
+                yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
             self._count(Row.NO_ANSWER, answer)
             return
         self._gate.end_row(Row.NO_ANSWER)
@@ -446,7 +443,7 @@ class Batch:
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
             if answer.http_status is not None:
-                yield from self._note("unsent", item)  # it left, and was not accepted
+                yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
@@ -455,8 +452,8 @@ class Batch:
                 self._record.add("unsent", item.key)
             self._gate.give_up(answer)
             return
-        yield from self._note("refused", item, error=answer.message, exit_code=answer.exit_code)
-        yield from self._fail(item, State.FAILED, answer, _unseen(item))
+        yield from self._outcomes.note("refused", item, error=answer.message, exit_code=answer.exit_code)
+        yield from self._outcomes.fail(item, State.FAILED, answer, unseen(item))
         if is_fatal:
             self._gate.give_up(answer)
 
@@ -473,7 +470,7 @@ class Batch:
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
             return
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
-            yield from self._fail(item, State.NEW, failure, _unseen(item))
+            yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
         else:
             if isinstance(failure, errors.Temporary) and failure.retry_after_seconds:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
@@ -513,7 +510,7 @@ class Batch:
             if flying.doubt:  # it is there, and so it is the item's
                 self._gate.end_row(Row.NO_ANSWER)
                 self._flying[item.key] = flying._replace(doubt=None)
-                yield from self._note("created", item, id=event.id)
+                yield from self._outcomes.note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(item.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
@@ -523,9 +520,9 @@ class Batch:
             yield from self._ended(event)
 
     def _ended(self, result: Result) -> Events:
-        item = self._item_of[result.id]
+        item = self._item_of.pop(result.id)
         flying = self._flying.pop(item.key)
-        seen = _unseen(item, result.id)
+        seen = unseen(item, result.id)
         if result.prediction:
             seen = result.prediction.with_model(item.model).with_input(item.values)
         failure = result.failure or seen.failure()
@@ -537,24 +534,23 @@ class Batch:
         if failure is None:
             yield from self._succeeded(item, seen, may_return=known is not None and self._is_young(result.id))
             return
-        del self._item_of[result.id]
         if flying.doubt:
             yield from self._unfound(flying, failure)
         elif seen.is_terminal and failure is not result.failure:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
-            yield from self._note("ended", item, id=result.id, **facts, reason=seen.error)
-            yield from self._fail(item, State.FAILED, failure, seen)
+            yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
+            yield from self._outcomes.fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found":
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
                 self._unsent.append((item, 0))
             else:
-                yield from self._fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
+                yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
                 if flying.entry:
                     self._count(Row.NOT_SEEN, failure)
         else:
-            self._score.leave(item.label, failure)
-            yield _stopped(item, State.RUNNING, failure.message, seen)
+            self._outcomes.score.leave(item.label, failure)
+            yield stopped(item, State.RUNNING, failure.message, seen)
             if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._gate.give_up(failure)
             elif flying.entry and not seen.status and isinstance(failure, errors.Temporary):
@@ -567,7 +563,7 @@ class Batch:
         is_gone = failure.code == "prediction_not_found"
         doubt.message += f"; the API does not know {id}" if is_gone else f"; {failure.message}"
         if flying.entry:
-            yield from self._fail(item, State.UNKNOWN, doubt, _unseen(item, id))
+            yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
         else:
             standing = self._record.standing(item.key)._replace(error=doubt.message)
             if is_gone:
@@ -586,128 +582,10 @@ class Batch:
         if prediction.run_seconds is not None and item.model in self._runs:
             self._runs[item.model].append(prediction.run_seconds)
         facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
-        yield from self._note("ended", item, id=prediction.id, **facts)
-        self._saving += 1
-        save = partial(self._save, item.key, prediction, may_return=may_return)
-        self._saves.submit(("save", prediction.id, self._clock()), save)
+        yield from self._outcomes.note("ended", item, id=prediction.id, **facts)
+        self._saving.begin(item, prediction, may_return=may_return)
 
-    # Saving
-
-    def _save(self, key: str, prediction: Prediction, *, may_return: bool) -> _Kept:
-        """Save the outputs of one prediction; runs in a thread of its own."""
-        saving = self._keeper_of(key).save(prediction, self._look_again)
-        skipped: list[str] = []
-        warnings: list[str] = []
-        while True:
-            try:
-                event = next(saving)
-            except StopIteration as end:
-                files, failure = end.value
-                return _Kept(
-                    prediction,
-                    may_return=may_return,
-                    files=files,
-                    failure=failure,
-                    skipped=skipped,
-                    warnings=warnings,
-                )
-            if isinstance(event, Saved) and event.how == "skipped":
-                skipped.append(event.file.path)
-            elif isinstance(event, Noted) and event.is_warning:
-                warnings.append(event.text)
-
-    def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
-        yield Noted(id, "asking for fresh URLs")
-        return look_at(self._api, self._ledger, id)
-
-    def _saved(self, kept: _Kept) -> Events:
-        prediction, may_return, files, failure, skipped, warnings = kept
-        failure = paid(failure)
-        id = prediction.id
-        item = self._item_of.pop(id)
-        self._saving -= 1
-        is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
-        if failure is None:
-            self._gate.end_row(Row.NOT_SAVED)
-        if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
-            shown = [file.seen_from(self._record.folder).as_json() for file in files]
-            yield from self._note("saved", item, id=id, files=shown, **({"warnings": warnings} if warnings else {}))
-            for told in warnings:
-                if self._may_tell("warned"):
-                    yield Noted("", f"{item.label}: {told}", is_warning=True)
-        for file in files:
-            yield Saved(id, file, key=item.key)
-        if skipped and failure is None:
-            told = f"{', '.join(skipped)} exists and stays as it is; {id} is not saved"
-            yield from self._note("left", item, id=id, error=told)
-            self._score.skip()
-            yield _stopped(item, State.UNSAVED, told, prediction, files)
-        elif failure is None:
-            self._score.finish()
-            yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
-        elif self._is_lost(item, failure, is_removed=prediction.data_removed and not may_return):
-            yield from self._note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._fail(item, State.FAILED, failure, prediction, files, is_left_over=is_left_over)
-        else:  # the next run saves it
-            if may_return and failure.code == "output_expired":
-                failure.message = f"{id} succeeded, and the API does not know it now; the same command looks again"
-            if remedy := remedy_of(failure):
-                failure.message += f"; the same command with {remedy} saves it"
-            yield from self._note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._fail(item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over)
-            if not is_left_over:
-                self._count(Row.NOT_SAVED, failure)
-            if failure.code == "disk_full":
-                self._gate.give_up(failure)
-
-    def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
-        """Say whether output files that could not be had will not be had by the next run either.
-
-        A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
-        """
-        standing = self._record.standing(item.key)
-        is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
-        is_over = is_removed or is_old
-        failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
-        return all(
-            isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired") for one in failures
-        )
-
-    # Telling
-
-    def _may_tell(self, kind: str) -> bool:
-        """Say whether a warning of a kind may be given once more."""
-        self._told[kind] += 1
-        return self._told[kind] <= TIMES_TOLD
-
-    def _note(self, step: str, item: Item, **facts: Any) -> Events:
-        """Append a step to the record; where that fails, say what it was, and send nothing more."""
-        try:
-            self._record.add(step, item.key, **facts)
-        except errors.LocalFileError as failure:
-            told = f"{item.label}: {step} {facts.get('id', '')}".rstrip()
-            yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
-            self._gate.give_up(failure)
-
-    def _fail(
-        self,
-        item: Item,
-        outcome: State,
-        failure: errors.CometrepError,
-        prediction: Prediction,
-        files: Sequence[SavedFile] = (),
-        *,
-        is_left_over: bool = False,
-    ) -> Events:
-        """Count and tell an item that this run could not finish; stop sending where there are too many.
-
-        One `is_left_over` stops nothing: that an earlier run's prediction is not to be had tells nothing of others.
-        """
-        self._score.fail(item.label, outcome, failure, is_left_over=is_left_over)
-        limit = self._asked.max_failures
-        if limit is not None and self._score.failed_now >= limit:
-            self._gate.close()
-        yield _stopped(item, outcome, failure.told, prediction, files)
+    # Time and tallies
 
     def _rest_seconds(self, said: float) -> float:
         now = self._clock()
@@ -717,29 +595,18 @@ class Batch:
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
-        return self._score.tally(
+        return self._outcomes.score.tally(
             total,
             running=len(self._flying),
-            saving=self._saving,
+            saving=self._saving.count,
             elapsed_seconds=self._clock() - began,
             is_stopping=self._gate.is_closed,
         )
 
 
-def _stopped(
-    item: Item, outcome: str, text: str, prediction: Prediction, files: Sequence[SavedFile] = ()
-) -> ItemEnded:
-    return ItemEnded(prediction.id, item.key, item.label, outcome, text, tuple(files), prediction)
-
-
 def _is_a_page(answer: errors.CometrepError) -> bool:
     """Say whether a create was answered by a web page as if all were well."""
     return answer.code == "not_an_api" and (answer.http_status or 0) in range(200, 300)
-
-
-def _unseen(item: Item, id: str = "") -> Prediction:
-    """Give what is known of an item's prediction before any reply showed it."""
-    return Prediction(id, "", item.model, shorten_data_uris(item.values))
 
 
 def _save_again(id: str, paths: Sequence[Path]) -> str:

@@ -1,0 +1,153 @@
+"""Save the outputs of a batch's predictions, and take up for each item what came of it."""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import NamedTuple
+
+from cometrep import errors
+from cometrep.batch.gate import Gate, Row
+from cometrep.batch.items import Item
+from cometrep.batch.outcomes import Outcomes, stopped
+from cometrep.batch.record import Record, State
+from cometrep.batch.score import remedy_of
+from cometrep.events import Event, Events, ItemEnded, Noted, Saved
+from cometrep.keeping import Keeper
+from cometrep.ledger import RETENTION_SECONDS
+from cometrep.prediction import Prediction, SavedFile
+from cometrep.runner import paid
+
+
+class Kept(NamedTuple):
+    """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings.
+
+    It `may_return` where the API does not know it within its hour.
+    """
+
+    prediction: Prediction
+    may_return: bool
+    files: list[SavedFile]
+    failure: errors.CometrepError | None
+    skipped: list[str]
+    warnings: list[str]
+
+
+class Saving:
+    """The predictions of a batch that succeeded and are not saved yet.
+
+    `keeper_of` gives what keeps the outputs of an item, from its key. It is called in threads, as is `look`, which
+    asks the API for a prediction. `submit` has a call made in a thread, and its answer given to `saved`.
+    """
+
+    def __init__(
+        self,
+        keeper_of: Callable[[str], Keeper],
+        record: Record,
+        gate: Gate,
+        outcomes: Outcomes,
+        *,
+        look: Callable[[str], Prediction],
+        submit: Callable[[str, Callable[[], Kept]], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._keeper_of = keeper_of
+        self._record = record
+        self._gate = gate
+        self._outcomes = outcomes
+        self._look = look
+        self._submit = submit
+        self._now = now
+        self._item_of: dict[str, Item] = {}  # by prediction id
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._item_of)
+
+    def begin(self, item: Item, prediction: Prediction, *, may_return: bool) -> None:
+        """Have a prediction's outputs saved; it `may_return` where the API does not know it within its hour."""
+        self._item_of[prediction.id] = item
+        self._submit(prediction.id, partial(self._save, item.key, prediction, may_return=may_return))
+
+    def _save(self, key: str, prediction: Prediction, *, may_return: bool) -> Kept:
+        """Save the outputs of one prediction; runs in a thread of its own."""
+        saving = self._keeper_of(key).save(prediction, self._look_again)
+        skipped: list[str] = []
+        warnings: list[str] = []
+        while True:
+            try:
+                event = next(saving)
+            except StopIteration as end:
+                files, failure = end.value
+                return Kept(
+                    prediction,
+                    may_return=may_return,
+                    files=files,
+                    failure=failure,
+                    skipped=skipped,
+                    warnings=warnings,
+                )
+            if isinstance(event, Saved) and event.how == "skipped":
+                skipped.append(event.file.path)
+            elif isinstance(event, Noted) and event.is_warning:
+                warnings.append(event.text)
+
+    def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
+        yield Noted(id, "asking for fresh URLs")
+        return self._look(id)
+
+    def saved(self, kept: Kept, *, has_more: bool) -> Events:
+        """Take up what came of saving a prediction; `has_more` says whether the batch would send more."""
+        prediction, may_return, files, failure, skipped, warnings = kept
+        failure = paid(failure)
+        id = prediction.id
+        item = self._item_of.pop(id)
+        is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
+        if failure is None:
+            self._gate.end_row(Row.NOT_SAVED)
+        if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
+            shown = [file.seen_from(self._record.folder).as_json() for file in files]
+            told_too = {"warnings": warnings} if warnings else {}
+            yield from self._outcomes.note("saved", item, id=id, files=shown, **told_too)
+            for told in warnings:
+                yield from self._outcomes.warn("warned", f"{item.label}: {told}")
+        for file in files:
+            yield Saved(id, file, key=item.key)
+        if skipped and failure is None:
+            told = f"{', '.join(skipped)} exists and stays as it is; {id} is not saved"
+            yield from self._outcomes.note("left", item, id=id, error=told)
+            self._outcomes.score.skip()
+            yield stopped(item, State.UNSAVED, told, prediction, files)
+        elif failure is None:
+            self._outcomes.score.finish()
+            yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
+        elif self._is_lost(item, failure, is_removed=prediction.data_removed and not may_return):
+            yield from self._outcomes.note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
+            yield from self._outcomes.fail(
+                item, State.FAILED, failure, prediction, files, is_left_over=is_left_over
+            )
+        else:  # the next run saves it
+            if may_return and failure.code == "output_expired":
+                failure.message = f"{id} succeeded, and the API does not know it now; the same command looks again"
+            if remedy := remedy_of(failure):
+                failure.message += f"; the same command with {remedy} saves it"
+            yield from self._outcomes.note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
+            yield from self._outcomes.fail(
+                item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over
+            )
+            if not is_left_over:
+                self._gate.count(Row.NOT_SAVED, failure, has_more=has_more)
+            if failure.code == "disk_full":
+                self._gate.give_up(failure)
+
+    def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
+        """Say whether output files that could not be had will not be had by the next run either.
+
+        A page or a refusal in a file's place may pass; what the API removed, or keeps no longer, does not.
+        """
+        standing = self._record.standing(item.key)
+        is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
+        is_over = is_removed or is_old
+        failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
+        return all(
+            isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired") for one in failures
+        )
