@@ -10,7 +10,7 @@ from typing import Any
 
 import pyte
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -174,6 +174,7 @@ def test_a_long_file_name_is_cut_where_there_is_no_room(width: int, is_whole: bo
     st.integers(1, 9),
     st.booleans(),
 )
+@example([("\u0301", "", None, "")], 6, 1, False)
 @settings(max_examples=150)
 def test_whatever_is_told_stays_within_the_screen(
     told: list[tuple[str, str, float | None, str]], width: int, height: int, speaks_unicode: bool

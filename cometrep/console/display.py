@@ -374,7 +374,8 @@ class Bars(Animated):
             grid.add_column(width=column_width, no_wrap=True, overflow="crop")
         for row, cell in zip(rows, cells, strict=True):
             has_ended = row.took_seconds is not None and len(all_rows) > 1
-            bar = ProgressBar(total=cell.total, completed=cell.share or 0.0, width=widths.bar)
+            total = None if cell.share is None else 1.0
+            bar = ProgressBar(total=total, completed=cell.share or 0.0, width=widths.bar)
             whole = [
                 Text(shortened(cell.label, widths.label, self._screen)),
                 Text(shortened(cell.word, widths.word, self._screen), style="cyan"),
@@ -410,11 +411,6 @@ class _Cells(NamedTuple):
     elapsed: str
     note: str
     is_reason: bool = False  # the note says why something is tried again, and is worth a part of it
-
-    @property
-    def total(self) -> float | None:
-        """What the bar goes to."""
-        return None if self.share is None else 1.0
 
 
 class _Widths(NamedTuple):
@@ -455,6 +451,7 @@ def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
         max(cell_len(text) for text in texts)
         for texts in zip(*((row.label, row.word, row.amount, row.elapsed) for row in rows), strict=True)
     )
+    label = max(1, label)  # of nothing but marks, its column takes one all the same
     room -= 1  # for the sign
 
     def left() -> int:
