@@ -69,32 +69,26 @@ def _once(values: list[str] | None) -> str | None:
     return values[0] if values else None
 
 
+def _switch(panel: str, *names: str, **settings: Any) -> tuple[Any, Any]:
+    return Annotated[bool, option(panel, *names, **settings)], False
+
+
+def _text(panel: str, *names: str, **settings: Any) -> tuple[Any, Any]:
+    return Annotated[str | None, option(panel, *names, **settings)], None
+
+
+_INPUT_FILE = option(
+    _INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin.", callback=_once
+)
 INPUT = _group(
-    input_file=(
-        Annotated[
-            list[str] | None,
-            option(
-                _INPUT,
-                "-i",
-                "--input",
-                metavar="FILE",
-                help="JSON object of inputs, - for stdin.",
-                callback=_once,
-            ),
-        ],
-        None,
-    ),
-    dry_run=(Annotated[bool, option(_INPUT, "--dry-run", help="Print the request as JSON; send nothing.")], False),
-    strict=(
-        Annotated[bool, option(_INPUT, "--strict", help="Refuse inputs that the catalog does not know.")],
-        False,
-    ),
+    input_file=(Annotated[list[str] | None, _INPUT_FILE], None),
+    dry_run=_switch(_INPUT, "--dry-run", help="Print the request as JSON; send nothing."),
+    strict=_switch(_INPUT, "--strict", help="Refuse inputs that the catalog does not know."),
 )
 
 
 def _waiting_group(about: str) -> Group:
-    annotation = Annotated[str | None, option(_WAITING, "--timeout", metavar="DURATION", help=about)]
-    return _group(timeout=(annotation, None))
+    return _group(timeout=_text(_WAITING, "--timeout", metavar="DURATION", help=about))
 
 
 WAITING = _waiting_group("Deadline of the wait: 90, 10m, 1h; 0 none.")
@@ -102,107 +96,54 @@ BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90, 10m, 1h;
 POLLING = (
     *WAITING,
     *_group(
-        interval=(
-            Annotated[
-                str | None,
-                option(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
-            ],
-            None,
-        ),
-        logs=(Annotated[bool, option(_WAITING, "--logs", help="Show the model's log lines.")], False),
+        interval=_text(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
+        logs=_switch(_WAITING, "--logs", help="Show the model's log lines."),
     ),
 )
 
 
 def _output_group(about: str) -> Group:
-    annotation = Annotated[str | None, option(_SAVING, "-o", "--output", metavar="TEMPLATE", help=about)]
-    return _group(output=(annotation, None))
+    return _group(output=_text(_SAVING, "-o", "--output", metavar="TEMPLATE", help=about))
 
 
 _FILES = _group(
-    dir=(
-        Annotated[str | None, option(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in.")],
-        None,
-    ),
-    overwrite=(Annotated[bool, option(_SAVING, "--overwrite", help="Replace files that exist.")], False),
-    skip_existing=(
-        Annotated[bool, option(_SAVING, "--skip-existing", help="Leave files that exist alone.")],
-        False,
-    ),
-    max_size=(
-        Annotated[
-            str | None,
-            option(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (2GiB)."),
-        ],
-        None,
-    ),
+    dir=_text(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in."),
+    overwrite=_switch(_SAVING, "--overwrite", help="Replace files that exist."),
+    skip_existing=_switch(_SAVING, "--skip-existing", help="Leave files that exist alone."),
+    max_size=_text(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (2GiB)."),
 )
 SAVING = (
     *_output_group("Name to save as, with fields; - for stdout."),
     *_FILES,
-    *_group(
-        sidecar=(
-            Annotated[bool, option(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")],
-            False,
-        ),
-    ),
+    *_group(sidecar=_switch(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")),
 )
 # A batch has many files, so none goes to stdout; it always writes sidecars: its page and its record lean on them.
 BATCH_SAVING = (*_output_group("Name to save as, with fields."), *_FILES)
 PRINTING = _group(
-    print_what=(
-        Annotated[
-            str | None,
-            option(
-                _OUTPUT,
-                "--print",
-                metavar="WHAT",
-                help=f"Print {', '.join(PRINTED[:-1])} or {PRINTED[-1]}.",
-                autocompletion=lambda: PRINTED,
-            ),
-        ],
-        None,
+    print_what=_text(
+        _OUTPUT,
+        "--print",
+        metavar="WHAT",
+        help=f"Print {', '.join(PRINTED[:-1])} or {PRINTED[-1]}.",
+        autocompletion=lambda: PRINTED,
     ),
 )
 REPORTING = _group(
-    github=(
-        Annotated[
-            bool,
-            option(_OUTPUT, "--github", help="Set a GitHub Actions step's outputs, summary and errors."),
-        ],
-        False,
-    ),
+    github=_switch(_OUTPUT, "--github", help="Set a GitHub Actions step's outputs, summary and errors."),
 )
 CONNECTION = _group(
-    json=(Annotated[bool, option(_OUTPUT, "--json", help="Print JSON, errors too.")], False),
-    quiet=(
-        Annotated[
-            bool, option(_OUTPUT, "-q", "--quiet", help="No progress, no hints but an error's; warnings stay.")
-        ],
-        False,
+    json=_switch(_OUTPUT, "--json", help="Print JSON, errors too."),
+    quiet=_switch(_OUTPUT, "-q", "--quiet", help="No progress, no hints but an error's; warnings stay."),
+    verbose=_switch(_OUTPUT, "-v", "--verbose", help="Show requests and answers."),
+    progress=_text(
+        _OUTPUT,
+        "--progress",
+        metavar="MODE",
+        help="auto, bar, lines, json or none.",
+        autocompletion=lambda: PROGRESS_MODES,
     ),
-    verbose=(Annotated[bool, option(_OUTPUT, "-v", "--verbose", help="Show requests and answers.")], False),
-    progress=(
-        Annotated[
-            str | None,
-            option(
-                _OUTPUT,
-                "--progress",
-                metavar="MODE",
-                help="auto, bar, lines, json or none.",
-                autocompletion=lambda: PROGRESS_MODES,
-            ),
-        ],
-        None,
-    ),
-    sandbox=(
-        Annotated[bool, option(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing.")],
-        False,
-    ),
-    base_url=(
-        Annotated[str | None, option(_CONNECTION, "--base-url", metavar="URL", help="Where the API is.")],
-        None,
-    ),
+    sandbox=_switch(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing."),
+    base_url=_text(_CONNECTION, "--base-url", metavar="URL", help="Where the API is."),
 )
 
 
