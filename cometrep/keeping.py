@@ -6,9 +6,9 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cometrep import errors, formats
 from cometrep.digest import file_sha256
@@ -16,14 +16,10 @@ from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.names import (
-    BATCH_PAGE,
-    BATCH_RECORD,
     OWN_FOLDERS,
     OWN_NAMES,
-    Clashes,
     Names,
     default_template,
-    fields_of,
 )
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
@@ -34,12 +30,7 @@ LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
 
 
-FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
-
-
-BatchItem = tuple[str, str, str, Mapping[str, Any]]
-"""An item of a batch: its label, its key, its model and its input."""
 
 
 class Keeping(NamedTuple):
@@ -81,7 +72,7 @@ class Keeper:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._keeping = keeping
+        self.keeping = keeping
         self._downloads = downloads
         self._ledger = ledger
         self._now = now
@@ -89,7 +80,7 @@ class Keeper:
 
     def for_item(self, folder: str, key: str) -> "Keeper":
         """Give what keeps the outputs of one batch item, beside those of others; for any thread."""
-        keeping = self._keeping._replace(folder=folder, key=key, writes_sidecar=True, files_at_once=1)
+        keeping = self.keeping._replace(folder=folder, key=key, writes_sidecar=True, files_at_once=1)
         return Keeper(keeping, self._downloads, self._ledger, now=self._now)
 
     def check(self, request: Request) -> None:
@@ -97,10 +88,10 @@ class Keeper:
 
         UsageError where names clash, LocalFileError where the folder to save in takes no file.
         """
-        template, count = self._keeping.template, request.asked_outputs
+        template, count = self.keeping.template, request.asked_outputs
         if template == "-" and count > 1:
             raise errors.UsageError(
-                f"{self._keeping.typed} writes one file, and num_outputs asks for {count}",
+                f"{self.keeping.typed} writes one file, and num_outputs asks for {count}",
                 hint=f"add {OWN_NAMES}, or ask for one output",
                 code="name_clash",
             )
@@ -112,7 +103,7 @@ class Keeper:
                 raise
             return
         names = self._names("ID", request.model, template or default_template(count), "")
-        _check_writable(names.part_folder(0))
+        check_writable(names.part_folder(0))
         target = names.path(0, "ext")
         if os.path.isdir(target):
             raise errors.UsageError(
@@ -134,7 +125,7 @@ class Keeper:
 
         They are known before the prediction is where the template has nothing of it, as in `-o cat.webp`.
         """
-        template = self._keeping.template
+        template = self.keeping.template
         if not self._downloads.rules.skips_existing or template in ("", "-"):
             return []
         one, other = (self._names(id, request.model, template, "") for id in ("one", "other"))
@@ -143,53 +134,9 @@ class Keeper:
         is_known = paths == [other.path(index, "other") for index in indexes]
         return paths if is_known and all(os.path.lexists(path) for path in paths) else []
 
-    def check_batch(self, items: Callable[[], Iterable[BatchItem]]) -> None:
-        """Raise before anything is sent: UsageError where outputs of a batch would get one name.
-
-        LocalFileError where the folder, or one of the first items' own, cannot be written to. `items` gives all of
-        them, each time from the first on.
-        """
-        template = self._keeping.template
-        if template == "-":
-            raise errors.UsageError(
-                f"{self._keeping.typed} writes one file, and a batch has many",
-                hint="add -o '{key}-{index}.{ext}'",
-                code="name_clash",
-            )
-        if not os.path.isfile(self._keeping.folder):  # the record says what that would be
-            _check_writable(Path(self._keeping.folder))
-        if not template:
-            return
-        has_id = "id" in fields_of(template)
-        # None of these names has an extension that is known last.
-        may_be_the_batchs = "ext" not in fields_of(re.split(r"[/\\]", template)[-1])
-        clashes = Clashes(self._keeping.folder, template)
-        for number, (label, key, model, values) in enumerate(items()):
-            names = Names(self._keeping.folder, template, "ID", model, "2000-01-01", key)
-            count = Request(model, values).asked_outputs
-            if count > 1 and not names.are_distinct(count):
-                raise _clash(f"the template {template!r} gives the {count} outputs of {label!r} one name")
-            if not has_id:
-                clashes.add(model, key)
-                if may_be_the_batchs and self._is_of_the_batch(names.path(0, "ext")):
-                    told = "the name of a file that the batch itself writes"
-                    raise _clash(f"the template {template!r} gives {label!r} {told}")
-            if number < FOLDERS_TRIED:
-                _check_writable(names.part_folder(0))
-        if suspects := clashes.suspects():
-            for label, key, model, _ in items():
-                if clashes.meets(suspects, model, key):
-                    told = "a name that an item before it has, or may get"
-                    raise _clash(f"the template {template!r} gives {label!r} {told}")
-
-    def _is_of_the_batch(self, path: Path) -> bool:
-        name = path.name.lower()
-        is_named_so = name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None
-        return is_named_so and path.parent.absolute() == Path(self._keeping.folder).absolute()
-
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""
-        template, distinct = self._keeping.template, dict.fromkeys(ids)
+        template, distinct = self.keeping.template, dict.fromkeys(ids)
         if len(distinct) < 2:
             return
         if not template:
@@ -198,14 +145,14 @@ class Keeper:
             template = default_template(1)
         if template == "-":
             raise errors.UsageError(
-                f"{self._keeping.typed} writes one file, and {len(distinct)} predictions are named",
+                f"{self.keeping.typed} writes one file, and {len(distinct)} predictions are named",
                 hint=errors.Resume("cometrep download").of(*distinct, remedy=OWN_NAMES),
                 code="name_clash",
             )
         entries = {id: self._ledger.lenient(self._ledger.entry, id) for id in distinct}
         are_known = all(entries.values())  # else the one that is not may turn out to be as any other
         foreseen = [
-            self._names(id, entry.model, template, _date_of(entry.created))
+            self._names(id, entry.model, template, date_of(entry.created))
             if entry and are_known
             else self._names(id, "model", template, "")
             for id, entry in entries.items()
@@ -241,10 +188,10 @@ class Keeper:
         files = prediction.output_files() or self._files_remembered(prediction)
         if files[0].content is None:  # a text is one output, however many were asked for
             yield from self._doubts(prediction, len(files))
-        if self._keeping.template == "-":
+        if self.keeping.template == "-":
             yield from self._save_to_stdout(prediction, files, look_again)
             return [], [None]
-        template = self._keeping.template or default_template(len(files))
+        template = self.keeping.template or default_template(len(files))
         names = self._names(prediction.id, prediction.model, template, prediction.created_at)
         names.check(len(files))
         self._claim(names, len(files))
@@ -264,7 +211,7 @@ class Keeper:
         in_order = [ends[place] for place in range(len(files))]
         saved = [end.saved for end in in_order if end.saved and end.how != "skipped"]
         failures = [end.failure for end in in_order]
-        if self._keeping.writes_sidecar or prediction.has_more_than_files():
+        if self.keeping.writes_sidecar or prediction.has_more_than_files():
             try:
                 yield from self._write_sidecar(prediction, saved, is_complete=len(saved) == len(files))
             except errors.LocalFileError as failure:  # the files are saved all the same
@@ -288,7 +235,7 @@ class Keeper:
     ) -> Iterator[Event]:
         if len(files) > 1:
             raise errors.UsageError(
-                f"{self._keeping.typed} writes one file, and {prediction.id} has {len(files)}",
+                f"{self.keeping.typed} writes one file, and {prediction.id} has {len(files)}",
                 remedy=OWN_NAMES,
                 code="name_clash",
             )
@@ -322,7 +269,7 @@ class Keeper:
         id = prediction.id
         stale: dict[int, UrlExpired] = {}
         savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
-        at_once = self._keeping.files_at_once
+        at_once = self.keeping.files_at_once
         for place, came in side_by_side(savings, at_once, missed=lambda end: self._remember(id, *end)):
             if not isinstance(came, Ended):
                 yield came
@@ -439,11 +386,12 @@ class Keeper:
 
     def _names(self, id: str, model: str, template: str, created_at: str) -> Names:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
-        date = found.group() if found else _date_of(self._now())
-        return Names(self._keeping.folder, template, id, model, date, self._keeping.key)
+        date = found.group() if found else date_of(self._now())
+        return Names(self.keeping.folder, template, id, model, date, self.keeping.key)
 
 
-def _date_of(seconds: float) -> str:
+def date_of(seconds: float) -> str:
+    """Give the date that a time since the epoch falls on, in UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
@@ -452,11 +400,7 @@ def _differ(*ids: str) -> bool:
     return len({id.casefold() for id in ids}) == len(ids)
 
 
-def _clash(told: str) -> errors.UsageError:
-    return errors.UsageError(told, hint="-o '{key}-{id}-{index}.{ext}' keeps them apart", code="name_clash")
-
-
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise LocalFileError where a folder, or the one that it is to be made in, takes no new file."""
     try:
         writable_folder(folder)
@@ -476,13 +420,6 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
         raise errors.LocalFileError(
             f"no temporary folder (TMPDIR) takes a file: {problem.strerror}", hint="export TMPDIR=FOLDER"
         ) from problem
-
-
-def preview(folder: str, template: str, key: str, model: str, values: Mapping[str, Any]) -> list[str]:
-    """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
-    count = Request(model, values).asked_outputs
-    names = Names(folder, template or default_template(count), "ID", model, _date_of(time.time()), key)
-    return [str(names.path(index, "ext")) for index in range(count)]
 
 
 class _Fresh:

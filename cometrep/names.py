@@ -15,7 +15,6 @@ from string import Formatter
 from typing import NamedTuple
 
 from cometrep import errors
-from cometrep.hashes import Hashes
 from cometrep.text import masked
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
@@ -34,7 +33,6 @@ _PLAIN = rf"[A-Za-z0-9_](?:[A-Za-z0-9_. -]{{,{LIMIT_BYTES - 2}}}[A-Za-z0-9_-])?"
 _CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _NO_FOLDER_OF_FILES = r"/dev/(?:fd/)?$|/proc/.+/fd/$"  # /dev/shm is one of files
 _FORBIDDEN = frozenset('<>:"/\\|?*')
-_INDEX = r"\{index(?::\w+)?\}"
 
 
 class Names(NamedTuple):
@@ -100,56 +98,6 @@ class Names(NamedTuple):
         while one != other:
             one, other = one.parent, other.parent
         return one
-
-
-class Clashes:
-    """Find items of a batch that may get one name, however many outputs each turns out to have.
-
-    The twelfth output of a key `a`, `a11`, is the second of a key `a1` where no sign parts key and index. All items
-    are taken up first, as hashes; `meets` then goes through them once more, and tells of each of the `suspects`
-    whether one before it may have its name.
-    """
-
-    def __init__(self, folder: str, template: str) -> None:
-        self._folder = folder
-        self._template = re.sub(_INDEX, "\0", template)
-        self._is_padded = "{index:" in template
-        self._own, self._begun = Hashes(), Hashes()  # of names up to their index, and of how these begin
-        self._met: set[int] = set()
-
-    def add(self, model: str, key: str) -> None:
-        """Take an item up."""
-        own, begun = self._hashes(model, key)
-        self._own.add(own)
-        for one in begun:
-            self._begun.add(one)
-
-    def suspects(self) -> frozenset[int]:
-        """Give the hashes by which items may meet; empty where none do."""
-        return self._own.repeated() | self._own.shared_with(self._begun)
-
-    def meets(self, suspects: frozenset[int], model: str, key: str) -> bool:
-        """Say whether an item may get a name of one that was asked about before it."""
-        own, begun = self._hashes(model, key)
-        mine = suspects & {own, *begun}
-        is_met = not self._met.isdisjoint(mine)
-        self._met |= mine
-        return is_met
-
-    def _hashes(self, model: str, key: str) -> tuple[int, set[int]]:
-        name = Names(self._folder, self._template, "ID", model, "2000-01-01", key).comparable(0)
-        if "\0" not in name:
-            return _hash(name), set()
-        found = re.search(r"\d*\0\d*", name)
-        digits = found.group().partition("\0")[0] if found else ""
-        rest = re.sub(r"\d*\0\d*", "\0", name)
-        # An index begins with no 0, unless it is padded.
-        begun = {_hash(rest, digits[:n]) for n, one in enumerate(digits) if one != "0" or self._is_padded}
-        return _hash(rest, digits), begun
-
-
-def _hash(*texts: str) -> int:
-    return hash(texts) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def default_template(count: int) -> str:

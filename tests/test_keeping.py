@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from cometrep import errors
+from cometrep.batch.clashes import check_batch, preview
+from cometrep.batch.items import Item
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event, Noted, Saved
-from cometrep.keeping import Keeper, Keeping, LookAgain, preview
+from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
 from tests.conftest import needs_proc
@@ -144,17 +146,17 @@ def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
 )
 def test_a_batch_whose_outputs_share_a_name_is_refused(shelf: Shelf, template: str, told: str) -> None:
     """The first item that would is named."""
-    items = [("one", "k1", SCHNELL, ONE.values), ("two", "k2", SCHNELL, TWO.values)]
+    items = [Item(1, "one", SCHNELL, ONE.values, "?"), Item(2, "two", SCHNELL, TWO.values, "?")]
     with pytest.raises(errors.UsageError, match=told) as raised:
-        shelf.keeper(template).check_batch(lambda: items)
+        check_batch(shelf.keeper(template).keeping, lambda: items)
     assert raised.value.code == "name_clash"
 
 
 @pytest.mark.parametrize("template", ["", "{id}-{index}.{ext}", "{key}-{index}.{ext}", "{key}/{index}.html"])
 def test_a_batch_with_a_name_for_each_output_is_not(shelf: Shelf, template: str) -> None:
     """Its id or its key tells items apart, the index the outputs of one."""
-    items = [("one", "k1", SCHNELL, TWO.values), ("two", "k2", SCHNELL, TWO.values)]
-    shelf.keeper(template).check_batch(lambda: items)
+    items = [Item(1, "one", SCHNELL, TWO.values, "?"), Item(2, "two", SCHNELL, TWO.values, "?")]
+    check_batch(shelf.keeper(template).keeping, lambda: items)
 
 
 def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> None:
@@ -311,6 +313,8 @@ def test_a_file_is_called_expired_after_its_hour_alone(
 
 def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:
     """But for the id and the extension, which nobody knows yet."""
-    assert preview("out", "", "k1", SCHNELL, ONE.values) == ["out/ID.ext"]
-    assert preview("out", "", "k1", SCHNELL, TWO.values) == ["out/ID-0.ext", "out/ID-1.ext"]
-    assert preview("out", "{key}/{name}.webp", "k1", SCHNELL, ONE.values) == ["out/k1/flux-schnell.webp"]
+    assert preview("out", "", Item(1, "k1", SCHNELL, ONE.values, "?")) == ["out/ID.ext"]
+    assert preview("out", "", Item(1, "k1", SCHNELL, TWO.values, "?")) == ["out/ID-0.ext", "out/ID-1.ext"]
+    assert preview("out", "{key}/{name}.webp", Item(1, "k1", SCHNELL, ONE.values, "?")) == [
+        "out/k1/flux-schnell.webp"
+    ]

@@ -95,7 +95,7 @@ def test_the_commands_for_what_is_left(command: str, expected: str) -> None:
     score.fail("a", State.FAILED, errors.PredictionFailed("no"))
     score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
     tally = score.tally(3, running=0, saving=0, elapsed_seconds=0.0, is_stopping=False)
-    left, failed, unknown = next_commands(score.ended(tally, None), command)
+    left, failed, unknown = map(": ".join, next_commands(score.ended(tally, None), command))
     assert left == f"1 left: {COMMAND}"
     assert failed == f"1 failed: {expected}"
     assert unknown == f"1 in doubt, and perhaps paid for: {COMMAND} --retry-unknown"
@@ -163,7 +163,7 @@ def test_the_one_command_left_is_told_where_the_hint_is_another() -> None:
     score.fail("a", State.FAILED, errors.Refused("a page"))
     tally = score.tally(1, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
     alone, stopped = score.ended(tally, None), score.ended(tally, errors.Refused("a page", hint="cometrep doctor"))
-    (again,) = next_commands(alone, COMMAND)
+    (again,) = map(": ".join, next_commands(alone, COMMAND))
     assert again == f"1 failed: {COMMAND} --retry-failed"
     assert commands_beside(f"{COMMAND} --retry-failed", alone, COMMAND) == []
     assert commands_beside("cometrep doctor", stopped, COMMAND) == [again]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
-from cometrep.hashes import Hashes
+from cometrep.batch.hashes import Hashes
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import parse_model
 from cometrep.text import format_count, format_item

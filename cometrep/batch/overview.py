@@ -34,8 +34,8 @@ def show_forecast(
     is_json: bool,
 ) -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files."""
+    from cometrep.batch.clashes import preview
     from cometrep.batch.fate import Fate, forecast
-    from cometrep.keeping import preview
 
     record.read()
     counts, sent, warnings = forecast(
@@ -52,7 +52,7 @@ def show_forecast(
         {
             "key": item.key,
             "request": request_of(item.model, item.values),
-            "files": preview(str(record.folder), template, item.key, item.model, item.values),
+            "files": preview(str(record.folder), template, item),
         }
         for item in sent
     ]

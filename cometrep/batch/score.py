@@ -88,30 +88,27 @@ class Score:
 
 def remedy_of(failure: errors.CometrepError) -> str:
     """Give the option with which the same command saves what it could not; empty where none does."""
-    failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
-    remedies = {one.remedy for one in failures}
+    remedies = {one.remedy for one in failure.parts}
     # In another folder all would be sent again, and stdout takes one file.
     return remedies.pop() if len(remedies) == 1 and not remedies & {"-d DIR", "-o -"} else ""
 
 
-def next_commands(ended: BatchEnded, command: str) -> list[str]:
-    """Give what to type for the items that are not done, from the command that ran them."""
-    tally, lines, again = ended.tally, [], resuming(command)
-    for count, what, option in (
+def next_commands(ended: BatchEnded, command: str) -> list[tuple[str, str]]:
+    """Give what to type for the items that are not done, behind which these are, from the command that ran them."""
+    tally, again = ended.tally, resuming(command)
+    counts = (
         (tally.left, "left", ended.remedy),
         (tally.failed, "failed", "--retry-failed"),
         (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
-    ):
-        if count:
-            lines.append(f"{count} {what}: {adding(option, again)}")
-    return lines
+    )
+    return [(f"{count} {what}", adding(option, again)) for count, what, option in counts if count]
 
 
 def commands_beside(hint: str, ended: BatchEnded, command: str) -> list[str]:
     """Give what to type as `next_commands` does, nothing where the hint of the run's error says it all."""
-    lines = next_commands(ended, command)
-    is_said = len(lines) == 1 and (not ended.fatal or hint.endswith(lines[0].partition(": ")[2]))
-    return [] if is_said else lines
+    commands = next_commands(ended, command)
+    is_said = len(commands) == 1 and (not ended.fatal or hint.endswith(commands[0][1]))
+    return [] if is_said else [f"{what}: {typed}" for what, typed in commands]
 
 
 def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
@@ -165,7 +162,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint=errors.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0].partition(": ")[2],
+        hint=errors.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
         code=errors.code_of(exit_code),
     )
     failure.exit_code = exit_code

@@ -92,6 +92,7 @@ def command(
     if status:
         _show_status(ctx, file)
         return
+    from cometrep.batch.clashes import check_batch
     from cometrep.batch.command_line import typed_again
     from cometrep.batch.gallery import refuse_without_record
     from cometrep.batch.plan import planned
@@ -127,9 +128,7 @@ def command(
             refuse_without_record(folder)
             with checking():
                 plan = plan.wholly_checked(is_strict=strict)
-                opened.keepers(str(folder))("").check_batch(
-                    lambda: ((item.label, item.key, item.model, item.values) for item in plan.items_of_all_shards())
-                )
+                check_batch(opened.keepers(str(folder))("").keeping, plan.items_of_all_shards)
             if dry_run:
                 _describe(opened, plan, record)
             else:

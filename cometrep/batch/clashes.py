@@ -1,0 +1,125 @@
+"""Refuse a batch whose items would get one name, or cannot be written, before anything is sent."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cometrep import errors
+from cometrep.batch.hashes import Hashes
+from cometrep.batch.items import Item
+from cometrep.keeping import Keeping, check_writable, date_of
+from cometrep.names import BATCH_PAGE, BATCH_RECORD, Names, default_template, fields_of
+from cometrep.prediction import Request
+
+FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
+_INDEX = r"\{index(?::\w+)?\}"
+
+
+def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
+    """Raise before anything is sent: UsageError where outputs of a batch would get one name.
+
+    LocalFileError where the folder, or one of the first items' own, cannot be written to. `items` gives all of
+    them, each time from the first on.
+    """
+    template = keeping.template
+    if template == "-":
+        raise errors.UsageError(
+            f"{keeping.typed} writes one file, and a batch has many",
+            hint="add -o '{key}-{index}.{ext}'",
+            code="name_clash",
+        )
+    if not os.path.isfile(keeping.folder):  # the record says what that would be
+        check_writable(Path(keeping.folder))
+    if not template:
+        return
+    has_id = "id" in fields_of(template)
+    # None of these names has an extension that is known last.
+    may_be_the_batchs = "ext" not in fields_of(re.split(r"[/\\]", template)[-1])
+    clashes = Clashes(keeping.folder, template)
+    for number, item in enumerate(items()):
+        names = Names(keeping.folder, template, "ID", item.model, "2000-01-01", item.key)
+        count = Request(item.model, item.values).asked_outputs
+        if count > 1 and not names.are_distinct(count):
+            raise _clash(f"the template {template!r} gives the {count} outputs of {item.label!r} one name")
+        if not has_id:
+            clashes.add(item.model, item.key)
+            if may_be_the_batchs and _is_of_the_batch(names.path(0, "ext"), keeping.folder):
+                told = "the name of a file that the batch itself writes"
+                raise _clash(f"the template {template!r} gives {item.label!r} {told}")
+        if number < FOLDERS_TRIED:
+            check_writable(names.part_folder(0))
+    if suspects := clashes.suspects():
+        for item in items():
+            if clashes.meets(suspects, item.model, item.key):
+                told = "a name that an item before it has, or may get"
+                raise _clash(f"the template {template!r} gives {item.label!r} {told}")
+
+
+def _is_of_the_batch(path: Path, folder: str) -> bool:
+    name = path.name.lower()
+    is_named_so = name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None
+    return is_named_so and path.parent.absolute() == Path(folder).absolute()
+
+
+def _clash(told: str) -> errors.UsageError:
+    return errors.UsageError(told, hint="-o '{key}-{id}-{index}.{ext}' keeps them apart", code="name_clash")
+
+
+class Clashes:
+    """Find items of a batch that may get one name, however many outputs each turns out to have.
+
+    The twelfth output of a key `a`, `a11`, is the second of a key `a1` where no sign parts key and index. All items
+    are taken up first, as hashes; `meets` then goes through them once more, and tells of each of the `suspects`
+    whether one before it may have its name.
+    """
+
+    def __init__(self, folder: str, template: str) -> None:
+        self._folder = folder
+        self._template = re.sub(_INDEX, "\0", template)
+        self._is_padded = "{index:" in template
+        self._own, self._begun = Hashes(), Hashes()  # of names up to their index, and of how these begin
+        self._met: set[int] = set()
+
+    def add(self, model: str, key: str) -> None:
+        """Take an item up."""
+        own, begun = self._hashes(model, key)
+        self._own.add(own)
+        for one in begun:
+            self._begun.add(one)
+
+    def suspects(self) -> frozenset[int]:
+        """Give the hashes by which items may meet; empty where none do."""
+        return self._own.repeated() | self._own.shared_with(self._begun)
+
+    def meets(self, suspects: frozenset[int], model: str, key: str) -> bool:
+        """Say whether an item may get a name of one that was asked about before it."""
+        own, begun = self._hashes(model, key)
+        mine = suspects & {own, *begun}
+        is_met = not self._met.isdisjoint(mine)
+        self._met |= mine
+        return is_met
+
+    def _hashes(self, model: str, key: str) -> tuple[int, set[int]]:
+        name = Names(self._folder, self._template, "ID", model, "2000-01-01", key).comparable(0)
+        if "\0" not in name:
+            return _hash(name), set()
+        found = re.search(r"\d*\0\d*", name)
+        digits = found.group().partition("\0")[0] if found else ""
+        rest = re.sub(r"\d*\0\d*", "\0", name)
+        # An index begins with no 0, unless it is padded.
+        begun = {_hash(rest, digits[:n]) for n, one in enumerate(digits) if one != "0" or self._is_padded}
+        return _hash(rest, digits), begun
+
+
+def _hash(*texts: str) -> int:
+    return hash(texts) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def preview(folder: str, template: str, item: Item) -> list[str]:
+    """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
+    count = Request(item.model, item.values).asked_outputs
+    template = template or default_template(count)
+    names = Names(folder, template, "ID", item.model, date_of(time.time()), item.key)
+    return [str(names.path(index, "ext")) for index in range(count)]
