@@ -21,7 +21,7 @@ NAMED = (
     "ledger.begin:return",
     "api.create:call",
     "batch.record.add:return",
-    "batch.run._create:return",  # the answer has arrived, neither record nor ledger knows it yet
+    "batch.sending.send:return",  # the answer has arrived, neither record nor ledger knows it yet
     "batch.run._created:call",
     "ledger.accept:call",
     "batch.run._ended:call",

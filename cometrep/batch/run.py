@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import random as real_random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
@@ -27,6 +27,7 @@ from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
 from cometrep.batch.record import Record, Standing, State
 from cometrep.batch.saving import Kept, Saving
+from cometrep.batch.sending import Sender, Sent
 from cometrep.calls import Calls
 from cometrep.events import (
     SKIPPED,
@@ -42,7 +43,6 @@ from cometrep.events import (
     Seen,
     Tally,
 )
-from cometrep.json_values import shorten_data_uris
 from cometrep.keeping import Keeper
 from cometrep.ledger import UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
@@ -85,18 +85,7 @@ class _Flying(NamedTuple):
 Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
 
 
-class _EndedBefore(errors.Temporary):
-    """The batch was ended before a create left."""
-
-
-class _Sent(NamedTuple):
-    """What a create came to, and its entry in the ledger, 0 where it has none."""
-
-    entry: int
-    answer: Prediction | errors.CometrepError
-
-
-Answer = _Sent | Prediction | Kept
+Answer = Sent | Prediction | Kept
 
 
 class Batch:
@@ -124,6 +113,7 @@ class Batch:
         self._api = api
         self._ledger = ledger
         self._record = record
+        self._sender = Sender(api, ledger, record)
         self._keeper_of = keeper_of
         self._asked = asked
         self._patience = patience
@@ -145,8 +135,7 @@ class Batch:
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._creating = self._looking = 0
-        self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
-        self._is_exhausted = self._is_left = self.was_asked_to_stop = False
+        self._is_exhausted = self.was_asked_to_stop = False
         self._outcomes = Outcomes(record, self._gate, asked.max_failures)
         self._saving = Saving(
             keeper_of,
@@ -167,7 +156,7 @@ class Batch:
     @property
     def in_doubt(self) -> int:
         """How many creates left and have no answer; none where the batch came to its end."""
-        return len(self._leaving)
+        return self._sender.in_doubt
 
     def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
         """Run items to their ends; give how it ended."""
@@ -216,12 +205,12 @@ class Batch:
 
     def _rescue(self) -> None:
         """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
-        self._is_left = True
+        self._sender.leave()
         deadline = self._clock() + STOP_GRACE_SECONDS
         answers = self._creates.untaken()
         while True:
             for (_, name, _), answer in answers:
-                if isinstance(answer, _Sent) and (flying := self._flying.get(name)) and not flying.id:
+                if isinstance(answer, Sent) and (flying := self._flying.get(name)) and not flying.id:
                     deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
             if left <= 0 or not self.in_doubt:
@@ -311,7 +300,7 @@ class Batch:
         is_unknown = standing.state is State.UNKNOWN
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        seen = standing.prediction().with_model(item.model).with_input(item.values)
+        seen = standing.prediction().as_asked(item.model, item.values)
         self._outcomes.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
         yield stopped(item, standing.state, text, seen)
 
@@ -321,7 +310,7 @@ class Batch:
         files = standing.saved_files(folder)
         prediction = None
         if self._asked.reads_sidecars:
-            known = standing.prediction().with_model(item.model).with_input(item.values)
+            known = standing.prediction().as_asked(item.model, item.values)
             prediction = read_sidecar(standing.id, files) or known
         vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
         if vanished:
@@ -334,58 +323,19 @@ class Batch:
             yield Saved(standing.id, file, "kept", item.key)
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
-    def _begin(self, item: Item, entry: int = 0) -> None:
+    def _begin(self, item: Item, entry: int) -> None:
         """Send an item's create; `entry` is its number in the ledger where it was throttled."""
         now = self._clock()
         self._gate.creates.sent(now)
         self._flying[item.key] = _Flying(item, entry)
         self._creating += 1
-        self._creates.submit(("create", item.key, now), partial(self._create, item, entry))
-
-    def _create(self, item: Item, entry: int) -> _Sent:
-        """Send one create, once the ledger has it; runs in a thread of its own."""
-        try:
-            self._refuse_to_leave()
-            if entry:
-                self._ledger.send_again(entry)
-            else:
-                entry = self._ledger.begin(item.model, item.values)
-            try:
-                self._refuse_to_leave()  # the ledger may have kept it waiting
-                leaving = partial(self._leave, item, entry)
-                return _Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
-            except _EndedBefore as failure:
-                self._ledger.insist(self._ledger.refuse, entry, failure)  # nobody else will, any more
-                raise
-        except errors.CometrepError as failure:
-            return _Sent(entry, failure)
-
-    def _leave(self, item: Item, entry: int) -> None:
-        """Record that a create is about to leave; in its thread."""
-        self._leaving.add(item.key)
-        try:
-            self._refuse_to_leave()
-            facts: dict[str, Any] = {
-                "line": item.number,
-                "entry": entry,
-                "model": item.model,
-                "input": shorten_data_uris(item.values),
-                "digest": item.digest,
-            }
-            self._record.add("sending", item.key, **facts)
-        except errors.CometrepError:
-            self._leaving.discard(item.key)
-            raise
-
-    def _refuse_to_leave(self) -> None:
-        if self._is_left:
-            raise _EndedBefore("the batch was ended before it was sent")
+        self._creates.submit(("create", item.key, now), partial(self._sender.send, item, entry))
 
     # Answers
 
     def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
         called, name, began = key
-        if isinstance(answer, _Sent):
+        if isinstance(answer, Sent):
             self._creating -= 1
             yield from self._created(self._flying[name], answer)
             if isinstance(created := answer.answer, Prediction) and name in self._flying:
@@ -400,10 +350,10 @@ class Batch:
             assert isinstance(answer, Kept)
             yield from self._saving.saved(answer, has_more=self._has_more)
 
-    def _created(self, flying: _Flying, sent: _Sent) -> Events:
+    def _created(self, flying: _Flying, sent: Sent) -> Events:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item, (entry, answer) = flying.item, sent
-        self._leaving.discard(item.key)
+        self._sender.answered(item)
         if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
             answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
         if isinstance(answer, Prediction):
@@ -412,7 +362,7 @@ class Batch:
             yield from self._outcomes.note("created", item, id=answer.id)
             yield Created(answer.with_model(item.model), item.key)
             accept = self._ledger.accept
-            if self._is_left:  # for which nobody waits then, once for all of them
+            if self._sender.is_left:  # for which nobody waits then, once for all of them
                 patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
@@ -431,7 +381,7 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
-            if id and self._is_own(id, item) and not self._is_left:
+            if id and self._is_own(id, item) and not self._sender.is_left:
                 self._flying[item.key] = _Flying(item, entry, id, answer)
                 self._follow(id, item)
             else:
@@ -459,12 +409,10 @@ class Batch:
 
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
-        is_temporary = isinstance(failure, errors.Temporary)
         self._ledger.insist(self._ledger.refuse, entry, failure)
-        now, attempt = self._clock(), 0
-        if isinstance(failure, errors.Temporary) and failure.is_worth_repeating:
-            attempt = self._gate.try_again(failure, now)
-        if attempt:
+        now = self._clock()
+        is_temporary = isinstance(failure, errors.Temporary)
+        if failure.is_worth_repeating and (attempt := self._gate.try_again(failure, now)):
             self._unsent.append((item, entry))
             pause = self._gate.creates.ready_in(now)  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
@@ -472,7 +420,7 @@ class Batch:
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
             yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
         else:
-            if isinstance(failure, errors.Temporary) and failure.retry_after_seconds:
+            if failure.retry_after_seconds:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
             self._gate.give_up(failure)
 
@@ -497,7 +445,7 @@ class Batch:
     def _schedule(self, model: str, age_seconds: float) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
         if model not in self._runs:
-            known = self._ledger.lenient(partial(self._ledger.run_seconds, limit=RUNS_KEPT), model) or []
+            known = self._ledger.lenient(self._ledger.run_seconds, model, RUNS_KEPT) or []
             self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
         return schedule_for(self._runs[model], age_seconds=age_seconds)
 
@@ -524,7 +472,7 @@ class Batch:
         flying = self._flying.pop(item.key)
         seen = unseen(item, result.id)
         if result.prediction:
-            seen = result.prediction.with_model(item.model).with_input(item.values)
+            seen = result.prediction.as_asked(item.model, item.values)
         failure = result.failure or seen.failure()
         is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
         # It counts by the ledger then: its files may be here.

@@ -78,14 +78,7 @@ class Saving:
                 event = next(saving)
             except StopIteration as end:
                 files, failure = end.value
-                return Kept(
-                    prediction,
-                    may_return=may_return,
-                    files=files,
-                    failure=failure,
-                    skipped=skipped,
-                    warnings=warnings,
-                )
+                return Kept(prediction, may_return, files, failure, skipped, warnings)
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
             elif isinstance(event, Noted) and event.is_warning:
@@ -147,7 +140,7 @@ class Saving:
         standing = self._record.standing(item.key)
         is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
         is_over = is_removed or is_old
-        failures = failure.failures if isinstance(failure, errors.Partial) else (failure,)
         return all(
-            isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired") for one in failures
+            isinstance(one, errors.OutputMissing) and (is_over or one.code != "output_expired")
+            for one in failure.parts
         )

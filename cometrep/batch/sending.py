@@ -1,0 +1,86 @@
+"""Send the creates of a batch, each in a thread of its own: in the ledger and the record before it leaves."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from cometrep import errors
+from cometrep.api import Api
+from cometrep.batch.items import Item
+from cometrep.batch.record import Record
+from cometrep.json_values import shorten_data_uris
+from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction
+
+
+class _EndedBefore(errors.Temporary):
+    """The batch was ended before a create left."""
+
+
+class Sent(NamedTuple):
+    """What a create came to, and its entry in the ledger, 0 where it has none."""
+
+    entry: int
+    answer: Prediction | errors.CometrepError
+
+
+class Sender:
+    """What sends creates, from any thread, until the batch is left."""
+
+    def __init__(self, api: Api, ledger: Ledger, record: Record) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._record = record
+        self.is_left = False
+        self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
+
+    @property
+    def in_doubt(self) -> int:
+        """How many creates left and have no answer."""
+        return len(self._leaving)
+
+    def leave(self) -> None:
+        """Let nothing more leave."""
+        self.is_left = True
+
+    def answered(self, item: Item) -> None:
+        """Take it that the answer to an item's create is taken up."""
+        self._leaving.discard(item.key)
+
+    def send(self, item: Item, entry: int) -> Sent:
+        """Send one create, once the ledger has it; runs in a thread of its own."""
+        try:
+            self._refuse_to_leave()
+            if entry:
+                self._ledger.send_again(entry)
+            else:
+                entry = self._ledger.begin(item.model, item.values)
+            try:
+                self._refuse_to_leave()  # the ledger may have kept it waiting
+                leaving = partial(self._leave, item, entry)
+                return Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
+            except _EndedBefore as failure:
+                self._ledger.insist(self._ledger.refuse, entry, failure)  # nobody else will, any more
+                raise
+        except errors.CometrepError as failure:
+            return Sent(entry, failure)
+
+    def _leave(self, item: Item, entry: int) -> None:
+        """Record that a create is about to leave; in its thread."""
+        self._leaving.add(item.key)
+        try:
+            self._refuse_to_leave()
+            facts: dict[str, Any] = {
+                "line": item.number,
+                "entry": entry,
+                "model": item.model,
+                "input": shorten_data_uris(item.values),
+                "digest": item.digest,
+            }
+            self._record.add("sending", item.key, **facts)
+        except errors.CometrepError:
+            self._leaving.discard(item.key)
+            raise
+
+    def _refuse_to_leave(self) -> None:
+        if self.is_left:
+            raise _EndedBefore("the batch was ended before it was sent")
