@@ -13,6 +13,7 @@ import typer.main
 
 from cometrep import __version__, errors
 from cometrep.console import Console
+from cometrep.text import masked, nearest
 
 if TYPE_CHECKING:
     from cometrep.manual import Page
@@ -296,8 +297,6 @@ def run(arguments: Sequence[str], console: Console) -> int:
         raise _usage_error(problem, arguments) from problem
     except _Problem as problem:
         raise errors.UsageError(str(problem), hint="cometrep --help") from problem
-    except typer.Abort as problem:
-        raise errors.Stopped("Ctrl-C", 130) from problem
 
 
 def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
@@ -305,8 +304,6 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
     message = message[:1].lower() + message[1:]
     message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
     message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
-    from cometrep.text import masked, nearest
-
     ctx = problem.ctx
     if _may_hold_key(arguments):
         from cometrep.config import key_as_argument
@@ -344,8 +341,6 @@ def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
 
 def _option_near(option: str, ctx: Any) -> str:
     """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
-    from cometrep.text import nearest
-
     params = [] if ctx is None else ctx.command.get_params(ctx)
     names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
     near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike

@@ -126,7 +126,19 @@ class Failure(BaseException):
 
 
 class CometrepError(Failure, Exception):
-    """A failure that ends a command with a message and an exit code of its own."""
+    """A failure that ends a command with a message and an exit code of its own.
+
+    `retry_after_seconds` is the pause the server asked for, None where it named none; `is_worth_repeating` is true
+    where the next attempt need not end alike.
+    """
+
+    retry_after_seconds: float | None = None
+    is_worth_repeating = False
+
+    @property
+    def parts(self) -> "tuple[CometrepError, ...]":
+        """The failures that it stands for: of several predictions or files each one's own."""
+        return (self,)
 
     def told_as(
         self, kind: type[Kind], message: str, *, hint: str | None = None, prediction_id: str | None = None
@@ -178,15 +190,10 @@ class StillRunning(CometrepError):
 
 
 class Temporary(CometrepError):
-    """Network, 429 or 5xx after all retries; the same command is safe to run again.
-
-    `retry_after_seconds` is the pause the server asked for, None where it named none; `is_worth_repeating` is
-    false where the next attempt would end alike.
-    """
+    """Network, 429 or 5xx after all retries; the same command is safe to run again."""
 
     exit_code = 7
     code = "network"
-    retry_after_seconds: float | None = None
     is_worth_repeating = True
 
 
@@ -209,6 +216,11 @@ class Partial(CometrepError):
         codes = {failure.exit_code for failure in failures}
         if len(failures) == total and len(codes) == 1:
             self.exit_code = codes.pop()
+
+    @property
+    def parts(self) -> tuple[CometrepError, ...]:
+        """Its failures."""
+        return self.failures
 
     @property
     def told(self) -> str:

@@ -7,6 +7,7 @@ of an item decides, a backslash escapes a separator in a key, and a value is nev
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -360,8 +361,6 @@ def _size(size_bytes: int) -> str:
 
 def _typed(key: str, separator: str, value: str) -> str:
     """Give an item as it is typed in a shell."""
-    import shlex
-
     escaped = re.sub(r"[=:@\\]", r"\\\g<0>", key)
     return masked(f"{shlex.quote(escaped)}{separator}{shlex.quote(value)}")
 

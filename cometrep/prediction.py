@@ -129,11 +129,6 @@ class OutputFile(NamedTuple):
         """Whether it is a data URI of which the ledger alone has kept no more than the SHA-256."""
         return re.fullmatch(SHORTENED_DATA_URI, self.data_uri) is not None
 
-    @property
-    def source(self) -> str:
-        """Where the file comes from, short enough to print."""
-        return self.url or (shorten_data_uris(self.data_uri) if self.data_uri else "the reply itself")
-
 
 class SavedFile(NamedTuple):
     """One output file on disk; `sha256` is the hex digest of its `size_bytes` bytes."""
@@ -380,6 +375,10 @@ class Prediction(NamedTuple):
     def with_input(self, values: Any) -> "Prediction":
         """Fill in the input asked for where the reply leaves it out or empty, shortened as the ledger keeps it."""
         return self if self.input or values is None else self._replace(input=shorten_data_uris(values))
+
+    def as_asked(self, model: str, values: Any) -> "Prediction":
+        """Fill in the model and the input asked for."""
+        return self.with_model(model).with_input(values)
 
     def with_output(self, output: Any) -> "Prediction":
         """Give the same prediction with an output that was seen earlier."""

@@ -170,7 +170,7 @@ class Runner:
         received: list[Prediction] = []  # what came, even where a signal cuts in between
         try:
             answered = yield from self._send(request, number, received, deadline_seconds)
-            prediction = answered.with_model(request.model).with_input(request.values)
+            prediction = answered.as_asked(request.model, request.values)
             try:
                 self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError:
@@ -189,7 +189,7 @@ class Runner:
         except errors.LocalFileError as failure:
             if not received:
                 raise
-            prediction = received[-1].with_model(request.model).with_input(request.values)
+            prediction = received[-1].as_asked(request.model, request.values)
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
             yield Noted(prediction.id, told, is_warning=True)
         return prediction
@@ -333,9 +333,7 @@ class Runner:
                 if isinstance(event, Seen):
                     self._ledger.lenient(self._ledger.see, event.prediction)
                 target = asked[event.id]
-                event = event._replace(
-                    prediction=event.prediction.with_model(target.model).with_input(target.input)
-                )
+                event = event._replace(prediction=event.prediction.as_asked(target.model, target.input))
             yield event
 
     def _earlier_runs(self, targets: Sequence[Target]) -> dict[str, list[float]]:
@@ -450,7 +448,7 @@ class Runner:
             return None
         own = ("not_an_api", "redirected", "prediction_not_found", "bad_request") if is_paid else ()
         goes_on = (*GOES_ON_CODES, *own)
-        for one in failure.failures if isinstance(failure, errors.Partial) else (failure,):
+        for one in failure.parts:
             one.prediction_id = id
             if id not in one.message:
                 one.message = f"prediction {id}: {one.message}"

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import re
+import shlex
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -192,8 +193,6 @@ def _check_length(line: bytearray) -> None:
 
 def _naming(id: str, command: str) -> str:
     """Put an id in the place of the `-` that stands for it in a command, whose options may have one too."""
-    import shlex
-
     words = shlex.split(command)
     values = ("-i", "--input", "-o", "--output")
     places = (at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
@@ -275,8 +274,6 @@ def _resume(params: Mapping[str, Any]) -> errors.Resume:
 
 def _rerun(params: Mapping[str, Any]) -> errors.Resume:
     """Give the command that creates a prediction again as this one does, with the files that the ledger forgets."""
-    import shlex
-
     items = params.get("items") or ()
     if any("@" in item for item in items):
         from cometrep.inputs import split_item
@@ -291,8 +288,6 @@ def _rerun(params: Mapping[str, Any]) -> errors.Resume:
 
 def _sweep(model: str, items: Sequence[str], params: Mapping[str, Any]) -> str:
     """Give the command that counts the combinations of a create's items, some of which are several values there."""
-    import shlex
-
     strict = ["--strict"] * params["strict"]
     options = (f"-m {model}", *strict, *_typed(params, without=_NOT_OF_A_BATCH), "--dry-run")
     return errors.Resume("cometrep batch --sweep", options).of(*map(shlex.quote, items))
@@ -300,8 +295,6 @@ def _sweep(model: str, items: Sequence[str], params: Mapping[str, Any]) -> str:
 
 def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
     """Write the options that a command was given and its hints keep, as they are typed."""
-    import shlex
-
     words = []
     for name in _KEPT:
         value = params.get(name)
@@ -362,8 +355,6 @@ def server_options(params: Mapping[str, Any]) -> str:
     """Give the option that chose the server, which hints keep; empty where settings did."""
     if params["sandbox"]:
         return "--sandbox"
-    import shlex
-
     return f"--base-url {shlex.quote(params['base_url'])}" if params["base_url"] else ""
 
 

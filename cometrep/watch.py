@@ -268,15 +268,14 @@ class Watch:
         grace = watched.started + NOT_FOUND_GRACE_SECONDS - now
         # Whatever was seen meanwhile: one node of a gateway may know it before the next one does.
         is_early = failure.code == "prediction_not_found" and watched.is_fresh and grace > 0
-        may_pass = isinstance(failure, errors.Temporary) and failure.is_worth_repeating
         is_doubtful = _is_doubtful(failure) and watched.status != ""
-        if not may_pass and not is_early and not is_doubtful:
+        if not failure.is_worth_repeating and not is_early and not is_doubtful:
             return [self._end(watched, now, failure)]
         watched.failing_since = min(watched.failing_since, now)
         watched.attempts += 1
         watched.failed_looks += 1
         watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
-        asked = failure.retry_after_seconds if isinstance(failure, errors.Temporary) else None
+        asked = failure.retry_after_seconds
         pause = max(backoff_seconds(watched.attempts, self._random()), asked or 0.0)
         if is_early and not is_doubtful:
             pause = min(pause, max(grace, SHORTEST_INTERVAL_SECONDS))
@@ -384,12 +383,15 @@ def watch(
         state.add(target, clock(), schedule)
     own = calls or Calls[Look, Prediction](threads=min(LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
     try:
+        patience = 0.0
         while len(state):
-            # Answers that came while the caller was busy, saving files for example, took no longer for that.
-            while len(state) and (waiting := own.next(0.0)):
-                (id, look_started), outcome = waiting
+            if answered := own.next(patience):
+                (id, look_started), outcome = answered
                 _heed(pace, outcome, clock(), retry_budget_seconds)
                 yield from state.answer(id, look_started, outcome, clock())
+                # What came while the caller was busy, saving files for example, took no longer for that.
+                patience = 0.0
+                continue
             now = clock()
             looks, events = state.turn(now, _room(pace, now) if is_shared else sys.maxsize)
             for id in looks:
@@ -400,10 +402,7 @@ def watch(
                     told, left = f"prediction {id}: {failure.message}", resume.of(*state.ids())
                     raise failure.told_as(errors.LocalFileError, told, hint=left, prediction_id=id) from failure
             yield from events
-            if len(state) and (answered := own.next(state.wake_in(clock()))):
-                (id, look_started), outcome = answered
-                _heed(pace, outcome, clock(), retry_budget_seconds)
-                yield from state.answer(id, look_started, outcome, clock())
+            patience = state.wake_in(clock())
     finally:
         if calls is None:
             own.close()

@@ -231,14 +231,14 @@ def test_an_end_once_seen_is_kept(shelf: Shelf, ledger: Ledger, monkeypatch: pyt
     """A look that another command's overtook, and that still shows it running, does not take the end away."""
     made(ledger, "p1")
     other = shelf.ledger()
-    ask = other._rows
+    ask = other._database.rows
 
     def overtaken(query: str, *values: Any) -> list[sqlite3.Row]:
         rows = ask(query, *values)
         ledger.see(Prediction("p1", "succeeded", output=["https://x/a.png"]))
         return rows
 
-    monkeypatch.setattr(other, "_rows", overtaken)
+    monkeypatch.setattr(other._database, "rows", overtaken)
     for _ in range(2):
         other.see(Prediction("p1", "processing"))
         assert (found(ledger, "p1").status, found(ledger, "p1").unsaved_outputs) == ("succeeded", 1)

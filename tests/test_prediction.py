@@ -575,13 +575,6 @@ def test_is_url(text: str, expected: bool) -> None:
     assert is_url(text) is expected
 
 
-def test_the_source_of_a_file_is_short_enough_to_print() -> None:
-    """A URL shows whole, a data URI by its digest, other content by where it stood."""
-    assert OutputFile(0, url=URL).source == URL
-    assert OutputFile(0, data_uri=DATA_URI).source == shorten_data_uris(DATA_URI)
-    assert OutputFile(0, content=b"x").source == "the reply itself"
-
-
 # Progress
 
 BAR = " 50%|█████     | 2/4 [00:00<00:00,  6.28it/s]"

@@ -246,7 +246,7 @@ class Gallery:
             "style": style,
             "script": script,
         }
-        before, after = (_filled(piece, parts) for piece in _asset("gallery.html").split("{sections}"))
+        before, after = (_encoded(piece.format(**parts)) for piece in _asset("gallery.html").split("{sections}"))
         return [before, *self._sections(shown), after]
 
     def _drawn(self, one: _Shown) -> tuple[_Shown, bytes]:
@@ -353,12 +353,6 @@ def _href(path: str) -> str:
 
 def _escaped(text: str) -> str:
     return html.escape(harmless(text.replace("\r\n", "\n"), keeps_lines=True))
-
-
-def _filled(template: str, parts: Mapping[str, str]) -> bytes:
-    first, *pieces = template.split("{")
-    split = (piece.partition("}") for piece in pieces)
-    return _encoded(first + "".join(parts[name] + rest for name, _, rest in split))
 
 
 def _encoded(text: str) -> bytes:

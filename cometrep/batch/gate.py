@@ -65,7 +65,7 @@ class Gate:
         self.creates.accepted(now)
         self.end_row(Row.NO_ANSWER)
 
-    def try_again(self, failure: errors.Temporary, now: float) -> int:
+    def try_again(self, failure: errors.CometrepError, now: float) -> int:
         """Take up that a create was not accepted for now, and slow down; give which attempt in a row it was.
 
         0 where they have failed for so long that it is not to be sent again.
@@ -103,7 +103,7 @@ class Gate:
         self._rows[row] += 1
         if self._rows[row] >= IN_A_ROW and has_more:
             told = f"{self._rows[row]} {row}, and no more are sent; the last: {failure.told}"
-            cause = failure.failures[-1] if isinstance(failure, errors.Partial) else failure
+            cause = failure.parts[-1]
             self.give_up(cause.told_as(type(cause), told, hint=failure.hint if row is Row.NO_ANSWER else ""))
 
     def end_row(self, row: Row) -> None:

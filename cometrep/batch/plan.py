@@ -51,8 +51,7 @@ class Plan(NamedTuple):
     shard: tuple[int, int] | None
     doubts: tuple[str, ...]
     hints: tuple[str, ...]
-    is_sweep: bool
-    snapshot: Snapshot | None = None
+    snapshot: Snapshot | None  # None for a sweep
 
     def wholly_checked(self, *, is_strict: bool) -> "Plan":
         """Look through the combinations of a sweep; raise UsageError, with `is_strict` for all that is doubtful."""
@@ -62,6 +61,11 @@ class Plan(NamedTuple):
         if is_strict:
             _doubts(plan, self.doubts, is_strict=True)
         return plan
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether its items are combinations, and stand in no file."""
+        return self.snapshot is None
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any]]:
@@ -161,7 +165,6 @@ def planned(
             shard=None if shard is None else parse_shard(shard),
             doubts=(),
             hints=(),
-            is_sweep=is_sweep,
             snapshot=snapshot,
         )
         warnings = shared.warnings()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cometrep.commands import CONNECTION, PRINTING, REPORTING, SAVING, WAITING, IdArgument, session, takes
+from cometrep.commands import CONNECTION, PRINTING, REPORTING, SAVING, WAITING, IdArgument, option, session, takes
 
 EXAMPLES = ("cometrep download @last", "cometrep download --wait @last -d pictures --sidecar")
 
@@ -13,12 +13,7 @@ EXAMPLES = ("cometrep download @last", "cometrep download --wait @last -d pictur
 def command(
     ctx: typer.Context,
     ids: IdArgument,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait", help="Wait for unfinished ones first.", show_default=False, rich_help_panel="Waiting"
-        ),
-    ] = False,
+    wait: Annotated[bool, option("Waiting", "--wait", help="Wait for unfinished ones first.")] = False,
 ) -> None:
     """Save the output files of finished predictions and print their paths."""
     with session(ctx) as opened:

@@ -35,7 +35,6 @@ def command(
             metavar="KIND[:N]",
             help="Misbehave, N times or always: " + ", ".join(KINDS) + "; get:500 meets looks alone.",
             show_default=False,
-            autocompletion=lambda: KINDS,
         ),
     ] = [],  # noqa: B006
 ) -> None:

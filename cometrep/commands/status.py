@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cometrep.commands import CONNECTION, PRINTING, IdArgument, session, takes
+from cometrep.commands import CONNECTION, PRINTING, IdArgument, option, session, takes
 
 EXAMPLES = (
     "cometrep status @last",
@@ -17,7 +17,7 @@ def command(
     ctx: typer.Context,
     ids: IdArgument,
     exit_status: Annotated[
-        bool, typer.Option("--exit-status", help="Exit as wait would; 6 while it runs.", show_default=False)
+        bool, option("Options", "--exit-status", help="Exit as wait would; 6 while it runs.")
     ] = False,
 ) -> None:
     """Look at predictions once and print a line each: id and status."""

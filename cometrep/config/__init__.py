@@ -26,6 +26,7 @@ from cometrep.config.values import (
     parse_switch,
     parse_template,
 )
+from cometrep.text import masked, nearest
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 PROMPT_BUDGET_SECONDS = 15.0
@@ -305,8 +306,6 @@ def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError
             raise
         raise error(f"{origin}: {problem.message}", hint=_removal(name, origin), code="bad_setting") from problem
     except ValueError as problem:
-        from cometrep.text import masked
-
         shown = "the API key" if name == "api_key" else repr(masked(text))
         is_of_file = origin not in (name, option_for(name), *SETTINGS[name].variables)
         named = f"{name} " if is_of_file and name != "api_key" else ""  # a file does not tell which setting it is
@@ -338,8 +337,6 @@ def _correction(name: str, text: str, origin: str) -> str:
 
 def _as_base_url(text: str) -> str:
     """Give the base URL that was meant where a host has no scheme or the wrong one, empty where that is not it."""
-    from cometrep.text import masked
-
     rest = re.sub(r"(?i)^https?://", "", text.strip())
     if masked(rest) != rest or not re.match(r"(?:[\w-]+\.)+\w|(?i:localhost)\b", rest):
         return ""
@@ -419,8 +416,6 @@ def _change_command(name: str, value: str | None) -> str:
     """Give the command that sets a setting in the config file, or removes it with None."""
     import shlex
 
-    from cometrep.text import masked
-
     if value is None or _is_blank(value):
         return f"cometrep config unset {name}"
     return "cometrep login" if name == "api_key" else f"cometrep config set {name} {shlex.quote(masked(value))}"
@@ -430,8 +425,6 @@ def unknown_setting(
     name: str, command_for: Callable[[str], str] = "cometrep config get {}".format
 ) -> errors.UsageError:
     """Give the error for a name that is no setting; `command_for` says what to type with the one that was meant."""
-    from cometrep.text import nearest
-
     near = nearest(name, tuple(SETTINGS))
     asked = f"; did you mean {near}?" if near else f"; the settings are {', '.join(SETTINGS)}"
     return errors.UsageError(

@@ -251,7 +251,7 @@ class Ledger:
 
         None where there is none, or where it is another create's.
         """
-        rows = self._rows(
+        rows = self._database.rows(
             f"SELECT {_OF_ENTRIES} FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
             " AND is_sandbox = ? AND (is_sandbox OR base_url = ?)",
             *(number, model, _json(shorten_data_uris(values)), before),
@@ -336,12 +336,14 @@ class Ledger:
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
         """List the files saved of a prediction in the order of its output, the newest copy of each first."""
-        rows = self._rows(f"SELECT {_OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
+        rows = self._database.rows(
+            f"SELECT {_OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id
+        )
         return tuple(map(_saved_file, rows))
 
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
         """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
-        rows = self._rows(
+        rows = self._database.rows(
             f"SELECT {_seconds('run_seconds')} FROM entries WHERE model = ? AND status = 'succeeded'"
             " AND is_sandbox = ? AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
             *(model, self._is_sandbox, limit),
@@ -355,7 +357,7 @@ class Ledger:
 
     def _entry_rows(self, id: str, *, anywhere: bool = False) -> list[sqlite3.Row]:
         # Another server's prediction may have the same id, and a sandbox is at another port each time.
-        return self._rows(
+        return self._database.rows(
             f"SELECT {_OF_ENTRIES} FROM entries WHERE id = ? AND is_sandbox = ?"
             " AND (is_sandbox OR ? OR base_url = ?) ORDER BY number DESC LIMIT 1",
             *(id, self._is_sandbox, anywhere, self._base_url),
@@ -383,7 +385,7 @@ class Ledger:
         if reference.id:
             return reference.id
         shown = "@last" if reference.back == 1 else f"@{reference.back}"
-        rows = self._rows(
+        rows = self._database.rows(
             f"SELECT {_OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ?"
             " ORDER BY number DESC LIMIT 1 OFFSET ?",
             *(self._is_sandbox, REFUSED, reference.back - 1),
@@ -446,7 +448,7 @@ class Ledger:
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
         ended = _json([*TERMINAL_STATUSES, REFUSED])
-        rows = self._rows(
+        rows = self._database.rows(
             f"SELECT {_texts('id')} FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
             " AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
             *(self._is_sandbox, self._base_url, ended, self._clock() - _RUNNING_SECONDS),
@@ -492,9 +494,6 @@ class Ledger:
             f"no entry has the status {word!r}" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
             hint=f"cometrep list --status {near or 'failed'}",
         )
-
-    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        return self._database.rows(query, *values)
 
     def _writing(
         self, *, durable: bool = False, patience_seconds: float = BUSY_SECONDS
