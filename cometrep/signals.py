@@ -74,8 +74,11 @@ class Signals:
             os._exit(128 + number)  # the first process of a container is spared what it does not handle
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
+        """Stop as any program does: where no shell above could continue it, the system lets the signal pass."""
         with self._aside():
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            signal.signal(number, self._suspend)
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:
         with self._aside():

@@ -98,7 +98,8 @@ class Animated(Silent):
         """Leave the screen while something else is written."""
         self.close()
         yield
-        self.resume()
+        if self._live is not None:  # a signal may have come while the first one was made
+            self.resume()
 
     def close(self) -> None:
         """Leave the screen, with the cursor shown."""
@@ -288,7 +289,7 @@ class Bars(Animated):
                 super().take(event)
                 for line in lines:
                     self._screen.line(line)
-        elif self._has_something():
+        if self._has_something():
             self.resume()
         else:
             self.close()
