@@ -144,7 +144,7 @@ def test_predictions_of_earlier_runs_that_cannot_be_seen_are_no_row(bench: Bench
 
 
 def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: Bench) -> None:
-    """It has just been paid for: --retry-failed is for those of earlier runs."""
+    """It has just been paid for, and is left for the next run to look at."""
 
     def look(_: Received) -> Answer:
         bench.ahead_seconds += 100  # and no 404 is too early any more
@@ -153,7 +153,26 @@ def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: B
     bench.retries_failed = True
     bench.gateway.server.on_get(look)
     ended = bench.run("cat")
-    assert (ended.tally.failed, bench.gateway.server.creates) == (1, 1)
+    assert (ended.tally.left, ended.codes, bench.gateway.server.creates) == (1, {8: 1}, 1)
+    assert bench.run("cat").tally.left == 1
+    bench.gateway.server.on_get(bench.gateway.look)
+    assert (bench.run("cat").tally.done, bench.gateway.server.creates) == (1, 1)
+
+
+@pytest.mark.parametrize(("minutes", "failed", "left"), [(59, 0, 1), (61, 1, 0)])
+def test_what_the_api_does_not_know_has_failed_after_its_hour_alone(
+    bench: Bench, minutes: int, failed: int, left: int
+) -> None:
+    """Within it a node of a gateway may know it yet, and --retry-failed would pay once more."""
+    bench.gateway.server.on_get(*[UNKNOWN] * 2, bench.gateway.look)
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 60 * minutes)) as record:
+        record.open()
+        record.add("created", "cat", id="gone")
+    ended = bench.run("cat")
+    assert (ended.tally.failed, ended.tally.left) == (failed, left)
+    bench.retries_failed = True
+    bench.run("cat")
+    assert bench.gateway.server.creates == failed
 
 
 def test_an_outage_has_the_whole_retry_budget_whatever_was_before(

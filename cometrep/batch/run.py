@@ -44,7 +44,7 @@ from cometrep.events import (
     Tally,
 )
 from cometrep.keeping import Keeper
-from cometrep.ledger import UNKNOWN, Ledger
+from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, Request
@@ -73,12 +73,14 @@ class _Flying(NamedTuple):
 
     One that was sent by this run has it with the answer to its create, or from an attempt that was not accepted.
 
-    The `doubt` is there as long as that id is all that came of the create's answer, and no look has shown it.
+    It was `created` at that Unix time, or a little later. The `doubt` is there as long as that id is all that came
+    of the create's answer, and no look has shown it.
     """
 
     item: Item
     entry: int
     id: str = ""
+    created: float = 0.0
     doubt: errors.CreateUnknown | None = None
 
 
@@ -282,7 +284,8 @@ class Batch:
             yield from self._tell_done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
-            self._flying[item.key] = _Flying(item, 0, standing.id, doubt)
+            sent = standing.ended or standing.changed
+            self._flying[item.key] = _Flying(item, 0, standing.id, sent, doubt)
             entry = None if doubt else entry_of(item, standing, self._ledger)
             if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
@@ -366,7 +369,7 @@ class Batch:
                 patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
-            self._flying[item.key] = flying._replace(entry=entry, id=answer.id)
+            self._flying[item.key] = flying._replace(entry=entry, id=answer.id, created=self._now())
         else:
             yield from self._refused(item, entry, answer)
             if not self._flying[item.key].id:
@@ -382,7 +385,7 @@ class Batch:
             id = answer.prediction_id or ""
             yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             if id and self._is_own(id, item) and not self._sender.is_left:
-                self._flying[item.key] = _Flying(item, entry, id, answer)
+                self._flying[item.key] = _Flying(item, entry, id, self._now(), answer)
                 self._follow(id, item)
             else:
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
@@ -488,7 +491,7 @@ class Batch:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
-        elif failure.code == "prediction_not_found":
+        elif failure.code == "prediction_not_found" and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and not flying.entry:
                 self._unsent.append((item, 0))
@@ -497,12 +500,16 @@ class Batch:
                 if flying.entry:
                     self._count(Row.NOT_SEEN, failure)
         else:
+            is_unknown = failure.code == "prediction_not_found"  # paid for, and another node may know it
+            if is_unknown:
+                failure.message += "; while its hour lasts the same command looks again"
             self._outcomes.score.leave(item.label, failure)
             yield stopped(item, State.RUNNING, failure.message, seen)
-            if not isinstance(failure, (errors.StillRunning, errors.Temporary)):
-                self._gate.give_up(failure)
-            elif flying.entry and not seen.status and isinstance(failure, errors.Temporary):
+            is_unseen = is_unknown or (isinstance(failure, errors.Temporary) and not seen.status)
+            if flying.entry and is_unseen:
                 self._count(Row.NOT_SEEN, failure)
+            elif not is_unknown and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+                self._gate.give_up(failure)
 
     def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""

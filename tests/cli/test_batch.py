@@ -1852,7 +1852,7 @@ def test_the_deadline_leaves_items_running_for_the_next_run(
 def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], folder: Path
 ) -> None:
-    """A 404 may be the wrong account's key: the item stays, and --retry-failed makes it anew."""
+    """A 404 may be the wrong account's key: the item stays, and after its hour --retry-failed makes it anew."""
     out = folder_of("cat")
     gateway.holds.clear()
     served(*BATCH, "--timeout", "0.3")
@@ -1860,11 +1860,17 @@ def test_an_id_that_is_gone_is_looked_for_again_and_recreated_only_when_asked(
     record = out / "batch.jsonl"
     record.write_text(record.read_text().replace("item0000000000000000000000", "gone"))
     gateway.holds.set()
-    assert served(*BATCH).code == 8
-    assert served(*BATCH).code == 8
-    assert gateway.total == 1
-    assert served(*BATCH, "--retry-failed").code == 0
-    assert gateway.total == 2
+    for more in ((), ("--retry-failed",)):
+        ran = served(*BATCH, *more)
+        assert (ran.code, gateway.total) == (8, 1)
+        assert "of 1 item: 1 left\n" in ran.stderr
+        assert ran.stderr.endswith(f"hint: {' '.join(('cometrep', *BATCH))}\n")
+    assert served(*BATCH, "--status").stdout.split("\t")[1] == "running"
+    age(out, seconds=3600)
+    ran = served(*BATCH)
+    assert (ran.code, gateway.total) == (8, 1)
+    assert ran.stderr.endswith(" --retry-failed\n")
+    assert (served(*BATCH, "--retry-failed").code, gateway.total) == (0, 2)
 
 
 def test_an_answer_that_shows_another_item_s_prediction_is_not_believed(
@@ -1928,7 +1934,7 @@ def test_nothing_is_sent_in_place_of_what_is_gone_once_a_stop_was_asked_for(
     out = folder_of("cat")
     gateway.holds.clear()
     served(*BATCH, "--timeout", "0.3")
-    age(out, seconds=60)
+    age(out, seconds=3660)
     asked, may_answer = threading.Event(), threading.Event()
 
     def gone(_: Received) -> Answer:
