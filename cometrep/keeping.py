@@ -348,9 +348,10 @@ class Keeper:
             return files
         if not prediction.data_removed:
             told = f": {prediction.error_text}" if prediction.error_text else ""
+            is_over = self._is_over(prediction, otherwise=True)  # else it may come yet
             raise errors.OutputMissing(
                 f"prediction {prediction.id} reported success without any output{told}",
-                hint=errors.LOOK_WHOLE.of(prediction.id),
+                hint=errors.LOOK_WHOLE.of(prediction.id) if is_over else "",
             )
         raise errors.OutputMissing(
             f"the output of {prediction.id} is gone: the API removes it about an hour after the end",

@@ -29,7 +29,7 @@ from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
-from tests.servers import Answer, Received, Server, answer_json, picture
+from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 MODEL = "black-forest-labs/flux-schnell"
 DOWN = answer_json({"error": "down"}, 503)
@@ -49,6 +49,7 @@ class Bench:
         self.budget_seconds = 0.0
         self.retries_failed = False
         self.ahead_seconds = 0.0
+        self.minutes_ahead = 0  # by the time of day
         self.pace = Pace()
         self.published = 0
         self.events: list[Event] = []
@@ -80,6 +81,7 @@ class Bench:
                 pace=self.pace,
                 publish=self.publish,
                 clock=self.clock,
+                now=lambda: time.time() + 60 * self.minutes_ahead,
                 random=lambda: 0.0,
             )
             with contextlib.closing(made.run(iter(items), len(items))) as running:
@@ -279,12 +281,30 @@ def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
     assert bench.steps("p0")[-1]["step"] == "left"
 
 
-@pytest.mark.parametrize(("code", "step"), [("output_expired", "left"), ("", "lost")])
-def test_a_success_without_output_is_lost_at_once(bench: Bench, code: str, step: str) -> None:
-    """No other run finds any; what expired may be had by the next one, while the API keeps it."""
-    bench.keeper = Failing(errors.OutputMissing("there is no output", code=code))
-    bench.run("a")
-    assert bench.steps("a")[-1]["step"] == step
+@pytest.mark.parametrize("output", [None, ["data:image/png;base64,!!"]], ids=["none", "broken"])
+def test_a_success_without_output_is_looked_at_again(
+    bench: Bench, output: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the next run was asked: it may come late, and is paid for."""
+    monkeypatch.setattr("cometrep.watch.EMPTY_PAUSE_SECONDS", 0.0)
+    looks = 1 if output else 2
+    empty = answer_json(prediction(f"item{0:022d}", output=output))
+    bench.gateway.server.on_get(*[empty] * looks, bench.gateway.look)
+    bench.retries_failed = True
+    ended = bench.run("a")
+    assert (ended.tally.left, ended.codes, bench.steps("a")[-1]["step"]) == (1, {11: 1}, "left")
+    assert (bench.run("a").tally.done, bench.gateway.creates) == (1, {"a": 1})
+
+
+@pytest.mark.parametrize("code", ["output_missing", "output_broken", "output_expired"])
+def test_a_success_whose_output_stays_away_is_lost_after_its_hour(bench: Bench, code: str) -> None:
+    """Then alone it is one to be sent again."""
+    for minutes, step in [(0, "left"), (61, "lost")]:
+        bench.minutes_ahead = minutes
+        bench.keeper = Failing(errors.OutputMissing("there is no output", code=code))
+        bench.run("a")
+        assert bench.steps("a")[-1]["step"] == step
+    assert bench.gateway.creates == {"a": 1}
 
 
 def test_two_items_whose_answers_broke_off_behind_one_id_are_in_doubt(bench: Bench) -> None:

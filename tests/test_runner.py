@@ -509,6 +509,16 @@ def test_a_success_that_is_not_found_before_its_output_was_seen_is_not_made_anew
     assert (raised.value.code, raised.value.hint) == (code, hint or "cometrep rerun made1")
 
 
+@pytest.mark.parametrize("output", [None, ["data:image/png;base64,!!"]], ids=["none", "broken"])
+def test_a_success_without_files_is_looked_at_again_by_the_hint(bench: Bench, output: object) -> None:
+    """They may come late, and are paid for."""
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_json(prediction("made1", output=output)))
+    with pytest.raises(errors.OutputMissing) as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    assert raised.value.hint == "cometrep download --wait made1"
+
+
 def test_an_answer_that_shows_another_prediction_is_not_believed(bench: Bench) -> None:
     """Its files would get this one's name: it is looked at again. An id that nobody knows may be a second one."""
     mine, other, second = files_on(bench.server, "mine.webp", "other.webp", "second.webp")

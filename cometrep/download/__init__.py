@@ -104,7 +104,7 @@ class Downloads:
                 is_media = content_type.lower().partition("/")[0] in _MEDIA
                 if file.data_uri and is_media and (wrong := _wrong_content("", part)):
                     told = f"output file {file.index} is a data URI with {wrong}"
-                    raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken")
+                    raise errors.OutputMissing(told, code="output_broken")
             kind = formats.extension_for(part.head, part.content_type, _url_extension(file.url))
             extension = file.extension or kind
             target = names.path(file.index, extension)
@@ -296,10 +296,10 @@ def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
             told = f"output file {file.index} stood in the reply itself, which the API does not give any more"
             raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_expired") from problem
         told = f"output file {file.index} is a broken data URI"
-        raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken") from problem
+        raise errors.OutputMissing(told, code="output_broken") from problem
     if not content:
         told = f"output file {file.index} is an empty data URI"
-        raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_broken")
+        raise errors.OutputMissing(told, code="output_broken")
     return content, content_type
 
 
