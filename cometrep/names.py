@@ -38,7 +38,8 @@ _FORBIDDEN = frozenset('<>:"/\\|?*')
 class Names(NamedTuple):
     """The names that one template gives the files of one prediction, but for the extension, known last.
 
-    `folder` is where the command saves; the template may add folders below it, or leave it with `..` or `/`.
+    `folder` is where the command saves; the template may add folders below it, or leave it with `..` or `/`. Those
+    of a batch's item, which has a `key`, are never those of the batch's own files.
     """
 
     folder: str
@@ -51,7 +52,18 @@ class Names(NamedTuple):
     @functools.lru_cache(maxsize=64)  # noqa: B019 - a few small values, asked again and again while a file is saved
     def path(self, index: int, extension: str) -> Path:
         """Give the path of output file number `index` with an extension."""
-        return Path(self.folder, self._relative(index, extension))
+        path = Path(self.folder, self._relative(index, extension))
+        return path.with_name(f"_{path.name}") if self.is_the_batchs(index, extension) else path
+
+    def is_the_batchs(self, index: int, extension: str) -> bool:
+        """Say whether the template gives a batch's item the name of its record, another shard's, or its page."""
+        path = Path(self.folder, self._relative(index, extension))
+        name = path.name.casefold()  # by which many file systems tell names apart
+        if not self.key or not (name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name)):
+            return False
+        with contextlib.suppress(OSError):  # one of the two is not made yet
+            return path.parent.samefile(self.folder)
+        return os.path.abspath(path.parent) == os.path.abspath(self.folder)  # noqa: PTH100 - pathlib keeps `..`
 
     def _relative(self, index: int, extension: str) -> str:
         values = {

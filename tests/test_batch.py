@@ -321,6 +321,19 @@ def test_two_items_whose_answers_broke_off_behind_one_id_are_in_doubt(bench: Ben
     assert (ended.tally.unknown, ended.codes) == (2, {10: 2})
 
 
+def test_no_output_takes_the_records_place(bench: Bench) -> None:
+    """With --overwrite neither: nobody would know what was paid for."""
+    server = bench.gateway.server
+    server.on("GET", "/lines.jsonl", Answer(body=b'{"a": 1}\n', headers={"Content-Type": "binary/octet-stream"}))
+    server.on_get(answer_json(prediction(f"item{0:022d}", output=f"{server.url}/lines.jsonl")))
+    downloads = Downloads(Rules(allows_local=True, max_size_bytes=10**9, overwrites=True))
+    with contextlib.closing(downloads):
+        bench.keeper = Keeper(Keeping(template="{key}.{ext}"), downloads, bench.ledger)
+        assert bench.run("batch").tally.done == 1
+    assert (bench.out / "_batch.jsonl").read_bytes() == b'{"a": 1}\n'
+    assert bench.steps("batch")[-1]["files"][0]["path"] == "_batch.jsonl"
+
+
 def test_fresh_urls_are_no_warning(bench: Bench) -> None:
     """A file whose URL has expired is had from the next one: nobody has to know, nor the record."""
     bench.gateway.file_answers["a"] = [Answer(403)]

@@ -207,6 +207,31 @@ def test_the_key_of_an_item() -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "key", "extension", "name"),
+    [
+        ("{key}.{ext}", "batch", "jsonl", "_batch.jsonl"),
+        ("{key}.{ext}", "Batch.1-20", "JSONL", "_Batch.1-20.jsonl"),
+        ("{key}.{ext}", "index", "html", "_index.html"),
+        ("sub/../{key}.{ext}", "index", "html", "_index.html"),
+        ("here/{key}.{ext}", "batch", "jsonl", "_batch.jsonl"),
+        ("sub/{key}.{ext}", "index", "html", "index.html"),
+        ("{key}.{ext}", "index", "png", "index.png"),
+        ("{id}.{ext}", "", "jsonl", "batch.jsonl"),
+    ],
+)
+def test_an_item_never_has_the_name_of_the_batchs_own_files(
+    template: str, key: str, extension: str, name: str, tmp_path: Path
+) -> None:
+    """However its path is written; below the folder, and of a single prediction, it is a name as any other."""
+    names = named(template, id="batch", key=key, folder=str(tmp_path / "out"))
+    if not template.startswith("here"):
+        assert Names.path.__wrapped__(names, 0, extension).name == name  # before there is a folder
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "here").symlink_to(".")
+    assert names.path(0, extension).name == name
+
+
+@pytest.mark.parametrize(
     ("extension", "name"),
     [
         ("WEBP", "abc.webp"),

@@ -10,7 +10,7 @@ from cometrep import errors
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
 from cometrep.keeping import Keeping, check_writable, date_of
-from cometrep.names import BATCH_PAGE, BATCH_RECORD, Names, default_template, fields_of
+from cometrep.names import Names, default_template, fields_of
 from cometrep.prediction import Request
 
 FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
@@ -45,7 +45,7 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             raise _clash(f"the template {template!r} gives the {count} outputs of {item.label!r} one name")
         if not has_id:
             clashes.add(item.model, item.key)
-            if may_be_the_batchs and _is_of_the_batch(names.path(0, "ext"), keeping.folder):
+            if may_be_the_batchs and names.is_the_batchs(0, "ext"):
                 told = "the name of a file that the batch itself writes"
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
         if number < FOLDERS_TRIED:
@@ -55,12 +55,6 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             if clashes.meets(suspects, item.model, item.key):
                 told = "a name that an item before it has, or may get"
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
-
-
-def _is_of_the_batch(path: Path, folder: str) -> bool:
-    name = path.name.lower()
-    is_named_so = name == BATCH_PAGE or re.fullmatch(BATCH_RECORD, name) is not None
-    return is_named_so and path.parent.absolute() == Path(folder).absolute()
 
 
 def _clash(told: str) -> errors.UsageError:
