@@ -117,6 +117,33 @@ def test_a_full_disk_is_found_before_anything_is_paid_for(shelf: Shelf) -> None:
     assert (raised.value.code, raised.value.hint) == ("disk_full", "save elsewhere: -d DIR")
 
 
+@pytest.mark.usefixtures("full_disk")
+@needs_proc
+@pytest.mark.parametrize("template", ["", "{key}/{id}.{ext}"])
+def test_no_other_folder_is_advised_where_a_batch_has_run(shelf: Shelf, template: str) -> None:
+    """It would have no record, and all would be paid for again."""
+    keeping = shelf.keeper(template).keeping
+    items = [Item(1, "one", SCHNELL, ONE.values, "?")]
+    hints = []
+    for _ in range(2):
+        with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
+            check_batch(keeping, lambda: items)
+        hints.append(raised.value.hint)
+        shelf.folder.mkdir(exist_ok=True)
+        (shelf.folder / "batch.1-3.jsonl").touch()
+    assert hints == ["save elsewhere: -d DIR", f"df -h {shelf.folder}"]
+
+
+def test_a_file_in_the_way_of_a_batch_that_has_run_is_shown(shelf: Shelf) -> None:
+    """What takes no file is to be made to take one."""
+    shelf.folder.mkdir()
+    (shelf.folder / "batch.jsonl").touch()
+    (shelf.folder / "one").touch()
+    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
+        check_batch(shelf.keeper("{key}/{id}.{ext}").keeping, lambda: [Item(1, "one", SCHNELL, ONE.values, "?")])
+    assert raised.value.hint == f"ls -ld {shelf.folder / 'one'}"
+
+
 def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
     """Where all of a request's outputs stand already and are to be left alone; not where their names tell of it."""
     shelf.folder.mkdir()

@@ -1,7 +1,9 @@
 """Refuse a batch whose items would get one name, or cannot be written, before anything is sent."""
 
+import contextlib
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from cometrep import errors
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
+from cometrep.batch.record import records_in
 from cometrep.keeping import Keeping, check_writable, date_of
 from cometrep.names import Names, default_template, fields_of
 from cometrep.prediction import Request
@@ -31,7 +34,7 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             code="name_clash",
         )
     if not os.path.isfile(keeping.folder):  # the record says what that would be
-        check_writable(Path(keeping.folder))
+        _check_writable(Path(keeping.folder), keeping)
     if not template:
         return
     has_id = "id" in fields_of(template)
@@ -49,12 +52,24 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
                 told = "the name of a file that the batch itself writes"
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
         if number < FOLDERS_TRIED:
-            check_writable(names.part_folder(0))
+            _check_writable(names.part_folder(0), keeping)
     if suspects := clashes.suspects():
         for item in items():
             if clashes.meets(suspects, item.model, item.key):
                 told = "a name that an item before it has, or may get"
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
+
+
+def _check_writable(folder: Path, keeping: Keeping) -> None:
+    try:
+        check_writable(folder)
+    except errors.LocalFileError as failure:
+        with contextlib.suppress(OSError):  # as of a name that no folder can have
+            if records_in(Path(keeping.folder)):  # another folder has none, and all would be sent again there
+                there = next((one for one in (folder, *folder.parents) if os.path.exists(one)), folder)
+                look = "df -h" if failure.code == "disk_full" else "ls -ld"
+                failure.hint = f"{look} {shlex.quote(str(there))}"
+        raise
 
 
 def _clash(told: str) -> errors.UsageError:
