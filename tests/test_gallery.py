@@ -334,6 +334,41 @@ def test_a_sister_shard_s_items_are_no_lack_of_a_record(tmp_path: Path) -> None:
     refuse_without_record(tmp_path)
 
 
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["gone", "emptied"])
+def test_a_record_that_the_page_was_drawn_from_is_missed(tmp_path: Path, is_emptied: bool) -> None:
+    """One shard's too, whether or not it had a picture, wherever the folder was moved; an older page names none."""
+    folder = tmp_path / "out"
+    save(folder, 1, "a.svg", shard=(1, 3))
+    save(folder, 2, "b.txt", shard=(2, 3))
+    (folder / "batch.3-3.jsonl").touch()
+    Gallery(folder, {}).write()
+    folder = folder.rename(tmp_path / "moved")
+    (folder / "batch.3-3.jsonl").unlink()
+    refuse_without_record(folder)
+    lost = folder / "batch.2-3.jsonl"
+    lost.write_bytes(b"") if is_emptied else lost.unlink()
+    lack = "has nothing of it" if is_emptied else "is gone"
+    with pytest.raises(errors.LocalFileError, match=f"its record batch.2-3.jsonl {lack}") as raised:
+        refuse_without_record(folder)
+    assert raised.value.code == "record"
+    page = folder / "index.html"
+    lines = page.read_text("utf-8").splitlines(keepends=True)
+    page.write_text("".join(line for line in lines if "cometrep-records" not in line), "utf-8")
+    refuse_without_record(folder)
+
+
+def test_a_record_that_comes_later_is_named_by_the_next_page(tmp_path: Path) -> None:
+    """Without a picture of its own too: the page is the one of reading from scratch."""
+    gallery = Gallery(tmp_path, {})
+    for shard, name in enumerate(("a.svg", "b.txt"), 1):
+        save(tmp_path, shard, name, shard=(shard, 2))
+        gallery.write()
+    before = (tmp_path / "index.html").read_bytes()
+    assert b'content="batch.1-2.jsonl batch.2-2.jsonl"' in before
+    (tmp_path / "index.html").unlink()
+    assert page(tmp_path).encode() == before
+
+
 def test_nothing_is_written_that_stands_there(tmp_path: Path) -> None:
     """Without news, and from scratch with none, the file stays the very same one."""
     save(tmp_path, 1, "a.png")

@@ -11,8 +11,10 @@ import hashlib
 import html
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -30,6 +32,8 @@ LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
 _MARK = b'<meta name="generator" content="cometrep">'  # stands in every page, so that no other one is replaced
 _MARK_WITHIN = 2000  # bytes
+_RECORDS = rb'<meta name="cometrep-records" content="([\w.\- ]*)">'
+_RECORDS_WITHIN = 10  # lines: there may be very many records
 
 
 class _Sent(NamedTuple):
@@ -63,22 +67,26 @@ class _Shown(NamedTuple):
 def refuse_without_record(folder: Path) -> None:
     """Raise LocalFileError where a folder shows what a batch made and no record has it: it would be paid for again.
 
-    Its page shows that, and beside an emptied record a sidecar does, which single predictions may have too.
+    Its page shows that, and names the records that it was drawn from, of which each has to be there; beside an
+    emptied record a sidecar does, which single predictions may have too.
     """
     with contextlib.suppress(OSError):
         records = records_in(folder)
-        if any(step.get("key") for record in records for step in _steps_in(record)):
-            return
         page = folder / BATCH_PAGE
         shown = page if page.is_file() and _is_ours(page) else None
+        has_items = {record for record in records if any(step.get("key") for step in _steps_in(record))}
+        lost = [record for record in _records_of(page) if record not in has_items] if shown else []
+        if has_items and not lost:
+            return
         if shown is None and any(next(_steps_in(record), None) is None for record in records):
             shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
         if shown:
-            name, lack = (records[0].name, "has nothing of it") if records else ("batch.jsonl", "is gone")
+            record = next(iter(lost or records), folder / "batch.jsonl")
+            lack = "has nothing of it" if record in records else "is gone"
             raise errors.LocalFileError(
-                f"{shown} shows what a batch made there, and its record {name} {lack}: all of it would be"
-                " created, and paid for, again",
-                hint=f"put {name} back, or save into another folder: --dir DIR",
+                f"{shown} shows what a batch made there, and its record {record.name} {lack}: what that knew of"
+                " would be created, and paid for, again",
+                hint=f"put {record.name} back, or save into another folder: --dir DIR",
                 code="record",
             )
 
@@ -95,6 +103,13 @@ def _is_ours(page: Path) -> bool:
         return _MARK in file.read(_MARK_WITHIN)
 
 
+def _records_of(page: Path) -> list[Path]:
+    """List the records that a page of cometrep was drawn from, none for an older one; raises OSError."""
+    with page.open("rb") as file:
+        found = re.search(_RECORDS, b"".join(islice(file, _RECORDS_WITHIN)))
+    return [page.with_name(name) for name in found.group(1).decode().split()] if found else []
+
+
 class Gallery:
     """The page `index.html` of one folder; `axes` are the inputs that a sweep varies, the last one fastest."""
 
@@ -103,6 +118,7 @@ class Gallery:
         self._path = folder / BATCH_PAGE
         self._axes = [name for name, values in axes.items() if len(values) > 1]
         self._offsets: dict[Path, int] = {}
+        self._records: set[str] = set()  # the names of those that have items
         self._sent: dict[str, _Sent] = {}
         self._shown: dict[str, _Shown] = {}
         self._tiles: dict[str, tuple[_Shown, bytes]] = {}  # by key: what each item's part of the page is made from
@@ -172,6 +188,9 @@ class Gallery:
 
     def _take(self, step: Mapping[str, Any], record: str) -> None:
         key, name = str(step.get("key", "")), step["step"]
+        if key and record not in self._records:
+            self._records.add(record)
+            self._is_stale = bool(self._shown) or self._is_stale
         if name == "sending":
             self._take_sent(key, step, record)
         elif name == "ended" and step.get("status") == "succeeded":
@@ -239,6 +258,7 @@ class Gallery:
         self._tiles = {one.key: self._drawn(one) for one in shown}
         style, script = _asset("gallery.css"), _asset("gallery.js")
         parts = {
+            "records": " ".join(sorted(self._records)),
             "policy": "default-src 'none'; img-src 'self' file:; base-uri 'none'; form-action 'none';"
             f" style-src '{_hash_of(style)}'; script-src '{_hash_of(script)}'",
             "title": _escaped(self._folder.absolute().name or "batch"),
