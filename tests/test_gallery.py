@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.batch.gallery import Gallery, refuse_without_record
 from cometrep.batch.record import Record
+from cometrep.partfile import write_whole
 from cometrep.prediction import SavedFile
 from cometrep.text import harmless
 from tests.browser import Browser, Page
@@ -431,6 +432,22 @@ def test_shards_share_one_page(tmp_path: Path, order: tuple[int, ...]) -> None:
     read = Reading((tmp_path / "index.html").read_text("utf-8"))
     assert [value for name, value in read.values if name == "src"] == ["./new.png", "./2.png", "./3.png"]
     assert read.texts("facts") == ["seed 7 · 6.1 s"] * 3
+
+
+def test_a_page_of_more_is_not_replaced_by_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a shard saves its last picture and draws it between another one's look at the records and its page."""
+    save(tmp_path, 1, "a.svg", shard=(1, 2))
+    gallery = Gallery(tmp_path, {})
+
+    def interrupted(path: Path, pieces: list[bytes]) -> None:
+        monkeypatch.undo()
+        save(tmp_path, 2, "b.svg", shard=(2, 2))
+        assert "./b.svg" in page(tmp_path)
+        write_whole(path, pieces)
+
+    monkeypatch.setattr("cometrep.batch.gallery.write_whole", interrupted)
+    gallery.write()
+    assert "./b.svg" in (tmp_path / "index.html").read_text("utf-8")
 
 
 def test_an_item_run_again_is_shown_once(tmp_path: Path) -> None:
