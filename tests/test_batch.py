@@ -15,7 +15,7 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch import gate
-from cometrep.batch.fate import Asked
+from cometrep.batch.fate import TIMES_TOLD, Asked
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
@@ -340,6 +340,19 @@ def test_fresh_urls_are_no_warning(bench: Bench) -> None:
     assert bench.run("a").tally.done == 1
     assert "warnings" not in bench.steps("a")[-1]
     assert not [event for event in bench.events if isinstance(event, Noted)]
+
+
+def test_warnings_that_are_not_given_are_counted(bench: Bench) -> None:
+    """Of each kind the first five are told: at the end, how many more there were."""
+    prompts = [f"p{number}" for number in range(TIMES_TOLD + 2)]
+    bench.run(*prompts)
+    for path in bench.out.glob("*.webp"):
+        path.unlink()
+    bench.events.clear()
+    bench.run(*prompts)
+    told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
+    assert len(told) == TIMES_TOLD + 1
+    assert told[-1] == "and 2 warnings more, of files that are not what was saved any more"
 
 
 def test_the_page_is_written_where_the_batch_is_left_at_once(bench: Bench) -> None:

@@ -11,9 +11,16 @@ from cometrep.batch.items import Item
 from cometrep.batch.record import NEW, Gone, Record, Standing, State
 from cometrep.errors import Refused
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.text import format_count
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
 TIMES_TOLD = 5  # that a warning of one kind is given
+_FURTHER = {
+    "changed": "inputs that changed since they were sent",
+    "vanished": "files that are not what was saved any more",
+    "warned": "what was saved; the record has them all",
+}
+"""What the warnings of each kind are about."""
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 
 
@@ -122,6 +129,11 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
     return f"{told}; {way}"
 
 
+def told_of_further(kind: str, count: int) -> str:
+    """Say how many warnings of one kind are not given; empty for none."""
+    return f"and {format_count(count, 'warning')} more, of {_FURTHER[kind]}" if count > 0 else ""
+
+
 def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
     """Find what the record holds of items that there are no more, as of lines that were edited."""
     count, ids = record.open_items()
@@ -159,12 +171,15 @@ def forecast(
     counts: Counter[Fate] = Counter()
     sent: list[Item] = []
     warnings: list[str] = []
+    times = 0
     for item in items:
         standing = settled(item, record.standing(item.key), record, ledger)
         fate = decide(item, standing, asked, paths_that_stay)
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)
-        if len(warnings) < TIMES_TOLD and (told := changed(item, standing, asked)):
-            warnings.append(told)
-    return counts, sent, warnings
+        if told := changed(item, standing, asked):
+            times += 1
+            warnings += [told] * (times <= TIMES_TOLD)
+    further = told_of_further("changed", times - TIMES_TOLD)
+    return counts, sent, [*warnings, *[further] * bool(further)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD
+from cometrep.batch.fate import TIMES_TOLD, told_of_further
 from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record, State
@@ -31,6 +31,12 @@ class Outcomes:
         self._told[kind] += 1
         if self._told[kind] <= TIMES_TOLD:
             yield Noted("", told, is_warning=True, hint=hint)
+
+    def warn_of_further(self) -> Events:
+        """Say of each kind of warning how many were not given."""
+        for kind, count in self._told.items():
+            if told := told_of_further(kind, count - TIMES_TOLD):
+                yield Noted("", told, is_warning=True)
 
     def note(self, step: str, item: Item, **facts: Any) -> Events:
         """Append a step to the record; where that fails, say what it was, and send nothing more."""

@@ -201,6 +201,7 @@ class Batch:
             if answered is not None:
                 yield from self._take(*answered)
         yield from self._published()
+        yield from self._outcomes.warn_of_further()
         tally = self._tally(total, began)
         yield tally
         return self._outcomes.score.ended(tally, self._gate.fatal)
