@@ -6,7 +6,8 @@ import io
 import pytest
 
 from cometrep import errors
-from cometrep.batch.snapshot import BLOCK_BYTES, Snapshot
+from cometrep.batch.record import default_folder
+from cometrep.batch.snapshot import BLOCK_BYTES, Snapshot, comes_once
 
 
 def lines(snapshot: Snapshot) -> list[bytes]:
@@ -57,3 +58,10 @@ def test_a_file_that_cannot_be_read_on_is_an_error() -> None:
 
     with pytest.raises(errors.LocalFileError, match=r"cannot read 'a\.jsonl': Input/output error"):
         lines(Snapshot(Failing(b"line\n"), "a.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/0", "/dev/fd/63", "/proc/self/fd/0"])
+def test_stdin_and_descriptors_come_once_whatever_they_are(name: str) -> None:
+    """Also where a file is behind them, whose name is not known."""
+    assert comes_once(name)
+    assert default_folder(name) == "batch"

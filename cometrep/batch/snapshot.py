@@ -26,7 +26,7 @@ CopyTo = Callable[[BinaryIO], None]
 
 def comes_once(name: str) -> bool:
     """Say whether a source of items has a name for this command alone: stdin, a pipe, a descriptor as of `<(…)`."""
-    if name == "-" or name.startswith(("/dev/fd/", "/proc/self/fd/")):
+    if name in ("-", "/dev/stdin") or name.startswith(("/dev/fd/", "/proc/self/fd/")):
         return True
     with contextlib.suppress(OSError, ValueError):  # opening it will tell
         return Path(name).is_fifo()
