@@ -141,22 +141,13 @@ def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
 
 
 def coerce(text: str, kind: str) -> Any:
-    """Read a text as the JSON kind the catalog names; raise ValueError where it does not read as one."""
-    if kind == "integer":
-        if not re.fullmatch(_INTEGER, text.strip()):
-            raise ValueError("not a whole number")
+    """Read a text as the JSON kind the catalog names; what does not read as one stays text, and is doubted."""
+    if kind in ("integer", "number") and re.fullmatch(_INTEGER, text.strip()):
         return int(text)
-    if kind == "number":
-        if re.fullmatch(_INTEGER, text.strip()):
-            return int(text)
-        if not re.fullmatch(_NUMBER, text.strip()) or not math.isfinite(float(text)):
-            raise ValueError("not a finite number")
+    if kind == "number" and re.fullmatch(_NUMBER, text.strip()) and math.isfinite(float(text)):
         return float(text)
     if kind == "boolean":
-        word = text.strip().lower()
-        if word not in _BOOLEANS:
-            raise ValueError("neither true nor false")
-        return _BOOLEANS[word]
+        return _BOOLEANS.get(text.strip().lower(), text)
     return [text] if kind == "array" else text
 
 
@@ -182,10 +173,7 @@ def value_of(item: Item, kind: str, read_stdin: ReadStdin) -> Any:
     if item.separator == "=@":
         text = _decode(_read(item.value, shown, read_stdin), shown)
     _check_text(text, shown)
-    try:
-        return coerce(text, kind)
-    except ValueError:
-        return text  # which the catalog doubts, with all else that it expects otherwise
+    return coerce(text, kind)
 
 
 def _file_value(item: Item, shown: str, read_stdin: ReadStdin) -> str:

@@ -305,6 +305,17 @@ def test_a_doubt_is_told_once_with_its_lines(tmp_path: Path) -> None:
     assert many.endswith(" (lines 1, 2, 3, 4, 5 and 3 more)")
 
 
+def test_a_cell_that_does_not_fit_its_input_is_doubted_and_sent_as_it_stands(tmp_path: Path) -> None:
+    """As the text of `name=text` is: schemas drift, and what is known of a model is no gate."""
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,seed,go_fast\ncat,7,yes\ndog,seven,\nowl,8,maybe\n")
+    with planning(str(path)) as made:
+        assert [list(item.values.values())[1:] for item in made.items()] == [[7, True], ["seven"], [8, "maybe"]]
+    told = ('seed is integer, not "seven" (line 3)', 'go_fast is boolean, not "maybe" (line 4)')
+    assert made.doubts == told
+    assert refusal(str(path)) == "; ".join(told)
+
+
 @pytest.mark.parametrize("is_strict", [False, True])
 def test_names_of_another_format_are_told_once(tmp_path: Path, *, is_strict: bool) -> None:
     """With their lines, or combinations; they refuse nothing, not when strict either."""

@@ -225,10 +225,11 @@ class FileSource:
         for name, cell in cells.items():
             if not cell:
                 continue
-            column, is_json = name.removesuffix(":json"), name.endswith(":json")
+            if not name.endswith(":json"):
+                values[name] = inputs.coerce(cell, catalog.kind_of(model or self._model, name))
+                continue
             try:
-                kind = catalog.kind_of(model or self._model, column)
-                values[column] = inputs.strict_json(cell) if is_json else inputs.coerce(cell, kind)
+                values[name.removesuffix(":json")] = inputs.strict_json(cell)
             except ValueError as problem:
                 return Wrong(number, f"{name}: {problem}")
         return Line(number, key, model, values)
