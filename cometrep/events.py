@@ -66,12 +66,16 @@ class Slow(NamedTuple):
 
 
 class Retrying(NamedTuple):
-    """An attempt failed for a passing reason; the next follows after a pause."""
+    """An attempt failed for a passing reason; the next follows after a pause.
+
+    `key` is that of a batch's item.
+    """
 
     id: str
     reason: str
     attempt: int
     pause_seconds: float
+    key: str = ""
 
 
 class Saving(NamedTuple):

@@ -21,7 +21,7 @@ from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
 from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
-from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Tally
+from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.keeping import Keeper, Keeping, LookAgain, Saving
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
@@ -353,6 +353,21 @@ def test_warnings_that_are_not_given_are_counted(bench: Bench) -> None:
     told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
     assert len(told) == TIMES_TOLD + 1
     assert told[-1] == "and 2 warnings more, of files that are not what was saved any more"
+
+
+def test_what_is_tried_again_is_told_by_item(bench: Bench) -> None:
+    """How often each was sent is counted by itself, whatever became of others; its looks are named by it too."""
+    slow = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "0"})
+    bench.budget_seconds = TIMEOUT_SECONDS
+    bench.pace = Pace(1000.0)
+    bench.gateway.refusals.update(a=[slow] * 2, b=[slow])
+    bench.gateway.server.on_get(DOWN, bench.gateway.look)
+    assert bench.run("a", "b").tally.done == 2
+    told = [(event.key, event.attempt, bool(event.id)) for event in bench.events if isinstance(event, Retrying)]
+    assert [attempt for key, attempt, is_look in told if key == "a" and not is_look] == [1, 2]
+    assert [attempt for key, attempt, is_look in told if key == "b" and not is_look] == [1]
+    assert [attempt for key, attempt, is_look in told if is_look] == [1]
+    assert {key for key, _, _ in told} == {"a", "b"}
 
 
 def test_the_page_is_written_where_the_batch_is_left_at_once(bench: Bench) -> None:

@@ -183,9 +183,10 @@ def test_programs_get_items_and_a_tally_a_second_with_the_last_one(monkeypatch: 
         Saved("p1", file),
         ended("failed", text="HTTP 422"),
         tally(failed=1),
+        Retrying("", "HTTP 429", 2, 1.5, "key2"),
     )
     told = [json.loads(line) for line in lines]
-    assert [event["event"] for event in told] == ["created", "tally", "saved", "item", "tally"]
+    assert [event["event"] for event in told] == ["created", "tally", "saved", "item", "retry", "tally"]
     assert (told[1]["running"], told[1]["left"], told[1]["elapsed_seconds"]) == (1, 10, 0.123)
     assert told[3] | {"time": ""} == {
         "event": "item",
@@ -195,7 +196,8 @@ def test_programs_get_items_and_a_tally_a_second_with_the_last_one(monkeypatch: 
         "outcome": "failed",
         "text": "HTTP 422",
     }
-    assert (told[4]["failed"], told[4]["left"], told[4]["id"]) == (1, 9, None)
+    assert list(told[4].values())[2:] == [None, "key2", 2, 1.5, "HTTP 429"]
+    assert (told[5]["failed"], told[5]["left"], told[5]["id"]) == (1, 9, None)
 
 
 def test_silence_has_warnings_alone() -> None:

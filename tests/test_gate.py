@@ -24,20 +24,20 @@ def temporary(code: str, retry_after: float | None = None) -> errors.Temporary:
 def test_creates_without_a_connection_are_tried_again_for_the_retry_budget() -> None:
     """Counted from the first one in a row; one that is accepted ends the row."""
     gate = made()
-    assert [gate.try_again(temporary("network"), at) for at in (100.0, 130.0, 160.0)] == [1, 2, 3]
-    assert gate.try_again(temporary("network"), 161.0) == 0
+    assert [gate.try_again(temporary("network"), at) for at in (100.0, 130.0, 160.0)] == [True] * 3
+    assert not gate.try_again(temporary("network"), 161.0)
     gate.accepted(162.0)
-    assert gate.try_again(temporary("network"), 200.0) == 1
+    assert gate.try_again(temporary("network"), 200.0)
 
 
 def test_throttled_creates_are_tried_again_for_many_budgets() -> None:
     """Counted from the last one that was accepted: others of the account may use the limit up for long."""
     gate = made()
-    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET) == 1
-    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET + 1) == 0
-    assert gate.try_again(temporary("rate_limited", retry_after=THROTTLED_BUDGETS * BUDGET + 1), 0.0) == 0
+    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET)
+    assert not gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET + 1)
+    assert not gate.try_again(temporary("rate_limited", retry_after=THROTTLED_BUDGETS * BUDGET + 1), 0.0)
     gate.accepted(700.0)
-    assert gate.try_again(temporary("rate_limited"), 1200.0) == 1
+    assert gate.try_again(temporary("rate_limited"), 1200.0)
 
 
 @pytest.mark.parametrize("is_look", [False, True])

@@ -65,24 +65,23 @@ class Gate:
         self.creates.accepted(now)
         self.end_row(Row.NO_ANSWER)
 
-    def try_again(self, failure: errors.CometrepError, now: float) -> int:
-        """Take up that a create was not accepted for now, and slow down; give which attempt in a row it was.
+    def try_again(self, failure: errors.CometrepError, now: float) -> bool:
+        """Take up that a create was not accepted for now, and slow down; say whether it is to be sent again.
 
-        0 where they have failed for so long that it is not to be sent again.
+        That is not so where creates have failed for so long.
         """
         asked = failure.retry_after_seconds or 0.0
         if failure.code == "rate_limited":
             if now + asked > self._accepted + THROTTLED_BUDGETS * self._retry_budget_seconds:
-                return 0
+                return False
         else:
             if self._attempts == 0:
                 self._failing_since = now
             self._attempts += 1
             if now > self._failing_since + self._retry_budget_seconds:
-                return 0
-        attempt = max(1, self._attempts)
-        self._slow_down(now, max(backoff_seconds(attempt, self._random()), asked), asked)
-        return attempt
+                return False
+        self._slow_down(now, max(backoff_seconds(max(1, self._attempts), self._random()), asked), asked)
+        return True
 
     def looked(self, failure: errors.CometrepError | None, now: float) -> None:
         """Take up how a look went: the API's limit is one for looks and creates."""

@@ -134,6 +134,7 @@ class Batch:
             random=random,
         )
         self._flying: dict[str, _Flying] = {}  # by key
+        self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
         self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._creating = self._looking = 0
@@ -358,6 +359,7 @@ class Batch:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
         item, (entry, answer) = flying.item, sent
         self._sender.answered(item)
+        attempt = self._attempts.pop(item.key, 0) + 1
         if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
             answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
         if isinstance(answer, Prediction):
@@ -372,14 +374,14 @@ class Batch:
             self._ledger.insist(accept, entry, answer)
             self._flying[item.key] = flying._replace(entry=entry, id=answer.id, created=self._now())
         else:
-            yield from self._refused(item, entry, answer)
+            yield from self._refused(item, entry, answer, attempt)
             if not self._flying[item.key].id:
                 del self._flying[item.key]
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
 
-    def _refused(self, item: Item, entry: int, answer: errors.CometrepError) -> Events:
+    def _refused(self, item: Item, entry: int, answer: errors.CometrepError, attempt: int) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
@@ -398,7 +400,7 @@ class Batch:
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
             if answer.http_status is not None:
                 yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
-            yield from self._not_accepted(item, entry, answer)
+            yield from self._not_accepted(item, entry, answer, attempt)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
@@ -411,15 +413,16 @@ class Batch:
         if is_fatal:
             self._gate.give_up(answer)
 
-    def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError) -> Events:
+    def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError, attempt: int) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
         self._ledger.insist(self._ledger.refuse, entry, failure)
         now = self._clock()
         is_temporary = isinstance(failure, errors.Temporary)
-        if failure.is_worth_repeating and (attempt := self._gate.try_again(failure, now)):
+        if failure.is_worth_repeating and self._gate.try_again(failure, now):
             self._unsent.append((item, entry))
+            self._attempts[item.key] = attempt
             pause = self._gate.creates.ready_in(now)  # of all creates, which is the longer the more were refused
-            yield Retrying("", f"{item.label}: {failure.message}", attempt, pause)
+            yield Retrying("", f"{item.label}: {failure.message}", attempt, pause, item.key)
             return
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
             yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
@@ -467,7 +470,7 @@ class Batch:
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
-            yield event
+            yield event._replace(key=self._item_of[event.id].key)
         elif isinstance(event, Result):
             yield from self._ended(event)
 

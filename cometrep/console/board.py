@@ -101,6 +101,9 @@ class JsonBoard(JsonLines):
             yield "saved", {"key": event.key, "how": event.how, **event.file.as_json()}
         elif isinstance(event, ItemEnded):
             yield "item", {"key": event.key, "outcome": event.outcome, "text": event.text or None}
+        elif isinstance(event, Retrying):
+            for name, facts in super()._facts(event):
+                yield name, {"key": event.key, **facts}
         elif isinstance(event, Tally):
             self._withheld = event
             if time.monotonic() >= self._tallied + JSON_TALLY_SECONDS:
