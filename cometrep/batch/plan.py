@@ -182,13 +182,20 @@ def _refuse_misplaced(file: str, texts: Sequence[str], command: str, named: str)
     words = (file, *texts)
     if model := next((word for word in words if catalog.find(word) and not os.path.exists(word)), ""):
         hint = adding(f"-m {model}", replacing(model, [] if texts else ["FILE"], command))
+        others = [word for word in words if word != model]
+        hint = (others and _with_file_first(others[0], others[1:], hint)) or hint
         raise errors.UsageError(f"{model!r} is a model, and no file or input", hint=hint)
-    if re.match(_ITEM, file) and not os.path.exists(file):
-        if found := next(filter(os.path.isfile, texts), ""):
-            hint = replacing(file, [found, file], replacing(found, [], named))
-        else:
-            hint = adding("--sweep", named)
+    if hint := _with_file_first(file, texts, named):
         raise errors.UsageError(f"there is no file {file!r}; inputs stand behind a FILE, or --sweep", hint=hint)
+
+
+def _with_file_first(file: str, texts: Sequence[str], command: str) -> str:
+    """Give a command with a FILE before its inputs, or as a sweep; empty where none stands in the place of FILE."""
+    if not re.match(_ITEM, file) or os.path.exists(file):
+        return ""
+    if found := next(filter(os.path.isfile, texts), ""):
+        return replacing(file, [found, file], replacing(found, [], command))
+    return adding("--sweep", command)
 
 
 def _values_in(read_stdin: inputs.ReadStdin, name: str, text: str) -> bytes:
