@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import gzip
 import io
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +128,20 @@ def test_items_that_cannot_be_had_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(errors.LocalFileError, match="No space left") as no_room, planning("-", stdin=full):
         pass
     assert no_room.value.hint == "export TMPDIR=FOLDER"
+
+
+@pytest.mark.parametrize(("file", "packed"), [("-", "FILE"), ("my p.gz", "'my p.gz'")])
+def test_a_compressed_file_is_unpacked_by_the_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, packed: str
+) -> None:
+    """With every option, and whatever its name says."""
+    monkeypatch.chdir(tmp_path)
+    content = gzip.compress("\n".join(CATS).encode())
+    Path("my p.gz").write_bytes(content)
+    planned = planning(file, stdin=Stdin(content), typed=f"{shlex.quote(file)} -m {SCHNELL} {KEPT}")
+    with pytest.raises(errors.UsageError, match="is compressed") as raised, planned:
+        pass
+    assert raised.value.hint == f"gzip -dc {packed} | cometrep batch - -m {SCHNELL} {KEPT}"
 
 
 def test_bad_lines_are_all_named(tmp_path: Path) -> None:

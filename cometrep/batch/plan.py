@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
@@ -33,6 +34,7 @@ from cometrep.text import format_count
 
 SHOWN_DOUBTS = 5
 DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
+_GZIP = b"\x1f\x8b"
 _ITEM = r"\w+(?:=|:=|@)"
 ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 
@@ -155,6 +157,12 @@ def planned(
             as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
             snapshot = stack.enter_context(opened(file, copy_stdin))
             lines = io.BufferedReader(snapshot, BLOCK_BYTES)
+            if lines.peek(2).startswith(_GZIP):
+                raise errors.UsageError(
+                    "the file is compressed with gzip",
+                    hint=f"gzip -dc {shlex.quote(again)} | {replacing(typed, ['-'], command)}",
+                    code="bad_items",
+                )
             source = FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in shared.keys)
         known = Checked(source.size, frozenset()) if isinstance(source, SweepSource) else None
         plan = Plan(
