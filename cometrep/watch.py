@@ -283,7 +283,7 @@ class Watch:
         has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
         if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
             return [self._end(watched, now, failure.told_as(errors.Refused, failure.message))]
-        if is_over and is_doubtful:
+        if is_over and (is_early or is_doubtful):
             return [self._end(watched, now, failure)]  # said for so long, it is meant
         if is_over:
             return [self._end(watched, now, self._budget_failure(watched, failure, asked, now))]

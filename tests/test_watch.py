@@ -594,12 +594,16 @@ def test_an_early_404_of_a_fresh_prediction_is_forgiven() -> None:
     assert result_of(events).failure is None
 
 
-def test_a_404_that_lasts_is_final() -> None:
-    """After some seconds a prediction that is not found is not there, and that is no passing failure."""
+@pytest.mark.parametrize(("budget", "seconds"), [(60.0, NOT_FOUND_GRACE_SECONDS), (2.0, 1.75), (0.0, 0.0)])
+def test_a_404_that_lasts_is_final(budget: float, seconds: float) -> None:
+    """After some seconds a prediction that is not found is not there, and that is no passing failure.
+
+    Nor is it one where the retry budget leaves less time.
+    """
     world = World({"p1": [NOT_FOUND]})
-    events = world.watch(Target("p1", is_fresh=True))
+    events = world.watch(Target("p1", is_fresh=True), budget=budget)
     assert failure_of(events) is NOT_FOUND
-    assert events[-1][0] == NOT_FOUND_GRACE_SECONDS
+    assert events[-1][0] == seconds
 
 
 def test_an_early_404_of_what_was_seen_is_forgiven_too() -> None:

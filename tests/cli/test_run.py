@@ -337,7 +337,7 @@ def test_an_api_that_does_not_know_what_it_made_is_asked_again(served: Cli, serv
     server.on_create(answer_json(prediction(status="starting"), 201))
     server.on_get(answer_json({"detail": "not found"}, 404))
     done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
-    assert done.code == 7
+    assert done.code == 8
     server.on_get(finished(server))
     server.on("GET", "/f/", Answer(200, picture(), WEBP))
     assert type_hint(served, done.stderr).stdout == "abc123.webp\n"
