@@ -430,7 +430,9 @@ def _file_url(text: str) -> str:
     text = text.strip()
     if is_url(text):
         return text
-    return text.replace(" ", "%20") if re.fullmatch(_SPACED_URL, text) and text.count("://") == 1 else ""
+    path, mark, query = text.partition("?")
+    is_spaced = re.fullmatch(_SPACED_URL, path) and path.count("://") == 1 and not re.search(r"[\s<>\"]", query)
+    return f"{path.replace(' ', '%20')}{mark}{query}" if is_spaced else ""
 
 
 def _moment(text: str) -> float | None:

@@ -445,6 +445,10 @@ OUTPUTS: dict[str, tuple[Any, list[str]]] = {
     "url and plain SVG": ([URL, "data:image/svg+xml;utf8,<svg/>"], [URL, "data:image/svg+xml;utf8,<svg/>"]),
     "url among nulls": ([None, URL, ""], [URL]),
     "a space in the name of a file": ("https://x.test/my picture.png", ["https://x.test/my%20picture.png"]),
+    "a space in a name before a signature": (
+        "https://x.test/my picture 1.png?sig=a%2Fb",
+        ["https://x.test/my%20picture%201.png?sig=a%2Fb"],
+    ),
     "plain http": ("http://127.0.0.1:8787/x.png", ["http://127.0.0.1:8787/x.png"]),
     "upper-case scheme": ("HTTPS://REPLICATE.DELIVERY/X.PNG", ["HTTPS://REPLICATE.DELIVERY/X.PNG"]),
     "blob store": (
@@ -475,6 +479,7 @@ def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str])
         ("https://two urls", "https://two urls"),
         (f"{URL} and {OTHER}", f"{URL} and {OTHER}"),
         ("https://x.test/a is a picture.", "https://x.test/a is a picture."),
+        ("https://x.test/is a.png? I doubt it", "https://x.test/is a.png? I doubt it"),
         ("\ud800", "\\ud800"),
     ],
     ids=[
@@ -488,6 +493,7 @@ def test_files_are_found_anywhere_in_an_output(output: Any, expected: list[str])
         "space",
         "two urls",
         "a sentence",
+        "a question",
         "lone surrogate",
     ],
 )
