@@ -25,6 +25,7 @@ from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
 from cometrep.sidecar import sidecar_path, write_sidecar
+from cometrep.text import cut, masked
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
@@ -188,6 +189,9 @@ class Keeper:
         files = prediction.output_files() or self._files_remembered(prediction)
         if files[0].content is None:  # a text is one output, however many were asked for
             yield from self._doubts(prediction, len(files))
+        elif address := prediction.other_address():
+            text = f"the output of {prediction.id} is an address that is not fetched, and is saved as text"
+            yield Noted(prediction.id, f"{text}: {cut(masked(address), 200)}", is_warning=True)
         if self.keeping.template == "-":
             yield from self._save_to_stdout(prediction, files, look_again)
             return [], [None]

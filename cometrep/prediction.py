@@ -49,6 +49,7 @@ _MODEL_ADDRESS = (
 )
 _BACK = r"@(\d{1,6})"
 _URL = r"(?i)https?://[^\s<>\"\x00-\x1f\x7f-\x9f]+"
+_OTHER_ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]{1,20}:/\S+"  # that is not fetched: of another scheme, or misspelt
 _SPACED_URL = (  # as a host may write one that names a file
     r"(?i)https?://[^\s<>\"/]+/[^\s<>\"]*(?: [^\s<>\"]+)+"
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|svg|mp4|webm|mov|mp3|wav|ogg|flac|m4a|glb|zip|pdf)"
@@ -341,6 +342,11 @@ class Prediction(NamedTuple):
         if isinstance(self.output, list) and self.output and all(isinstance(t, str) for t in self.output):
             return "".join(self.output)
         return None
+
+    def other_address(self) -> str:
+        """Give the address that all of the output is and that is not fetched, as one of FTP; empty for none."""
+        text = (self.output_text() or "").strip()
+        return text if not _file_string(text) and re.fullmatch(_OTHER_ADDRESS, text) else ""
 
     def has_more_than_files(self) -> bool:
         """Say whether the output holds text or numbers beside its files, which saving files would not keep."""

@@ -345,3 +345,27 @@ def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:
     assert preview("out", "{key}/{name}.webp", Item(1, "k1", SCHNELL, ONE.values, "?")) == [
         "out/k1/flux-schnell.webp"
     ]
+
+
+@pytest.mark.parametrize(
+    ("output", "is_told"),
+    [
+        ("ftp://files.test/cat.png", True),
+        (["file:///tmp/cat.png"], True),
+        ("https:/files.test/cat.png\n", True),
+        ("see ftp://files.test/cat.png", False),
+        ("note: a cat", False),
+        ("C:/cats/cat.png", False),
+        ("a cat", False),
+    ],
+)
+def test_an_address_that_is_not_fetched_is_told(shelf: Shelf, output: str | list[str], *, is_told: bool) -> None:
+    """It is saved as the text that it is, which a model may have meant, and nobody takes it for the picture."""
+    prediction = Prediction("p1", "succeeded", SCHNELL, output=output)
+    (saved,), failure, events = kept(shelf.keeper(), prediction)
+    assert (failure, Path(saved.path).read_text()) == (None, prediction.output_text())
+    told = [event.text for event in events if isinstance(event, Noted) and event.is_warning]
+    address = (prediction.output_text() or "").strip()
+    assert (
+        told == [f"the output of p1 is an address that is not fetched, and is saved as text: {address}"] * is_told
+    )
