@@ -259,10 +259,9 @@ class PartFile:
             self._sync()
             self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir() and not target.is_symlink():
-                raise errors.LocalFileError(f"{target} is a folder", remedy=OWN_FOLDERS, code="file_exists")
             if target.exists() and not target.is_file():
-                raise errors.LocalFileError(f"{target} is no regular file", remedy="-o -", code="file_exists")
+                what = "a folder" if target.is_dir() else "no regular file"
+                raise errors.LocalFileError(f"{target} is {what}", remedy=OWN_FOLDERS, code="file_exists")
             if os.name == "nt":
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):

@@ -10,7 +10,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from cometrep import errors
 from cometrep.download import Downloads, Rules, UrlExpired, fetch
 from cometrep.events import Event, Noted, Retrying, Saving
-from cometrep.names import Names
+from cometrep.names import OWN_FOLDERS, Names
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.transport import connections
 from tests.conftest import needs_proc
@@ -893,13 +893,18 @@ def test_skip_existing_leaves_what_only_the_bytes_show_to_exist(folder: Path, se
 
 
 @pytest.mark.parametrize("overwrites", [False, True])
-def test_a_folder_at_the_target_is_an_error(folder: Path, server: Server, overwrites: bool) -> None:
-    """A folder of that name is never replaced."""
-    (folder / f"{ID}.webp").mkdir()
+@pytest.mark.parametrize(("make", "told"), [(Path.mkdir, "is a folder"), (os.mkfifo, "is no regular file")])
+def test_what_is_no_file_at_the_target_is_an_error(
+    folder: Path, server: Server, make: Callable[[Path], None], told: str, overwrites: bool
+) -> None:
+    """It is never replaced; what mends it, a name in a folder, contradicts no other option, as stdout would."""
+    make(folder / f"{ID}.webp")
+    before = (folder / f"{ID}.webp").stat()
     server.on("GET", "/f", Answer(200, BODY, TYPED))
-    with pytest.raises(errors.LocalFileError, match="is a folder"):
+    with pytest.raises(errors.LocalFileError, match=told) as raised:
         Saver(folder, overwrites=overwrites)(f"{server.url}/f")
-    assert (folder / f"{ID}.webp").is_dir()
+    assert raised.value.remedy == OWN_FOLDERS
+    assert os.path.samestat((folder / f"{ID}.webp").stat(), before)
 
 
 def test_a_symlink_at_the_target_is_not_followed(folder: Path, server: Server, tmp_path: Path) -> None:

@@ -120,7 +120,6 @@ def test_the_option_that_finishes_all_that_is_left_is_in_the_hint() -> None:
         (["--overwrite", "--overwrite"], " --overwrite"),
         (["--overwrite", "--max-size 3G"], ""),
         (["-d DIR"], ""),
-        (["-o -"], ""),
     ],
 )
 def test_what_saves_all_files_of_an_item_is_in_the_hint(remedies: list[str], option: str) -> None:

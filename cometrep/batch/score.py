@@ -89,8 +89,9 @@ class Score:
 def remedy_of(failure: errors.CometrepError) -> str:
     """Give the option with which the same command saves what it could not; empty where none does."""
     remedies = {one.remedy for one in failure.parts}
-    # In another folder all would be sent again, and stdout takes one file.
-    return remedies.pop() if len(remedies) == 1 and not remedies & {"-d DIR", "-o -"} else ""
+    return (
+        remedies.pop() if len(remedies) == 1 and "-d DIR" not in remedies else ""
+    )  # there all would be sent again
 
 
 def next_commands(ended: BatchEnded, command: str) -> list[tuple[str, str]]:
