@@ -368,7 +368,12 @@ def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
 def _may_hold_key(arguments: Sequence[str]) -> bool:
     """Say whether what a command line has too much may be the API key, which is not to be repeated."""
     if arguments[:1] == ["login"]:
-        return not all(re.fullmatch(r"--[\w-]+|-\w", word) for word in arguments[1:])
+        params = [param for entry in CONTENTS for param in build(entry.name).params]
+        others = {name for param in params if not getattr(param, "is_flag", True) for name in param.opts}
+        return not all(
+            re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
+            for before, word in itertools.pairwise(arguments)
+        )
     return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
 
 

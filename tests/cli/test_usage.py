@@ -321,9 +321,11 @@ def test_a_key_that_is_typed_as_an_argument_is_not_repeated(typed: str) -> None:
 
 
 def test_a_mistyped_option_of_login_is_no_key() -> None:
-    """What is spelt as one of its own is told as ever."""
+    """What is spelt as one of its own, or is another command's, is told as ever."""
     assert "did you mean --stdin?" in refused("login --stidn").message
-    assert "no such option: --json" in refused("login --json").message
+    for option in ("--json", "--base-url http://127.0.0.1:1", "--base-url=http://127.0.0.1:1", "--timeout 5m"):
+        name = re.split("[ =]", option)[0]
+        assert refused(f"login --stdin {option}").message.startswith(f"no such option: {name}")
 
 
 @pytest.mark.parametrize(
