@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     @classmethod
     def of_headers(cls, headers: Mapping[str, str]) -> "Facts":
         """Read what headers say: the type, and as far as they can be relied on length and validator."""
-        content_type = headers.get("Content-Type", "")[:200]
+        content_type = _content_type(headers)
         if _is_encoded(headers):
             return cls(content_type=content_type)
         # A transfer encoding, as chunks are one, makes a length void (RFC 9112, 6.3).
@@ -79,7 +79,7 @@ class Facts(NamedTuple):
     def are_of(self, headers: Mapping[str, str]) -> bool:
         """Say whether the headers of a 206 show the very file, whatever made the server send it."""
         etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
-        media_type = formats.media_type_of(headers.get("Content-Type", ""))
+        media_type = formats.media_type_of(_content_type(headers))
         is_typed = media_type not in ("", "application/octet-stream")  # which is any file's
         if is_typed and self.content_type and media_type != formats.media_type_of(self.content_type):
             return False
@@ -494,6 +494,11 @@ def is_whole(headers: Mapping[str, str]) -> bool:
     """Say whether the range of a 206 is all of the file."""
     found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
     return found is not None and int(found[1]) == 0 and found[3] == str(int(found[2]) + 1)
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    """Give the Content-Type as far as it may stand in records: it is a server's text."""
+    return re.sub(r"[^ -~]+", "", headers.get("Content-Type", ""))[:200]
 
 
 def _is_strong(etag: str) -> bool:
