@@ -17,7 +17,7 @@ _UNSAFE = frozenset(
 )  # Unicode's controls, formats, surrogates, unassigned
 # Also a password with a slash, whose beginning is then a port that is none; bounded, as a URL of a server is not.
 _USER = r"(?<=//)(?:[^/@\s]*|[^/@:\s]{0,200}:(?!\d*/)[^@\s]{0,200})@"
-_SECRET = rf"{_USER}|sk-[A-Za-z0-9_-]{{8,}}"
+_SECRET = rf"{_USER}|(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{{8,}}"
 _CI_COMMAND = r"##(?=\w*\[)"
 HIDDEN_KEY = "[API-key]"
 """What is shown in the place of the API key: without a space, so that a URL that held the key stays one."""

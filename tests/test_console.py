@@ -5,6 +5,7 @@ import io
 import pytest
 
 from cometrep import console as console_module
+from cometrep import errors
 from cometrep.console import Console
 from tests.conftest import wait_until
 
@@ -38,3 +39,14 @@ def test_what_is_done_soon_needs_no_word() -> None:
     with stderr.console.saying_if_slow("checking all items"):
         pass
     assert stderr.text == ""
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_what_was_typed_in_a_wrong_place_is_shown_without_the_key(*, is_json: bool) -> None:
+    """Whichever command it was, and in the command of the hint too."""
+    stderr = Stderr()
+    stderr.console.is_json = is_json
+    key = "sk-abcdefgh12345678"
+    stderr.console.report(errors.UsageError(f"there is no topic {key!r}", hint=f"cometrep help {key}"))
+    assert stderr.text.count("[hidden]") == 2
+    assert key[3:] not in stderr.text

@@ -82,6 +82,7 @@ def test_long_texts_are_searched_for_a_key_in_one_go(piece: str) -> None:
         ("https://h:443/a@b?c=@d", "https://h:443/a@b?c=@d"),
         ("https://h:443/?c=@d and https://h/@x", "https://h:443/?c=@d and https://h/@x"),
         ("run sk-abcdefgh12345678 a//b", "run [hidden] a//b"),
+        ("-d my-disk-2026-01-01 prompt=@sk-12345678", "-d my-disk-2026-01-01 prompt=@[hidden]"),
     ],
 )
 def test_what_may_be_a_secret_is_masked(text: str, shown: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from cometrep import errors
 from cometrep.console.screen import Screen
-from cometrep.text import ascii_json, brief, harmless, one_line, without_key
+from cometrep.text import ascii_json, brief, harmless, masked, one_line, without_key
 
 if TYPE_CHECKING:
     from cometrep.console.display import Silent
@@ -304,15 +304,17 @@ class Console:
                 self.report(one)
             if failure.exit_code != errors.Partial.exit_code:
                 return  # all failed alike, and each has said it
-        hint = self.with_flags(failure.hint)
+        message, hint = failure.message, self.with_flags(failure.hint)
+        if isinstance(failure, errors.UsageError):  # of what was typed, and may be the key
+            message, hint = masked(message), masked(hint)
         if self.tells_github:
             from cometrep.console import github
 
-            self._line(github.error(failure.message))
+            self._line(github.error(message))
         if self.is_json:
             facts = {
                 "code": failure.code,
-                "message": failure.message,
+                "message": message,
                 "hint": hint,
                 "exit_code": failure.exit_code,
                 "prediction_id": failure.prediction_id,
@@ -321,7 +323,7 @@ class Console:
             }
             self._line(ascii_json({"error": facts}))
             return
-        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(brief(failure.message))}")
+        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(brief(message))}")
         if hint:
             self._line(f"hint: {harmless(hint)}")
 

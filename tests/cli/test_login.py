@@ -258,6 +258,7 @@ def test_a_key_that_others_can_read_is_warned_of(bits: int, is_warned: bool, cli
         ("run", "a/b", f"prompt=@{KEY}"),
         ("run", "a/b", "prompt=x", "-o", f"{KEY}{{"),
         ("batch", KEY, "-m", "a/b"),
+        ("config", "get", KEY),
     ],
 )
 def test_a_key_in_a_wrong_place_is_not_repeated(arguments: tuple[str, ...], cli: Cli) -> None:
