@@ -931,11 +931,14 @@ def test_a_path_that_no_file_can_have(shelf: Shelf, tmp_path: Path) -> None:
             act()
 
 
-def test_a_folder_in_the_files_place(shelf: Shelf, ledger: Ledger) -> None:
-    """A folder of the ledger's name is a local file error."""
-    shelf.path.mkdir(parents=True)
-    with pytest.raises(errors.LocalFileError, match="cannot be used: Is a directory"):
-        ledger.begin(MODEL, {})
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_in_the_files_place(shelf: Shelf, ledger: Ledger, make: Callable[[Path], None]) -> None:
+    """A folder, a pipe or a device of the ledger's name is a local file error, and never waited for."""
+    shelf.path.parent.mkdir()
+    make(shelf.path)
+    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries())):
+        with pytest.raises(errors.LocalFileError, match="cannot be used: it is no regular file"):
+            act()
 
 
 def test_a_read_only_ledger_can_be_read(shelf: Shelf, ledger: Ledger) -> None:

@@ -151,6 +151,8 @@ class Database:
     def _open(self, *, writes: bool) -> sqlite3.Connection:
         make_private_folder(self._path.parent)
         self._is_to_read = False
+        if self._path.exists() and not self._path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no regular file")
         try:
             # SQLite gives the files beside it (-wal, -shm) the mode of this one.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
