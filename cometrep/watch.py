@@ -20,7 +20,7 @@ from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.pace import Pace, SharedSchedule
-from cometrep.prediction import TERMINAL_STATUSES, Prediction
+from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
@@ -319,7 +319,10 @@ class Watch:
         return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
-        seen = f"still {watched.status}" if watched.status else "not seen yet"
+        is_known = watched.status in STATUSES
+        seen = f"still {watched.status}" if is_known else "not seen yet"
+        if watched.status and not is_known:  # which may sound like an end
+            seen = f"{watched.status!r}, a status that counts as running"
         if watched.attempts and watched.failed_looks == 1:
             seen += ", the last attempt failed"
         elif watched.attempts:
@@ -328,7 +331,7 @@ class Watch:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
             f"the deadline of {format_duration(self._deadline_seconds or 0)} passed: prediction {watched.id}"
-            f" is {seen}; {'it runs on' if watched.status else 'it may still run'}",
+            f" is {seen}; {'it runs on' if is_known else 'it may still run'}",
             hint=self._resume.of(watched.id),
             prediction_id=watched.id,
         )

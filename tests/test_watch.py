@@ -265,6 +265,15 @@ def test_an_unknown_status_is_polled_on() -> None:
     assert result_of(events).failure is None
 
 
+def test_an_unknown_status_is_not_said_to_run_on() -> None:
+    """It may be the end, in a word of the server's own: that is quoted at the deadline."""
+    told = failure_of(World({"p1": [running("done")]}).watch(deadline=5.0))
+    assert isinstance(told, errors.StillRunning)
+    assert told.message == (
+        "the deadline of 5s passed: prediction p1 is 'done', a status that counts as running; it may still run"
+    )
+
+
 def test_one_answer_is_enough_where_nobody_waits() -> None:
     """With `until_answered` the first good answer is the end, whatever the status."""
     world = World({"p1": [temporary(), running()]})
