@@ -186,12 +186,15 @@ class PartFile:
         return {"Range": f"bytes={self.size}-", "If-Range": self._facts.validator}
 
     def fits(self, headers: Mapping[str, str]) -> bool:
-        """Say whether a 206 goes on exactly where this part file ends, in the same file; note how long that is."""
+        """Say whether a 206 goes on exactly where this part file ends, in the same file; note how long that is.
+
+        It may end before the file does (RFC 9110, 14.2), and the next attempt goes on from there.
+        """
         found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != self.size or not self.resume_headers() or _is_encoded(headers):
             return False
         total = self.total_bytes if found[3] == "*" else int(found[3])
-        if total is None or self.total_bytes not in (None, total) or int(found[2]) != total - 1:
+        if total is None or self.total_bytes not in (None, total) or not self.size <= int(found[2]) < total:
             return False
         if not self._facts.are_of(headers):
             return False

@@ -414,6 +414,20 @@ def test_a_rest_without_an_end_is_not_built_upon(saver: Saver, server: Server) -
     assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
 
 
+def test_a_host_that_gives_less_than_the_rest_is_asked_on(saver: Saver, server: Server) -> None:
+    """A range may end before the one that was asked for: what came stays, and what lacks is asked for."""
+
+    def piece(request: Received) -> Answer:
+        start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
+        end = min(start + 90_000, len(BODY))
+        shown = {**TYPED, "Content-Range": f"bytes {start}-{end - 1}/{len(BODY)}"}
+        return Answer(206, BODY[start:end], shown)
+
+    server.on("GET", "/f", cut(100_000), piece)
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", *[f"bytes={start}-" for start in range(100_000, len(BODY), 90_000)]]
+
+
 def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
     """Where all bytes were there already, a 416 with the same size completes the file."""
     saver = Saver(folder)
