@@ -310,6 +310,17 @@ def test_logs_get_a_line_a_change(paper: Paper) -> None:
     ]
 
 
+def test_a_file_that_takes_long_has_a_sign_of_life(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself, now and then, and not as its last bytes come."""
+    events = [Saving("p", 0, "a.webp", 10, 2000), Saving("q", 0, "b\n.webp", 10, None), Saving("p", 0, "a", 9, 9)]
+    assert paper.show("lines", *events, *events) == []
+    monkeypatch.setattr(display, "SAVING_LINE_SECONDS", 0.0)
+    assert paper.show("lines", *events) == [
+        "p  still saving a.webp  10 bytes of 2.0 kB",
+        "q  still saving b\\n.webp  10 bytes",
+    ]
+
+
 @pytest.mark.parametrize(
     ("mode", "line_of"),
     [

@@ -259,6 +259,16 @@ def test_a_break_is_told_by_the_bytes_of_the_file(saver: Saver, server: Server) 
     assert told == ["after 500 bytes", "after 100000 of 300000 bytes", "after 150000 of 300000 bytes"]
 
 
+def test_bytes_that_drip_are_told_of(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that comes slowly is not silent until a hundredth of it is there."""
+    server.on("GET", "/f", Answer(200, BODY[:9000], {**TYPED, "Transfer-Encoding": "chunked"}, is_chunked=True))
+    saver(f"{server.url}/f")
+    assert not [event for event in saver.events if isinstance(event, Saving)]
+    monkeypatch.setattr("cometrep.download.SAYING_SECONDS", 0.0)
+    saver(f"{server.url}/f", template="other.{ext}")
+    assert [event for event in saver.events if isinstance(event, Saving)]
+
+
 def test_a_later_command_goes_on_where_an_earlier_one_died(folder: Path, server: Server) -> None:
     """A part file that was left is taken up again: fewer bytes are fetched than starting over."""
     server.on("GET", "/f", cut(200_000), answer_json({}, 500))

@@ -28,6 +28,7 @@ from cometrep.events import (
 )
 from cometrep.text import ascii_json, format_bytes, format_duration, format_elapsed, harmless, one_line
 
+SAVING_LINE_SECONDS = 30.0  # between two lines in logs of a file that is being saved
 SAYING_SECONDS = 0.1  # between two events about the bytes of a file
 LONGEST_LABEL = 28  # columns, where something else wants the room; a prediction's id has 26
 SHORTEST_LABEL = 6  # columns, before times and amounts are left out
@@ -144,6 +145,7 @@ class Lines(Silent):
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._statuses: dict[str, str] = {}
+        self._said: dict[tuple[str, int], float] = {}  # by output file, when its bytes were last spoken of
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -160,6 +162,8 @@ class Lines(Silent):
             return f"{event.id}  {self._screen.status(status)}  {format_duration(event.elapsed_seconds)}"
         if isinstance(event, Created):
             self._statuses[event.id] = event.prediction.status
+        if isinstance(event, Saving):
+            return self._saving_line(event)
         if isinstance(event, Slow):
             what = f"{event.id}  no answer from the API" if event.id else "no answer to the create"
             return f"{what} for {format_duration(event.seconds)}; still waiting"
@@ -168,6 +172,16 @@ class Lines(Silent):
             what = f"{event.id}  " if event.id else ""
             return f"{what}attempt {event.attempt} failed: {harmless(event.reason)}; the next in {pause}"
         return _lasting_line(event, self._screen)
+
+    def _saving_line(self, event: Saving) -> str:
+        """Give a sign of life of a file that takes long, empty for none."""
+        now = time.monotonic()
+        said = self._said.setdefault((event.id, event.file_index), now)
+        if event.done_bytes == event.total_bytes or now < said + SAVING_LINE_SECONDS:
+            return ""
+        self._said[event.id, event.file_index] = now
+        total = "" if event.total_bytes is None else f" of {format_bytes(event.total_bytes)}"
+        return f"{event.id}  still saving {harmless(event.name)}  {format_bytes(event.done_bytes)}{total}"
 
 
 def _lasting_line(event: Event, screen: Screen) -> str:

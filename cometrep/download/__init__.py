@@ -33,6 +33,7 @@ from cometrep.transport.reasons import is_cut_short, reason_of
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
+SAYING_SECONDS = 5.0  # after which bytes are told of, however few came
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _BUSY = (429, 503)  # which say nothing of ranges
@@ -197,7 +198,7 @@ class Downloads:
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
         step = 65_536 if total is None else min(1_048_576, total // 100)
-        said, is_checked = part.size, False
+        said, said_at, is_checked = part.size, self._clock(), False
         for chunk in self._chunks(response, part):
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
@@ -205,8 +206,9 @@ class Downloads:
             if not is_checked and part.size >= formats.SNIFF_BYTES:
                 _refuse_wrong_content(file.url, part, response.status_code)
                 is_checked = True
-            if part.size - said >= step or part.size == total:
-                said = part.size
+            now = self._clock()
+            if part.size - said >= step or part.size == total or now >= said_at + SAYING_SECONDS:
+                said, said_at = part.size, now
                 yield Saving(id, file.index, name, part.size, total)
         if total is not None and part.size != total:
             had = part.size
