@@ -89,9 +89,8 @@ class Score:
 def remedy_of(failure: errors.CometrepError) -> str:
     """Give the option with which the same command saves what it could not; empty where none does."""
     remedies = {one.remedy for one in failure.parts}
-    return (
-        remedies.pop() if len(remedies) == 1 and "-d DIR" not in remedies else ""
-    )  # there all would be sent again
+    # In another folder all would be sent again.
+    return remedies.pop() if len(remedies) == 1 and "-d DIR" not in remedies else ""
 
 
 def next_commands(ended: BatchEnded, command: str) -> list[tuple[str, str]]:
