@@ -4,6 +4,8 @@ import atexit
 import functools
 import gc
 import os
+import re
+import shlex
 import shutil
 import signal
 import stat
@@ -160,6 +162,11 @@ class Cli:
                 check=False,
             )
         return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+    def type_hint(self, stderr: str) -> Ran:
+        """Run the command that a hint names, as a user would type it."""
+        (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", stderr)
+        return self(*shlex.split(hint))
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start the program and leave it running; the test ends it."""

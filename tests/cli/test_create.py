@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shlex
 import signal
 import sqlite3
 import subprocess
@@ -32,12 +31,6 @@ FLUX_2 = "black-forest-labs/flux-2-pro"
 PATH = f"/replicate/v1/models/{SCHNELL}/predictions"
 PNG = b"\x89PNG\r\n\x1a\nnot much of a picture"
 STARTED = answer_json(prediction(status="starting"))
-
-
-def type_hint(cli: Cli, ran: Ran) -> Ran:
-    """Run the command that a run's hint names, as a user would type it."""
-    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", ran.stderr)
-    return cli(*shlex.split(hint))
 
 
 def entries(cli: Cli) -> list[dict[str, Any]]:
@@ -490,7 +483,7 @@ def test_a_stopped_create_still_keeps_its_id(
     ran = Ran(process.returncode, stdout.decode(), (told + stderr).decode())
     assert (ran.code, ran.stdout) == (128 + number, "")
     assert "abc123" in ran.stderr
-    assert type_hint(served, ran).stdout == "abc123\tsucceeded\n"
+    assert served.type_hint(ran.stderr).stdout == "abc123\tsucceeded\n"
     assert server.creates == 1
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from cometrep import __version__
-from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, Ran, on_posix, wait_until
+from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, on_posix, wait_until
 from tests.servers import Answer, Received, Server, TunnelingServer, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -45,12 +44,6 @@ def files(cli: Cli) -> dict[str, bytes]:
         with contextlib.suppress(IsADirectoryError, FileNotFoundError):  # a part file may just get its name
             found[path.relative_to(cli.folder).as_posix()] = path.read_bytes()
     return found
-
-
-def type_hint(cli: Cli, ran: Ran) -> Ran:
-    """Run the command that a run's hint names, as a user would type it."""
-    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", ran.stderr)
-    return cli(*shlex.split(hint))
 
 
 def test_saves_the_outputs_of_each_prediction(served: Cli, server: Server) -> None:
@@ -196,7 +189,7 @@ def test_a_template_that_gives_one_name_twice_writes_nothing(served: Cli, server
     done = served("download", "two", "-o", "same.{ext}")
     assert (done.code, done.stdout) == (2, "")
     assert files(served) == {}
-    assert type_hint(served, done).lines == ["two-0.webp", "two-1.webp"]
+    assert served.type_hint(done.stderr).lines == ["two-0.webp", "two-1.webp"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +248,7 @@ def test_names_that_turn_out_alike_replace_nothing(
     done = served("download", "one", other, *options)
     assert done.code == 9
     assert re.search(f"of (one and {other}|{other} and one) one name", done.stderr)
-    assert type_hint(served, done).code == 0
+    assert served.type_hint(done.stderr).code == 0
     saved = [path.read_text() for path in served.folder.rglob("*.txt")]
     assert sorted(f"data:text/plain,{text}" for text in saved) == sorted(outputs["one"] + outputs[other])
 
@@ -528,7 +521,7 @@ def test_a_file_that_is_no_sidecar_is_not_replaced_by_one(output: list[str], ser
     skipped = served("download", "one", *asked, "--skip-existing")
     assert skipped.code == 0
     assert path.read_bytes() == OLD
-    assert type_hint(served, done).code == 0
+    assert served.type_hint(done.stderr).code == 0
     assert json.loads(path.read_text())["prediction"]["id"] == "one"
 
 
@@ -641,7 +634,7 @@ def test_an_unfinished_prediction_is_refused_or_waited_for(served: Cli, server: 
     assert "is processing, not finished" in done.stderr
     assert server.count("GET") == 1
     server.on("GET", "/replicate/v1/predictions/one", running, running, done_reply)
-    saved = type_hint(served, done)
+    saved = served.type_hint(done.stderr)
     assert (saved.code, saved.stdout) == (0, "one.webp\n")
     assert re.search(r"one  processing  \S+\none  succeeded  \S+\nsaved one.webp", saved.stderr)
 
@@ -653,7 +646,7 @@ def test_a_deadline_while_waiting_names_the_download(served: Cli, server: Server
     assert done.code == 6
     on(server, "one", "/f/a.webp")
     pictures(server, "a.webp")
-    assert type_hint(served, done).stdout == "one.webp\n"
+    assert served.type_hint(done.stderr).stdout == "one.webp\n"
 
 
 @pytest.mark.parametrize(
@@ -751,7 +744,7 @@ def test_a_transfer_that_broke_off_is_taken_up(served: Cli, server: Server) -> N
     assert 0 < kept <= 200_000
     rest = {**facts, "Content-Range": f"bytes {kept}-299999/300000"}
     server.on("GET", "/f/a", Answer(206, whole[kept:], rest))
-    again = type_hint(served, first)
+    again = served.type_hint(first.stderr)
     assert (again.code, again.stdout) == (0, "one.webp\n")
     request = server.received[-1]
     assert (request.headers["range"], request.headers["if-range"]) == (f"bytes={kept}-", '"v1"')
@@ -809,7 +802,7 @@ def test_the_hint_of_a_file_that_is_too_large_fetches_it(served: Cli, server: Se
     pictures(server, "a.webp")
     done = served("download", "one", "--max-size", "2k")
     assert done.code == 12
-    assert type_hint(served, done).stdout == "one.webp\n"
+    assert served.type_hint(done.stderr).stdout == "one.webp\n"
 
 
 def test_json_and_print_tell_of_the_files(served: Cli, server: Server) -> None:
@@ -936,4 +929,4 @@ def test_the_hints_of_an_id_like_an_option_can_be_typed(served: Cli, server: Ser
     server.on("GET", "/replicate/v1/predictions/-abc", answer_json(prediction("-abc", output=[])))
     done = served("download", "--", "-abc")
     assert done.code == 11
-    assert type_hint(served, done).code == 0
+    assert served.type_hint(done.stderr).code == 0

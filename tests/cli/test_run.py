@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import stat
@@ -17,18 +16,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran, needs_proc
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs_proc
 from tests.servers import Answer, Received, Server, answer_html, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
 SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
 WEBP = {"Content-Type": "image/webp"}
-
-
-def type_hint(cli: Cli, stderr: str) -> Ran:
-    """Run the command that a hint names, as a user would type it."""
-    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", stderr)
-    return cli(*shlex.split(hint))
 
 
 def accepted(server: Server, *looks: Answer) -> None:
@@ -140,7 +133,7 @@ def test_more_outputs_than_names_are_not_lost(served: Cli, server: Server) -> No
     done = served("run", SCHNELL, "prompt=cat", "-o", "cat.{ext}")
     assert (done.code, done.stdout) == (12, ""), "2 would say that nothing was sent"
     assert list(served.folder.iterdir()) == []
-    assert type_hint(served, done.stderr).lines == ["abc123-0.webp", "abc123-1.webp"]
+    assert served.type_hint(done.stderr).lines == ["abc123-0.webp", "abc123-1.webp"]
     assert server.creates == 1
 
 
@@ -210,7 +203,7 @@ def test_a_deadline_names_the_command_that_finishes_the_job(served: Cli, server:
     assert "the deadline of 0.5s passed" in done.stderr
     assert 1 <= server.count("GET") <= 3  # fewer where the machine is busy
     server.on_get(finished(server))
-    saved = type_hint(served, done.stderr)
+    saved = served.type_hint(done.stderr)
     assert (saved.code, saved.stdout) == (0, "abc123.webp\n")
     assert server.creates == 1
 
@@ -223,7 +216,7 @@ def test_the_command_that_resumes_keeps_the_options(served: Cli, server: Server)
     )
     assert done.code == 6
     server.on_get(finished(server))
-    assert type_hint(served, done.stderr).stdout == "my pics/cat 0.webp\n"
+    assert served.type_hint(done.stderr).stdout == "my pics/cat 0.webp\n"
     assert (served.folder / "my pics/abc123.cometrep.json").exists()
 
 
@@ -311,7 +304,7 @@ def test_a_create_in_doubt_hints_at_its_picture(served: Cli, server: Server) -> 
     server.on_get(finished(server))
     server.on("GET", "/f/", Answer(200, picture(), WEBP))
     assert served("list", "--refresh").stdout.startswith("abc123\tsucceeded\t")
-    typed = type_hint(served, done.stderr)
+    typed = served.type_hint(done.stderr)
     assert typed.stdout == "cometrep run abc123.webp\n", typed.stderr
 
 
@@ -340,7 +333,7 @@ def test_an_api_that_does_not_know_what_it_made_is_asked_again(served: Cli, serv
     assert done.code == 8
     server.on_get(finished(server))
     server.on("GET", "/f/", Answer(200, picture(), WEBP))
-    assert type_hint(served, done.stderr).stdout == "abc123.webp\n"
+    assert served.type_hint(done.stderr).stdout == "abc123.webp\n"
 
 
 def test_fewer_outputs_than_were_asked_for_are_told(served: Cli, server: Server) -> None:
@@ -371,7 +364,7 @@ def test_an_api_that_goes_away_after_the_create_is_resumed(served: Cli, server: 
     done = served("run", SCHNELL, "prompt=cat", env={"COMETREP_RETRY_BUDGET": "0"})
     assert done.code == 7
     server.on_get(finished(server))
-    assert type_hint(served, done.stderr).stdout == "abc123.webp\n"
+    assert served.type_hint(done.stderr).stdout == "abc123.webp\n"
     assert server.creates == 1
 
 
@@ -391,7 +384,7 @@ def test_a_disk_that_refuses_costs_no_second_create(served: Cli, server: Server)
     assert done.code == 12
     assert "hint: cometrep download --wait abc123 -o 'cat.{ext}' -d DIR" in done.stderr
     server.on_get(finished(server))
-    assert type_hint(served, done.stderr).stdout == "DIR/cat.webp\n"
+    assert served.type_hint(done.stderr).stdout == "DIR/cat.webp\n"
     assert server.creates == 1
 
 
@@ -431,7 +424,7 @@ def test_what_fails_after_the_create_is_not_paid_for_again(
     assert (done.code, error["prediction_id"]) == (code, "abc123")
     assert "abc123" in error["message"]
     server.on("GET", "/f/", Answer(200, picture(), WEBP))
-    again = type_hint(served, f"hint: {error['hint']}")
+    again = served.type_hint(f"hint: {error['hint']}")
     assert [file["path"] for file in json.loads(again.stdout)["files"]] == ["out/cat.webp"]
     assert (served.folder / "out/abc123.cometrep.json").exists()
     assert server.creates == 1
@@ -457,7 +450,7 @@ def test_a_picture_that_differs_is_replaced_by_the_hint(served: Cli, server: Ser
     (served.folder / "out/cat.webp").write_bytes(b"old")
     done = served("run", SCHNELL, "prompt=cat", "-d", "out", "-o", "cat.webp")
     assert done.code == 12
-    assert type_hint(served, done.stderr).stdout == "out/cat.webp\n"
+    assert served.type_hint(done.stderr).stdout == "out/cat.webp\n"
     assert (served.folder / "out/cat.webp").read_bytes() == picture()
 
 
@@ -495,7 +488,7 @@ def test_a_signal_names_the_command_that_finishes_the_job(
     assert (process.returncode, stdout) == (code, b"")
     server.on_get(finished(server))
     assert b"hint: cometrep download --wait abc123\n" in stderr
-    assert type_hint(served, stderr.decode()).stdout == "abc123.webp\n"
+    assert served.type_hint(stderr.decode()).stdout == "abc123.webp\n"
     assert server.creates == 1
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from PIL import Image
 
 from cometrep.sandbox import KINDS
 from tests.cli.test_streams import bash
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran
+from tests.conftest import TIMEOUT_SECONDS, Cli
 
 ROOT = Path(__file__).parents[2]
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -28,12 +27,6 @@ def quick(cli: Cli) -> Cli:
     """The program, with a sandbox whose predictions take next to no time."""
     cli.environment["COMETREP_SANDBOX_SECONDS"] = "0.05"
     return cli
-
-
-def type_hint(cli: Cli, stderr: str) -> Ran:
-    """Run the command that a hint names, as a user would type it."""
-    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", stderr)
-    return cli(*shlex.split(hint))
 
 
 def serve(cli: Cli, stopped: Register, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -115,7 +108,7 @@ def test_a_hint_keeps_the_sandbox(cli: Cli) -> None:
     env = {"COMETREP_SANDBOX_SECONDS": "0.8"}
     done = cli("run", "--sandbox", SCHNELL, *SMALL, "--timeout", "0.2s", "-q", env=env)
     assert done.code == 6
-    saved = type_hint(cli, done.stderr)
+    saved = cli.type_hint(done.stderr)
     assert saved.code == 0
     assert (cli.folder / saved.stdout.strip()).read_bytes()[8:12] == b"WEBP"
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import signal
 import subprocess
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TIMEOUT_SECONDS, Cli, Ran, read_until
+from tests.conftest import TIMEOUT_SECONDS, Cli, read_until
 from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
 
 URL = "https://x.test/a.webp"
@@ -22,12 +21,6 @@ DONE = answer_json(prediction(output=[URL]))
 def on(server: Server, id: str, *script: Answer) -> None:
     """Script the looks at one prediction."""
     server.on("GET", f"/replicate/v1/predictions/{id}", *script)
-
-
-def type_hint(cli: Cli, stderr: str) -> Ran:
-    """Run the command that a hint names, as a user would type it."""
-    (hint,) = re.findall(r"(?m)^hint: cometrep (.+)$", stderr)
-    return cli(*shlex.split(hint))
 
 
 def test_polls_until_every_prediction_has_ended(served: Cli, server: Server) -> None:
@@ -109,7 +102,7 @@ def test_a_deadline_is_exit_6_and_its_hint_goes_on(served: Cli, server: Server) 
     assert (done.code, done.stdout) == (6, "abc123\tprocessing\n")
     assert "the deadline of 0.3s passed" in done.stderr
     on(server, "abc123", DONE)
-    assert type_hint(served, done.stderr).stdout == "abc123\tsucceeded\n"
+    assert served.type_hint(done.stderr).stdout == "abc123\tsucceeded\n"
     assert {request.method for request in server.received} == {"GET"}
 
 
@@ -120,7 +113,7 @@ def test_a_hint_keeps_the_server_that_a_flag_chose(served: Cli, server: Server) 
     done = served("wait", "abc123", "--timeout", "0.3s", "--base-url", server.url)
     assert done.code == 6
     on(server, "abc123", DONE)
-    assert type_hint(served, done.stderr).code == 0
+    assert served.type_hint(done.stderr).code == 0
 
 
 @pytest.mark.parametrize("timeout", ["0", "90", "1h30m"])
@@ -225,7 +218,7 @@ def test_an_api_that_stays_away_is_temporary(served: Cli, server: Server) -> Non
     assert (done.code, done.stdout) == (7, "abc123\tprocessing\n")
     assert "it may still run" in done.stderr
     on(server, "abc123", DONE)
-    assert type_hint(served, done.stderr).code == 0
+    assert served.type_hint(done.stderr).code == 0
 
 
 @pytest.mark.parametrize(
@@ -253,7 +246,7 @@ def test_a_signal_leaves_the_predictions_running(
     assert "left running: one, two" in told
     for id in ("one", "two"):
         on(server, id, answer_json(prediction(id, output=[URL])))
-    assert type_hint(served, told).lines == ["one\tsucceeded", "two\tsucceeded"]
+    assert served.type_hint(told).lines == ["one\tsucceeded", "two\tsucceeded"]
 
 
 def test_a_signal_is_an_object_in_json(
