@@ -185,8 +185,8 @@ class Cli:
         return [sys.executable, "-m", "cometrep", *arguments]
 
     def shell_line(self, line: str, env: Mapping[str, str] | None = None) -> Ran:
-        """Run a line of bash in which `cometrep` is the program."""
-        script = f'cometrep() {{ {self.shell} "$@"; }}; {line}'
+        """Run lines of bash in which `cometrep` is the program, with pipefail."""
+        script = f'cometrep() {{ {self.shell} "$@"; }}\n{line}'
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from cometrep.sandbox import KINDS
-from tests.cli.test_streams import bash
 from tests.conftest import TIMEOUT_SECONDS, Cli
 
 ROOT = Path(__file__).parents[2]
@@ -132,8 +131,7 @@ def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
     start, await_it, take, run, end = SHELL_LINES
     assert (take, end) == (". ./sandbox.env", "kill $!")
     background = start.replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 0 --seconds 0.05 2> told")
-    done = bash(
-        cli,
+    done = cli.shell_line(
         f"""set -e
         {background}
         {await_it}
@@ -157,7 +155,7 @@ def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
 def test_its_lines_end_where_it_cannot_start(cli: Cli) -> None:
     """A script that waits for a sandbox that refused to serve ends, before anything is sent elsewhere."""
     background = SHELL_LINES[0].replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 70000 2> told")
-    done = bash(cli, "\n".join([background, *SHELL_LINES[1:]]))
+    done = cli.shell_line("\n".join([background, *SHELL_LINES[1:]]))
     assert (done.code, done.stdout) == (1, "")
     assert "kill" in done.stderr
     assert "cometrep: " in (cli.folder / "told").read_text()

@@ -14,7 +14,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.console import Console
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, needs_proc
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, needs_proc
 from tests.servers import Answer, Received, Server, answer_json, picture, prediction
 
 SCHNELL = "black-forest-labs/flux-schnell"
@@ -25,20 +25,6 @@ HOSTILE = (
 )
 # The locale a Python program meets where nothing is set and it may not help itself.
 NOT_UTF_8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-
-
-def bash(cli: Cli, script: str, env: Mapping[str, str] | None = None) -> Ran:
-    """Run a script in which `cometrep` is the program."""
-    done = subprocess.run(
-        ["bash", "-c", f'cometrep() {{ {cli.shell} "$@"; }}\n{script}'],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd=cli.folder,
-        env={**cli.environment, **(env or {})},
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 
 def finished(server: Server, files: int = 1) -> None:
@@ -96,9 +82,8 @@ def test_an_open_stdin_is_not_read(command: str, served: Cli, server: Server) ->
 def test_commands_join_into_pipelines(sandboxed: Cli) -> None:
     """Ids flow from create to wait to download, as lines, as lines with a status, and as JSON."""
     make = f"cometrep create {SCHNELL} prompt=cat megapixels=0.25"
-    done = bash(
-        sandboxed,
-        f"""set -eo pipefail
+    done = sandboxed.shell_line(
+        f"""set -e
         id=$({make} -q)
         [[ $id =~ ^[a-z0-9]{{26}}$ ]]
         {{ echo $id; {make} -q; }} | cometrep wait -q - | tee waited | cometrep download -q - > saved
@@ -118,10 +103,10 @@ def test_commands_join_into_pipelines(sandboxed: Cli) -> None:
 
 def test_a_failure_in_a_pipeline_reaches_its_end(sandboxed: Cli) -> None:
     """With pipefail the exit code of a failed prediction is the pipeline's; without ids the next one says so."""
-    script = f"set -o pipefail; cometrep create {SCHNELL} prompt='cat sandbox:fail' -q"
-    done = bash(sandboxed, f"{script} | cometrep wait -q - | cut -f2")
+    script = f"cometrep create {SCHNELL} prompt='cat sandbox:fail' -q"
+    done = sandboxed.shell_line(f"{script} | cometrep wait -q - | cut -f2")
     assert (done.code, done.stdout) == (4, "failed\n")
-    done = bash(sandboxed, "set -o pipefail; cometrep create nonsense prompt=cat -q | cometrep wait -q -")
+    done = sandboxed.shell_line("cometrep create nonsense prompt=cat -q | cometrep wait -q -")
     assert done.code == 2
     assert done.stdout == ""
     assert "'nonsense' is not a model" in done.stderr
@@ -171,7 +156,7 @@ def test_a_reader_that_leaves_early_ends_the_command_silently(
 def test_a_closed_stdout_ends_silently_with_141(command: str, code: int, served: Cli, server: Server) -> None:
     """`>&-` is a reader that left: exit 141 and silence; an error of its own kind keeps its code."""
     finished(server)
-    done = bash(served, f"{command} >&-")
+    done = served.shell_line(f"{command} >&-")
     assert (done.code, done.stdout, done.stderr) == (code, "", "")
 
 
@@ -189,7 +174,7 @@ def test_a_closed_stdout_ends_silently_with_141(command: str, code: int, served:
 def test_a_full_stdout_is_an_error_of_its_own(command: str, served: Cli, server: Server) -> None:
     """What cannot be written to stdout is exit 12 with a message, never a traceback or a false success."""
     finished(server)
-    done = bash(served, f"{command} >/dev/full")
+    done = served.shell_line(f"{command} >/dev/full")
     assert done.code == 12
     assert "cannot write to stdout: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
@@ -265,7 +250,7 @@ def test_a_stdout_that_fills_up_is_an_error(unbuffered: str, served: Cli, server
     assert served("run", SCHNELL, "prompt=cat", "-q").code == 0
     limited = "trap '' XFSZ; ulimit -f 100; cometrep status abc123 --json -q >reply.json"
     server.on_get(answer_json(prediction(output=["x" * 300_000])))
-    done = bash(served, limited, {"PYTHONUNBUFFERED": unbuffered})
+    done = served.shell_line(limited, {"PYTHONUNBUFFERED": unbuffered})
     assert done.code == 12
     assert "cannot write to stdout" in done.stderr
 
@@ -276,14 +261,14 @@ def test_a_reader_that_leaves_in_the_middle_is_141(unbuffered: str, served: Cli,
     finished(server)
     server.on("GET", "/f/", Answer(200, LARGE, WEBP))
     line = f"cometrep run {SCHNELL} prompt=cat -q -o - | head -c 10 >/dev/null; exit ${{PIPESTATUS[0]}}"
-    done = bash(served, line, {"PYTHONUNBUFFERED": unbuffered})
+    done = served.shell_line(line, {"PYTHONUNBUFFERED": unbuffered})
     assert (done.code, done.stderr) == (141, "")
 
 
 def test_a_full_stdout_loses_no_output_file(served: Cli, server: Server) -> None:
     """All files of the prediction are saved, as where its reader leaves, and the hint prints their paths."""
     finished(server, files=3)
-    done = bash(served, f"cometrep run {SCHNELL} prompt=cat num_outputs:=3 -q -d out >/dev/full")
+    done = served.shell_line(f"cometrep run {SCHNELL} prompt=cat num_outputs:=3 -q -d out >/dev/full")
     assert done.code == 12
     paths = [f"out/abc123-{index}.webp" for index in range(3)]
     assert all((served.folder / path).read_bytes() == picture() for path in paths)
@@ -296,7 +281,9 @@ def test_a_full_stdout_loses_no_output_file(served: Cli, server: Server) -> None
 def test_a_lost_stderr_stops_no_prediction(where: str, served: Cli, server: Server) -> None:
     """With stderr closed or full, the work is done, stdout is right and the exit code is the outcome's."""
     finished(server)
-    done = bash(served, f"cometrep run {SCHNELL} prompt=cat {where}; echo $?; cometrep status @0 {where}; echo $?")
+    done = served.shell_line(
+        f"cometrep run {SCHNELL} prompt=cat {where}; echo $?; cometrep status @0 {where}; echo $?"
+    )
     assert done.stdout == "abc123.webp\n0\n2\n"
     assert done.stderr == ""
     assert (served.folder / "abc123.webp").read_bytes() == picture()
@@ -305,10 +292,10 @@ def test_a_lost_stderr_stops_no_prediction(where: str, served: Cli, server: Serv
 def test_a_closed_stdin_is_no_fault_until_it_is_asked_for(served: Cli, server: Server) -> None:
     """With stdin closed everything works but what reads it, and that says so; no file gets its number."""
     finished(server)
-    done = bash(served, f"cometrep run {SCHNELL} prompt=cat -q <&-")
+    done = served.shell_line(f"cometrep run {SCHNELL} prompt=cat -q <&-")
     assert (done.code, done.stdout, done.stderr) == (0, "abc123.webp\n", "")
     for command in ("status -", f"create {SCHNELL} prompt=@-", f"create {SCHNELL} -i -", "login --stdin"):
-        done = bash(served, f"cometrep {command} <&-")
+        done = served.shell_line(f"cometrep {command} <&-")
         assert (done.code, done.stdout) == (2, "")
         assert done.stderr.startswith("cometrep: stdin is closed")
     assert server.creates == 1
@@ -317,7 +304,7 @@ def test_a_closed_stdin_is_no_fault_until_it_is_asked_for(served: Cli, server: S
 def test_all_streams_may_be_closed(served: Cli, server: Server) -> None:
     """With all three closed the picture is still saved, no other file is written to, and the code is 141."""
     finished(server)
-    done = bash(served, f"cometrep run {SCHNELL} prompt=cat --print status <&- >&- 2>&-")
+    done = served.shell_line(f"cometrep run {SCHNELL} prompt=cat --print status <&- >&- 2>&-")
     assert done.code == 141
     assert (served.folder / "abc123.webp").read_bytes() == picture()
     assert [path.name for path in served.folder.iterdir()] == ["abc123.webp"]
@@ -475,8 +462,7 @@ def test_the_key_is_nowhere(answer: Callable[..., Answer], served: Cli, server: 
 def test_a_stdin_without_end_is_not_read_to_its_end(cli: Cli) -> None:
     """Of a key, and of an input of all items, no more is read than there can be."""
     (cli.folder / "items.csv").write_text("seed\n1\n")
-    done = bash(
-        cli,
+    done = cli.shell_line(
         f"""
         ulimit -v 3000000
         cometrep login --stdin </dev/zero; echo $?
