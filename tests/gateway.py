@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.servers import Answer, Received, Responder, Server, answer_json, picture, prediction
+from tests.servers import WEBP, Answer, Received, Responder, Server, answer_json, picture, prediction
 
 
 class Gateway:
@@ -81,7 +81,7 @@ class Gateway:
         with self._lock:
             if script := self.file_answers.get(self._prompts[id]):
                 return script.pop(0)
-        return Answer(body=picture(seed=int(id.removeprefix("item"))), headers={"Content-Type": "image/webp"})
+        return Answer(body=picture(seed=int(id.removeprefix("item"))), headers=WEBP)
 
 
 def json_lines(prompts: Iterable[str]) -> str:

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SCHNELL = "black-forest-labs/flux-schnell"
+WEBP = {"Content-Type": "image/webp"}
+TYPED = {**WEBP, "ETag": '"v1"'}
+
 
 @dataclass(frozen=True)
 class Received:
@@ -296,7 +300,7 @@ def prediction(id: str = "abc123", status: str = "succeeded", **rest: Any) -> di
     """Make the bare reply of one prediction."""
     return {
         "id": id,
-        "model": "black-forest-labs/flux-schnell",
+        "model": SCHNELL,
         "version": "hidden",
         "input": {"prompt": "cat"},
         "logs": "",

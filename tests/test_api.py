@@ -20,10 +20,9 @@ from cometrep import errors
 from cometrep.api import Api, _Body
 from cometrep.config.values import ApiKey
 from tests.conftest import Certificate, needs, wait_until
-from tests.servers import HANG, RESET, Answer, Server, TlsServer, answer_html, answer_json, prediction
+from tests.servers import HANG, RESET, SCHNELL, Answer, Server, TlsServer, answer_html, answer_json, prediction
 
 KEY = "sk-test-0123456789"
-MODEL = "black-forest-labs/flux-schnell"
 CREATED = prediction("made1", "starting")
 OUTER = {
     "code": "success",
@@ -130,7 +129,7 @@ def test_each_failure_of_a_create_is_told_apart(
     """Every way a create can go wrong raises its own error, after exactly one request."""
     server.on_create(script)
     with pytest.raises(error) as raised:
-        api.create(MODEL, {"prompt": "cat"})
+        api.create(SCHNELL, {"prompt": "cat"})
     assert (type(raised.value), raised.value.code) == (error, code)
     assert server.creates == 1
     assert len(server.received) == 1
@@ -140,10 +139,10 @@ def test_each_failure_of_a_create_is_told_apart(
 def test_a_create_gives_the_prediction_of_any_2xx(api: Api, server: Server, status: int) -> None:
     """200, 201 and 202 with an id are all a created prediction; the body and path are as documented."""
     server.on_create(answer_json(CREATED, status))
-    made = api.create(MODEL, {"prompt": "cat", "num_outputs": 2})
+    made = api.create(SCHNELL, {"prompt": "cat", "num_outputs": 2})
     assert (made.id, made.status) == ("made1", "starting")
     request = server.received[0]
-    assert request.path == f"/replicate/v1/models/{MODEL}/predictions"
+    assert request.path == f"/replicate/v1/models/{SCHNELL}/predictions"
     assert request.json() == {"input": {"prompt": "cat", "num_outputs": 2}}
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.headers["content-type"] == "application/json"
@@ -154,8 +153,8 @@ def test_a_wrapped_create_gives_the_inner_id_then_the_task_id(api: Api, server: 
     """In a task record the id is the inner prediction's, else the task's, never the row number."""
     inner = {**OUTER, "data": {"task_id": "task1", "id": 77, "status": "SUBMITTED", "data": CREATED}}
     server.on_create(answer_json(OUTER), answer_json(inner))
-    assert api.create(MODEL, {}).id == "task1"
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "task1"
+    assert api.create(SCHNELL, {}).id == "made1"
 
 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
@@ -170,7 +169,7 @@ def test_interim_answers_are_passed_over(api: Api, server: Server, interim: byte
     """What comes before the final answer refuses nothing: the id behind it is that of a paid prediction."""
     server.on_create(answer_json(CREATED, 201, interim=interim))
     server.on_get(answer_json(prediction(), interim=interim))
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "made1"
     assert api.get("abc123").id == "abc123"
     assert api.get("abc123").id == "abc123"  # over the same connection, which is not out of step
 
@@ -184,7 +183,7 @@ def test_an_id_beside_what_cannot_be_read_is_kept(api: Api, server: Server, rest
     """The prediction is paid for: its id is given, or named in the error."""
     server.on_create(Answer(201, f'{{"id": "made1", "status": "starting", {rest}}}'.encode()))
     try:
-        id = api.create(MODEL, {}).id
+        id = api.create(SCHNELL, {}).id
     except errors.CreateUnknown as unknown:
         id = unknown.prediction_id or ""
     assert id == "made1"
@@ -194,7 +193,7 @@ def test_a_broken_answer_that_began_with_an_id_names_it(api: Api, server: Server
     """Where the answer broke off after the id, the error carries that id and how to wait for it."""
     server.on_create(answer_json(CREATED, cut=90, then="close"))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == "made1"
     assert "cometrep wait made1" in raised.value.hint
 
@@ -204,7 +203,7 @@ def test_an_id_that_broke_off_itself_is_not_named(api: Api, server: Server, cut:
     """A part of an id is another prediction's, or none's."""
     server.on_create(Answer(201, b'{"id": "made1", "status": "starting"}', cut=cut, then="close"))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id is None
 
 
@@ -214,10 +213,10 @@ def test_a_create_that_never_left_may_be_sent_again(api: Api) -> None:
         unbound.bind(("127.0.0.1", 0))
         refused = Api(base_url=f"http://127.0.0.1:{unbound.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.Temporary, match="refused"):
-            refused.create(MODEL, {})
+            refused.create(SCHNELL, {})
     unknown = Api(base_url="https://no-such-host.invalid", api_key=ApiKey(KEY))
     with pytest.raises(errors.Temporary, match="cannot be resolved") as raised:
-        unknown.create(MODEL, {})
+        unknown.create(SCHNELL, {})
     assert raised.value.is_worth_repeating
 
 
@@ -234,7 +233,7 @@ def test_a_proxy_that_a_setting_has_wrong_is_no_passing_fault(
     monkeypatch.setenv("HTTPS_PROXY", proxy.format(server=server.url))
     monkeypatch.setitem(sys.modules, "socks", None)
     with pytest.raises(errors.ConfigError) as raised:
-        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(SCHNELL, {})
     assert told in raised.value.message
     assert raised.value.code == "bad_setting"
 
@@ -262,7 +261,7 @@ def test_a_proxy_that_gives_no_way_is_named(
     way = f"cannot reach https://api.example.test through the proxy {server.url.removeprefix('http://')}: "
     api = Api(base_url="https://api.example.test", api_key=ApiKey(KEY))
     with pytest.raises((errors.Temporary, errors.ConfigError)) as created:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     with pytest.raises((errors.Temporary, errors.ConfigError)) as looked:
         api.get("made1")
     for failure in (created.value, looked.value):
@@ -287,7 +286,7 @@ def test_a_proxy_is_told_its_password(
     server.on("CONNECT", "", Answer(407, b"who are you"))
     monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", f"://{login}@"))
     with pytest.raises(errors.ConfigError, match="407"):
-        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(SCHNELL, {})
     header = server.received[0].headers["proxy-authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == sent
 
@@ -313,7 +312,7 @@ def test_what_a_proxy_says_of_its_password_is_not_told(
     server.on("CONNECT", "", Answer(raw=f"HTTP/1.1 407 {said}\r\n\r\n".encode(), then="close"))
     monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", "://me:pass@"))
     with pytest.raises(errors.ConfigError) as raised:
-        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(MODEL, {})
+        Api(base_url="https://api.example.test", api_key=ApiKey(KEY)).create(SCHNELL, {})
     assert raised.value.message.endswith(told)
 
 
@@ -346,7 +345,7 @@ def test_a_failed_tls_handshake_is_not_worth_repeating() -> None:
         thread.start()
         api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.Temporary) as raised:
-            api.create(MODEL, {})
+            api.create(SCHNELL, {})
         thread.join()
     assert (raised.value.code, raised.value.hint) == ("tls", "cometrep doctor")
     assert "the port speaks no TLS" in raised.value.message
@@ -367,7 +366,7 @@ def test_a_tls_handshake_that_breaks_off_is_worth_repeating() -> None:
         thread.start()
         api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.Temporary, match="the TLS connection broke off") as raised:
-            api.create(MODEL, {})
+            api.create(SCHNELL, {})
         thread.join()
         api.close()
     assert raised.value.code == "network"
@@ -398,7 +397,7 @@ def test_a_break_behind_the_body_is_in_doubt_whatever_became_of_the_certificates
         thread.start()
         api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.CreateUnknown):
-            api.create(MODEL, {})
+            api.create(SCHNELL, {})
         thread.join()
         api.close()
 
@@ -408,7 +407,7 @@ def test_a_read_timeout_leaves_a_create_in_doubt(api: Api, server: Server, monke
     monkeypatch.setattr("cometrep.api.READ_TIMEOUT_SECONDS", 0.05)
     server.on_create(HANG)
     with pytest.raises(errors.CreateUnknown, match="no answer in time"):
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     wait_until(lambda: server.creates > 0)  # it may read it after that time
     assert server.creates == 1
 
@@ -426,7 +425,7 @@ def test_a_body_leaves_in_pieces(content: bytes) -> None:
 def test_the_answer_to_a_create_is_asked_for_as_it_is(api: Api, server: Server) -> None:
     """Of one that is compressed, and breaks off, the id may be lost."""
     server.on_create(answer_json(CREATED))
-    api.create(MODEL, {})
+    api.create(SCHNELL, {})
     assert server.received[0].headers["accept-encoding"] == "identity"
 
 
@@ -449,7 +448,7 @@ def test_a_body_that_did_not_leave_whole_is_called_that(monkeypatch: pytest.Monk
         thread.start()
         api = Api(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.CreateUnknown, match="the create did not leave whole: no answer in time"):
-            api.create(MODEL, {"image": "x" * 20_000_000})
+            api.create(SCHNELL, {"image": "x" * 20_000_000})
         done.set()
         thread.join()
         api.close()
@@ -466,7 +465,7 @@ def test_an_answer_without_end_is_let_go(
     assert api.get("made1").logs == "." * 100_000
     monkeypatch.setattr("cometrep.api.ANSWER_LIMIT_BYTES", 1000)
     with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == "made1"
     with pytest.raises(errors.Temporary, match="did not come to an end") as passing:
         api.get("made1")
@@ -493,7 +492,7 @@ def test_an_id_in_an_unknown_place_is_named(api: Api, server: Server, body: obje
     """A gateway may put it where no public source has it: the create is in doubt, and can be looked for."""
     server.on_create(answer_json(body))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == id
     assert (f"its id may be {id}" in raised.value.message) is (id is not None)
 
@@ -527,7 +526,7 @@ def test_an_id_in_the_address_of_an_answer_is_named(
     """What says that a prediction is to be seen elsewhere has as a rule created one, and it is paid for."""
     server.on_create(answer)
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == id
     assert (f"its id may be {id}" in raised.value.message) is (id is not None)
     assert len(server.received) == 1
@@ -536,7 +535,7 @@ def test_an_id_in_the_address_of_an_answer_is_named(
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        *((status, f"cometrep models {MODEL}") for status in (400, 422)),
+        *((status, f"cometrep models {SCHNELL}") for status in (400, 422)),
         *((status, "cometrep models") for status in (404, 405)),
         *((status, "cometrep doctor") for status in (304, 407, 409, 415, 421, 426, 431, 451)),
     ],
@@ -547,7 +546,7 @@ def test_a_refusal_hints_at_the_inputs_only_where_they_may_be_wrong(
     """All other refusals of a create say something of the way to the API."""
     server.on_create(Answer(status, length="" if status == 304 else None))
     with pytest.raises(errors.Refused) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.hint == hint
 
 
@@ -571,7 +570,7 @@ def test_an_error_beside_an_id_is_no_prediction(
     """The id is as a rule the request's: what the API says is told, and where to look, and nothing is polled."""
     server.on_create(answer_json({"id": "req-123", **body}))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.message.startswith(f"the answer to the create (HTTP 200) is an error: {told}; ")
     assert "its id may be req-123" in raised.value.message
     assert raised.value.hint == "cometrep wait req-123"
@@ -594,7 +593,7 @@ def test_an_error_beside_an_id_is_no_prediction(
 def test_a_prediction_may_have_an_error_of_its_own(api: Api, server: Server, body: object) -> None:
     """It has a status then, and is paid for; what a wrapper says of its success is no error."""
     server.on_create(answer_json(body))
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "made1"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "br", "zstd", "gzip, deflate", "identity", "?"])
@@ -603,7 +602,7 @@ def test_a_label_that_means_nothing_takes_no_answer_away(api: Api, server: Serve
     labelled = {"Content-Encoding": encoding}
     server.on_create(answer_json(CREATED, 201, headers=labelled))
     server.on_get(answer_json(prediction(), headers=labelled))
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "made1"
     assert api.get("abc123").status == "succeeded"
 
 
@@ -613,9 +612,9 @@ def test_a_compressed_answer_is_read(api: Api, server: Server, monkeypatch: pyte
     zipped = Answer(200, body, {"Content-Encoding": "gzip"})
     server.on_create(zipped, replace(zipped, cut=len(body) - 20, then="close"))
     server.on_get(zipped)
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "made1"
     with pytest.raises(errors.CreateUnknown, match="broke off") as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == "made1"
     assert api.get("made1").logs == "." * 100_000
     monkeypatch.setattr("cometrep.api.ANSWER_LIMIT_BYTES", 1000)
@@ -636,7 +635,7 @@ def test_a_gateway_that_gives_up_may_tell_the_id(api: Api, server: Server, body:
     """The create stays in doubt, and what may be its id is kept and can be looked at."""
     server.on_create(answer_json(body, 504))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == id
     assert raised.value.hint == ("cometrep wait made1" if id else "cometrep list --unknown")
 
@@ -675,7 +674,7 @@ def test_an_answer_that_drips_is_let_go(
     server.on_create(Answer(raw=come, then="hang"))
     server.on_get(Answer(raw=come, then="hang"))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == id
     with pytest.raises(errors.Temporary, match="no answer in time"):
         api.get("made1")
@@ -690,7 +689,7 @@ def test_an_answer_is_whole_where_its_body_is(
     whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n25\r\n" + MADE + b"}\r\n0\r\n" + trailers
     server.on_create(Answer(raw=whole, then="hang"))
     server.on_get(answer_json(prediction("made1")))
-    assert api.create(MODEL, {}).id == "made1"
+    assert api.create(SCHNELL, {}).id == "made1"
     assert api.get("made1").status == "succeeded"
 
 
@@ -769,7 +768,7 @@ def test_a_block_on_the_way_is_not_the_key_s_fault(api: Api, server: Server, scr
     server.on_create(script)
     server.on_get(script)
     with pytest.raises(errors.ConfigError) as created:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     with pytest.raises(errors.ConfigError) as looked:
         api.get("abc123")
     for failure in (created.value, looked.value):
@@ -791,7 +790,7 @@ def test_a_path_that_a_server_does_not_have_is_a_wrong_address(api: Api, server:
     server.on_create(answer_json(body, 404))
     server.on_get(answer_json(body, 404))
     with pytest.raises(errors.Refused) as created:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     with pytest.raises(errors.Refused) as looked:
         api.get("abc123")
     for failure in (created.value, looked.value):
@@ -853,7 +852,7 @@ def test_an_answer_without_a_request_id_has_none(api: Api, server: Server) -> No
     with pytest.raises(errors.Refused) as refused:
         api.get("abc123")
     with pytest.raises(errors.CreateUnknown) as unknown:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert refused.value.request_id is unknown.value.request_id is None
 
 
@@ -918,7 +917,7 @@ def test_the_connection_is_reused(api: Api, server: Server, is_chunked: bool) ->
         original(connection)
 
     server._serve = counting  # type: ignore[method-assign]
-    api.create(MODEL, {})
+    api.create(SCHNELL, {})
     api.get("made1")
     api.get("made1")
     assert len(accepted) == 1
@@ -927,16 +926,16 @@ def test_the_connection_is_reused(api: Api, server: Server, is_chunked: bool) ->
 def test_no_key_is_an_error_before_anything_is_sent(server: Server) -> None:
     """Without an API key nothing is sent, and the error says where keys come from."""
     with pytest.raises(errors.ConfigError, match="no API key") as raised:
-        Api(base_url=server.url, api_key=None).create(MODEL, {})
+        Api(base_url=server.url, api_key=None).create(SCHNELL, {})
     assert "cometrep login" in raised.value.hint
     assert server.received == []
 
 
 def test_a_described_create_shows_all_but_the_key(api: Api, server: Server) -> None:
     """The request is shown with the key hidden and data URIs shortened, and nothing is sent."""
-    shown = api.describe_create(MODEL, {"prompt": "cat", "image": "data:image/png;base64,aGVsbG8="})
+    shown = api.describe_create(SCHNELL, {"prompt": "cat", "image": "data:image/png;base64,aGVsbG8="})
     assert shown["method"] == "POST"
-    assert shown["url"] == f"{server.url}/replicate/v1/models/{MODEL}/predictions"
+    assert shown["url"] == f"{server.url}/replicate/v1/models/{SCHNELL}/predictions"
     assert shown["headers"]["Authorization"] == "Bearer …6789"
     assert shown["body"]["input"]["image"].startswith("data:image/png;sha256=2cf24dba")
     assert server.received == []
@@ -959,7 +958,7 @@ def test_the_pause_a_server_asks_for_is_kept(
     """A 429 carries the pause it asks for, in whichever form it came."""
     server.on_create(answer_json(body, 429, headers=headers))
     with pytest.raises(errors.Temporary) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.retry_after_seconds == expected
 
 
@@ -975,7 +974,7 @@ def test_an_untrusted_certificate_is_refused_before_the_key_leaves(tmp_path: Pat
         thread.start()
         api = Api(base_url=f"https://127.0.0.1:{listener.getsockname()[1]}", api_key=ApiKey(KEY))
         with pytest.raises(errors.Temporary) as raised:
-            api.create(MODEL, {})
+            api.create(SCHNELL, {})
         thread.join()
     assert raised.value.code == "tls"
     assert "REQUESTS_CA_BUNDLE" in raised.value.hint
@@ -989,7 +988,7 @@ def test_a_certificate_that_no_bundle_mends_is_for_the_doctor(
     path = certificate(name="DNS:other.test")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
     with TlsServer(path) as server, pytest.raises(errors.Temporary, match=r"mismatch.*[^.]$") as raised:
-        Api(base_url=server.url, api_key=ApiKey(KEY)).create(MODEL, {})
+        Api(base_url=server.url, api_key=ApiKey(KEY)).create(SCHNELL, {})
     assert (raised.value.code, raised.value.hint) == ("tls", "cometrep doctor")
     assert server.received == []
 
@@ -1034,7 +1033,7 @@ def test_an_error_of_no_known_form_is_shown_as_it_came(api: Api, server: Server,
     """The reason is in the body, wherever it stands there."""
     server.on_create(answer_json(body, 400))
     with pytest.raises(errors.Refused) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert told in raised.value.message
 
 
@@ -1042,7 +1041,7 @@ def test_a_create_that_is_answered_without_a_usable_id_shows_the_answer(api: Api
     """What came may tell the user more than it tells us."""
     server.on_create(answer_json({"id": 12345}))
     with pytest.raises(errors.CreateUnknown, match="12345"):
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
 
 
 @pytest.mark.parametrize(
@@ -1063,5 +1062,5 @@ def test_only_the_answers_own_id_is_offered(api: Api, server: Server, body: str,
     """An id inside the echoed input is somebody else's."""
     server.on_create(Answer(200, body.encode(), length="4000", then="close"))
     with pytest.raises(errors.CreateUnknown) as raised:
-        api.create(MODEL, {})
+        api.create(SCHNELL, {})
     assert raised.value.prediction_id == id

@@ -29,9 +29,8 @@ from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
-from tests.servers import Answer, Received, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
 
-MODEL = "black-forest-labs/flux-schnell"
 DOWN = answer_json({"error": "down"}, 503)
 UNKNOWN = answer_json({"detail": "not found"}, 404)
 
@@ -68,7 +67,7 @@ class Bench:
     @contextlib.contextmanager
     def begun(self, *prompts: str, jobs: int = 1) -> Iterator[tuple[Batch, Generator[Event, None, BatchEnded]]]:
         """Begin a run over an item for each prompt."""
-        items = [Item(number, prompt, MODEL, {"prompt": prompt}, "?") for number, prompt in enumerate(prompts, 1)]
+        items = [Item(number, prompt, SCHNELL, {"prompt": prompt}, "?") for number, prompt in enumerate(prompts, 1)]
         with contextlib.closing(Record(self.out)) as record:
             record.open()
             made = Batch(
@@ -236,7 +235,7 @@ def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pyte
     """Outputs live an hour, and each prediction that waits for its turn is in memory."""
     monkeypatch.setattr("cometrep.batch.run.SAVES_AT_LEAST", 4)
     may_answer = threading.Event()
-    slow = Answer(body=picture(), headers={"Content-Type": "image/webp"}, wait_for=may_answer)
+    slow = Answer(body=picture(), headers=WEBP, wait_for=may_answer)
     prompts = [f"p{number}" for number in range(20)]
     bench.gateway.file_answers = {prompt: [slow] for prompt in prompts}
     most = 0

@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import KEY, Cli, Ran, clean_environment
 from tests.gateway import Gateway, json_lines
-from tests.servers import Server
+from tests.servers import SCHNELL, Server
 
 PROMPTS = [f"p{i}" for i in range(5)]
-BATCH = ("batch", "p.jsonl", "--model", "black-forest-labs/flux-schnell", "-j", "3")
+BATCH = ("batch", "p.jsonl", "--model", SCHNELL, "-j", "3")
 MOMENTS = 24  # spread over the whole life of a batch
 NAMED = (
     "batch.record.open:return",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cometrep import catalog
 from cometrep.catalog import KnownInput
+from tests.servers import SCHNELL
 
-SCHNELL = "black-forest-labs/flux-schnell"
 FLEX = "black-forest-labs/flux-2-flex"
 KONTEXT = "black-forest-labs/flux-kontext-pro"
 SDXL = "stability-ai/sdxl"

@@ -14,9 +14,9 @@ from cometrep import catalog, cli, completion, sandbox
 from cometrep.ledger import Ledger
 from cometrep.manual import Argument, Option, Page
 from cometrep.prediction import Prediction
+from tests.servers import SCHNELL
 from tests.test_architecture import HEAVY, loaded_by
 
-SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
 ROOT = cli.pages()
 NOW = 1_700_000_000.0

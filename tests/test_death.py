@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, clean_environment, needs_proc, read_until, wait_until
-from tests.servers import Answer, Received, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, Answer, Received, Server, answer_json, picture, prediction
 
-MODEL = "black-forest-labs/flux-schnell"
 FILES = [picture(600_000, seed=1), picture(40_000, seed=2)]
-RUN = ("run", MODEL, "prompt=cat")
+RUN = ("run", SCHNELL, "prompt=cat")
 MOMENTS = 40  # spread over the whole life of a run
 NAMED = (
     "ledger.begin:call",
@@ -170,7 +169,7 @@ def test_a_run_killed_at_a_tender_moment_is_finished_by_the_next_command(world: 
 @pytest.mark.parametrize("moment", ["partfile.append:return", "partfile.complete:return", "partfile.commit:call"])
 def test_a_killed_download_is_taken_up_and_not_started_over(world: World, moment: str) -> None:
     """What a killed download had fetched is not fetched again."""
-    world.cli("create", MODEL, "prompt=cat")
+    world.cli("create", SCHNELL, "prompt=cat")
     done = world.cli.killed("SIGKILL", moment, world.count_file, "download", "--wait", "made1")
     assert done.code == -signal.SIGKILL
     world.sent_bytes = 0

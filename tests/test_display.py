@@ -34,8 +34,8 @@ from cometrep.events import (
     Waiting,
 )
 from cometrep.prediction import Prediction, SavedFile
+from tests.servers import SCHNELL
 
-MODEL = "black-forest-labs/flux-schnell"
 ID = "15vn707jchrg60d21v0fbjw4ab"
 SAVED = SavedFile("abc.webp", 0, 3000, "0" * 64, "image/webp", "https://x.test/abc.webp")
 
@@ -96,14 +96,14 @@ def bars(*events: Event, speaks_unicode: bool = True) -> Bars:
     return made
 
 
-def created(id: str = ID, model: str = MODEL) -> Created:
+def created(id: str = ID, model: str = SCHNELL) -> Created:
     """Make the beginning of a prediction."""
     return Created(Prediction(id, "starting", model))
 
 
 def seen(id: str = ID, status: str = "processing", progress: float | None = None, **rest: Any) -> Seen:
     """Make a look at a prediction."""
-    return Seen(Prediction(id, status, rest.pop("model", MODEL), progress=progress, **rest), 1.0)
+    return Seen(Prediction(id, status, rest.pop("model", SCHNELL), progress=progress, **rest), 1.0)
 
 
 # The live lines
@@ -205,7 +205,7 @@ def test_what_has_ended_goes_below_what_runs() -> None:
 
 def test_a_prediction_that_is_saved_has_the_lines_of_its_files() -> None:
     """A create's line becomes the prediction's, that one its files', and at the end nothing is left to draw."""
-    shown = bars(Creating("", MODEL))
+    shown = bars(Creating("", SCHNELL))
     assert "flux-schnell sending" in drawn(shown, 80)[0]
     shown.take(created())
     assert "flux-schnell starting" in drawn(shown, 80)[0]
@@ -214,7 +214,7 @@ def test_a_prediction_that_is_saved_has_the_lines_of_its_files() -> None:
     assert [line.split()[1] for line in drawn(shown, 80)] == ["a.webp", "b.webp"]
     shown.take(Saved(ID, SAVED))
     assert [line.split()[1] for line in drawn(shown, 80)] == ["b.webp"]
-    shown.take(Result(ID, Prediction(ID, "succeeded", MODEL)))
+    shown.take(Result(ID, Prediction(ID, "succeeded", SCHNELL)))
     shown.close()
     assert drawn(shown, 80) == [""]
 
@@ -229,7 +229,7 @@ def test_a_screen_without_unicode_is_drawn_in_ascii() -> None:
 
 def test_what_lasts_stays_on_the_screen(paper: Paper) -> None:
     """A create, a file, an end without files and a warning leave a line each; what waits leaves none."""
-    failed = Prediction("other", "failed", MODEL)
+    failed = Prediction("other", "failed", SCHNELL)
     lines = paper.show(
         "bar",
         created(),
@@ -237,7 +237,7 @@ def test_what_lasts_stays_on_the_screen(paper: Paper) -> None:
         seen("other"),
         Seen(failed, 2.0),
         Saved(ID, SAVED),
-        Result(ID, Prediction(ID, "succeeded", MODEL), (SAVED,)),
+        Result(ID, Prediction(ID, "succeeded", SCHNELL), (SAVED,)),
         Noted(ID, "look out", is_warning=True),
         Result("other", failed, (), errors.PredictionFailed("it failed")),
         is_terminal=True,
@@ -246,7 +246,7 @@ def test_what_lasts_stays_on_the_screen(paper: Paper) -> None:
     pyte.Stream(screen).feed("\r\n".join(lines))
     lasting = [re.sub(r"\d\.\d s", "TIME", line.rstrip()) for line in screen.display if line.strip()]
     assert lasting == [
-        f"{ID}  created  {MODEL}",
+        f"{ID}  created  {SCHNELL}",
         "✓ saved abc.webp  3.0 kB  TIME",
         "cometrep: warning: look out",
         "✗ other  failed  TIME",
@@ -295,7 +295,7 @@ def test_logs_get_a_line_a_change(paper: Paper) -> None:
         seen("p", "succeeded"),
     )
     assert lines == [
-        f"p  created  {MODEL}",
+        f"p  created  {SCHNELL}",
         "p  processing  1s",
         "p  still processing  30s",
         "no answer to the create for 5s; still waiting",
@@ -367,13 +367,13 @@ def test_programs_get_an_object_a_change(paper: Paper, monkeypatch: pytest.Monke
         Saving("p", 0, "abc.webp", 30, 30),
         Saved("p", SAVED),
         Noted("p", "look out\x1b", is_warning=True, hint="cometrep list"),
-        Result("p", Prediction("p", "failed", MODEL), (), failure, 1.23456),
+        Result("p", Prediction("p", "failed", SCHNELL), (), failure, 1.23456),
     )
     assert all(line.isascii() and line.isprintable() for line in lines)
     told = [json.loads(line) for line in lines]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", event.pop("time")) for event in told)
     assert told == [
-        {"event": "created", "id": "p", "model": MODEL, "status": "starting"},
+        {"event": "created", "id": "p", "model": SCHNELL, "status": "starting"},
         {"event": "status", "id": "p", "status": "processing", "elapsed_seconds": 1.0},
         {"event": "progress", "id": "p", "progress": 0.5, "elapsed_seconds": 1.0},
         {"event": "slow", "id": None, "seconds": 5.0},

@@ -23,12 +23,11 @@ from cometrep.names import OWN_FOLDERS, Names
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.transport import connections
 from tests.conftest import needs_proc
-from tests.servers import Answer, Received, Server, answer_html, answer_json, picture
+from tests.servers import TYPED, WEBP, Answer, Received, Server, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
 ID = "abc123"
 BODY = picture(300_000)
-TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
 SVG = {"Content-Type": "image/svg+xml"}
 
 
@@ -511,7 +510,7 @@ def test_last_modified_is_a_validator_too(saver: Saver, server: Server) -> None:
         Answer(200, BODY, TYPED, is_chunked=True),
         Answer(200, BODY, {**TYPED, "Content-Length": "5"}, is_chunked=True),
         Answer(200, BODY, TYPED, pieces=777),
-        Answer(200, BODY, {"Content-Type": "image/webp"}, length="nonsense", then="close"),
+        Answer(200, BODY, WEBP, length="nonsense", then="close"),
         Answer(203, BODY, TYPED),
     ],
     ids=["no length", "chunked", "chunked beside a length", "small pieces", "nonsense length", "by way of a proxy"],

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from cometrep import cli, config, errors
 from cometrep.console import Console
 from tests.conftest import KEY
-from tests.servers import Answer, Server, picture, prediction
+from tests.servers import SCHNELL, Answer, Server, picture, prediction
 
-MODEL = "black-forest-labs/flux-schnell"
 WORDS = [
     *("id", "data", "status", "output", "error", "logs", "input", "model", "metrics", "urls", "code", "message"),
     *("detail", "title", "task_id", "progress", "fail_reason", "data_removed", "created_at", "started_at"),
@@ -152,7 +151,7 @@ def test_any_answer_to_a_create_ends_in_order(world: World, answer: Answer) -> N
     """Any bytes under any status, in answer to a create."""
     with scripted(world, answer, Answer(404), Answer(404)):
         before = world.server.creates
-        check(*run("create", MODEL, "prompt=cat"))
+        check(*run("create", SCHNELL, "prompt=cat"))
         assert world.server.creates == before + 1
 
 
@@ -195,13 +194,13 @@ def test_any_bytes_for_http_end_in_order(world: World, raw: bytes) -> None:
     """Bytes that are no HTTP at all."""
     with scripted(world, Answer(raw=raw, then="close"), Answer(raw=raw, then="close"), Answer(404)):
         check(*run("status", "made1"))
-        check(*run("create", MODEL, "prompt=cat"))
+        check(*run("create", SCHNELL, "prompt=cat"))
 
 
 def test_a_whole_run_still_works_in_this_harness(world: World) -> None:
     """The harness itself lets a good run through, so that its silence means something."""
     good = Answer(200, json.dumps(prediction("made1", output=f"{world.server.url}/f.webp")).encode())
     with scripted(world, good, good, Answer(200, picture())):
-        code, stdout, _ = run("run", MODEL, "prompt=cat")
+        code, stdout, _ = run("run", SCHNELL, "prompt=cat")
         assert code == 0
         assert stdout.strip().endswith("made1.webp")

@@ -15,24 +15,23 @@ from cometrep import catalog, errors
 from cometrep.batch import items
 from cometrep.batch.items import FileSource, Item, Line, SweepSource, check, in_shard, parse_shard, sweep_axes
 from cometrep.json_values import shorten_data_uris
+from tests.servers import SCHNELL
 
-MODEL = "black-forest-labs/flux-schnell"
 
-
-def source(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> FileSource:
+def source(text: str | bytes, name: str = "a.jsonl", model: str = SCHNELL) -> FileSource:
     """Make a source of a file's text."""
     content = text.encode() if isinstance(text, str) else text
     return FileSource(io.BytesIO(content), name, model)
 
 
-def read(text: str | bytes, name: str = "a.jsonl", model: str = MODEL, **common: Any) -> list[Item]:
+def read(text: str | bytes, name: str = "a.jsonl", model: str = SCHNELL, **common: Any) -> list[Item]:
     """Read a file wholly, as a batch does."""
     one = source(text, name, model)
     checked = check(one, model=model, common=lambda _: common)
     return list(items.items(one, checked, model=model, common=lambda _: common))
 
 
-def refusal(text: str | bytes, name: str = "a.jsonl", model: str = MODEL) -> str:
+def refusal(text: str | bytes, name: str = "a.jsonl", model: str = SCHNELL) -> str:
     """Read a bad file and give the message of its refusal."""
     with pytest.raises(errors.UsageError) as refused:
         read(text, name, model)
@@ -43,7 +42,7 @@ def test_json_lines_are_inputs_or_items_with_key_and_model() -> None:
     """Both forms stand in one file; blank lines, CRLF and a byte order mark do no harm."""
     text = '\ufeff{"prompt": "cat"}\r\n\n{"key": "dog", "model": "a/b", "input": {"prompt": "dog"}}'
     first, second = read(text)
-    assert (first.number, first.model, first.values) == (1, MODEL, {"prompt": "cat"})
+    assert (first.number, first.model, first.values) == (1, SCHNELL, {"prompt": "cat"})
     assert (second.number, second.key, second.model, second.values) == (3, "dog", "a/b", {"prompt": "dog"})
 
 
@@ -105,7 +104,7 @@ def test_a_bad_first_line_makes_no_csv_of_json_lines(name: str, first: str) -> N
 def test_json_lines_under_the_name_of_a_csv_are_no_prompts() -> None:
     """The command that would pay for each object as a prompt is not the hint."""
     file = FileSource(
-        io.BytesIO(b'# prompts\n{"prompt": "owl"}\n'), "a.csv", MODEL, as_sweep="cometrep batch --sweep"
+        io.BytesIO(b'# prompts\n{"prompt": "owl"}\n'), "a.csv", SCHNELL, as_sweep="cometrep batch --sweep"
     )
     (wrong,) = file.lines()
     assert isinstance(wrong, items.Wrong)
@@ -262,7 +261,7 @@ def test_a_file_that_a_spreadsheet_wrote_otherwise_is_told(content: bytes, told:
 )
 def test_prompts_with_commas_are_no_columns(content: str, name: str, hint: str) -> None:
     """The command that was meant is the hint, unless the name or a column tells of a table."""
-    (wrong,) = FileSource(io.BytesIO(content.encode()), name, MODEL, as_sweep="cometrep batch --sweep").lines()
+    (wrong,) = FileSource(io.BytesIO(content.encode()), name, SCHNELL, as_sweep="cometrep batch --sweep").lines()
     assert isinstance(wrong, items.Wrong)
     assert wrong.hint == hint
 
@@ -309,7 +308,7 @@ def test_a_changed_file_keeps_the_keys_of_what_is_the_same() -> None:
 def test_a_file_in_a_line_counts_by_its_content_however_it_is_written(line: str) -> None:
     """What spares most lines a closer look never spares one that holds a file."""
     (item,) = read(line)
-    sent = json.dumps([MODEL, shorten_data_uris(json.loads(line))], sort_keys=True, separators=(",", ":"))
+    sent = json.dumps([SCHNELL, shorten_data_uris(json.loads(line))], sort_keys=True, separators=(",", ":"))
     assert item.key == hashlib.sha256(sent.encode()).hexdigest()[:20]
 
 
@@ -369,7 +368,7 @@ def test_a_bad_shard_is_refused(text: str) -> None:
 def axes(*texts: str, files: dict[str, str] | None = None) -> dict[str, list[Any]]:
     """Read a sweep's items."""
     return sweep_axes(
-        texts, lambda name: catalog.kind_of(MODEL, name), lambda name, _: (files or {})[name].encode()
+        texts, lambda name: catalog.kind_of(SCHNELL, name), lambda name, _: (files or {})[name].encode()
     )
 
 

@@ -17,9 +17,8 @@ from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request, SavedFile
 from tests.conftest import needs_proc
-from tests.servers import Answer, Server, picture
+from tests.servers import SCHNELL, WEBP, Answer, Server, picture
 
-SCHNELL = "black-forest-labs/flux-schnell"
 TWO = Request(SCHNELL, {"prompt": "cat", "num_outputs": 2})
 ONE = Request(SCHNELL, {"prompt": "cat"})
 
@@ -250,7 +249,7 @@ def kept(
 def made(server: Server, *names: str, **rest: Any) -> Prediction:
     """Make a prediction whose outputs are pictures on a server."""
     for number, name in enumerate(names):
-        server.on("GET", f"/f/{name}", Answer(200, picture(3000, number), {"Content-Type": "image/webp"}))
+        server.on("GET", f"/f/{name}", Answer(200, picture(3000, number), WEBP))
     output = [f"{server.url}/f/{name}" for name in names]
     return Prediction("p1", "succeeded", SCHNELL, output=output, created_at="2026-03-12T08:00:00Z", **rest)
 

@@ -26,8 +26,8 @@ from cometrep import ledger as ledger_module
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, database
 from cometrep.prediction import Prediction, Reference, SavedFile
 from tests.conftest import mode_of, on_posix
+from tests.servers import SCHNELL
 
-MODEL = "black-forest-labs/flux-schnell"
 OTHER_MODEL = "stability-ai/sdxl"
 BASE_URL = "https://api.cometapi.com"
 NASTY = "caf\udce9 \0 \x1b[31m 狐 'quoted'; --"
@@ -75,7 +75,7 @@ def ledger(shelf: Shelf) -> Ledger:
     return shelf.ledger()
 
 
-def made(ledger: Ledger, id: str, model: str = MODEL, **values: Any) -> int:
+def made(ledger: Ledger, id: str, model: str = SCHNELL, **values: Any) -> int:
     """Write a create that was accepted."""
     number = ledger.begin(model, values)
     ledger.accept(number, Prediction(id, "starting"))
@@ -99,10 +99,10 @@ def ids(ledger: Ledger, **conditions: Any) -> list[str]:
 
 def test_a_create_is_written_before_it_is_sent(shelf: Shelf, ledger: Ledger) -> None:
     """An entry begins unknown and without an id, and another process sees it at once."""
-    number = ledger.begin(MODEL, {"prompt": "cat", "seed": 7})
+    number = ledger.begin(SCHNELL, {"prompt": "cat", "seed": 7})
     (entry,) = shelf.ledger().entries()
     assert (entry.number, entry.id, entry.status) == (number, "", UNKNOWN)
-    assert (entry.model, entry.base_url, entry.is_sandbox) == (MODEL, BASE_URL, False)
+    assert (entry.model, entry.base_url, entry.is_sandbox) == (SCHNELL, BASE_URL, False)
     assert entry.input == {"prompt": "cat", "seed": 7}
     assert (entry.output, entry.error, entry.request_id, entry.files) == (None, "", "", ())
     assert entry.created == entry.changed == 1_800_000_001.0
@@ -119,13 +119,13 @@ def test_what_is_paid_for_waits_for_the_disk(ledger: Ledger, monkeypatch: pytest
             return super().execute(statement, values)
 
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
-    number = ledger.begin(MODEL, {})
+    number = ledger.begin(SCHNELL, {})
     levels.clear()  # of making the file
     ledger.refuse(number, errors.Refused("slow down"))
     ledger.send_again(number)
     ledger.accept(number, Prediction("p1", "starting"))
     ledger.see(Prediction("p1", "processing"))
-    other = ledger.begin(MODEL, {})
+    other = ledger.begin(SCHNELL, {})
     ledger.doubt(other, errors.CreateUnknown("broke off"))
     full, normal = 2, 1  # sqlite.org/pragma.html#pragma_synchronous
     assert levels == [full, full, full, normal, full, full]
@@ -133,7 +133,7 @@ def test_what_is_paid_for_waits_for_the_disk(ledger: Ledger, monkeypatch: pytest
 
 def test_an_accepted_create_has_its_id(shelf: Shelf, ledger: Ledger) -> None:
     """The id and status of the answer go into the entry that waited for it."""
-    other = ledger.begin(MODEL, {})
+    other = ledger.begin(SCHNELL, {})
     made(ledger, "p1")
     entry = found(shelf.ledger(), "p1")
     assert (entry.id, entry.status) == ("p1", "starting")
@@ -150,7 +150,7 @@ def test_a_create_that_failed_says_why(
     ledger: Ledger, mark: Callable[[Ledger, int, errors.CometrepError], None], status: str, id: str
 ) -> None:
     """A refused create and one whose outcome is unknown keep the reason and the request id."""
-    number = ledger.begin(MODEL, {})
+    number = ledger.begin(SCHNELL, {})
     mark(ledger, number, errors.Refused("HTTP 402: no credit", request_id="r1"))
     (entry,) = ledger.entries()
     assert (entry.status, entry.id, entry.error, entry.request_id) == (status, id, "HTTP 402: no credit", "r1")
@@ -175,10 +175,10 @@ def test_a_create_that_failed_says_why(
 )
 def test_an_entry_is_a_creates_own_alone(shelf: Shelf, asked: dict[str, Any], id: str) -> None:
     """A number alone proves nothing: the ledger may be another one, or have begun anew."""
-    asked = {"model": MODEL, "values": {"prompt": "cat"}, "before": 1_800_000_001.0, **asked}
+    asked = {"model": SCHNELL, "values": {"prompt": "cat"}, "before": 1_800_000_001.0, **asked}
     is_sandbox = asked.pop("is_sandbox", False)
     maker = shelf.ledger(is_sandbox=asked.pop("made_in_sandbox", is_sandbox))
-    number = maker.begin(MODEL, {"prompt": "cat"})
+    number = maker.begin(SCHNELL, {"prompt": "cat"})
     maker.accept(number, Prediction("p1", "starting"))
     ledger = shelf.ledger(is_sandbox=is_sandbox, base_url=asked.pop("base_url", BASE_URL))
     entry = ledger.create_of(number, **asked)
@@ -188,7 +188,7 @@ def test_an_entry_is_a_creates_own_alone(shelf: Shelf, asked: dict[str, Any], id
 
 def test_a_doubtful_create_may_have_a_probable_id(ledger: Ledger) -> None:
     """The id that a broken answer began with stands in the entry, and can be waited for."""
-    number = ledger.begin(MODEL, {})
+    number = ledger.begin(SCHNELL, {})
     ledger.doubt(number, errors.CreateUnknown("broke off", prediction_id="p9"))
     assert found(ledger, "p9").status == UNKNOWN
     assert ledger.resolve(Reference(back=1)) == "p9"
@@ -271,7 +271,7 @@ def test_odd_metrics_do_no_harm(ledger: Ledger, seconds: object) -> None:
 
 def test_a_success_without_output_is_not_unsaved(ledger: Ledger) -> None:
     """There is nothing that could be saved."""
-    ledger.accept(ledger.begin(MODEL, {}), Prediction("p1", "starting"))
+    ledger.accept(ledger.begin(SCHNELL, {}), Prediction("p1", "starting"))
     ledger.see(Prediction("p1", "succeeded"))
     assert found(ledger, "p1").unsaved_outputs == 0
     assert list(ledger.entries(unsaved_only=True)) == []
@@ -359,7 +359,7 @@ def test_paths_are_kept_absolute(ledger: Ledger, tmp_path: Path, monkeypatch: py
 def filled(ledger: Ledger) -> Ledger:
     """A ledger with p1, a refused create, p2 and a create of unknown outcome, in that order."""
     made(ledger, "p1")
-    ledger.refuse(ledger.begin(MODEL, {}), errors.Refused("no"))
+    ledger.refuse(ledger.begin(SCHNELL, {}), errors.Refused("no"))
     made(ledger, "p2")
     ledger.doubt(ledger.begin(OTHER_MODEL, {}), errors.CreateUnknown("lost", request_id="r1"))
     return ledger
@@ -424,7 +424,7 @@ def test_the_sandbox_is_kept_apart(shelf: Shelf, ledger: Ledger) -> None:
     assert (ids(ledger), ids(sandbox)) == (["same"], ["s2", "same"])
     assert (found(ledger, "same").status, found(sandbox, "same").status) == ("starting", "succeeded")
     assert (found(ledger, "same").is_sandbox, found(sandbox, "same").is_sandbox) == (False, True)
-    assert (ledger.run_seconds(MODEL), sandbox.run_seconds(MODEL)) == ([], [0.1])
+    assert (ledger.run_seconds(SCHNELL), sandbox.run_seconds(SCHNELL)) == ([], [0.1])
     later = shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:2")
     assert later.resolve(Reference(back=1)) == "s2"
     assert ledger.resolve(Reference(back=1)) == "same"
@@ -436,7 +436,7 @@ def test_the_sandbox_is_kept_apart(shelf: Shelf, ledger: Ledger) -> None:
 def test_entries_newest_first(ledger: Ledger) -> None:
     """Entries come newest first and can be narrowed by model, status, time and number."""
     for number in range(4):
-        made(ledger, f"p{number}", OTHER_MODEL if number % 2 else MODEL)
+        made(ledger, f"p{number}", OTHER_MODEL if number % 2 else SCHNELL)
     ledger.see(Prediction("p0", "succeeded"))
     created = found(ledger, "p2").created
     assert ids(ledger) == ["p3", "p2", "p1", "p0"]
@@ -448,7 +448,7 @@ def test_entries_newest_first(ledger: Ledger) -> None:
     assert ids(ledger, model="nobody/*") == []
     assert ids(ledger, status="succeeded") == ["p0"]
     assert ids(ledger, since=created) == ["p3", "p2"]
-    assert ids(ledger, model=MODEL, status="starting", since=created, limit=5) == ["p2"]
+    assert ids(ledger, model=SCHNELL, status="starting", since=created, limit=5) == ["p2"]
 
 
 def test_an_odd_pattern_finds_nothing(ledger: Ledger) -> None:
@@ -479,12 +479,12 @@ def test_a_listing_may_end_behind_its_ledger(ledger: Ledger) -> None:
 
 def test_the_json_of_an_entry(ledger: Ledger, tmp_path: Path) -> None:
     """`list --json` has its documented keys, and null for what is not known."""
-    ledger.begin(MODEL, {"prompt": "cat"})
+    ledger.begin(SCHNELL, {"prompt": "cat"})
     (entry,) = ledger.entries()
     assert entry.as_json() == {
         "schema_version": 1,
         "id": None,
-        "model": MODEL,
+        "model": SCHNELL,
         "status": "unknown",
         "input": {"prompt": "cat"},
         "output": None,
@@ -552,7 +552,7 @@ def test_a_lenient_question_is_answered(ledger: Ledger) -> None:
 
 def test_hostile_texts_are_stored(ledger: Ledger, tmp_path: Path) -> None:
     """Lone surrogates, NULs and quotes in any text of a server or a user do no harm."""
-    number = ledger.begin(MODEL, {"prompt": NASTY, NASTY: [NASTY]})
+    number = ledger.begin(SCHNELL, {"prompt": NASTY, NASTY: [NASTY]})
     ledger.doubt(number, errors.CreateUnknown(NASTY, request_id=NASTY))
     made(ledger, "p1")
     ledger.see(Prediction("p1", NASTY, output=NASTY, error=NASTY))
@@ -580,7 +580,7 @@ _json = st.recursive(
 @given(values=st.dictionaries(st.text(st.characters(exclude_categories=()), max_size=5), _json, max_size=4))
 def test_any_input_comes_back(ledger: Ledger, values: dict[str, Any]) -> None:
     """Whatever JSON an input holds, the entry holds the same."""
-    ledger.begin(MODEL, values)
+    ledger.begin(SCHNELL, values)
     assert next(iter(ledger.entries(limit=1))).input == values
 
 
@@ -770,11 +770,11 @@ def test_a_full_disk_is_told_by_the_room_that_is_left(
     ledger.close()
     shelf.path.with_name(shelf.path.name + "-wal").mkdir()
     with pytest.raises(errors.LocalFileError, match="unable to open") as raised:
-        ledger.begin(MODEL, {})
+        ledger.begin(SCHNELL, {})
     assert raised.value.code == "ledger"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
     with pytest.raises(errors.LocalFileError, match="cannot be used: No space left on device") as raised:
-        ledger.begin(MODEL, {})
+        ledger.begin(SCHNELL, {})
     assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {shelf.path.parent}")
 
 
@@ -797,7 +797,7 @@ def test_a_ledger_that_is_held_or_full_is_not_called_damaged(
     else:
         next(ledger._database.each("PRAGMA max_page_count = 1"))  # which becomes as many as there are
     with pytest.raises(errors.LocalFileError, match=f"cannot be used: {told}") as raised:
-        ledger.begin(MODEL, {"prompt": "x" * 100_000})
+        ledger.begin(SCHNELL, {"prompt": "x" * 100_000})
     holder.close()
     assert (raised.value.code, raised.value.hint) == (code, hint.format(shelf.path))
     assert ids(ledger) == ["p1"]
@@ -869,7 +869,7 @@ def test_a_damaged_file_is_told_and_left_alone(shelf: Shelf, ledger: Ledger, con
     """A file that is no ledger is an error whose hint moves it out of the way; nothing of it is changed."""
     shelf.path.parent.mkdir()
     shelf.path.write_bytes(content)
-    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries()), lambda: ledger.entry("p1")):
+    for act in (lambda: ledger.begin(SCHNELL, {}), lambda: list(ledger.entries()), lambda: ledger.entry("p1")):
         with pytest.raises(errors.LocalFileError, match="cannot be read") as raised:
             act()
         assert raised.value.hint == f"mv {shelf.path} {shelf.path}.damaged"
@@ -904,7 +904,7 @@ def test_a_newer_ledger_is_left_alone(shelf: Shelf, ledger: Ledger) -> None:
     newer = sqlite3.connect(shelf.path)
     newer.execute("PRAGMA user_version = 2")
     newer.close()
-    for act in (lambda: shelf.ledger().begin(MODEL, {}), lambda: list(shelf.ledger().entries())):
+    for act in (lambda: shelf.ledger().begin(SCHNELL, {}), lambda: list(shelf.ledger().entries())):
         with pytest.raises(errors.LocalFileError, match="written by a newer cometrep") as raised:
             act()
         assert raised.value.hint == "install its newest version here too, from where this one came"
@@ -917,7 +917,7 @@ def test_a_folder_that_cannot_be_made(shelf: Shelf, tmp_path: Path) -> None:
     """Where a file stands in the folder's place a create cannot be recorded, nor said that none is in doubt."""
     (tmp_path / "in-the-way").write_text("", "utf-8")
     ledger = shelf.ledger(path=tmp_path / "in-the-way" / "ledger.sqlite3")
-    for ask in (lambda: ids(ledger), lambda: ledger.begin(MODEL, {})):
+    for ask in (lambda: ids(ledger), lambda: ledger.begin(SCHNELL, {})):
         with pytest.raises(errors.LocalFileError, match="cannot be used") as raised:
             ask()
         assert "COMETREP_HOME" in raised.value.hint
@@ -926,7 +926,7 @@ def test_a_folder_that_cannot_be_made(shelf: Shelf, tmp_path: Path) -> None:
 def test_a_path_that_no_file_can_have(shelf: Shelf, tmp_path: Path) -> None:
     """A path too long for the system is a local file error, for questions too."""
     ledger = shelf.ledger(path=tmp_path / ("x" * 300) / "ledger.sqlite3")
-    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries())):
+    for act in (lambda: ledger.begin(SCHNELL, {}), lambda: list(ledger.entries())):
         with pytest.raises(errors.LocalFileError, match="File name too long"):
             act()
 
@@ -936,7 +936,7 @@ def test_what_is_no_file_in_the_files_place(shelf: Shelf, ledger: Ledger, make: 
     """A folder, a pipe or a device of the ledger's name is a local file error, and never waited for."""
     shelf.path.parent.mkdir()
     make(shelf.path)
-    for act in (lambda: ledger.begin(MODEL, {}), lambda: list(ledger.entries())):
+    for act in (lambda: ledger.begin(SCHNELL, {}), lambda: list(ledger.entries())):
         with pytest.raises(errors.LocalFileError, match="cannot be used: it is no regular file"):
             act()
 
@@ -986,7 +986,7 @@ def test_a_ledger_that_may_not_be_written_is_given_back(
     if not is_own:
         monkeypatch.setattr(os, "getuid", lambda: shelf.path.stat().st_uid + 1)
     with pytest.raises(errors.LocalFileError, match="cannot be used: Permission denied") as raised:
-        ledger.begin(MODEL, {})
+        ledger.begin(SCHNELL, {})
     assert raised.value.hint == hint.format(shelf.path)
 
 

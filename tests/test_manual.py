@@ -28,6 +28,7 @@ from cometrep.sandbox import KINDS
 from cometrep.schedule import schedule_for
 from cometrep.sidecar import write_sidecar
 from tests.conftest import Cli, needs
+from tests.servers import SCHNELL
 
 PACKAGE = Path(cli.__file__).parent
 ROOT = cli.pages()
@@ -325,7 +326,7 @@ def test_every_key_of_other_objects_is_told(tmp_path: Path) -> None:
     )
     with contextlib.closing(api.Api(base_url="https://x.test", api_key=None)) as client:
         assert told["`--dry-run` of the others"] == list(client.describe_create("owner/name", {}))
-    model = catalog.find("black-forest-labs/flux-schnell")
+    model = catalog.find(SCHNELL)
     assert model
     shown = model.as_json()
     inside = [*shown, *shown["inputs"]["prompt"]]
@@ -359,7 +360,7 @@ def test_every_event_of_a_batch_is_told_with_what_it_holds(sandboxed: Cli) -> No
     (sandboxed.folder / "a.jsonl").write_text(
         '{"prompt": "sandbox:fail"}\n{"key": "cat", "input": {"prompt": "x"}}\n'
     )
-    command = ("batch", "a.jsonl", "-m", "black-forest-labs/flux-schnell", "-o", "{key}.webp", "--progress", "json")
+    command = ("batch", "a.jsonl", "-m", SCHNELL, "-o", "{key}.webp", "--progress", "json")
     lines = sandboxed(*command).stderr.splitlines()
     (sandboxed.folder / "a" / "cat.webp").unlink()  # a note tells of it
     lines += sandboxed(*command).stderr.splitlines()
@@ -381,7 +382,7 @@ def test_the_plain_lines_of_a_batch_are_told() -> None:
 def test_all_that_a_dry_run_counts_is_told(sandboxed: Cli) -> None:
     """The page of batch has each key of the object that `--dry-run --json` prints, and of those inside."""
     (sandboxed.folder / "a.jsonl").write_text('{"prompt": "cat"}\n')
-    command = ("batch", "a.jsonl", "-m", "black-forest-labs/flux-schnell", "--dry-run", "--json")
+    command = ("batch", "a.jsonl", "-m", SCHNELL, "--dry-run", "--json")
     shown = json.loads(sandboxed(*command).stdout)
     told = re.findall(r"`(\w+)`", prose("batch").partition("it is one object: ")[2].partition("\n")[0])
     assert told == ["schema_version", "items", "folder", "first", *shown["first"][0], *fate.Fate]

@@ -21,15 +21,21 @@ from cometrep.names import (
     portable,
 )
 from tests.conftest import needs_proc
+from tests.servers import SCHNELL
 
 quick = settings(max_examples=150)
 
-MODEL = "black-forest-labs/flux-schnell"
 RESERVED = ["CON", "prn", "Aux", "nul", "com1", "LPT9", "com¹", "conin$", "CONOUT$"]
 
 
 def named(
-    template: str, *, id: str = "abc", model: str = MODEL, date: str = "2026-03-12", key: str = "", folder: str = ""
+    template: str,
+    *,
+    id: str = "abc",
+    model: str = SCHNELL,
+    date: str = "2026-03-12",
+    key: str = "",
+    folder: str = "",
 ) -> Names:
     """Make the names of one prediction."""
     return Names(folder, template, id, model, date, key)

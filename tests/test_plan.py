@@ -17,8 +17,8 @@ from cometrep import errors
 from cometrep.batch import plan
 from cometrep.batch.command_line import typed_again
 from cometrep.batch.plan import Plan, planned
+from tests.servers import SCHNELL
 
-SCHNELL = "black-forest-labs/flux-schnell"
 FROM_IMAGE = "black-forest-labs/flux-dev"
 
 

@@ -10,8 +10,8 @@ import pytest
 from cometrep import catalog, errors
 from cometrep.prediction import Request
 from cometrep.request import doubt_of_name, explain, prepare
+from tests.servers import SCHNELL
 
-SCHNELL = "black-forest-labs/flux-schnell"
 KONTEXT = "black-forest-labs/flux-kontext-pro"
 
 

@@ -22,11 +22,21 @@ from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience, Runner
-from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
+from tests.servers import (
+    HANG,
+    RESET,
+    SCHNELL,
+    TYPED,
+    Answer,
+    Received,
+    Server,
+    answer_html,
+    answer_json,
+    picture,
+    prediction,
+)
 
-MODEL = "black-forest-labs/flux-schnell"
-REQUEST = Request(MODEL, {"prompt": "cat"})
-TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
+REQUEST = Request(SCHNELL, {"prompt": "cat"})
 
 
 class Bench:
@@ -160,8 +170,8 @@ def test_a_refusal_that_names_an_input_tells_what_it_was(bench: Bench) -> None:
     """It names what was sent for it, what it takes and the command that shows all inputs."""
     bench.server.on_create(answer_json({"detail": "- input.num_outputs: too many"}, 422))
     with pytest.raises(errors.Refused, match=r"; num_outputs was 9, and it takes 1\.\.4$") as raised:
-        bench.drain(bench.runner.create(Request(MODEL, {"prompt": "cat", "num_outputs": 9})))
-    assert raised.value.hint == f"cometrep models {MODEL}"
+        bench.drain(bench.runner.create(Request(SCHNELL, {"prompt": "cat", "num_outputs": 9})))
+    assert raised.value.hint == f"cometrep models {SCHNELL}"
 
 
 def test_the_entry_stands_before_the_request_is_sent(bench: Bench) -> None:
@@ -189,7 +199,7 @@ def test_a_429_is_sent_again_after_its_pause(bench: Bench) -> None:
     assert bench.server.creates == 3
     assert bench.slept == [9.0, 9.0]
     assert [event.attempt for event in events if isinstance(event, Retrying)] == [1, 2]
-    assert events[0] == Creating("", MODEL), "what is tried again is named, however soon the answer came"
+    assert events[0] == Creating("", SCHNELL), "what is tried again is named, however soon the answer came"
     assert bench.entries() == [("made1", "starting")]
 
 
@@ -440,7 +450,7 @@ def test_a_run_ends_with_its_files_and_a_full_ledger(bench: Bench) -> None:
     ]
     entry = bench.ledger.entry("made1")
     assert entry is not None
-    assert (entry.status, entry.output, entry.model) == ("succeeded", urls, MODEL)
+    assert (entry.status, entry.output, entry.model) == ("succeeded", urls, SCHNELL)
     kept = bench.ledger.files("made1")
     assert [file.index for file in kept] == [0, 1]
     assert kept[0].sha256 == hashlib.sha256(picture(2000, 0)).hexdigest()
@@ -557,7 +567,7 @@ def test_several_ids_come_in_the_order_given(bench: Bench) -> None:
 
 def ended_before(bench: Bench, id: str, status: str) -> None:
     """Let the ledger know of a prediction, created a moment ago, that it ended."""
-    bench.ledger.accept(bench.ledger.begin(MODEL, REQUEST.values), Prediction(id, status))
+    bench.ledger.accept(bench.ledger.begin(SCHNELL, REQUEST.values), Prediction(id, status))
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])
@@ -572,7 +582,7 @@ def test_what_the_ledger_knows_to_have_ended_is_asked_for_once(bench: Bench, sta
 
 def test_a_create_of_a_while_ago_is_no_fresh_one(bench: Bench) -> None:
     """A minute later the API knows each prediction that there is: one that is not found is asked for once."""
-    bench.ledger.accept(bench.ledger.begin(MODEL, REQUEST.values), Prediction("made1", "starting"))
+    bench.ledger.accept(bench.ledger.begin(SCHNELL, REQUEST.values), Prediction("made1", "starting"))
     bench.later = 60.0
     bench.server.on_get(answer_json({"detail": "Not found"}, 404))
     with pytest.raises(errors.Refused, match="has no prediction made1"):
@@ -592,7 +602,7 @@ def test_one_look_has_the_short_budget(bench: Bench) -> None:
 def test_a_reply_that_held_the_files_may_be_had_again(bench: Bench) -> None:
     """Of files that stood in it the ledger knows the SHA-256 alone: they are gone when the API says so."""
     bench.patience = Patience(prompt_budget_seconds=0.0)
-    number = bench.ledger.begin(MODEL, REQUEST.values)
+    number = bench.ledger.begin(SCHNELL, REQUEST.values)
     bench.ledger.accept(number, Prediction("made1", "succeeded", output="data:image/png;base64,aGVsbG8="))
     bench.server.on_get(answer_json({"detail": "x"}, 503), answer_json({"detail": "Not found"}, 404))
     with pytest.raises(errors.Temporary, match="HTTP 503"):
@@ -839,7 +849,7 @@ def test_a_template_that_clashes_is_refused_before_anything_is_paid(server: Serv
     """Two outputs asked for and one name for both is an error before the create."""
     bench = Bench(server, folder, template="same.{ext}")
     with pytest.raises(errors.UsageError, match="one name"):
-        bench.drain(bench.runner.run(Request(MODEL, {"prompt": "cat", "num_outputs": 2})))
+        bench.drain(bench.runner.run(Request(SCHNELL, {"prompt": "cat", "num_outputs": 2})))
     assert server.received == []
 
 

@@ -26,8 +26,8 @@ from PIL import Image
 
 from cometrep import errors, sandbox
 from cometrep.sandbox import API_KEY, KINDS, Fault, Sandbox, painter, predictions
+from tests.servers import SCHNELL
 
-SCHNELL = "black-forest-labs/flux-schnell"
 PRO = "black-forest-labs/flux-1.1-pro"
 SMALL = {"prompt": "a lighthouse", "megapixels": "0.25"}
 LISTS = (SCHNELL, "black-forest-labs/flux-dev", "stability-ai/sdxl", "stability-ai/stable-diffusion-3")

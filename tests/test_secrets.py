@@ -12,9 +12,19 @@ from urllib.parse import unquote
 import pytest
 
 from tests.conftest import KEY, Cli
-from tests.servers import RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
+from tests.servers import (
+    RESET,
+    SCHNELL,
+    WEBP,
+    Answer,
+    Received,
+    Server,
+    answer_html,
+    answer_json,
+    picture,
+    prediction,
+)
 
-MODEL = "black-forest-labs/flux-schnell"
 PARTS = (KEY, KEY[:20], KEY[8:-5])
 
 
@@ -73,7 +83,7 @@ def test_no_answer_makes_cometrep_show_the_key(keyed: Cli, server: Server, scrip
     """Whatever the server echoes, stdout, stderr, the ledger and all files are free of the key, also with -v."""
     server.on_create(script)
     server.on_get(script)
-    for arguments in (("run", MODEL, "prompt=cat", "-v"), ("status", "made1", "--json", "-v"), ("wait", "made1")):
+    for arguments in (("run", SCHNELL, "prompt=cat", "-v"), ("status", "made1", "--json", "-v"), ("wait", "made1")):
         ran = keyed(*arguments)
         assert not shows_the_key(ran.stdout + ran.stderr)
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
@@ -84,10 +94,10 @@ def test_a_whole_run_leaves_the_key_in_the_config_file_alone(keyed: Cli, server:
     """A good run with sidecar, JSON and -v shows the key to the API alone, not to the file host."""
     with Server() as files:
         files.on("GET", "/f", Answer(302, headers={"Location": "/g"}))
-        files.on("GET", "/g", Answer(200, picture(), {"Content-Type": "image/webp"}))
+        files.on("GET", "/g", Answer(200, picture(), WEBP))
         server.on_create(answer_json(prediction("made1", "starting")))
         server.on_get(answer_json(prediction("made1", output=f"{files.url}/f")))
-        ran = keyed("run", MODEL, "prompt=cat", "--sidecar", "--json", "-v", "--progress", "json")
+        ran = keyed("run", SCHNELL, "prompt=cat", "--sidecar", "--json", "-v", "--progress", "json")
         assert ran.code == 0, ran.stderr
         assert len(files.received) == 2
         assert not shows_the_key(str(files.received))
@@ -122,13 +132,13 @@ def test_an_echo_of_the_key_reaches_no_place(keyed: Cli, server: Server, encode:
         return answer(prediction(name, "starting", input={"prompt": KEY}, logs=KEY))
 
     with Server() as files:
-        files.on("GET", "/f", Answer(200, picture(), {"Content-Type": "image/webp"}))
+        files.on("GET", "/f", Answer(200, picture(), WEBP))
         told: dict[str, Any] = {"logs": KEY, "metrics": {KEY: KEY}, "input": {"prompt": KEY}}
         server.on_create(create)
         for name, output in (("file", [f"{files.url}/f?k={KEY}"]), ("text", f"it is {KEY}"), ("json", {KEY: KEY})):
             server.on("GET", f"/replicate/v1/predictions/{name}", answer(prediction(name, output=output, **told)))
         lines = "".join(json.dumps({"prompt": name}) + "\n" for name in ("file", "text", "json", "refused"))
-        ran = keyed("batch", "-", "-m", MODEL, "-d", "out", "--json", "-v", "--progress", "json", stdin=lines)
+        ran = keyed("batch", "-", "-m", SCHNELL, "-d", "out", "--json", "-v", "--progress", "json", stdin=lines)
         assert ran.code == 9, ran.stderr
         assert [request.path.partition("?")[0] for request in files.received] == ["/f"]
         assert not shows_the_key(str(files.received))

@@ -10,8 +10,7 @@ import pytest
 from cometrep import errors, session
 from cometrep.console import Console
 from cometrep.session import Opened, expand_ids
-
-SCHNELL = "black-forest-labs/flux-schnell"
+from tests.servers import SCHNELL
 
 
 class Endless(io.RawIOBase):

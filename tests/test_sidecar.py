@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from cometrep import __version__, errors
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.sidecar import read_sidecar, sidecar_path, write_sidecar
+from tests.servers import SCHNELL
 
-MODEL = "black-forest-labs/flux-schnell"
 PNG = "data:image/png;base64,iVBORw0KGgo="
 SHORT = "data:image/png;sha256=4c4b6a3be1314ab86138bef4314dde022e600960d8689a2c8f8631802d20dab6;bytes=8"
 MADE = Prediction(
     "p1",
     "succeeded",
-    MODEL,
+    SCHNELL,
     input={"prompt": "cat", "image": PNG},
     output=["https://x.test/a.webp", PNG],
     logs="Using seed: 7\n",
@@ -47,7 +47,7 @@ def test_a_sidecar_tells_what_was_made_and_which_files_came_of_it(tmp_path: Path
         "schema_version": 1,
         "prediction": {
             "id": "p1",
-            "model": MODEL,
+            "model": SCHNELL,
             "status": "succeeded",
             "input": {"prompt": "cat", "image": SHORT},
             "output": ["https://x.test/a.webp", SHORT],
@@ -96,7 +96,7 @@ VALUES = st.recursive(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_was_written_is_read(tmp_path: Path, values: dict[str, Any], output: Any, error: str) -> None:
     """Any input, output and error comes back from the sidecar as it was."""
-    made = Prediction("p1", "succeeded", MODEL, input=values, output=output, error=error or None)
+    made = Prediction("p1", "succeeded", SCHNELL, input=values, output=output, error=error or None)
     files = saved(tmp_path)
     write_sidecar(made, files, overwrites=False)
     read = read_sidecar("p1", files)
@@ -168,7 +168,7 @@ def test_a_sidecar_is_brought_up_to_date_but_forgets_nothing(tmp_path: Path, ove
     path = write_sidecar(MADE, files, overwrites=overwrites)
     before = path.read_bytes()
     assert json.loads(before)["prediction"]["metrics"] == {"predict_time": 1.5}
-    forgotten = Prediction("p1", "succeeded", MODEL, data_removed=True)
+    forgotten = Prediction("p1", "succeeded", SCHNELL, data_removed=True)
     assert write_sidecar(forgotten, files, overwrites=overwrites) == path
     assert path.read_bytes() == before
 
@@ -176,7 +176,7 @@ def test_a_sidecar_is_brought_up_to_date_but_forgets_nothing(tmp_path: Path, ove
 def test_what_the_api_had_forgotten_from_the_first_is_written_too(tmp_path: Path) -> None:
     """Where there is nothing better, and until there is."""
     files = saved(tmp_path)
-    forgotten = Prediction("p1", "succeeded", MODEL, data_removed=True)
+    forgotten = Prediction("p1", "succeeded", SCHNELL, data_removed=True)
     for prediction in (forgotten, forgotten, MADE):
         path = write_sidecar(prediction, files, overwrites=False)
         assert json.loads(path.read_bytes())["prediction"]["data_removed"] is prediction.data_removed

@@ -7,9 +7,7 @@ import subprocess
 import pytest
 
 from tests.conftest import Cli, starter
-
-MODEL = "black-forest-labs/flux-schnell"
-
+from tests.servers import SCHNELL
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -18,8 +16,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     ("arguments", "given"),
     [
         (("--version",), b""),
-        (("run", "--dry-run", MODEL, "-i", "-"), '{"prompt": "a cät"}'.encode()),
-        (("run", MODEL, "prompt=\N{CAT FACE}"), b""),
+        (("run", "--dry-run", SCHNELL, "-i", "-"), '{"prompt": "a cät"}'.encode()),
+        (("run", SCHNELL, "prompt=\N{CAT FACE}"), b""),
         (("nonsense",), b""),
     ],
     ids=["version", "stdin", "no key", "usage"],

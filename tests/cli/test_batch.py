@@ -24,10 +24,21 @@ import pytest
 from cometrep.batch.run import CREATE_THREADS
 from tests.conftest import Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
-from tests.servers import HANG, RESET, Answer, Received, Server, answer_html, answer_json, picture, prediction
+from tests.servers import (
+    HANG,
+    RESET,
+    SCHNELL,
+    WEBP,
+    Answer,
+    Received,
+    Server,
+    answer_html,
+    answer_json,
+    picture,
+    prediction,
+)
 
-MODEL = "black-forest-labs/flux-schnell"
-BATCH = ("batch", "p.jsonl", "--model", MODEL)
+BATCH = ("batch", "p.jsonl", "--model", SCHNELL)
 
 
 @pytest.fixture
@@ -134,7 +145,7 @@ def test_a_file_that_changes_while_it_runs_is_sent_no_further(
     assert (
         b"'p.jsonl' is not what it was when the batch began, and nothing more of it is sent; 2 of 3 items" in stderr
     )
-    assert stderr.endswith(f"hint: cometrep batch p.jsonl --model {MODEL} -j 1\n".encode())
+    assert stderr.endswith(f"hint: cometrep batch p.jsonl --model {SCHNELL} -j 1\n".encode())
 
 
 def test_json_tells_every_item(served: Cli, gateway: Gateway, folder_of: Callable[..., Path]) -> None:
@@ -158,16 +169,16 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
     out = folder_of("cat", "bad", "no")
     gateway.ends["bad"] = "failed"
     gateway.refusals["no"] = [answer_json({"detail": "no such input"}, 422)]
-    alone = json.loads(served("run", MODEL, "prompt=alone", "--json").stdout)
+    alone = json.loads(served("run", SCHNELL, "prompt=alone", "--json").stdout)
     for arguments in ((*BATCH, "--json"), (*BATCH, "--json"), ("batch", "p.jsonl", "--status", "--json")):
         items = [json.loads(line) for line in served(*arguments).lines]
         assert all(alone.keys() | {"key", "outcome"} == item.keys() for item in items)
         [done] = [item for item in items if item["outcome"] == "done"]
-        assert (done["id"], done["model"], done["status"]) == (gateway.id_of("cat"), MODEL, "succeeded")
+        assert (done["id"], done["model"], done["status"]) == (gateway.id_of("cat"), SCHNELL, "succeeded")
         assert done["output"]
         assert done["input"] == {"prompt": "cat"}
         assert {item["outcome"] for item in items} == {"done", "failed"}
-        assert all(item["error"] and item["model"] == MODEL for item in items if item["outcome"] == "failed")
+        assert all(item["error"] and item["model"] == SCHNELL for item in items if item["outcome"] == "failed")
         assert all(item["input"] for item in items)
         [refused] = [item for item in items if item["id"] is None]
         assert (refused["status"], refused["input"]) == (None, {"prompt": "no"})
@@ -178,7 +189,7 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
     for sidecar in out.glob("*.cometrep.json"):
         sidecar.unlink()
     (done,) = [json.loads(line) for line in served(*BATCH, "--json").lines if '"done"' in line]
-    assert (done["model"], done["status"], done["input"]) == (MODEL, "succeeded", {"prompt": "cat"})
+    assert (done["model"], done["status"], done["input"]) == (SCHNELL, "succeeded", {"prompt": "cat"})
 
 
 def test_failed_items_are_sent_again_only_when_asked(
@@ -189,7 +200,7 @@ def test_failed_items_are_sent_again_only_when_asked(
     gateway.ends["bad"] = "failed"
     ran = served(*BATCH)
     assert ran.code == 9
-    assert f"hint: cometrep batch p.jsonl --model {MODEL} --retry-failed" in ran.stderr
+    assert f"hint: cometrep batch p.jsonl --model {SCHNELL} --retry-failed" in ran.stderr
     assert "item 2 (bad)" in ran.stderr
     assert served(*BATCH).code == 9
     assert gateway.creates["bad"] == 1
@@ -608,7 +619,7 @@ def test_hints_can_be_typed_where_the_file_is_no_option(served: Cli, gateway: Ga
     """Its name begins like one."""
     (folder / "-x.jsonl").write_text(json_lines(["bad", "cat"]))
     gateway.ends["bad"] = "failed"
-    ran = served("batch", "-m", MODEL, "-d", "dash", "--", "-x.jsonl")
+    ran = served("batch", "-m", SCHNELL, "-d", "dash", "--", "-x.jsonl")
     assert ran.code == 9
     command = ran.stderr.splitlines()[-1].removeprefix("hint: cometrep ")
     gateway.ends.clear()
@@ -623,10 +634,10 @@ def test_a_file_that_is_there_once_is_as_stdin_is(served: Cli, gateway: Gateway,
     """
     (folder / "p.jsonl").write_text(json_lines(["bad", "cat"]))
     gateway.ends["bad"] = "failed"
-    ran = served.shell_line(f"cometrep batch <(cat p.jsonl) -m {MODEL}")
+    ran = served.shell_line(f"cometrep batch <(cat p.jsonl) -m {SCHNELL}")
     assert ran.code == 9
     assert len(list((folder / "batch").glob("*.webp"))) == 1
-    again = f"the items are to be piped in again\nhint: cometrep batch - -m {MODEL} --retry-failed\n"
+    again = f"the items are to be piped in again\nhint: cometrep batch - -m {SCHNELL} --retry-failed\n"
     assert ran.stderr.endswith(f"of 2 items: 1 failed; {again}")
     status = served.shell_line("cometrep batch <(cat p.jsonl) --status")
     assert len(status.lines) == 2
@@ -634,14 +645,14 @@ def test_a_file_that_is_there_once_is_as_stdin_is(served: Cli, gateway: Gateway,
 
 def test_a_file_of_an_impossible_name_is_told(served: Cli, gateway: Gateway) -> None:
     """As any other that cannot be read."""
-    ran = served("batch", "x" * 300, "--model", MODEL)
+    ran = served("batch", "x" * 300, "--model", SCHNELL)
     assert (ran.code, gateway.total) == (2, 0)
     assert "File name too long" in ran.stderr
 
 
 def test_stdin_is_a_batch_too(served: Cli, gateway: Gateway, folder: Path) -> None:
     """Its folder is `batch`, unless one is named."""
-    ran = served("batch", "-", "--model", MODEL, "seed:=5", stdin=json_lines(["cat", "dog"]))
+    ran = served("batch", "-", "--model", SCHNELL, "seed:=5", stdin=json_lines(["cat", "dog"]))
     assert (ran.code, gateway.creates) == (0, {"cat": 1, "dog": 1})
     assert len(list((folder / "batch").glob("*.webp"))) == 2
     bodies = [r.json()["input"] for r in gateway.server.received if r.method == "POST"]
@@ -651,7 +662,7 @@ def test_stdin_is_a_batch_too(served: Cli, gateway: Gateway, folder: Path) -> No
 def test_csv_is_typed_and_named_by_its_key(served: Cli, gateway: Gateway, folder: Path) -> None:
     """`{key}` in a template names files by it."""
     (folder / "p.csv").write_text("key,prompt,seed\none,cat,7\ntwo,dog,\n")
-    ran = served("batch", "p.csv", "--model", MODEL, "-d", "out", "-o", "{key}.{ext}")
+    ran = served("batch", "p.csv", "--model", SCHNELL, "-d", "out", "-o", "{key}.{ext}")
     assert (ran.code, sorted(ran.lines)) == (0, ["out/one.webp", "out/two.webp"])
     bodies = {r.json()["input"]["prompt"]: r.json()["input"] for r in gateway.server.received if r.method == "POST"}
     assert bodies == {"cat": {"prompt": "cat", "seed": 7}, "dog": {"prompt": "dog"}}
@@ -720,7 +731,7 @@ def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
     folder_of("cat")
     key = json.loads(served(*BATCH, "--json").stdout)["key"]
     (folder / "q.jsonl").write_text(json.dumps({"key": key, "input": {"prompt": "dog"}}))
-    served("batch", "q.jsonl", "--model", MODEL)
+    served("batch", "q.jsonl", "--model", SCHNELL)
     assert gateway.creates == {"cat": 1, "dog": 1}
     ran = served(*BATCH, "-d", "q")
     assert (ran.code, gateway.creates) == (0, {"cat": 1, "dog": 1})
@@ -730,7 +741,7 @@ def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
 def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: Path) -> None:
     """Every combination is one item, in the folder `sweep`."""
     (folder / "prompts.txt").write_text("cat\ndog\n")
-    ran = served("batch", "--sweep", "--model", MODEL, "prompt=@prompts.txt", "seed:=1..3")
+    ran = served("batch", "--sweep", "--model", SCHNELL, "prompt=@prompts.txt", "seed:=1..3")
     assert (ran.code, gateway.creates) == (0, {"cat": 3, "dog": 3})
     assert "sweep: 2 prompt x 3 seed = 6 items" in ran.stderr
     assert len(list((folder / "sweep").glob("*.webp"))) == 6
@@ -738,7 +749,7 @@ def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: 
 
 def test_a_large_sweep_asks_and_yes_answers(served: Cli, gateway: Gateway) -> None:
     """Without a terminal it is refused, with the command that would do it."""
-    sweep = ("batch", "--sweep", "--model", MODEL, "prompt=cat", "seed:=1..101")
+    sweep = ("batch", "--sweep", "--model", SCHNELL, "prompt=cat", "seed:=1..101")
     ran = served(*sweep)
     assert (ran.code, gateway.server.received) == (2, [])
     assert "101 items" in ran.stderr
@@ -750,7 +761,7 @@ def test_a_large_sweep_asks_and_yes_answers(served: Cli, gateway: Gateway) -> No
 def test_a_sweep_is_asked_about_before_it_is_looked_through(served: Cli, gateway: Gateway) -> None:
     """Its size is known at once, whatever it is; what is doubtful is said before the question."""
     vast = [f"{letter}:=1..100000" for letter in "abcd"]
-    ran = served("batch", "--sweep", "--model", MODEL, "prompt=cat", *vast, "--shard", "1/3")
+    ran = served("batch", "--sweep", "--model", SCHNELL, "prompt=cat", *vast, "--shard", "1/3")
     assert (ran.code, gateway.total) == (2, 0)
     assert "x 100000 d = 100000000000000000000 items, of which this is shard 1/3" in ran.stderr
     assert ran.stderr.index("has no known input") < ran.stderr.index("sweep: ")
@@ -759,7 +770,7 @@ def test_a_sweep_is_asked_about_before_it_is_looked_through(served: Cli, gateway
 
 def test_a_rehearsed_sweep_shows_its_size_before_it_is_looked_through(served: Cli, gateway: Gateway) -> None:
     """Which is all that is seen for a while of a product that nobody meant; it asks nothing."""
-    sweep = ("batch", "--sweep", "-m", MODEL, "prompt=cat", "seed:=1..101", "--dry-run")
+    sweep = ("batch", "--sweep", "-m", SCHNELL, "prompt=cat", "seed:=1..101", "--dry-run")
     ran = served(*sweep, "prompt2=bad", "--strict")  # which is found on the way
     assert (ran.code, gateway.total) == (2, 0)
     assert ran.stderr.startswith("sweep: 1 prompt x 101 seed x 1 prompt2 = 101 items\n")
@@ -875,22 +886,22 @@ def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gatewa
 def test_a_csv_column_of_models_stands_over_the_option(served: Cli, gateway: Gateway, folder: Path) -> None:
     """`--model` gives what the lines leave out, and no more."""
     (folder / "p.csv").write_text("key,model,prompt\na,stability-ai/sdxl,x\nb,,y\n")
-    assert served("batch", "p.csv", "--model", MODEL).code == 0
+    assert served("batch", "p.csv", "--model", SCHNELL).code == 0
     sent = {request.json()["input"]["prompt"]: request for request in gateway.server.received if request.body}
     assert "/stability-ai/sdxl/" in sent["x"].path
-    assert f"/{MODEL}/" in sent["y"].path
+    assert f"/{SCHNELL}/" in sent["y"].path
     assert sent["x"].json() == {"input": {"prompt": "x"}}
 
 
 def test_shared_inputs_are_typed_by_each_lines_model(served: Cli, gateway: Gateway, folder: Path) -> None:
     """A value is what the catalog knows for the model that the line names; files and stdin are read once."""
-    lines = [{"model": MODEL, "input": {}}, {"key": "k", "model": "a/b", "input": {}}, {"input": {"seed": "own"}}]
+    lines = [{"model": SCHNELL, "input": {}}, {"key": "k", "model": "a/b", "input": {}}, {"input": {"seed": "own"}}]
     (folder / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
     shared = ("prompt=@-", "seed=5", "num_outputs:=1")
     rehearsed = served("batch", "p.jsonl", "-m", "c/d", *shared, "--dry-run", "--json", stdin="cat")
     bodies = [one["request"]["body"]["input"] for one in json.loads(rehearsed.stdout)["first"]]
     assert bodies == [{"prompt": "cat", "num_outputs": 1, "seed": seed} for seed in (5, "5", "own")]
-    ran = served("batch", "p.jsonl", *shared[:1], "seed=five", "--model", MODEL, stdin="cat")
+    ran = served("batch", "p.jsonl", *shared[:1], "seed=five", "--model", SCHNELL, stdin="cat")
     assert (ran.code, gateway.total) == (0, 3)
     assert ran.stderr.count('seed is integer, not "five" (line 1)') == 1
 
@@ -922,7 +933,7 @@ def test_a_file_that_is_no_csv_is_refused(
 ) -> None:
     """Nonsense is not sent, and paid for, as the value of an input that has a prompt for its name."""
     (folder / "p.txt").write_text(content)
-    ran = served("batch", "p.txt", "--model", MODEL)
+    ran = served("batch", "p.txt", "--model", SCHNELL)
     assert (ran.code, gateway.total) == (2, 0)
     assert told in ran.stderr
 
@@ -930,15 +941,15 @@ def test_a_file_that_is_no_csv_is_refused(
 @pytest.mark.parametrize(
     ("content", "name", "model", "is_sent"),
     [
-        ("fox\nowl\n", "p.txt", MODEL, False),
-        ("fox\nowl\n", "p.csv", MODEL, False),
-        ("fox\nowl\n", "-", MODEL, False),
+        ("fox\nowl\n", "p.txt", SCHNELL, False),
+        ("fox\nowl\n", "p.csv", SCHNELL, False),
+        ("fox\nowl\n", "-", SCHNELL, False),
         ("fox\nowl\n", "p.txt", "someone/new", False),
         ("fox\nowl\n", "-", "someone/new", False),
         ("fox\nowl\n", "p.csv", "someone/new", True),
-        ("prompt\nowl\n", "p.txt", MODEL, True),
-        ("seed:json\n7\n", "-", MODEL, True),
-        ("key\nowl\n", "p.txt", MODEL, True),
+        ("prompt\nowl\n", "p.txt", SCHNELL, True),
+        ("seed:json\n7\n", "-", SCHNELL, True),
+        ("key\nowl\n", "p.txt", SCHNELL, True),
         ("image\nhttps://x.test/a\n", "-", "someone/new", True),
     ],
     ids=str,
@@ -1112,7 +1123,7 @@ def test_items_that_cannot_be_saved_end_the_batch(
     ran = served(*BATCH, "-j", "1")
     assert (ran.code, 14 <= gateway.total < 18) == (11, True)
     assert "8 items in a row could not be saved, and no more are sent; the last: output file 0 of " in ran.stderr
-    assert ran.stderr.endswith(f"hint: cometrep batch p.jsonl --model {MODEL} -j 1\n")
+    assert ran.stderr.endswith(f"hint: cometrep batch p.jsonl --model {SCHNELL} -j 1\n")
     gateway.file_answers = {prompt: [Answer(403)] * 2 for prompt in prompts[:14]}
     assert (served(*BATCH, "-j", "1").code, gateway.total) == (9, 30)
 
@@ -1233,7 +1244,7 @@ def test_why_an_item_is_not_saved_is_told_each_time(
     """As it happens, in its summary, in JSON with the file that is there, and by --status after it."""
     folder_of("cat")
     server = gateway.server
-    server.on("GET", "/files/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    server.on("GET", "/files/", Answer(200, picture(), WEBP))
     server.on("GET", "/files/gone", Answer(503))
 
     def two(request: Received) -> Answer:
@@ -1258,11 +1269,11 @@ def test_a_file_in_the_way_of_the_folder_is_told(served: Cli, gateway: Gateway, 
     """As where FILE has no extension; in a rehearsal too, and before its own record is taken for items."""
     (folder / "items").write_text('{"prompt": "cat"}\n')
     for options in ((), ("--dry-run",)):
-        ran = served("batch", "items", "--model", MODEL, *options)
+        ran = served("batch", "items", "--model", SCHNELL, *options)
         assert (ran.code, ran.stdout) == (12, "")
         assert "the folder of the batch would be 'items', and that is a file" in ran.stderr
     (folder / "items").rename(folder / "batch.jsonl")
-    ran = served("batch", "batch.jsonl", "--model", MODEL, "-d", ".")
+    ran = served("batch", "batch.jsonl", "--model", SCHNELL, "-d", ".")
     assert (ran.code, gateway.total) == (2, 0)
     assert "'batch.jsonl' is where the record of the batch in '.' is kept" in ran.stderr
 
@@ -1299,7 +1310,7 @@ def test_a_failing_batch_tells_of_its_ledger_too(
     folder_of("cat", "dog", "emu", "fox")
     gateway.ends["cat"] = "failed"
     assert served("list").code == 0
-    assert served("create", MODEL, "prompt=first").code == 0
+    assert served("create", SCHNELL, "prompt=first").code == 0
     (ledger,) = served.home.rglob("ledger.sqlite3")
     with contextlib.closing(sqlite3.connect(ledger)) as database:
         database.execute("DROP TABLE files")
@@ -1315,7 +1326,7 @@ def test_a_line_nested_beyond_reason_is_a_bad_line(served: Cli, gateway: Gateway
     (folder / "p.jsonl").write_text(f'{{"prompt": {deep}}}\n')
     (folder / "p.csv").write_text(f"prompt:json\n{deep}\n")
     for file, number in (("p.jsonl", 1), ("p.csv", 2)):
-        ran = served("batch", file, "--model", MODEL)
+        ran = served("batch", file, "--model", SCHNELL)
         assert ran.code == 2
         assert f"line {number}: " in ran.stderr
         assert "nested too deeply" in ran.stderr
@@ -1324,7 +1335,7 @@ def test_a_line_nested_beyond_reason_is_a_bad_line(served: Cli, gateway: Gateway
 
 def test_a_long_prompt_is_no_file(served: Cli, gateway: Gateway) -> None:
     """The first item of a sweep may be longer than any file's name."""
-    ran = served("batch", "--sweep", "-m", MODEL, f"prompt={'x' * 300}", "seed:=1..2", "--dry-run")
+    ran = served("batch", "--sweep", "-m", SCHNELL, f"prompt={'x' * 300}", "seed:=1..2", "--dry-run")
     assert (ran.code, ran.stdout.count('"method"')) == (0, 2)
 
 
@@ -1474,21 +1485,21 @@ def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folde
 def test_a_sweep_over_a_file_that_is_no_text_is_refused(cli: Cli, folder: Path) -> None:
     """With the line, as `run` does."""
     (folder / "words.txt").write_bytes(b"fox\ncaf\xe9\n")
-    ran = cli("batch", "--sweep", "-m", MODEL, "prompt=@words.txt", "--sandbox")
+    ran = cli("batch", "--sweep", "-m", SCHNELL, "prompt=@words.txt", "--sandbox")
     assert ran.code == 2
     assert "words.txt is not UTF-8 text (at line 2)" in ran.stderr
 
 
 def test_a_sweep_over_a_file_of_nobody_is_refused(cli: Cli) -> None:
     """A home that does not exist is a path that cannot be read."""
-    ran = cli("batch", "--sweep", "-m", MODEL, "prompt=@~nosuchuser/words.txt", "--sandbox")
+    ran = cli("batch", "--sweep", "-m", SCHNELL, "prompt=@~nosuchuser/words.txt", "--sandbox")
     assert (ran.code, ran.stdout) == (2, "")
     assert "cannot read '~nosuchuser/words.txt'" in ran.stderr
 
 
 def test_items_that_cannot_be_kept_are_an_error(served: Cli, gateway: Gateway, folder: Path) -> None:
     """A stdin that is open for writing alone, and a temporary folder without room for a copy."""
-    command = ("batch", "-", "--model", MODEL)
+    command = ("batch", "-", "--model", SCHNELL)
     ran = served(*command, prefix=("bash", "-c", 'exec "$@" 0> unreadable', "bash"))
     assert (ran.code, ran.stdout) == (2, "")
     assert "cannot read stdin" in ran.stderr
@@ -1501,14 +1512,14 @@ def test_items_that_cannot_be_kept_are_an_error(served: Cli, gateway: Gateway, f
 def test_a_sweep_takes_no_file(cli: Cli, folder: Path) -> None:
     """A file's lines and every combination are two things."""
     (folder / "p.jsonl").write_text('{"prompt": "x"}')
-    ran = cli("batch", "p.jsonl", "--sweep", "-m", MODEL, "--sandbox")
+    ran = cli("batch", "p.jsonl", "--sweep", "-m", SCHNELL, "--sandbox")
     assert ran.code == 2
     assert "--sweep takes no FILE" in ran.stderr
 
 
 def test_a_sweep_without_inputs_is_refused(cli: Cli) -> None:
     """It would be one create with nothing in it, and paid for."""
-    ran = cli("batch", "--sweep", "-m", MODEL, "--sandbox")
+    ran = cli("batch", "--sweep", "-m", SCHNELL, "--sandbox")
     assert ran.code == 2
     assert "a sweep needs inputs to vary" in ran.stderr
 
@@ -1661,7 +1672,7 @@ def test_ctrl_c_once_finishes_what_runs(
     assert process.wait() == 130
     assert (gateway.total, len(list(out.glob("*.webp")))) == (2, 2)
     assert "8 left" in rest
-    assert f"hint: cometrep batch p.jsonl --model {MODEL} -j 2" in rest
+    assert f"hint: cometrep batch p.jsonl --model {SCHNELL} -j 2" in rest
     assert served(*BATCH, "-j", "10").code == 0
     assert gateway.creates == {f"p{i}": 1 for i in range(10)}
 
@@ -1682,7 +1693,7 @@ def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
 ) -> None:
     """As while the items are read: two lines, as at any later moment."""
     os.mkfifo(folder / "pipe")
-    process = served.start("batch", "pipe", "-m", MODEL)
+    process = served.start("batch", "pipe", "-m", SCHNELL)
     stopped(process)
     with (folder / "pipe").open("wb", buffering=0) as items:
         items.write(b" " * 200_000)
@@ -1691,7 +1702,7 @@ def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
         _, told = process.communicate(timeout=30)
     again = "the same command goes on from here; the items are to be piped in again"
     assert (process.returncode, gateway.total) == (130, 0)
-    assert told.decode() == f"cometrep: stopped by Ctrl-C; {again}\nhint: cometrep batch - -m {MODEL}\n"
+    assert told.decode() == f"cometrep: stopped by Ctrl-C; {again}\nhint: cometrep batch - -m {SCHNELL}\n"
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
@@ -1764,7 +1775,7 @@ def test_nothing_is_sent_after_a_stop_and_nothing_is_in_doubt_that_was_not(
 ) -> None:
     """Creates that waited for a ledger which another process holds had not left when SIGTERM came."""
     out = folder_of("cat", "dog")
-    assert served("create", MODEL, "prompt=first", "-q").code == 0
+    assert served("create", SCHNELL, "prompt=first", "-q").code == 0
     (ledger,) = served.home.rglob("ledger.sqlite3")
     with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
@@ -1787,7 +1798,7 @@ def test_a_ledger_that_another_process_holds_hides_no_id_and_holds_up_no_stop(
 ) -> None:
     """The record has the id at once, and the next run brings it into the ledger."""
     folder_of("cat")
-    assert served("create", MODEL, "prompt=first", "-q").code == 0
+    assert served("create", SCHNELL, "prompt=first", "-q").code == 0
     (ledger,) = served.home.rglob("ledger.sqlite3")
     with contextlib.closing(sqlite3.connect(ledger, isolation_level=None, check_same_thread=False)) as holder:
 
@@ -2119,7 +2130,7 @@ def test_a_column_is_no_list_of_prompts_where_the_prompt_is_elsewhere(
 ) -> None:
     """And a header that is misspelt is told as such, not as a list of prompts to pay for."""
     (folder / "words.csv").write_text(content)
-    ran = served("batch", "words.csv", "-m", MODEL, *more, "--dry-run")
+    ran = served("batch", "words.csv", "-m", SCHNELL, *more, "--dry-run")
     assert ran.code == code
     assert told in ran.stderr
     assert ("--sweep" in ran.stderr) == (told.startswith("prompt=@"))

@@ -16,10 +16,10 @@ from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.cli.test_terminal import Plain, Terminal
 from tests.conftest import Cli, clean_environment
+from tests.servers import SCHNELL
 
 ROOT = Path(__file__).parents[2]
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
-SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
 FLUX_2 = "black-forest-labs/flux-2-pro"
 FILES = (

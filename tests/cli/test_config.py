@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY, Cli
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, WEBP, Answer, Server, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 NAMES = ("api_key", "base_url", "timeout", "dir", "output", "progress", "sandbox")
 
 
@@ -262,7 +261,7 @@ def test_a_bad_key_in_the_environment_is_not_shown(cli: Cli) -> None:
 def test_flag_beats_environment_beats_file_beats_default(served: Cli, server: Server) -> None:
     """The folder to save in is the flag's, else the variable's, else the file's, else the current one."""
     server.on_get(answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
-    server.on("GET", "/f/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
     assert served("download", "abc123").stdout == "abc123.webp\n"
     write(served, 'dir = "file"\noutput = "{name}.{ext}"\n')
     env = {"COMETREP_DIR": "variable"}
@@ -351,7 +350,7 @@ def test_the_proxy_of_the_environment_is_used_and_learns_no_key(cli: Cli, server
 def test_a_bundle_of_certificates_that_is_missing_is_named(name: str, cli: Cli) -> None:
     """Before anything is sent, whatever the command."""
     env = {name: "/nowhere/ca.pem", "COMETAPI_KEY": KEY}
-    for command in (("status", "abc"), ("run", "black-forest-labs/flux-schnell", "prompt=x")):
+    for command in (("status", "abc"), ("run", SCHNELL, "prompt=x")):
         ran = cli(*command, env=env)
         assert (ran.code, ran.stdout) == (3, "")
         assert "no file of trusted certificates at /nowhere/ca.pem" in ran.stderr
@@ -369,7 +368,7 @@ def test_a_home_that_cannot_be_is_named(command: tuple[str, ...], cli: Cli) -> N
 
 def test_a_tilde_is_no_folder_of_its_own(cli: Cli) -> None:
     """A batch saves in the home folder where `--dir=~/…` says so, which bash gives as it stands."""
-    sweep = ("batch", "--sweep", "--dry-run", "-m", "black-forest-labs/flux-schnell", "prompt=x")
+    sweep = ("batch", "--sweep", "--dry-run", "-m", SCHNELL, "prompt=x")
     done = cli(*sweep, "--dir=~/pictures", env={"HOME": "/home/me"})
     assert (done.code, done.lines[1]) == (0, "folder: /home/me/pictures")
 

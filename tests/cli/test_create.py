@@ -16,17 +16,8 @@ import pytest
 
 from cometrep.ledger import Ledger
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, Ran, read_until
-from tests.servers import (
-    RESET,
-    Answer,
-    Received,
-    Server,
-    answer_html,
-    answer_json,
-    prediction,
-)
+from tests.servers import RESET, SCHNELL, Answer, Received, Server, answer_html, answer_json, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 FLUX_2 = "black-forest-labs/flux-2-pro"
 PATH = f"/replicate/v1/models/{SCHNELL}/predictions"
 PNG = b"\x89PNG\r\n\x1a\nnot much of a picture"

@@ -17,10 +17,19 @@ import pytest
 
 from cometrep import __version__
 from tests.conftest import TIMEOUT_SECONDS, Certificate, Cli, on_posix, wait_until
-from tests.servers import Answer, Received, Server, TunnelingServer, answer_html, answer_json, picture, prediction
+from tests.servers import (
+    SCHNELL,
+    WEBP,
+    Answer,
+    Received,
+    Server,
+    TunnelingServer,
+    answer_html,
+    answer_json,
+    picture,
+    prediction,
+)
 
-SCHNELL = "black-forest-labs/flux-schnell"
-WEBP = {"Content-Type": "image/webp"}
 AT_ONCE = {"COMETREP_RETRY_BUDGET": "0"}
 OLD = b"not yours to replace"
 
@@ -88,7 +97,7 @@ def test_no_key_and_no_netrc_goes_to_a_file_host(served: Cli, server: Server) ->
 @pytest.mark.parametrize(
     ("content", "headers", "path", "name"),
     [
-        (b"\x89PNG\r\n\x1a\n" + bytes(90), {"Content-Type": "image/webp"}, "/f/x.webp", "one.png"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), WEBP, "/f/x.webp", "one.png"),
         (b"plain bytes of no format", {"Content-Type": "image/avif"}, "/f/x.png", "one.avif"),
         (b"plain bytes of no format", {"Content-Type": "application/octet-stream"}, "/f/x.glb?a=b.c", "one.glb"),
         (b"plain bytes of no format", {}, "/f/x", "one.bin"),
@@ -265,7 +274,7 @@ def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
     on(server, "one", "/f/a.webp")
     on(server, "two", "/f/a.webp", "/f/b.webp")
     content = bytes(range(256)) * 500 + b"\r\n\n\x1a"
-    server.on("GET", "/f/a", Answer(200, content, {"Content-Type": "image/webp"}))
+    server.on("GET", "/f/a", Answer(200, content, WEBP))
     done = subprocess.run(
         served.command("download", "one", "-o", "-"),
         capture_output=True,

@@ -3,10 +3,9 @@
 import pytest
 
 from tests.conftest import Cli
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, Answer, Server, answer_json, picture, prediction
 from tests.test_github import read_outputs
 
-SCHNELL = "black-forest-labs/flux-schnell"
 HOSTILE = "boom\n::set-output name=path::/etc/passwd\n##[error]x\npath<<EOF\n| a | <img src=x> `b` [c](http://d)"
 
 

@@ -12,6 +12,7 @@ from cometrep import cli as program
 from cometrep.manual import Page
 from tests.cli.test_terminal import Terminal
 from tests.conftest import TIMEOUT_SECONDS, Cli
+from tests.servers import SCHNELL
 
 ROOT = program.pages()
 EVERY_PAGE = [ROOT, *(one for page in ROOT.parts for one in (page, *page.parts))]
@@ -106,9 +107,9 @@ def test_an_example_works(line: str, world: Cli) -> None:
     if "jq" in line and not shutil.which("jq"):
         pytest.skip("jq is not installed")
     if "@last" in line or " list" in line:
-        assert world("run", "black-forest-labs/flux-schnell", "prompt=cat", "megapixels=0.25", "-q").code == 0
+        assert world("run", SCHNELL, "prompt=cat", "megapixels=0.25", "-q").code == 0
     if "--status" in line.split() and "batch" in line:
-        assert world("batch", "prompts.jsonl", "-m", "black-forest-labs/flux-schnell", "-q").code == 0
+        assert world("batch", "prompts.jsonl", "-m", SCHNELL, "-q").code == 0
     done = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", line],
         stdin=subprocess.DEVNULL,

@@ -11,9 +11,8 @@ from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from tests.cli.test_terminal import Terminal
 from tests.conftest import Cli, on_posix
-from tests.servers import RESET, Answer, Server, answer_html, answer_json, picture, prediction
+from tests.servers import RESET, SCHNELL, WEBP, Answer, Server, answer_html, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
 DAY = 86400
 
@@ -210,7 +209,7 @@ def finish(server: Server, id: str, files: int = 2) -> None:
     """Script a prediction that has succeeded with some files."""
     urls = [f"{server.url}/f/{index}.webp" for index in range(files)]
     server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(prediction(id, output=urls)))
-    server.on("GET", "/f/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
 
 
 def create(served: Cli, server: Server, id: str) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from cometrep import catalog
 from tests.conftest import Cli
-
-SCHNELL = "black-forest-labs/flux-schnell"
+from tests.servers import SCHNELL
 
 
 def test_the_table_of_models(cli: Cli) -> None:

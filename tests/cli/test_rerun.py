@@ -6,9 +6,8 @@ import json
 import pytest
 
 from tests.conftest import Cli
-from tests.servers import Answer, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, Answer, Server, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 DEV = "black-forest-labs/flux-dev"
 
 

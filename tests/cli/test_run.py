@@ -17,11 +17,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TIMEOUT_SECONDS, Cli, needs_proc
-from tests.servers import Answer, Received, Server, answer_html, answer_json, picture, prediction
+from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_html, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
-WEBP = {"Content-Type": "image/webp"}
 
 
 def accepted(server: Server, *looks: Answer) -> None:

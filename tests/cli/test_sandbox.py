@@ -14,9 +14,9 @@ from PIL import Image
 
 from cometrep.sandbox import KINDS
 from tests.conftest import TIMEOUT_SECONDS, Cli
+from tests.servers import SCHNELL
 
 ROOT = Path(__file__).parents[2]
-SCHNELL = "black-forest-labs/flux-schnell"
 SMALL = ("prompt=a lighthouse", "megapixels=0.25", "seed=7")
 Register = Callable[["subprocess.Popen[bytes]"], None]
 

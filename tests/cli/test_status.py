@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, Cli
-from tests.servers import Answer, Received, Server, answer_html, answer_json, prediction
+from tests.servers import SCHNELL, Answer, Received, Server, answer_html, answer_json, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 AT_ONCE = {"COMETREP_RETRY_BUDGET": "0"}
 MISSING = answer_json({"detail": "The requested resource could not be found.", "status": 404}, 404)
 

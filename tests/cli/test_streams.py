@@ -15,10 +15,8 @@ import pytest
 from cometrep import errors
 from cometrep.console import Console
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, needs_proc
-from tests.servers import Answer, Received, Server, answer_json, picture, prediction
+from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
-WEBP = {"Content-Type": "image/webp"}
 HOSTILE = (
     "\x1b[31mred\x1b]0;owned\x07 [bold]b[/bold]\r::error::x\n::set-output name=a::b\n##[group]c"
     " \u202eabc \u2066x \x9b2J\x00 \ud800 end"

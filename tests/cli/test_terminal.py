@@ -23,10 +23,8 @@ import pytest
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.conftest import TIMEOUT_SECONDS, Cli, needs
-from tests.servers import HANG, Answer, Server, answer_json, picture, prediction
+from tests.servers import HANG, SCHNELL, WEBP, Answer, Server, answer_json, picture, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
-WEBP = {"Content-Type": "image/webp"}
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 FRAME = b"\x1b[?7l"  # how one begins
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")

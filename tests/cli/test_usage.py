@@ -11,9 +11,8 @@ from cometrep.cli import build, run
 from cometrep.console import Console
 from cometrep.errors import EXIT_CODES
 from tests.conftest import Cli
-from tests.servers import Server, answer_json, prediction
+from tests.servers import SCHNELL, Server, answer_json, prediction
 
-SCHNELL = "black-forest-labs/flux-schnell"
 TALKING = ("run", "create", "wait", "status", "download")
 COMMANDS = (*TALKING, "list", "login", "logout", "config", "sandbox")
 CONNECTION = "--sandbox --base-url --json --quiet --verbose --progress"

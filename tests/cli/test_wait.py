@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import TIMEOUT_SECONDS, Cli, read_until
-from tests.servers import Answer, Server, answer_html, answer_json, picture, prediction
+from tests.servers import WEBP, Answer, Server, answer_html, answer_json, picture, prediction
 
 URL = "https://x.test/a.webp"
 RUNNING = answer_json(prediction(status="processing"))
@@ -361,7 +361,7 @@ def test_events_are_json_on_stderr(served: Cli, server: Server) -> None:
 def test_a_file_that_is_gone_is_no_saved_file(served: Cli, server: Server) -> None:
     """What was saved once and deleted since is not told as a path."""
     on(server, "abc123", answer_json(prediction(output=[f"{server.url}/f/a.webp"])))
-    server.on("GET", "/f/", Answer(200, picture(), {"Content-Type": "image/webp"}))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
     assert served("download", "abc123").code == 0
     assert served("wait", "abc123", "--print", "path").lines == [str(served.folder / "abc123.webp")]
     (served.folder / "abc123.webp").unlink()
