@@ -1,6 +1,8 @@
 """What the tests share: a clean home, the real program, the sandbox, and a server that misbehaves on purpose."""
 
 import atexit
+import contextlib
+import errno
 import functools
 import gc
 import os
@@ -59,6 +61,23 @@ def open_umask() -> Iterator[None]:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that has a name for one more file, and no room for its bytes."""
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb"))
+
+
+def find_no_room(*_: object, **__: object) -> None:
+    """Raise as the system does where the disk is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def no_more_threads() -> Iterator[None]:
+    """A system that starts no thread, for the length of a block."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        yield
 
 
 # A shell starts its background jobs, and nohup all of them, with signals ignored, and programs inherit that.

@@ -313,6 +313,11 @@ def prediction(id: str = "abc123", status: str = "succeeded", **rest: Any) -> di
     }
 
 
+def comet(code: str, message: str = "told (request id: req-1)") -> dict[str, Any]:
+    """Make CometAPI's error envelope."""
+    return {"error": {"message": message, "type": "comet_api_error", "param": "", "code": code}}
+
+
 def picture(size: int = 3000, seed: int = 0) -> bytes:
     """Make bytes that begin as a WEBP file does, different for each seed."""
     start = b"RIFF" + struct.pack("<I", size - 8) + b"WEBPVP8 "

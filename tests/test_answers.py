@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from cometrep.transport.answers import Answer
+from tests.servers import comet
 
 quick = settings(max_examples=150)
 
@@ -23,19 +23,14 @@ def read(content: bytes | str | object, headers: Mapping[str, str] | None = None
     return Answer(status, CaseInsensitiveDict(headers or {}), text if isinstance(text, bytes) else text.encode())
 
 
-def comet(message: str, code: str) -> dict[str, Any]:
-    """Make CometAPI's error envelope."""
-    return {"error": {"message": message, "type": "comet_api_error", "param": "", "code": code}}
-
-
 ERRORS: dict[str, tuple[object, str, str, str]] = {
     "comet envelope": (
-        comet("no (request id: 20260312)", "invalid_request"),
+        comet("invalid_request", "no (request id: 20260312)"),
         "no (request id: 20260312) [invalid_request]",
         "invalid_request",
         "20260312",
     ),
-    "comet envelope without code": (comet("no", ""), "no", "", ""),
+    "comet envelope without code": (comet("", "no"), "no", "", ""),
     "missing field": ({"error": {"code": "invalid_request"}}, "invalid_request", "invalid_request", ""),
     "no channel": (
         {
@@ -92,7 +87,7 @@ ERRORS: dict[str, tuple[object, str, str, str]] = {
         "",
         "",
     ),
-    "code already in the message": (comet("no_seed: 7", "no_seed"), "no_seed: 7", "no_seed", ""),
+    "code already in the message": (comet("no_seed", "no_seed: 7"), "no_seed: 7", "no_seed", ""),
     "number for a code": ({"error": {"message": "no", "code": 40000}}, "no", "", ""),
     "null error": ({"error": None, "message": "odd"}, "odd", "", ""),
     "nothing told": ({}, "", "", ""),
@@ -130,7 +125,7 @@ def test_a_body_that_is_no_json_is_told_as_text(content: str | bytes, message: s
 
 def test_a_long_message_is_cut() -> None:
     """No answer fills the terminal, whichever form its message has."""
-    for body in (comet("x" * 100_000, ""), {"error": "x" * 100_000}, {"detail": ["x" * 100_000] * 2}):
+    for body in (comet("", "x" * 100_000), {"error": "x" * 100_000}, {"detail": ["x" * 100_000] * 2}):
         assert len(read(body).message) == 2000
 
 
@@ -316,7 +311,7 @@ def test_any_answer_can_be_read(content: bytes, content_type: str) -> None:
 )
 def test_a_prediction_that_does_not_exist_is_read(message: str) -> None:
     """A task or a prediction, named or not, is what does not exist."""
-    assert read(comet(message, "")).says_no_such_prediction("abc123")
+    assert read(comet("", message)).says_no_such_prediction("abc123")
 
 
 @pytest.mark.parametrize(
@@ -338,20 +333,20 @@ def test_a_prediction_that_does_not_exist_is_read(message: str) -> None:
 )
 def test_what_else_a_gateway_does_not_find_is_no_prediction(message: str) -> None:
     """A host, a model, a page or another task that is not there says nothing of this prediction."""
-    assert not read(comet(message, "")).says_no_such_prediction("abc123")
+    assert not read(comet("", message)).says_no_such_prediction("abc123")
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (comet("no", "insufficient_user_quota"), True),
-        (comet("token quota is not enough, token remain quota: $0.1", "pre_consume_token_quota_failed"), True),
+        (comet("insufficient_user_quota", "no"), True),
+        (comet("pre_consume_token_quota_failed", "token quota is not enough, token remain quota: $0.1"), True),
         ({"code": "quota_not_enough", "message": "user quota is not enough", "data": None}, True),
         ({"code": "local:quota_not_enough", "message": "Account quota insufficient", "data": None}, True),
-        (comet("用户额度不足, 剩余额度: 0.00", ""), True),
+        (comet("", "用户额度不足, 剩余额度: 0.00"), True),
         ({"code": "", "message": "预扣费额度失败, 用户剩余额度: 0.01", "data": None}, True),
-        (comet("insufficient permissions", "permission_denied"), False),
-        (comet("this key's quota page is closed", ""), False),
+        (comet("permission_denied", "insufficient permissions"), False),
+        (comet("", "this key's quota page is closed"), False),
         ("insufficient quotation marks", False),
     ],
     ids=str,

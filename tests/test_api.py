@@ -20,7 +20,18 @@ from cometrep import errors
 from cometrep.api import Api, _Body
 from cometrep.config.values import ApiKey
 from tests.conftest import Certificate, needs, wait_until
-from tests.servers import HANG, RESET, SCHNELL, Answer, Server, TlsServer, answer_html, answer_json, prediction
+from tests.servers import (
+    HANG,
+    RESET,
+    SCHNELL,
+    Answer,
+    Server,
+    TlsServer,
+    answer_html,
+    answer_json,
+    comet,
+    prediction,
+)
 
 KEY = "sk-test-0123456789"
 CREATED = prediction("made1", "starting")
@@ -37,11 +48,6 @@ def api(server: Server) -> Iterator[Api]:
     api = Api(base_url=server.url, api_key=ApiKey(KEY), clock=lambda: 1_800_000_000.0)
     yield api
     api.close()
-
-
-def comet(code: str, message: str = "told (request id: req-1)") -> dict[str, object]:
-    """Make CometAPI's error envelope."""
-    return {"error": {"message": message, "type": "comet_api_error", "param": "", "code": code}}
 
 
 CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [

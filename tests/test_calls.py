@@ -10,6 +10,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.calls import Calls
+from tests.conftest import no_more_threads
 
 PATIENCE_SECONDS = 30  # for what is due at once; only a failing test waits that long
 
@@ -117,18 +118,12 @@ def test_never_more_calls_at_once_than_threads(threads: int, held: threading.Eve
     assert most == threads
 
 
-def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(
-    held: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(held: threading.Event) -> None:
     """The calls wait for the threads that there are; where there is none, that is an error."""
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
 
     calls: Calls[int, str] = Calls(threads=3)
     calls.submit(0, partial(answer_after, held, "0"))
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+    with no_more_threads():
         calls.submit(1, lambda: "1")
         none: Calls[int, str] = Calls(threads=3)
         with pytest.raises(errors.LocalFileError, match=r"can't start new thread; a limit .* memory") as raised:

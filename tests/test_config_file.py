@@ -1,6 +1,5 @@
 """The config file: what is read of it, the one line that is changed, and who can read it."""
 
-import errno
 import os
 import tomllib
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from cometrep.calls import within
 from cometrep.config import file as config_file
 from cometrep.config.file import ConfigFile, make_private_folder
 from cometrep.locks import lock
-from tests.conftest import mode_of, on_posix
+from tests.conftest import find_no_room, mode_of, on_posix
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
 
@@ -325,14 +324,11 @@ def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], Non
 def test_a_full_disk_has_its_own_code(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the file as behind the folder it stands in."""
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     def change() -> None:
         file.change("timeout", "6m")
 
-    monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(Path, "mkdir", full)
+    monkeypatch.setattr(os, "fsync", find_no_room)
+    monkeypatch.setattr(Path, "mkdir", find_no_room)
     for act in (change, lambda: make_private_folder(file.path.parent / "below")):
         with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
             act()

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cometrep.digest import Digest, file_sha256
+from tests.conftest import no_more_threads
 
 LONG = random.Random(7).randbytes(10_000_000)  # far more than is hashed as it comes
 SIZES = st.sampled_from((0, 1, 300, 65_536, 1_000_000, 3_000_000, 4_500_000)) | st.integers(0, 5_000_000)
@@ -41,16 +41,10 @@ def test_the_digest_is_of_all_bytes_however_they_come(
         digest.close()
 
 
-def test_a_long_file_is_hashed_where_the_system_gives_no_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_file_is_hashed_where_the_system_gives_no_thread(tmp_path: Path) -> None:
     """The file is paid for, and saved all the same."""
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with (tmp_path / "f").open("w+b") as file:
+    with no_more_threads(), (tmp_path / "f").open("w+b") as file:
         digest = Digest(file, tmp_path / "f")
         for start in range(0, len(LONG), 3_000_000):
             file.write(piece := LONG[start : start + 3_000_000])

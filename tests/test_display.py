@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +33,7 @@ from cometrep.events import (
     Waiting,
 )
 from cometrep.prediction import Prediction, SavedFile
+from tests.conftest import no_more_threads
 from tests.servers import SCHNELL
 
 ID = "15vn707jchrg60d21v0fbjw4ab"
@@ -70,21 +70,15 @@ def drawn(animated: Animated, width: int, height: int = 24) -> list[str]:
     return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", paper.getvalue()).split("\n")[:-1]]
 
 
-def test_a_display_that_gets_no_thread_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_display_that_gets_no_thread_is_not_drawn() -> None:
     """A system that is full of processes stops no prediction; the lines that stay are written all the same."""
     written: list[str] = []
     shown = Bars(Screen(None, written.append, is_terminal=True))
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", lambda _: fail(RuntimeError("can't start new thread")))
+    with no_more_threads():
         shown.take(created())
         shown.take(Saved(ID, SAVED, "saved"))
         shown.close()
     assert "abc.webp" in "".join(written)
-
-
-def fail(problem: Exception) -> None:
-    """Raise."""
-    raise problem
 
 
 def bars(*events: Event, speaks_unicode: bool = True) -> Bars:

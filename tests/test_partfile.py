@@ -15,6 +15,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.partfile import Facts, PartFile, left_over_in, write_whole
+from tests.conftest import find_no_room
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
 
@@ -223,11 +224,7 @@ def test_what_a_full_disk_has_no_room_for_is_saved_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more in the same folder it would meet the same disk."""
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", find_no_room)
     with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
         save(tmp_path)
     assert (raised.value.code, raised.value.remedy) == ("disk_full", "-d DIR")

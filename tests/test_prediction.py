@@ -29,6 +29,7 @@ from cometrep.prediction import (
     parse_model,
     parse_reference,
 )
+from tests.test_json_values import nested
 
 quick = settings(max_examples=150)
 
@@ -307,14 +308,6 @@ def test_a_fail_reason_counts_only_for_a_failure_and_never_as_url(
     """The gateway's field has held result URLs, so only the text of a failed task is taken for an error."""
     seen = read({"data": task})
     assert (seen.status, seen.error_text) == (status, error)
-
-
-def nested(depth: int) -> object:
-    """Make lists in lists."""
-    value: object = "end"
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 def test_a_reply_nested_too_deeply_is_cut_down() -> None:

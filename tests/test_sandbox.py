@@ -26,6 +26,7 @@ from PIL import Image
 
 from cometrep import errors, sandbox
 from cometrep.sandbox import API_KEY, KINDS, Fault, Sandbox, painter, predictions
+from tests.conftest import no_more_threads
 from tests.servers import SCHNELL
 
 PRO = "black-forest-labs/flux-1.1-pro"
@@ -273,32 +274,21 @@ def test_a_sandbox_that_never_started_can_be_closed(tmp_path: Path) -> None:
     Sandbox(tmp_path).close()
 
 
-def test_a_system_that_gives_no_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_gives_no_thread_is_told(tmp_path: Path) -> None:
     """And the port is free again."""
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     server = Sandbox(tmp_path)
-    with pytest.raises(errors.LocalFileError, match="the system gives no thread"):
+    with no_more_threads(), pytest.raises(errors.LocalFileError, match="the system gives no thread"):
         server.start()
     with pytest.raises(ConnectionRefusedError):
         ask(server, "GET", "/")
 
 
-def test_a_connection_that_gets_no_thread_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_connection_that_gets_no_thread_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is told of it but what its client says."""
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with Sandbox(tmp_path) as server:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(http.client.RemoteDisconnected):
-            ask(server, "GET", "/")
+    with Sandbox(tmp_path) as server, no_more_threads(), pytest.raises(http.client.RemoteDisconnected):
+        ask(server, "GET", "/")
     assert capfd.readouterr() == ("", "")
 
 
