@@ -272,7 +272,6 @@ def cli(home: Path, folder: Path) -> Cli:
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A sandbox whose predictions take next to no time."""
     with Sandbox(tmp_path / "sandbox", seconds=0.05) as server:
-        server.start()
         yield server
 
 
