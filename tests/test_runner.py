@@ -1,5 +1,6 @@
 """From input to files on disk: what is sent, what is remembered, what is kept."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,6 @@ REQUEST = Request(SCHNELL, {"prompt": "cat"})
 class Bench:
     """A runner of the scripted server, with a clock that only its own sleeping moves."""
 
-    left_open: ClassVar[list["Bench"]] = []
-
     def __init__(
         self,
         server: Server,
@@ -61,17 +60,18 @@ class Bench:
         self.ledger = Ledger(folder / "ledger.sqlite3", base_url=server.url, is_sandbox=False)
         self.patience = Patience(deadline_seconds=600.0, retry_budget_seconds=60.0, interval_seconds=0.01)
         self.later = 0.0  # seconds that the time of day is ahead
-        self.keeper = Keeper(
-            Keeping(folder=str(folder / "out"), **keeping),
-            Downloads(
-                Rules(allows_local=allows_local, max_size_bytes=10**9, overwrites=overwrites),
-                sleep=self.sleep,
-                random=lambda: 0.0,
-            ),
-            self.ledger,
+        self.downloads = Downloads(
+            Rules(allows_local=allows_local, max_size_bytes=10**9, overwrites=overwrites),
+            sleep=self.sleep,
+            random=lambda: 0.0,
         )
+        self.keeper = Keeper(Keeping(folder=str(folder / "out"), **keeping), self.downloads, self.ledger)
         self.events: list[Event] = []
-        self.left_open.append(self)
+
+    def close(self) -> None:
+        self.ledger.close()
+        self.downloads.close()
+        self.api.close()
 
     @property
     def runner(self) -> Runner:
@@ -111,20 +111,20 @@ class Bench:
         return {path.name: path.read_bytes() for path in sorted(out.iterdir())} if out.exists() else {}
 
 
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Close what every bench of a test holds open."""
-    yield
-    while Bench.left_open:
-        bench = Bench.left_open.pop()
-        bench.ledger.close()
-        bench.api.close()
+SetUp = Callable[..., Bench]
 
 
 @pytest.fixture
-def bench(server: Server, folder: Path) -> Bench:
+def set_up(server: Server, folder: Path) -> Iterator[SetUp]:
+    """Make a runner with options of its own, closed when the test ends."""
+    with contextlib.ExitStack() as opened:
+        yield lambda **options: opened.enter_context(contextlib.closing(Bench(server, folder, **options)))
+
+
+@pytest.fixture
+def bench(set_up: SetUp) -> Bench:
     """A runner with default names."""
-    return Bench(server, folder)
+    return set_up()
 
 
 def files_on(server: Server, *names: str) -> list[str]:
@@ -410,19 +410,21 @@ def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monke
     assert bench.entries() == [("made1", "starting")]
 
 
-def test_a_ledger_that_cannot_be_written_stops_a_create_before_it_is_sent(server: Server, folder: Path) -> None:
+def test_a_ledger_that_cannot_be_written_stops_a_create_before_it_is_sent(
+    set_up: SetUp, server: Server, folder: Path
+) -> None:
     """Without an entry nothing is sent: a paid prediction is never unrecorded."""
     (folder / "ledger.sqlite3").mkdir()
-    bench = Bench(server, folder)
+    bench = set_up()
     with pytest.raises(errors.LocalFileError, match="ledger"):
         bench.drain(bench.runner.create(REQUEST))
     assert server.received == []
 
 
-def test_a_ledger_out_of_order_stops_no_download(server: Server, folder: Path) -> None:
+def test_a_ledger_out_of_order_stops_no_download(set_up: SetUp, server: Server, folder: Path) -> None:
     """A finished prediction is saved even where the ledger is unusable, and the runner says so."""
     (folder / "ledger.sqlite3").mkdir()
-    bench = Bench(server, folder)
+    bench = set_up()
     server.on_get(answer_json(prediction(output=files_on(server, "out.webp")[0])))
     bench.drain(bench.runner.download(["abc123"], waits=False))
     assert list(bench.saved()) == ["abc123.webp"]
@@ -457,9 +459,9 @@ def test_a_run_ends_with_its_files_and_a_full_ledger(bench: Bench) -> None:
     assert Path(kept[0].path).is_absolute()
 
 
-def test_the_input_is_known_where_no_reply_shows_it(server: Server, folder: Path) -> None:
+def test_the_input_is_known_where_no_reply_shows_it(set_up: SetUp) -> None:
     """Where the API tells the outcome alone, the request has the input, and for a later command the ledger."""
-    bench = Bench(server, folder, writes_sidecar=True)
+    bench = set_up(writes_sidecar=True)
     bench.server.on_create(answer_json({"data": {"task_id": "made1", "status": "SUBMITTED"}}))
     bench.server.on_get(
         answer_json({"data": {"status": "SUCCESS", "data": {"status": "succeeded", "output": "x"}}})
@@ -697,12 +699,12 @@ def test_a_second_download_fetches_nothing(bench: Bench) -> None:
     assert [event.how for event in bench.events if isinstance(event, Saved)] == ["saved", "kept"]
 
 
-def test_a_file_that_stands_there_is_not_overwritten_by_its_like(bench: Bench) -> None:
+def test_a_file_that_stands_there_is_not_overwritten_by_its_like(bench: Bench, set_up: SetUp) -> None:
     """`--overwrite` fetches and replaces what differs alone."""
     url = files_on(bench.server, "x.webp")[0]
     bench.server.on_get(answer_json(prediction(output=url)))
     bench.drain(bench.runner.download(["abc123"], waits=False))
-    overwriting = Bench(bench.server, bench.folder, overwrites=True)
+    overwriting = set_up(overwrites=True)
     overwriting.drain(overwriting.runner.download(["abc123"], waits=False))
     assert bench.server.count("GET", "/files/") == 1
     (bench.folder / "out" / "abc123.webp").write_bytes(b"edited")
@@ -845,17 +847,17 @@ def test_what_is_no_file_in_an_output_is_kept_in_the_sidecar(bench: Bench) -> No
     assert noted.endswith("abc123.cometrep.json")
 
 
-def test_a_template_that_clashes_is_refused_before_anything_is_paid(server: Server, folder: Path) -> None:
+def test_a_template_that_clashes_is_refused_before_anything_is_paid(set_up: SetUp, server: Server) -> None:
     """Two outputs asked for and one name for both is an error before the create."""
-    bench = Bench(server, folder, template="same.{ext}")
+    bench = set_up(template="same.{ext}")
     with pytest.raises(errors.UsageError, match="one name"):
         bench.drain(bench.runner.run(Request(SCHNELL, {"prompt": "cat", "num_outputs": 2})))
     assert server.received == []
 
 
-def test_a_template_that_clashes_is_refused_before_anything_is_written(server: Server, folder: Path) -> None:
+def test_a_template_that_clashes_is_refused_before_anything_is_written(set_up: SetUp, server: Server) -> None:
     """Where only the reply shows that there are several outputs, no file is written under the one name."""
-    bench = Bench(server, folder, template="same.{ext}")
+    bench = set_up(template="same.{ext}")
     server.on_get(answer_json(prediction(output=files_on(server, "a.webp", "b.webp"))))
     with pytest.raises(errors.UsageError, match="one name"):
         bench.drain(bench.runner.download(["abc123"], waits=False))
@@ -863,9 +865,9 @@ def test_a_template_that_clashes_is_refused_before_anything_is_written(server: S
     assert server.count("GET", "/files/") == 0
 
 
-def test_stdout_takes_one_file_and_leaves_none(server: Server, folder: Path) -> None:
+def test_stdout_takes_one_file_and_leaves_none(set_up: SetUp, server: Server) -> None:
     """With `-` the whole file is handed on from a temporary place, and the folder stays empty."""
-    bench = Bench(server, folder, template="-")
+    bench = set_up(template="-")
     server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
     handed: list[bytes] = []
     for event in bench.runner.download(["abc123"], waits=False):
@@ -877,10 +879,10 @@ def test_stdout_takes_one_file_and_leaves_none(server: Server, folder: Path) -> 
 
 
 def test_stdout_needs_a_temporary_folder_before_anything_is_paid(
-    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+    set_up: SetUp, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where none takes a file nothing is sent; where it goes later, the error is one that is gone on from."""
-    bench = Bench(server, folder, template="-")
+    bench = set_up(template="-")
     server.on_create(answer_json(prediction("made1", "starting")))
     usable = tempfile.gettempdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
@@ -899,9 +901,9 @@ def test_stdout_needs_a_temporary_folder_before_anything_is_paid(
     assert raised.value.hint == "export TMPDIR=FOLDER"
 
 
-def test_an_output_on_another_scheme_is_refused(server: Server, folder: Path) -> None:
+def test_an_output_on_another_scheme_is_refused(set_up: SetUp, server: Server) -> None:
     """With the real API a plain http URL in the output is not fetched."""
-    bench = Bench(server, folder, allows_local=False)
+    bench = set_up(allows_local=False)
     server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
     with pytest.raises(errors.Refused) as raised:
         bench.drain(bench.runner.download(["abc123"], waits=False))
