@@ -98,6 +98,18 @@ IS_WARM = hasattr(os, "fork") and not os.environ.get("COMETREP_TESTS_COLD")
 TIMEOUT_SECONDS = 60
 
 
+# How many characters there are of what is made to be searched again and again: that takes minutes, one go a moment.
+HOSTILE_LENGTH = 600_000
+
+
+@pytest.fixture
+def little_work() -> Iterator[None]:
+    """Fail a test that keeps the processor busy for minutes, however busy others keep it meanwhile."""
+    before = time.process_time()
+    yield
+    assert time.process_time() - before < TIMEOUT_SECONDS
+
+
 def read_until(process: "subprocess.Popen[bytes]", *wanted: bytes) -> bytes:
     """Read stderr until all of these were on it, and give what was read."""
     assert process.stderr

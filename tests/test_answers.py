@@ -1,7 +1,6 @@
 """What an HTTP answer says in every public form."""
 
 import json
-import time
 from collections.abc import Mapping
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from cometrep.transport.answers import Answer
+from tests.conftest import HOSTILE_LENGTH
 from tests.servers import comet
 
 quick = settings(max_examples=150)
@@ -195,18 +195,17 @@ def test_the_title_of_a_web_page(page: str, title: str) -> None:
     assert read(page).title == title
 
 
+@pytest.mark.usefixtures("little_work")
 @pytest.mark.parametrize(
-    "page",
-    ["<html>" + "<title" * 1_000_000, "<html><title>" + " " * 3_000_000, "<html>" + "<title>" * 1_000_000],
+    ("start", "repeated"),
+    [("<html>", "<title"), ("<html><title>", " "), ("<html>", "<title>")],
     ids=["open tags", "white space", "titles"],
 )
-def test_a_hostile_page_is_read_quickly(page: str) -> None:
+def test_a_hostile_page_is_read_quickly(start: str, repeated: str) -> None:
     """The cost of a page grows with its length and no faster."""
-    began = time.process_time()
-    answer = read(page)
+    answer = read(start + repeated * (HOSTILE_LENGTH // len(repeated)))
     assert answer.is_html
     assert answer.title == ""
-    assert time.process_time() - began < 2
 
 
 # JSON

@@ -2,7 +2,6 @@
 
 import io
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -201,6 +200,7 @@ def test_other_bytes_are_no_web_page(head: bytes) -> None:
     assert not looks_like_html(head)
 
 
+@pytest.mark.usefixtures("little_work")
 @pytest.mark.parametrize("end", [b"", b"<", b"<!--", b"x"], ids=["nothing", "tag", "comment", "text"])
 @pytest.mark.parametrize(
     "repeated", [b"<!---->", b"<??>", b"<!--", b"<?", b"<!DOCTYPE x[", b"<!DOCTYPE x>"], ids=str
@@ -208,10 +208,8 @@ def test_other_bytes_are_no_web_page(head: bytes) -> None:
 def test_many_comments_are_read_quickly(repeated: bytes, end: bytes) -> None:
     """A hostile row of comments and the like costs no more than its length."""
     head = repeated * (SNIFF_BYTES // len(repeated)) + end
-    began = time.process_time()
     assert not looks_like_html(head)
     assert sniff(head) is None
-    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import base64
 import json
 import string
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +28,7 @@ from cometrep.prediction import (
     parse_model,
     parse_reference,
 )
+from tests.conftest import HOSTILE_LENGTH
 from tests.test_json_values import nested
 
 quick = settings(max_examples=150)
@@ -629,13 +629,10 @@ def test_success_is_all_of_the_progress() -> None:
     assert holding(URL, logs=" 98%|█████████▊| 49/50").progress == 1.0
 
 
-def test_ten_megabytes_of_logs_are_read_quickly() -> None:
-    """Only the end of the logs is searched, so that huge ones cost nothing at each look."""
-    logs = "  1%|          | 1/100\r" * 450_000
-    began = time.process_time()
-    for _ in range(50):
-        assert read({"id": "p1", "status": "processing", "logs": logs}).progress == 0.01
-    assert time.process_time() - began < 1
+def test_only_the_end_of_the_logs_is_searched() -> None:
+    """Huge ones cost nothing at each look, as a bar is only near their end."""
+    logs = "  1%|          | 1/100\r" + "x" * 1_000_000
+    assert read({"id": "p1", "status": "processing", "logs": logs}).progress is None
 
 
 # Failures
@@ -855,12 +852,11 @@ def test_anything_else_is_no_model(text: str, shown: str) -> None:
     assert raised.value.code == "bad_model"
 
 
+@pytest.mark.usefixtures("little_work")
 def test_a_very_long_model_is_refused_at_once() -> None:
     """The search for what was meant does not grow with what was typed."""
-    began = time.process_time()
     with pytest.raises(errors.UsageError):
-        parse_model("a" * 120_000)
-    assert time.process_time() - began < 1
+        parse_model("a" * HOSTILE_LENGTH)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import unicodedata
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep.text import ascii_json, format_bytes, format_duration, harmless, masked, nearest, without_key
+from tests.conftest import HOSTILE_LENGTH
 
 quick = settings(max_examples=200)
 
@@ -65,13 +65,12 @@ def test_a_key_is_hidden_however_it_is_encoded(spelling: str) -> None:
     assert without_key(spelling, "") == spelling
 
 
+@pytest.mark.usefixtures("little_work")
 @pytest.mark.parametrize("piece", ["%3C", "%25", "%2525", "\\", "\\u0073", "s"])
 def test_long_texts_are_searched_for_a_key_in_one_go(piece: str) -> None:
     """A reply of megabytes made to slow the search down is read at once all the same."""
-    began = time.process_time()
-    text = piece * (2_000_000 // len(piece)) + "%\\u00"
+    text = piece * (HOSTILE_LENGTH // len(piece)) + "%\\u00"
     assert without_key(text, KEY) == text
-    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -90,12 +89,11 @@ def test_what_may_be_a_secret_is_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
 
 
+@pytest.mark.usefixtures("little_work")
 def test_a_long_url_is_masked_at_once() -> None:
     """One of a server that was made to slow the search down takes no time."""
-    began = time.process_time()
-    text = "//a:x" * 400_000
+    text = "//a:x" * (HOSTILE_LENGTH // 5)
     assert masked(text) == text
-    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(("text", "shown"), TEXTS.values(), ids=TEXTS.keys())
@@ -145,16 +143,16 @@ def test_nothing_dangerous_is_left(text: str, keeps_lines: bool) -> None:
     assert harmless(shown, keeps_lines=keeps_lines) == shown
 
 
+@pytest.mark.usefixtures("little_work")
 @pytest.mark.parametrize(
-    "text",
-    ["\n" * 200_000 + ":", " " * 200_000 + ":", "##a" * 70_000, "##" + "a" * 200_000],
+    ("start", "repeated", "end"),
+    [("", "\n", ":"), ("", " ", ":"), ("", "##a", ""), ("##", "a", "")],
     ids=["lines", "spaces", "hashes", "word"],
 )
-def test_long_text_is_made_harmless_quickly(text: str) -> None:
+def test_long_text_is_made_harmless_quickly(start: str, repeated: str, end: str) -> None:
     """The cost grows with the length and no faster."""
-    began = time.process_time()
+    text = start + repeated * (HOSTILE_LENGTH // len(repeated)) + end
     assert harmless(text, keeps_lines=True) == text
-    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
