@@ -1115,7 +1115,7 @@ def test_items_that_cannot_be_saved_end_the_batch(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
     """Nothing more is paid for in vain; what failed at the model, or is left from before, does not count."""
-    prompts = [f"p{i}" for i in range(30)]
+    prompts = [f"p{i}" for i in range(20)]
     folder_of(*prompts)
     gateway.ends |= {"p3": "failed", "p6": "failed"}
     gateway.file_answers |= {prompt: [Answer(403)] * 2 for prompt in prompts}
@@ -1125,7 +1125,7 @@ def test_items_that_cannot_be_saved_end_the_batch(
     assert "8 items in a row could not be saved, and no more are sent; the last: output file 0 of " in ran.stderr
     assert ran.stderr.endswith(f"hint: cometrep batch p.jsonl --model {SCHNELL} -j 1\n")
     gateway.file_answers = {prompt: [Answer(403)] * 2 for prompt in prompts[:14]}
-    assert (served(*BATCH, "-j", "1").code, gateway.total) == (9, 30)
+    assert (served(*BATCH, "-j", "1").code, gateway.total) == (9, 20)
 
 
 def test_items_that_cannot_be_seen_end_the_batch(
@@ -2084,7 +2084,7 @@ def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
     served: Cli, gateway: Gateway, folder: Path
 ) -> None:
     """To type the same once more would pay for items that could not be saved either."""
-    lines = [json.dumps({"key": f"k{number}", "input": {"prompt": f"cat {number}"}}) for number in range(30)]
+    lines = [json.dumps({"key": f"k{number}", "input": {"prompt": f"cat {number}"}}) for number in range(20)]
     (folder / "p.jsonl").write_text("\n".join(lines))
     gateway.files_each = 2
     ran = served(*BATCH, "-o", "{key}.{ext}", "-j", "2")
@@ -2092,9 +2092,9 @@ def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
     hint = ran.stderr.splitlines()[-1]
     assert hint.endswith("-o '{id}-{index}.{ext}'")
     before = gateway.total
-    assert before < 30
+    assert before < 20
     assert served(*shlex.split(hint.removeprefix("hint: cometrep "))).code == 0
-    assert gateway.total == 30
+    assert gateway.total == 20
 
 
 @pytest.mark.parametrize(
