@@ -190,40 +190,6 @@ def test_an_http_error_shows_status_message_and_request_id(served: Cli, server: 
     assert second.startswith("hint: ")
 
 
-def hints(served: Cli, server: Server) -> list[str]:
-    """Collect the hints of many errors."""
-    found = []
-    looks = {
-        "failed": prediction("failed", "failed", error="x"),
-        "run": prediction("run", "processing"),
-        "gone": prediction("gone", data_removed=True),
-    }
-    for id, reply in looks.items():
-        server.on("GET", f"/replicate/v1/predictions/{id}", answer_json(reply))
-    server.on_create(
-        answer_json({"detail": "no"}, 422),
-        answer_json({"error": {"message": "no channel", "code": "model_not_found"}}, 503),
-        answer_json({"detail": "no"}, 401),
-        answer_json({"detail": "boom"}, 500),
-    )
-    create = f"create {SCHNELL} prompt=x"
-    lines = [f"download {id}" for id in looks] + ["status nope", "status @7", f"{create} promt=y --strict"]
-    for line in [*lines, *[create] * 4, f"{create} --base-url http://127.0.0.1:1"]:
-        done = served(*line.split(), env={"COMETREP_RETRY_BUDGET": "0"})
-        assert done.code > 1
-        found += re.findall(r"(?m)^hint: (.+)$", done.stderr)
-    assert len(found) == len(lines) + 5
-    return found
-
-
-def test_a_hint_names_only_commands_that_exist(served: Cli, server: Server) -> None:
-    """Every `cometrep …` that a hint tells the user to type is a command of this program."""
-    known = contents(served("--help").stdout)
-    for hint in hints(served, server):
-        for word in re.findall(r"cometrep ([a-z]+)", hint):
-            assert word in known, hint
-
-
 def test_a_refused_key_is_named_by_its_end(served: Cli, server: Server) -> None:
     """Which key was refused is told by its last four characters, as `config show` does, which tells its origin."""
     server.on_get(answer_json({"detail": "no"}, 401))
