@@ -1112,8 +1112,8 @@ def test_two_processes_saving_one_file_agree(folder: Path, server: Server) -> No
 
 @needs_proc
 def test_memory_does_not_grow_with_the_file(folder: Path, server: Server) -> None:
-    """A file of 300 MB is saved within 120 MiB of memory in all."""
-    size = 300_000_000
+    """A file of 150 MB is saved within 120 MiB of memory in all."""
+    size = 150_000_000
 
     def large(_: Received) -> Answer:
         return Answer(200, BODY[:64] + bytes(size - 64), TYPED)
