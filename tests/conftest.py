@@ -94,7 +94,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 # Set, each program that is run to its end starts as for users, which takes longer.
 IS_WARM = hasattr(os, "fork") and not os.environ.get("COMETREP_TESTS_COLD")
 
-# A subprocess that a test forgot to bound must not hold up the suite for ever.
+# What never ends must not hold up the suite for ever; only a failing test waits that long.
 TIMEOUT_SECONDS = 60
 
 

@@ -10,9 +10,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.calls import Calls
-from tests.conftest import no_more_threads
-
-PATIENCE_SECONDS = 30  # for what is due at once; only a failing test waits that long
+from tests.conftest import TIMEOUT_SECONDS, no_more_threads
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def held() -> Iterator[threading.Event]:
 
 def answer_after(event: threading.Event, answer: str) -> str:
     """Hang until an event is set, then answer."""
-    assert event.wait(PATIENCE_SECONDS)
+    assert event.wait(TIMEOUT_SECONDS)
     return answer
 
 
@@ -39,7 +37,7 @@ def test_answers_come_back_with_their_keys() -> None:
     calls: Calls[int, str] = Calls(threads=3)
     for number in range(50):
         calls.submit(number, partial(str, number))
-    answers = [calls.next(PATIENCE_SECONDS) for _ in range(50)]
+    answers = [calls.next(TIMEOUT_SECONDS) for _ in range(50)]
     assert sorted(answer for answer in answers if answer) == [(n, str(n)) for n in range(50)]
     assert calls.next(0) is None
 
@@ -50,7 +48,7 @@ def test_none_comes_after_the_timeout(held: threading.Event) -> None:
     calls.submit("slow", partial(answer_after, held, "done"))
     assert calls.next(0.01) is None
     held.set()
-    assert calls.next(PATIENCE_SECONDS) == ("slow", "done")
+    assert calls.next(TIMEOUT_SECONDS) == ("slow", "done")
 
 
 def test_a_reported_failure_is_an_answer() -> None:
@@ -58,7 +56,7 @@ def test_a_reported_failure_is_an_answer() -> None:
     failure = errors.Temporary("try again")
     calls: Calls[str, str] = Calls(threads=1)
     calls.submit("one", partial(fail, failure))
-    assert calls.next(PATIENCE_SECONDS) == ("one", failure)
+    assert calls.next(TIMEOUT_SECONDS) == ("one", failure)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +69,10 @@ def test_any_other_exception_is_raised_in_the_callers_thread(problem: BaseExcept
     calls: Calls[str, str] = Calls(threads=1)
     calls.submit("one", partial(fail, problem))
     with pytest.raises(type(problem)) as raised:
-        calls.next(PATIENCE_SECONDS)
+        calls.next(TIMEOUT_SECONDS)
     assert raised.value is problem
     calls.submit("two", lambda: "fine")
-    assert calls.next(PATIENCE_SECONDS) == ("two", "fine")
+    assert calls.next(TIMEOUT_SECONDS) == ("two", "fine")
 
 
 def test_a_hanging_call_does_not_block_others(held: threading.Event) -> None:
@@ -83,9 +81,9 @@ def test_a_hanging_call_does_not_block_others(held: threading.Event) -> None:
     calls.submit("hangs", partial(answer_after, held, "late"))
     for number in range(5):
         calls.submit(f"n{number}", lambda: "quick")
-        assert calls.next(PATIENCE_SECONDS) == (f"n{number}", "quick")
+        assert calls.next(TIMEOUT_SECONDS) == (f"n{number}", "quick")
     held.set()
-    assert calls.next(PATIENCE_SECONDS) == ("hangs", "late")
+    assert calls.next(TIMEOUT_SECONDS) == ("hangs", "late")
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -101,7 +99,7 @@ def test_never_more_calls_at_once_than_threads(threads: int, held: threading.Eve
             running += 1
             most = max(most, running)
         if meets:
-            full.wait(PATIENCE_SECONDS)
+            full.wait(TIMEOUT_SECONDS)
         text = answer()
         with lock:
             running -= 1
@@ -110,10 +108,10 @@ def test_never_more_calls_at_once_than_threads(threads: int, held: threading.Eve
     calls: Calls[int, str] = Calls(threads=threads)
     for number in range(threads * 3):
         calls.submit(number, partial(call, number < threads, partial(answer_after, held, "done")))
-    full.wait(PATIENCE_SECONDS)
+    full.wait(TIMEOUT_SECONDS)
     assert calls.next(0.01) is None
     held.set()
-    answers = [calls.next(PATIENCE_SECONDS) for _ in range(threads * 3)]
+    answers = [calls.next(TIMEOUT_SECONDS) for _ in range(threads * 3)]
     assert sorted(key for key, _ in filter(None, answers)) == list(range(threads * 3))
     assert most == threads
 
@@ -130,7 +128,7 @@ def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(held: 
             none.submit(0, lambda: "never")
         assert raised.value.hint == "ulimit -a"
     held.set()
-    assert [calls.next(PATIENCE_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
+    assert [calls.next(TIMEOUT_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
 
 
 def test_threads_are_used_again(held: threading.Event) -> None:
@@ -139,22 +137,22 @@ def test_threads_are_used_again(held: threading.Event) -> None:
     calls: Calls[int, None] = Calls(threads=4)
     for number in range(10):
         calls.submit(number, lambda: used.append(threading.current_thread().name))
-        assert calls.next(PATIENCE_SECONDS) == (number, None)
+        assert calls.next(TIMEOUT_SECONDS) == (number, None)
     assert len(set(used)) == 1
 
 
 def test_of_several_threads_the_one_that_had_work_last_gets_the_next_call() -> None:
     """Calls one after the other stay in one thread where others are idle: its memory is warm."""
-    together = threading.Barrier(3, timeout=PATIENCE_SECONDS)
+    together = threading.Barrier(3, timeout=TIMEOUT_SECONDS)
     calls: Calls[int, int] = Calls(threads=3)
     for number in range(3):
         calls.submit(number, together.wait)
     for _ in range(3):
-        assert calls.next(PATIENCE_SECONDS)
+        assert calls.next(TIMEOUT_SECONDS)
     used = set()
     for number in range(10):
         calls.submit(number, threading.get_ident)
-        used.add(calls.next(PATIENCE_SECONDS))
+        used.add(calls.next(TIMEOUT_SECONDS))
     assert len({answered[1] for answered in used if answered}) == 1
 
 
@@ -170,7 +168,7 @@ def test_threads_do_not_keep_the_process_alive(held: threading.Event) -> None:
 
     calls: Calls[str, str] = Calls(threads=1)
     calls.submit("one", hang)
-    assert begun.wait(PATIENCE_SECONDS)
+    assert begun.wait(TIMEOUT_SECONDS)
     assert told == [True]
 
 
@@ -189,7 +187,7 @@ print(calls.next(0.02))
 def test_a_wait_ends_though_a_signal_handler_outlasts_it() -> None:
     """As on Ctrl-Z, where the handler stops the process until it is continued."""
     done = subprocess.run(
-        [sys.executable, "-c", OUTLASTED], capture_output=True, timeout=PATIENCE_SECONDS, check=True
+        [sys.executable, "-c", OUTLASTED], capture_output=True, timeout=TIMEOUT_SECONDS, check=True
     )
     assert done.stdout == b"None\n"
 
@@ -205,8 +203,8 @@ def test_an_answer_counts_as_taken_when_the_next_is_asked_for(monkeypatch: pytes
 
     for number in range(3):
         answered(number)
-    assert calls.next(PATIENCE_SECONDS) == (0, "0")
-    assert calls.next(PATIENCE_SECONDS) == (1, "1")
+    assert calls.next(TIMEOUT_SECONDS) == (0, "0")
+    assert calls.next(TIMEOUT_SECONDS) == (1, "1")
     get = calls._answered.get
 
     class Interrupted:
@@ -218,11 +216,11 @@ def test_an_answer_counts_as_taken_when_the_next_is_asked_for(monkeypatch: pytes
     with monkeypatch.context() as patched:
         patched.setattr(calls, "_answered", Interrupted())
         with pytest.raises(errors.Stopped):
-            calls.next(PATIENCE_SECONDS)
+            calls.next(TIMEOUT_SECONDS)
     answered(3)
     assert calls.untaken() == [(2, "2"), (3, "3")]
     assert calls.untaken() == []
-    assert calls.next(PATIENCE_SECONDS) is None  # it was given already
+    assert calls.next(TIMEOUT_SECONDS) is None  # it was given already
     answered(4)
-    assert calls.next(PATIENCE_SECONDS) == (4, "4")
+    assert calls.next(TIMEOUT_SECONDS) == (4, "4")
     assert calls.untaken() == [(4, "4")]

@@ -14,6 +14,7 @@ from cometrep import catalog, cli, completion, sandbox
 from cometrep.ledger import Ledger
 from cometrep.manual import Argument, Option, Page
 from cometrep.prediction import Prediction
+from tests.conftest import TIMEOUT_SECONDS
 from tests.servers import SCHNELL
 from tests.test_architecture import HEAVY, loaded_by
 
@@ -370,7 +371,12 @@ def test_a_description_is_never_executed(shell: str, tmp_path: Path) -> None:
         pytest.skip(f"{shell} is not installed")
     (tmp_path / "script").write_text(completion.script(shell, HOSTILE_TREE))
     done = subprocess.run(
-        [shell, "-c", PROBES[shell]], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+        [shell, "-c", PROBES[shell]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.stderr == ""
     assert "--xray" in done.stdout

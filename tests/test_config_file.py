@@ -15,7 +15,7 @@ from cometrep.calls import within
 from cometrep.config import file as config_file
 from cometrep.config.file import ConfigFile, make_private_folder
 from cometrep.locks import lock
-from tests.conftest import find_no_room, mode_of, on_posix
+from tests.conftest import TIMEOUT_SECONDS, find_no_room, mode_of, on_posix
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
 
@@ -317,7 +317,7 @@ def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], Non
     """What cannot be read as a file is a config error, not a file that is missing; a pipe is not waited for."""
     make(file.path)
     with pytest.raises(errors.ConfigError, match="it is no regular file") as raised:
-        within(60, file.read)
+        within(TIMEOUT_SECONDS, file.read)
     assert raised.value.code == "config_unreadable"
 
 

@@ -6,9 +6,9 @@ import pytest
 import requests
 
 from cometrep.transport import NoAuth, Session
+from tests.conftest import TIMEOUT_SECONDS
 from tests.servers import Answer, Server, one_answer
 
-PATIENCE_SECONDS = 30  # for what comes at once; only a failing test waits that long
 CHUNKED = b"\r\nConnection: close\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
 LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
 
@@ -39,7 +39,7 @@ def test_a_head_that_python_misreads_is_read_as_it_is_meant(head: bytes) -> None
 
 def whole_answer(url: str) -> tuple[bytes, Mapping[str, str]]:
     """Read an answer as API and downloads do, and give its body and headers."""
-    with Session(NoAuth()) as session, session.get(url, stream=True, timeout=PATIENCE_SECONDS) as response:
+    with Session(NoAuth()) as session, session.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
         return b"".join(iter(lambda: response.raw.read1(65536), b"")), response.headers
 
 

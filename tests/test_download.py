@@ -22,7 +22,7 @@ from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import OWN_FOLDERS, Names
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.transport import connections
-from tests.conftest import needs_proc
+from tests.conftest import TIMEOUT_SECONDS, needs_proc
 from tests.servers import TYPED, WEBP, Answer, Received, Server, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
@@ -1091,7 +1091,7 @@ def test_text_is_saved_as_it_is(saver: Saver) -> None:
 
 def test_two_processes_saving_one_file_agree(folder: Path, server: Server) -> None:
     """Two savers of the same file into one folder both succeed, and leave one whole file."""
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=TIMEOUT_SECONDS)
 
     def together(_: Received) -> Answer:
         barrier.wait()
@@ -1103,7 +1103,7 @@ def test_two_processes_saving_one_file_agree(folder: Path, server: Server) -> No
         f"sys.stdout.write(Saver(Path({str(folder)!r}))({server.url + '/f'!r})[1])\n"
     )
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
-    ends = {process.communicate(timeout=30)[0] for process in started}
+    ends = {process.communicate(timeout=TIMEOUT_SECONDS)[0] for process in started}
     assert ends <= {b"saved", b"kept"}
     assert b"saved" in ends
     assert sorted(path.name for path in folder.iterdir()) == [f"{ID}.webp"]

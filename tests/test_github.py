@@ -13,7 +13,7 @@ from cometrep.calls import within
 from cometrep.console import github
 from cometrep.events import BatchEnded, Result, Tally
 from cometrep.prediction import Prediction, SavedFile
-from tests.conftest import on_posix
+from tests.conftest import TIMEOUT_SECONDS, on_posix
 
 
 def result(
@@ -118,7 +118,7 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     report = github.Report(is_batch=False)
     report.take(result())
     try:
-        problems = within(60, lambda: list(report.tell(None, "", lambda name: str(paths[name]))))
+        problems = within(TIMEOUT_SECONDS, lambda: list(report.tell(None, "", lambda name: str(paths[name]))))
         assert read_outputs(os.read(reader, 10_000).decode())["id"] == "p1"
     finally:
         os.close(reader)

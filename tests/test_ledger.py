@@ -25,7 +25,7 @@ from cometrep import errors
 from cometrep import ledger as ledger_module
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, database
 from cometrep.prediction import Prediction, Reference, SavedFile
-from tests.conftest import mode_of, on_posix
+from tests.conftest import TIMEOUT_SECONDS, mode_of, on_posix
 from tests.servers import SCHNELL
 
 OTHER_MODEL = "stability-ai/sdxl"
@@ -668,7 +668,7 @@ def test_a_thread_that_waits_to_write_is_in_no_others_way(
     holder.execute("BEGIN IMMEDIATE")
     thread = threading.Thread(target=ledger.accept, args=(number, Prediction("p2", "starting")))
     thread.start()
-    assert waits.wait(30)
+    assert waits.wait(TIMEOUT_SECONDS)
     ledger.close()
     assert thread.is_alive()
     holder.execute("COMMIT")
@@ -810,7 +810,7 @@ def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
-        timeout=30,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
 
@@ -1034,7 +1034,7 @@ def test_many_processes_write_at_once(shelf: Shelf, ledger: Ledger) -> None:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    assert [writer.communicate(timeout=60)[1] for writer in writers] == [""] * WRITERS
+    assert [writer.communicate(timeout=TIMEOUT_SECONDS)[1] for writer in writers] == [""] * WRITERS
     entries = list(ledger.entries())
     assert {entry.id for entry in entries} == {f"p{w}-{n}" for w in range(WRITERS) for n in range(EACH)}
     assert len(entries) == WRITERS * EACH

@@ -12,7 +12,7 @@ from cometrep import config, errors
 from cometrep.cli import CONTENTS
 from cometrep.sandbox import Fault
 from tests import readme
-from tests.conftest import Cli, needs
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs
 
 BLOCKS = [block for block in readme.blocks("sh")[2:] if "#SBATCH" not in block]
 
@@ -36,7 +36,7 @@ def shell(cli: Cli, script: str, folder: Path) -> subprocess.CompletedProcess[st
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
 

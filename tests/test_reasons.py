@@ -11,9 +11,8 @@ import urllib3
 
 from cometrep.transport import NoAuth, Session
 from cometrep.transport.reasons import reason_of
+from tests.conftest import TIMEOUT_SECONDS
 from tests.servers import HANG, RESET, Answer, Server, closed_port, one_answer
-
-PATIENCE_SECONDS = 30  # for what fails at once; only a failing test waits that long
 
 
 def failure_of(url: str, **options: Any) -> Exception:
@@ -21,7 +20,7 @@ def failure_of(url: str, **options: Any) -> Exception:
     with Session(NoAuth()) as session:
         session.trust_env = False
         with pytest.raises((requests.RequestException, urllib3.exceptions.HTTPError)) as raised:
-            session.get(url, **{"timeout": PATIENCE_SECONDS, **options}).content  # noqa: B018 - read to its end
+            session.get(url, **{"timeout": TIMEOUT_SECONDS, **options}).content  # noqa: B018 - read to its end
     return raised.value
 
 
@@ -61,19 +60,19 @@ def test_a_connection_that_breaks(server: Server, sent: Answer, reason: str) -> 
 def test_no_answer_in_time(server: Server) -> None:
     """A read timeout is told in words, without addresses or objects."""
     server.on("GET", "/", HANG)
-    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+    assert reason_of(failure_of(server.url, timeout=(TIMEOUT_SECONDS, 0.05))) == "no answer in time"
 
 
 def test_no_end_of_an_answer_in_time(server: Server) -> None:
     """An answer that stops in the middle is one that did not come in time."""
     server.on("GET", "/", Answer(200, b"x" * 100, cut=10, then="hang"))
-    assert reason_of(failure_of(server.url, timeout=(PATIENCE_SECONDS, 0.05))) == "no answer in time"
+    assert reason_of(failure_of(server.url, timeout=(TIMEOUT_SECONDS, 0.05))) == "no answer in time"
 
 
 def test_no_connection_in_time() -> None:
     """A connect timeout is told apart from a read timeout."""
     with full_listener() as url:
-        assert reason_of(failure_of(url, timeout=(0.05, PATIENCE_SECONDS))) == "no connection in time"
+        assert reason_of(failure_of(url, timeout=(0.05, TIMEOUT_SECONDS))) == "no connection in time"
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from cometrep import errors
 from cometrep.batch.record import NEW, Record, State, read_steps, records_in
 from cometrep.calls import within
 from cometrep.prediction import Prediction
+from tests.conftest import TIMEOUT_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +215,7 @@ def test_a_pipe_of_the_records_name_is_said_to_be_none(
     """What was written into it would be lost, and all be sent again; nor is it waited for."""
     os.mkfifo(tmp_path / name)
     with pytest.raises(errors.LocalFileError, match=f"{name} is no regular file"):
-        within(60, partial(take_up, Record(tmp_path)))
+        within(TIMEOUT_SECONDS, partial(take_up, Record(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -432,7 +433,7 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
     ready = context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready))
     process.start()
-    assert ready.wait(30)
+    assert ready.wait(TIMEOUT_SECONDS)
     with pytest.raises(errors.LocalFileError):
         Record(tmp_path).open()
     process.kill()

@@ -6,8 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from cometrep.side_by_side import Ended, side_by_side
-
-PATIENCE_SECONDS = 30  # for what is due at once; only a failing test waits that long
+from tests.conftest import TIMEOUT_SECONDS
 
 
 def counting(to: int, ended: list[str], name: str = "") -> Generator[int, None, str]:
@@ -35,7 +34,7 @@ def test_as_many_generators_run_at_once_as_were_asked_for() -> None:
     def step(number: int) -> Generator[None, None, None]:
         under_way.add(number)
         most.append(len(under_way))
-        pair.wait(PATIENCE_SECONDS)
+        pair.wait(TIMEOUT_SECONDS)
         under_way.discard(number)
         yield
 
@@ -76,7 +75,7 @@ def test_a_generator_in_the_middle_of_a_step_is_closed_behind_it() -> None:
         try:
             yield 0
             has_begun.set()
-            assert goes_on.wait(PATIENCE_SECONDS)
+            assert goes_on.wait(TIMEOUT_SECONDS)
             yield 1
             return name
         finally:
@@ -85,7 +84,7 @@ def test_a_generator_in_the_middle_of_a_step_is_closed_behind_it() -> None:
     running = side_by_side({"a": two_steps("a"), "b": two_steps("b")}, 2)
     assert isinstance(running, Generator)
     next(running)
-    assert has_begun.wait(PATIENCE_SECONDS)
+    assert has_begun.wait(TIMEOUT_SECONDS)
     goes_on.set()
     running.close()
     assert sorted(ended) == ["a", "b"]
@@ -97,7 +96,7 @@ def test_answers_that_come_while_the_caller_leaves_are_not_lost() -> None:
     last = threading.Event()
 
     def slow() -> Generator[int, None, str]:
-        assert last.wait(PATIENCE_SECONDS)
+        assert last.wait(TIMEOUT_SECONDS)
         return "late"
         yield 0
 
@@ -117,5 +116,5 @@ def test_threads_end_with_their_work() -> None:
             pass
     left = set(threading.enumerate()) - before
     for thread in left:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
     assert not [thread for thread in left if thread.is_alive()]

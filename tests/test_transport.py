@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, has_netrc_entry
+from tests.conftest import TIMEOUT_SECONDS
 from tests.servers import HANG, RESET, Answer, Server
 
 HOSTS = st.sampled_from(
     ("127.0.0.1:8787", "api.cometapi.com", "API.cometapi.com:443", "[::1]:80", "xn--bcher-kva.example")
 )
-PATIENCE_SECONDS = 30  # for what fails at once; only a failing test waits that long
 PATHS = st.text("abcXYZ019/_-.%~ é?#&=+", max_size=20)
 
 
@@ -66,7 +66,7 @@ def test_proxies_that_are_named_are_those_of_one_request() -> None:
 def test_a_probe_reads_a_megabyte_at_most(server: Server, size: int, is_chunked: bool) -> None:
     """An answer up to the limit is whole, and of a longer one no more is read than shows what it is."""
     server.on("GET", "/", Answer(200, b"x" * size, {"X-One": "1"}, is_chunked=is_chunked))
-    answer = ask(server.url, {"X-Asked": "yes"}, PATIENCE_SECONDS)
+    answer = ask(server.url, {"X-Asked": "yes"}, TIMEOUT_SECONDS)
     assert (answer.status, answer.headers["X-One"], server.received[0].headers["x-asked"]) == (200, "1", "yes")
     came = len(answer.text)
     assert came == size if size <= PROBE_LIMIT_BYTES else PROBE_LIMIT_BYTES < came < 1.1 * PROBE_LIMIT_BYTES
@@ -85,7 +85,7 @@ def test_a_probe_without_an_answer_says_why(server: Server, sent: Answer, told: 
     """Whatever befell it is a passing fault, with its reason."""
     server.on("GET", "/", sent)
     with pytest.raises(errors.Temporary, match=told) as raised:
-        ask(server.url, {}, 0.05 if sent is HANG else PATIENCE_SECONDS)
+        ask(server.url, {}, 0.05 if sent is HANG else TIMEOUT_SECONDS)
     assert raised.value.code == "network"
 
 
@@ -111,7 +111,7 @@ def test_a_bundle_without_certificates_is_named(
         monkeypatch.setenv("HTTPS_PROXY", server.url)
         url = "https://api.example.test"
     with Session(NoAuth()) as session, pytest.raises(errors.ConfigError) as raised:
-        session.get(url, timeout=PATIENCE_SECONDS)
+        session.get(url, timeout=TIMEOUT_SECONDS)
     assert raised.value.message.startswith(f"no certificates can be read from {bundle}: ")
     assert raised.value.code == "bad_setting"
     assert {request.method for request in server.received} <= {"CONNECT"}

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import Cli, starter
+from tests.conftest import TIMEOUT_SECONDS, Cli, starter
 from tests.servers import SCHNELL
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -27,7 +27,9 @@ def test_it_does_as_a_program_that_a_user_starts(cli: Cli, arguments: tuple[str,
     cold = subprocess.run(
         cli.command(*arguments), input=given, capture_output=True, cwd=cli.folder, env=cli.environment, check=False
     )
-    done = starter().run("cometrep", arguments, given, cwd=cli.folder, env=cli.environment, timeout_seconds=60)
+    done = starter().run(
+        "cometrep", arguments, given, cwd=cli.folder, env=cli.environment, timeout_seconds=TIMEOUT_SECONDS
+    )
     assert (done.returncode, done.stdout, done.stderr) == (cold.returncode, cold.stdout, cold.stderr)
 
 
@@ -35,14 +37,14 @@ def test_each_runs_the_modules_of_the_program_anew(cli: Cli) -> None:
     """Of the package nothing is loaded beforehand, and what one program leaves behind another does not see."""
     code = "import os, sys; print([name for name in sys.modules if 'cometrep' in name], os.environ, os.getcwd())"
     (cli.folder / "tells.py").write_text(code)
-    done = starter().run("tells", [], b"", cwd=cli.folder, env={"ONLY": "this"}, timeout_seconds=60)
+    done = starter().run("tells", [], b"", cwd=cli.folder, env={"ONLY": "this"}, timeout_seconds=TIMEOUT_SECONDS)
     assert done.stdout.decode() == f"[] environ({{'ONLY': 'this'}}) {cli.folder}\n", done.stderr
 
 
 def test_a_program_that_a_signal_ends_is_told_by_it(cli: Cli) -> None:
     """The exit code is the one that `subprocess` has for it."""
     (cli.folder / "dies.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
-    done = starter().run("dies", [], b"", cwd=cli.folder, env={}, timeout_seconds=60)
+    done = starter().run("dies", [], b"", cwd=cli.folder, env={}, timeout_seconds=TIMEOUT_SECONDS)
     assert done.returncode == -signal.SIGTERM
 
 

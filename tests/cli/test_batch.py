@@ -22,7 +22,7 @@ from typing import IO, Any
 import pytest
 
 from cometrep.batch.run import CREATE_THREADS
-from tests.conftest import Cli, needs_proc, read_until, wait_until
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs_proc, read_until, wait_until
 from tests.gateway import Gateway, json_lines
 from tests.servers import (
     HANG,
@@ -119,7 +119,7 @@ def test_a_file_that_grows_while_it_runs_is_sent_as_it_was_checked(
     with out.with_name("p.jsonl").open("a") as file:
         file.write(json_lines(["new", "cat"]))
     gateway.holds.set()
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, len(stdout.splitlines()), gateway.creates) == (0, 2, {"cat": 1, "dog": 1})
     assert b"the file has grown since the batch began" in stderr
     assert b"2 done, 0 failed, 0 skipped" in stderr
@@ -140,7 +140,7 @@ def test_a_file_that_changes_while_it_runs_is_sent_no_further(
     with out.with_name("p.jsonl").open("r+") as file:
         file.write(json_lines([letter * 200_000 for letter in "bca"]))
     gateway.holds.set()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, gateway.creates) == (12, {prompts[0]: 1})
     assert (
         b"'p.jsonl' is not what it was when the batch began, and nothing more of it is sent; 2 of 3 items" in stderr
@@ -572,7 +572,7 @@ def test_files_that_hang_hold_up_nothing_else(
     wait_until(lambda: len(list(out.glob("*.webp"))) == len(quick))
     assert gateway.total == len(slow) + len(quick)
     may_answer.set()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, told
 
 
@@ -1223,7 +1223,7 @@ def test_a_record_that_is_gone_at_the_end_is_told(
     wait_until(lambda: bool(gateway.total))
     out.rename(out.with_name("moved"))
     gateway.holds.set()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0
     assert b"p/batch.jsonl is not where it was" in stderr
 
@@ -1699,7 +1699,7 @@ def test_ctrl_c_before_the_first_create_tells_how_to_go_on(
         items.write(b" " * 200_000)
         wait_until(lambda: not left_in(items) and is_asleep(process.pid))  # it waits for more
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     again = "the same command goes on from here; the items are to be piped in again"
     assert (process.returncode, gateway.total) == (130, 0)
     assert told.decode() == f"cometrep: stopped by Ctrl-C; {again}\nhint: cometrep batch - -m {SCHNELL}\n"
@@ -1725,7 +1725,7 @@ def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
         while b"finishing what runs" not in process.stderr.readline():
             pass
         process.send_signal(signals[1])
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 128 + signals[-1]
     assert b"the same command goes on from here" in told
     gateway.holds.set()
@@ -1743,7 +1743,7 @@ def test_only_a_create_that_left_is_in_doubt(
     stopped(process)
     wait_until(lambda: gateway.server.count("POST", "/replicate") == CREATE_THREADS)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 143
     assert [line.split("\t")[:2] for line in served("list").lines] == [["", "unknown"]] * CREATE_THREADS
 
@@ -1756,7 +1756,7 @@ def test_ctrl_c_stops_sending_however_many_items_are_run_at_once(
     may_answer = threading.Event()
 
     def slow(request: Received) -> Answer:
-        assert may_answer.wait(30)
+        assert may_answer.wait(TIMEOUT_SECONDS)
         return gateway.create(request)
 
     gateway.server.on_create(slow)
@@ -1766,7 +1766,7 @@ def test_ctrl_c_stops_sending_however_many_items_are_run_at_once(
     process.send_signal(signal.SIGINT)
     read_until(process, b"finishing what runs")
     may_answer.set()
-    process.communicate(timeout=30)
+    process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, gateway.total) == (130, CREATE_THREADS)
 
 
@@ -1785,7 +1785,7 @@ def test_nothing_is_sent_after_a_stop_and_nothing_is_in_doubt_that_was_not(
             lambda: (out / "batch.jsonl").exists() and b'"step":"batch"' in (out / "batch.jsonl").read_bytes()
         )
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=TIMEOUT_SECONDS)
         holder.execute("COMMIT")
     assert process.returncode == 143
     assert b"no answer" not in told
@@ -1811,7 +1811,7 @@ def test_a_ledger_that_another_process_holds_hides_no_id_and_holds_up_no_stop(
         stopped(process)
         read_until(process, b'"event": "created"')
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=TIMEOUT_SECONDS)
         holder.execute("ROLLBACK")
     assert process.returncode == 143
     assert b"database is locked; not all of this is recorded" in told
@@ -1831,17 +1831,17 @@ def test_an_answer_that_comes_while_the_batch_is_ended_is_taken_up(
 
     def slow(request: Received) -> Answer:
         asked.release()
-        assert may_answer.wait(30)
+        assert may_answer.wait(TIMEOUT_SECONDS)
         return gateway.create(request)
 
     gateway.server.on_create(slow)
     process = served.start(*BATCH)
     stopped(process)
     for _ in range(2):
-        assert asked.acquire(timeout=30)
+        assert asked.acquire(timeout=TIMEOUT_SECONDS)
     process.send_signal(signal.SIGTERM)
     may_answer.set()
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 143, told
     outcomes = [line.split("\t")[1] for line in served(*BATCH, "--status").lines]
     assert sorted(outcomes) == ["failed", "running"]
@@ -1950,17 +1950,17 @@ def test_nothing_is_sent_in_place_of_what_is_gone_once_a_stop_was_asked_for(
 
     def gone(_: Received) -> Answer:
         asked.set()
-        assert may_answer.wait(30)
+        assert may_answer.wait(TIMEOUT_SECONDS)
         return answer_json({"detail": "Prediction not found"}, 404)
 
     gateway.server.on_get(gone)
     process = served.start(*BATCH, "--retry-failed")
     stopped(process)
-    assert asked.wait(30)
+    assert asked.wait(TIMEOUT_SECONDS)
     process.send_signal(signal.SIGINT)
     came = read_until(process, b"finishing what runs")
     may_answer.set()
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, gateway.total) == (130, 1), came + told
 
 

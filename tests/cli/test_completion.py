@@ -15,7 +15,7 @@ from cometrep import completion
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.cli.test_terminal import Plain, Terminal
-from tests.conftest import Cli, clean_environment
+from tests.conftest import TIMEOUT_SECONDS, Cli, clean_environment
 from tests.servers import SCHNELL
 
 ROOT = Path(__file__).parents[2]
@@ -628,7 +628,7 @@ def test_the_script_can_be_sourced_as_it_is_printed(shell: str, world: World) ->
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.stderr == ""

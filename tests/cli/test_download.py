@@ -874,7 +874,7 @@ def test_files_from_afar_come_side_by_side(served: Cli, distant: TunnelingServer
     all_asked = threading.Barrier(4)
 
     def held(request: Received) -> Answer:
-        all_asked.wait(20)
+        all_asked.wait(TIMEOUT_SECONDS)
         number = int(request.path[-1])
         if number == 0:
             wait_until(lambda: {f"abc-{other}.webp" for other in (1, 2, 3)} <= files(served).keys())
