@@ -159,6 +159,20 @@ def test_a_blank_stored_value_is_unset(file: Path) -> None:
     assert loaded.shown("base_url").origin == "default"
 
 
+@pytest.mark.parametrize("value", ["", " ", "\ufeff"], ids=["empty", "space", "BOM"])
+@pytest.mark.parametrize("name", ["dir", "output", "base_url", "timeout", "progress"])
+def test_a_blank_value_is_not_stored(name: str, value: str, file: Path) -> None:
+    """It would count as unset: `unset` says so, and is the hint; what was set before stays."""
+    before = (
+        'dir = "pictures"\noutput = "{id}.{ext}"\nbase_url = "https://x.test"\ntimeout = "5m"\nprogress = "none"\n'
+    )
+    write(file, before)
+    with pytest.raises(errors.UsageError, match="is blank, and a blank setting counts as unset") as raised:
+        config.store(name, value)
+    assert raised.value.hint == f"cometrep config unset {name}"
+    assert file.read_text("utf-8") == before
+
+
 def test_toml_s_own_types_are_understood(file: Path) -> None:
     """Numbers and booleans may stand in the file without quotes."""
     write(file, "timeout = 90\nsandbox = true\nmax_size = 5000\nsandbox_seconds = 0.5\n")

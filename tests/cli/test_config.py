@@ -193,25 +193,6 @@ def test_a_mistyped_setting_hints_at_the_command_that_was_meant(
         assert cli(*shlex.split(hint)[1:]).code == 0
 
 
-@pytest.mark.parametrize("value", ["", " ", "\ufeff"], ids=["empty", "space", "BOM"])
-@pytest.mark.parametrize("name", ["dir", "output", "base_url", "timeout", "progress"])
-def test_a_blank_value_is_not_stored(name: str, value: str, cli: Cli) -> None:
-    """It would count as unset: `unset` says so, and is the hint; what was set before stays."""
-    stored = cli.home / "cometrep" / "config.toml"
-    stored.parent.mkdir(mode=0o700)
-    stored.write_text(
-        'dir = "pictures"\noutput = "{id}.{ext}"\nbase_url = "https://x.test"\ntimeout = "5m"\nprogress = "none"\n'
-    )
-    stored.chmod(0o600)
-    before = stored.read_bytes()
-    done = cli("config", "set", name, value)
-    assert (done.code, done.stdout) == (2, "")
-    assert done.stderr.endswith(
-        f"is blank, and a blank setting counts as unset\nhint: cometrep config unset {name}\n"
-    )
-    assert stored.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
