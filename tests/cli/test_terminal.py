@@ -544,15 +544,18 @@ def test_hostile_text_cannot_touch_the_terminal(served: Cli, server: Server) -> 
             assert bad not in terminal.raw
 
 
+def ledger_of(cli: Cli) -> Ledger:
+    """Open the program's ledger, as for the real API."""
+    path = cli.home / "cometrep" / "ledger.sqlite3"
+    return Ledger(path, base_url="https://api.cometapi.com", is_sandbox=False)
+
+
 def entries(cli: Cli, *prompts: str, model: str = SCHNELL) -> None:
     """Put predictions of a model into the ledger."""
-    with_path = Ledger(
-        cli.home / "cometrep" / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False
-    )
-    for number, prompt in enumerate(prompts):
-        entry = with_path.begin(model, {"prompt": prompt})
-        with_path.accept(entry, _accepted(f"{number:026d}"))
-    with_path.close()
+    with contextlib.closing(ledger_of(cli)) as ledger:
+        for number, prompt in enumerate(prompts):
+            entry = ledger.begin(model, {"prompt": prompt})
+            ledger.accept(entry, _accepted(f"{number:026d}"))
 
 
 def _accepted(id: str) -> Prediction:
@@ -690,16 +693,16 @@ def test_json_on_a_terminal_is_one_whole_line(served: Cli, server: Server) -> No
 
 def test_a_model_that_is_known_says_how_long_it_usually_takes(served: Cli, server: Server) -> None:
     """Once the ledger has finished predictions of the model, the live line names their median."""
-    for number, seconds in enumerate((5, 6, 90)):
-        ended = prediction(
-            f"old{number}",
-            output="done",
-            created_at="2026-01-01T00:00:00Z",
-            completed_at=f"2026-01-01T00:{seconds // 60:02d}:{seconds % 60:02d}Z",
-        )
-        server.on_create(answer_json(prediction(f"old{number}", "starting")))
-        server.on_get(answer_json(ended))
-        assert served("run", "-q", SCHNELL, "prompt=cat").code == 0
+    entries(served, "one", "two", "three")
+    with contextlib.closing(ledger_of(served)) as ledger:
+        for number, seconds in enumerate((5, 6, 90)):
+            ended = prediction(
+                f"{number:026d}",
+                output="done",
+                created_at="2026-01-01T00:00:00Z",
+                completed_at=f"2026-01-01T00:{seconds // 60:02d}:{seconds % 60:02d}Z",
+            )
+            ledger.see(Prediction.from_json(ended))
     seen, saved = held(server)
     with Terminal(served, "run", SCHNELL, "prompt=cat", "--overwrite") as terminal:
         terminal.until("usually 6.0 s")
