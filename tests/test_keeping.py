@@ -28,7 +28,13 @@ class Shelf:
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "out"
-        self.ledger = Ledger(root / "ledger.sqlite3", base_url="https://api.cometapi.com", is_sandbox=False)
+        self.age_seconds = 0  # of what is written into the ledger
+        self.ledger = Ledger(
+            root / "ledger.sqlite3",
+            base_url="https://api.cometapi.com",
+            is_sandbox=False,
+            clock=lambda: time.time() - self.age_seconds,
+        )
 
     def keeper(self, template: str = "", *, skips_existing: bool = False, **keeping: Any) -> Keeper:
         """Make a keeper of one command."""
@@ -265,6 +271,17 @@ def test_fewer_outputs_than_asked_for_are_told(shelf: Shelf, server: Server) -> 
     assert [event.text for event in events if isinstance(event, Noted)] == [warning.replace("1 of 3", "1 of 2")]
 
 
+def test_a_file_that_was_left_alone_is_not_remembered_as_the_prediction_s(shelf: Shelf, server: Server) -> None:
+    """It may be anything: another command would take it for the output, and fetch nothing."""
+    prediction = made(server, "a.webp", "b.webp")
+    shelf.folder.mkdir()
+    (shelf.folder / "p1-0.webp").write_bytes(b"mine")
+    saved, failure, events = kept(shelf.keeper(skips_existing=True), prediction)
+    assert ([file.index for file in saved], failure) == ([1], None)
+    assert [event.how for event in events if isinstance(event, Saved)] == ["skipped", "saved"]
+    assert [file.index for file in shelf.ledger.files("p1")] == [1]
+
+
 def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> None:
     """They are saved, told in order and remembered, and no sidecar says that this is all."""
     prediction = made(server, "a.webp", "b.webp", "c.webp")
@@ -299,32 +316,35 @@ def test_expired_files_are_looked_up_once_even_where_that_fails(shelf: Shelf, se
 
 
 @pytest.mark.parametrize(
-    ("status", "age_seconds", "is_in_ledger", "is_over"),
+    ("status", "age_seconds", "in_ledger", "is_over"),
     [
-        (404, 60, False, False),
-        (404, 3700, False, True),
-        (404, None, False, True),
-        (400, 60, False, False),
-        (400, 3700, False, True),
-        (400, None, False, False),
-        (404, 3700, True, False),
-        (404, None, True, False),
+        (404, 60, "", False),
+        (404, 3700, "", True),
+        (404, None, "", True),
+        (400, 60, "", False),
+        (400, 3700, "", True),
+        (400, None, "", False),
+        (404, 3700, "just ended", False),
+        (404, None, "just ended", False),
+        (404, 60, "seen long ago", False),
+        (400, None, "seen long ago", False),
     ],
 )
 def test_a_file_is_called_expired_after_its_hour_alone(
-    shelf: Shelf, server: Server, *, status: int, age_seconds: int | None, is_in_ledger: bool, is_over: bool
+    shelf: Shelf, server: Server, *, status: int, age_seconds: int | None, in_ledger: str, is_over: bool
 ) -> None:
     """Before that the hint is left to who knows the command that asks again; after it, it is to create it again.
 
     The ledger knows the age by the clock of this machine, the reply by the server's. Where neither does, the status
-    of a URL that has expired counts as that, and no other one.
+    of a URL that has expired counts as that, and no other one. A ledger that last saw it run knows no end.
     """
     completed_at = age_seconds and datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
     prediction = made(server, "a.webp", completed_at=completed_at or "")
     server.on("GET", "/f/a.webp", Answer(status))
-    if is_in_ledger:
+    shelf.age_seconds = 7200 if in_ledger == "seen long ago" else 0
+    if in_ledger:
         shelf.create("p1", SCHNELL)
-        shelf.ledger.see(prediction)
+        shelf.ledger.see(prediction if in_ledger == "just ended" else prediction._replace(status="processing"))
 
     def look_again(_: str) -> Generator[Event, None, Prediction]:
         yield from ()
