@@ -38,6 +38,10 @@ from tests.servers import (
 )
 
 REQUEST = Request(SCHNELL, {"prompt": "cat"})
+MODEL = "black-forest-labs/flux-schnell"
+REQUEST = Request(MODEL, {"prompt": "cat"})
+TOO_EARLY = answer_json({"detail": "x"}, 425)  # a create that was not accepted, and is not worth another attempt
+TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
 
 
 class Bench:
@@ -149,7 +153,7 @@ def files_on(server: Server, *names: str) -> list[str]:
         (answer_html(200), errors.Refused, "refused"),
         (answer_json({"detail": "x"}, 422), errors.Refused, "refused"),
         (answer_json({"detail": "x"}, 401), errors.ConfigError, "refused"),
-        (answer_json({"detail": "x"}, 425), errors.Temporary, "refused"),
+        (TOO_EARLY, errors.Temporary, "refused"),
         (Answer(301, headers={"Location": "/x"}), errors.Refused, "refused"),
     ],
     ids=["reset", "cut", "no id", "500", "524", "408", "HTML", "422", "401", "425", "301"],
@@ -226,6 +230,65 @@ def test_a_throttled_create_is_in_doubt_only_while_it_is_sent(
     bench.drain(bench.runner.create(REQUEST))
     assert statuses == ["refused", "unknown"]
     assert bench.entries() == [("made1", "starting")]
+
+
+def test_a_throttled_create_is_not_sent_again_without_the_ledger(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry would say that nothing was created while it may be."""
+
+    def fail(_: int) -> None:
+        raise errors.LocalFileError("the ledger cannot be written", code="ledger")
+
+    monkeypatch.setattr(bench.ledger, "send_again", fail)
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429), answer_json(prediction("made1", "starting")))
+    with pytest.raises(errors.LocalFileError):
+        bench.drain(bench.runner.create(REQUEST))
+    assert bench.server.creates == 1
+    assert bench.entries() == [("", "refused")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(RESET, "unknown"), (answer_json({"detail": "x"}, 422), "refused"), (TOO_EARLY, "refused")],
+    ids=["in doubt", "refused", "not accepted"],
+)
+def test_how_a_create_ended_is_written_also_behind_a_fault_of_the_ledger(
+    bench: Bench, answer: Answer, status: str
+) -> None:
+    """It could not be read or written a moment ago; what may be paid for is tried all the same."""
+    bench.ledger.problem = errors.LocalFileError("it was held")
+    bench.server.on_create(answer)
+    with pytest.raises(errors.CometrepError):
+        bench.drain(bench.runner.create(REQUEST))
+    (entry,) = bench.ledger.entries()
+    assert entry.status == status
+    assert entry.error
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (RESET, errors.CreateUnknown),
+        (answer_json({"detail": "x"}, 422), errors.Refused),
+        (TOO_EARLY, errors.Temporary),
+    ],
+    ids=["in doubt", "refused", "not accepted"],
+)
+def test_how_a_create_ended_is_told_where_the_ledger_does_not_take_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, answer: Answer, error: type[errors.CometrepError]
+) -> None:
+    """What went wrong with the ledger behind it is less than that."""
+
+    def fail(*_: object) -> None:
+        raise errors.LocalFileError("the ledger cannot be written", code="ledger")
+
+    monkeypatch.setattr(bench.ledger, "_mark", fail)
+    bench.server.on_create(answer)
+    with pytest.raises(error):
+        bench.drain(bench.runner.create(REQUEST))
+    assert bench.ledger.problem
+    assert bench.entries() == [("", "unknown")]
 
 
 def test_a_lasting_429_ends_within_the_retry_budget(bench: Bench) -> None:
