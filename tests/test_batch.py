@@ -30,6 +30,7 @@ from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
 from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
+from tests.servers import RESET, Answer, Received, Server, answer_json, picture
 
 DOWN = answer_json({"error": "down"}, 503)
 UNKNOWN = answer_json({"detail": "not found"}, 404)
@@ -367,6 +368,83 @@ def test_what_is_tried_again_is_told_by_item(bench: Bench) -> None:
     assert [attempt for key, attempt, is_look in told if key == "b" and not is_look] == [1]
     assert [attempt for key, attempt, is_look in told if is_look] == [1]
     assert {key for key, _, _ in told} == {"a", "b"}
+@pytest.mark.parametrize("where", ["ledger", "connection"])
+def test_a_create_that_waited_while_its_batch_was_left_is_not_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whatever held it up: nobody is there any more who would hear of its id."""
+    owner, name = (bench.ledger, "begin") if where == "ledger" else (bench.api, "create")
+    go_on = getattr(owner, name)
+    waits, may_go_on = threading.Event(), threading.Event()
+
+    def held(*values: Any, **rest: Any) -> Any:
+        waits.set()
+        assert may_go_on.wait(TIMEOUT_SECONDS)
+        return go_on(*values, **rest)
+
+    monkeypatch.setattr(owner, name, held)
+    with bench.begun("a") as (_, running):
+        next(running)
+        assert waits.wait(TIMEOUT_SECONDS)
+        running.close()
+        may_go_on.set()
+        wait_until(lambda: [entry.status for entry in bench.ledger.entries()] == ["refused"])
+    assert (bench.gateway.total, bench.steps("a")) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "is_told"),
+    [
+        (None, "starting", False),
+        (RESET, "unknown", True),
+        (answer_json({"detail": "x"}, 422), "refused", True),
+        (answer_json({"detail": "x"}, 425), "refused", True),
+    ],
+    ids=["accepted", "in doubt", "refused", "not accepted"],
+)
+def test_what_came_of_a_create_is_written_also_behind_a_fault_of_the_ledger(
+    bench: Bench, answer: Answer | None, status: str, is_told: bool
+) -> None:
+    """It could not be read or written a moment ago; what is paid for is tried all the same."""
+    bench.ledger.problem = errors.LocalFileError("it was held")
+    if answer:
+        bench.gateway.server.on_create(answer)
+    bench.run("a")
+    (entry,) = bench.ledger.entries()
+    assert (entry.status, bool(entry.id), bool(entry.error)) == (status, not answer, is_told)
+
+
+def test_a_throttled_create_is_in_doubt_while_it_is_sent_again(bench: Bench) -> None:
+    """A death in the next attempt leaves an entry that may have been billed."""
+    bench.budget_seconds = 60.0
+    statuses: list[str] = []
+
+    def look(request: Received) -> Answer:
+        statuses.extend(entry.status for entry in bench.ledger.entries())
+        return bench.gateway.create(request)
+
+    slow_down = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "0"})
+    bench.gateway.server.on_create(slow_down, look)
+    assert bench.run("a").tally.done == 1
+    assert statuses == ["unknown"]
+
+
+def test_a_throttled_create_is_not_sent_again_without_the_ledger(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry would say that nothing was created while it may be."""
+    bench.budget_seconds = 60.0
+
+    def fail(_: int) -> None:
+        raise errors.LocalFileError("the ledger cannot be written", code="ledger")
+
+    monkeypatch.setattr(bench.ledger, "send_again", fail)
+    slow_down = answer_json({"detail": "slow down"}, 429, headers={"Retry-After": "0"})
+    bench.gateway.server.on_create(slow_down, bench.gateway.create)
+    ended = bench.run("a")
+    assert ended.fatal
+    assert (ended.fatal.exit_code, ended.tally.left, bench.gateway.server.creates) == (12, 1, 1)
+    assert [step["step"] for step in bench.steps("a")] == ["sending", "unsent", "unsent"]
 
 
 def test_the_page_is_written_where_the_batch_is_left_at_once(bench: Bench) -> None:
