@@ -287,6 +287,13 @@ def test_equal_lines_get_keys_of_their_own() -> None:
     assert other not in (first, second, third)
 
 
+def test_a_key_of_its_own_stays_beside_lines_that_are_alike() -> None:
+    """It is not numbered as they are, nor does it count among them."""
+    plain, named = '{"prompt": "a"}', '{"key": "mine", "input": {"prompt": "a"}}'
+    first, *others = (item.key for item in read("\n".join([plain, named, plain])))
+    assert others == ["mine", f"{first}-2"]
+
+
 def test_a_changed_file_keeps_the_keys_of_what_is_the_same() -> None:
     """Keys do not depend on place, on the order of inputs, nor on whether a value is common to all."""
     before = {item.key for item in read('{"prompt": "a", "seed": 1}\n{"prompt": "b", "seed": 1}\n')}
@@ -357,6 +364,12 @@ def test_shards_are_of_similar_size() -> None:
     assert all(200 < size < 300 for size in sizes), sizes
 
 
+def test_a_shard_is_the_same_everywhere() -> None:
+    """On any machine, in any version: an item that changed its shard between two runs would be paid for twice."""
+    shards = [next(number for number in range(1, 6) if in_shard(f"key {i}", number, 5)) for i in range(12)]
+    assert shards == [4, 2, 4, 3, 2, 4, 1, 4, 5, 3, 4, 1]
+
+
 @pytest.mark.parametrize("text", ["", "0/3", "4/3", "1", "1/0", "a/b", "1/3 ", "-1/3"])
 def test_a_bad_shard_is_refused(text: str) -> None:
     """With the form it should have."""
@@ -391,6 +404,7 @@ def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
         ("seed=3..5", [3, 4, 5]),
         ("seed:=0..10..5", [0, 5, 10]),
         ("seed:=-2..1", [-2, -1, 0, 1]),
+        ("seed:=4000000..4000001", [4_000_000, 4_000_001]),
         ("prompt=1..3", ["1..3"]),
         ("prompt=red, green and blue", ["red, green and blue"]),
         ("prompt=red\\,green,blue", ["red,green", "blue"]),

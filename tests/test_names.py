@@ -115,6 +115,7 @@ def test_a_fixed_part_that_no_disk_takes_is_refused(template: str) -> None:
         check_template(template)
     check_template("é" * 127 + "/\udcff{id}")
     check_template("b" * 256 + "{id}")
+    check_template("a/" + "b" * 255)
 
 
 @quick
