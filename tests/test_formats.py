@@ -139,6 +139,7 @@ def test_other_bytes_name_no_format(head: bytes) -> None:
         *(("application/json", word, word) for word in ("geojson", "ipynb", "jsonl", "gltf")),
         *((kind, word, word) for kind in ("text/xml", "application/xml") for word in ("xml", "dae", "musicxml")),
         ("application/xml", "", "xml"),
+        (" Audio/MP3 ; rate=1", "", "mp3"),
         ("application/x-nobody-knows", "abc", "abc"),
         ("application/x-nobody-knows", "", "bin"),
         ("nonsense", "", "bin"),
