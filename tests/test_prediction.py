@@ -963,3 +963,14 @@ def test_any_text_is_a_model_or_a_usage_error(text: str) -> None:
 def test_nothing_of_an_error_is_lost(error: object, text: str) -> None:
     """The known words come first, and what stands beside them, in any script, behind."""
     assert Prediction("p1", "failed", error=error).error_text == text
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows has no tzset")
+def test_a_time_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of any zone: the hour of the files is counted from it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        ended = Prediction("p1", "succeeded", completed_at="2026-03-12T08:00:00.123456789").ended
+    time.tzset()
+    assert ended == Prediction("p1", "succeeded", completed_at="2026-03-12T08:00:00.123456789Z").ended
