@@ -68,6 +68,15 @@ def test_a_look_that_shows_something_gives_speed_back() -> None:
     assert (gate.looks.rate_per_second or 100.0) > slow
 
 
+def test_a_create_that_is_accepted_gives_speed_back() -> None:
+    """Step by step, to all that are to come."""
+    gate = made()
+    gate.try_again(temporary("rate_limited"), 10.0)
+    slow = gate.creates.rate_per_second or 0.0
+    gate.accepted(12.0)
+    assert (gate.creates.rate_per_second or 100.0) > slow
+
+
 @pytest.mark.parametrize("row", Row)
 def test_too_many_in_a_row_close_it(row: Row) -> None:
     """With the last failure as the batch's, in words that say so; its hint is kept where it tells of all."""
