@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, forecast, known_by_ledger, settled
+from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, forecast, known_by_ledger, settled
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record, Standing, State
 from cometrep.ledger import Ledger
@@ -110,6 +110,23 @@ def test_a_forecast_warns_of_the_first_items_that_changed(tmp_path: Path) -> Non
     assert [text.split("'")[1] for text in told[:TIMES_TOLD]] == ["k0", "k3", "k4", "k5", "k6"]
     assert told[TIMES_TOLD:] == ["and 2 warnings more, of inputs that changed since they were sent"]
     record.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "state", "way"),
+    [
+        ("cat", State.DONE, "changed since it was sent, and it is not sent again; give it another key"),
+        ("cat", State.UNKNOWN, "changed since it was sent, and it is not sent again; give it another key"),
+        ("cat", State.FAILED, "; give it another key, or --retry-failed sends it as it is now"),
+        ("new-2", State.DONE, ": other inputs had the key 'new-2' that its own make; give it a key"),
+    ],
+)
+def test_an_item_that_changed_is_told_with_the_way_to_send_it(key: str, state: State, way: str) -> None:
+    """Only where there is one: what was paid for is not sent again under its key."""
+    item = Item(3, key, "a/b", {}, "new")
+    assert changed(item, Standing(state, digest="old"), Asked()).endswith(way)
+    assert changed(item, Standing(state, digest="new"), Asked()) == ""
+    assert changed(item, Standing(state), Asked()) == ""
 
 
 @pytest.mark.parametrize(("late_seconds", "id"), [(-1, "p1"), (0, "p1"), (0.9, "p1"), (1.1, "")])
