@@ -586,6 +586,7 @@ def test_an_error_beside_an_id_is_no_prediction(
     "body",
     [
         {"id": "made1", "error": None},
+        {"id": "made1", "status": 201},
         {"id": "made1", "status": "failed", "error": "flagged (E005)"},
         {"id": "made1", "status": "canceled", "error": {"message": "x"}, "detail": "x"},
         {"code": "success", "data": {"task_id": "made1"}},

@@ -416,6 +416,7 @@ def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
         ("prompt=[cat|dog] x,{owl} y", ["[cat|dog] x", "{owl} y"]),
         ("guidance:=1.5,2", [1.5, 2]),
         ("prompt=,a,,b,", ["a", "b"]),
+        ("seed:=,1,,2,", [1, 2]),
     ],
 )
 def test_an_axis_of_a_sweep(text: str, values: list[Any]) -> None:
