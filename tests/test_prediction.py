@@ -974,3 +974,39 @@ def test_a_time_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
         ended = Prediction("p1", "succeeded", completed_at="2026-03-12T08:00:00.123456789").ended
     time.tzset()
     assert ended == Prediction("p1", "succeeded", completed_at="2026-03-12T08:00:00.123456789Z").ended
+
+
+@pytest.mark.parametrize(
+    ("created_at", "completed_at", "metrics", "seconds"),
+    [
+        ("2026-03-12T08:00:00Z", "2026-03-12T08:00:02.5Z", {"total_time": 9}, 2.5),
+        ("2026-03-12T08:00:00Z", "2026-03-12T08:00:00Z", {"total_time": 9}, 0.0),
+        ("2026-03-12T08:00:02Z", "2026-03-12T08:00:00Z", {"total_time": 9}, 9.0),
+        ("2026-03-12T08:00:00Z", "", {"predict_time": 1.5, "total_time": 3}, 3.0),
+        ("", "2026-03-12T08:00:00Z", {"predict_time": 1.5, "total_time": None}, 1.5),
+        ("yesterday", "today", {"predict_time": 0}, 0.0),
+        ("", "", {"predict_time": -1, "total_time": True}, None),
+        ("", "", {"predict_time": "1", "total_time": 1e7}, None),
+        ("", "", None, None),
+    ],
+)
+def test_how_long_it_ran(created_at: str, completed_at: str, metrics: Any, seconds: float | None) -> None:
+    """By the times of the server, else by what it measured; what cannot be is nothing."""
+    seen = Prediction("p1", "succeeded", metrics=metrics, created_at=created_at, completed_at=completed_at)
+    assert seen.run_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("logs", "seed"),
+    [
+        ("Using seed: 77\n", 77),
+        ("SEED 3 is set", 3),
+        ("reseed: 5", None),
+        (f"seed: {'9' * 19}", None),
+        ("seed: random", None),
+        ("", None),
+    ],
+)
+def test_the_seed_that_a_log_names(logs: str, seed: int | None) -> None:
+    """With which the same picture can be made again, where none was given."""
+    assert Prediction("p1", "succeeded", logs=logs).logged_seed == seed
