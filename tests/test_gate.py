@@ -92,6 +92,17 @@ def test_too_many_in_a_row_close_it(row: Row) -> None:
     assert gate.fatal.hint == (failure.hint if row is Row.NO_ANSWER else "")
 
 
+def test_a_row_of_items_of_which_some_files_failed_ends_as_the_last_of_them() -> None:
+    """A batch is not partly ended: what it meets tells what has to be mended."""
+    gate = made()
+    failures = [errors.OutputMissing("it is gone"), errors.LocalFileError("no room", code="disk_full")]
+    for _ in range(IN_A_ROW):
+        gate.count(Row.NOT_SAVED, errors.Partial(failures, 4), has_more=True)
+    assert gate.fatal is not None
+    assert (gate.fatal.code, gate.fatal.exit_code) == ("disk_full", 12)
+    assert gate.fatal.message.endswith("the last: 2 of 4 failed: it is gone; no room")
+
+
 def test_a_row_that_is_broken_begins_anew() -> None:
     """One item for which it went well proves that it can."""
     gate = made()
