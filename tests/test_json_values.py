@@ -157,6 +157,8 @@ def test_a_broken_data_uri_is_a_value_error(uri: str) -> None:
         ("data:image/png;base64 is how it begins, as a rule", False),
         ("data:text/plain;base64", False),
         ("data:image/png", False),
+        ("data:, so to say", False),
+        ("Data: 1, 2 and 3", False),
         (f"data:image/png;sha256={'0' * 64};bytes=7", False),
     ],
 )
