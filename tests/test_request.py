@@ -27,10 +27,11 @@ KONTEXT = "black-forest-labs/flux-kontext-pro"
         ({"prompt": "x"}, "aspect_ratio is not valid", "aspect_ratio was not given, and it takes 1:1, 16:9"),
         ({"prompt": "x", "own_key": 3}, "unexpected own_key", "own_key was 3"),
         ({"image": "data:image/png;base64,aGVsbG8="}, "bad image", 'image was "data:image/png;sha256='),
+        ({"num_outputs": "9"}, "input.num_outputs: Expected: integer", 'num_outputs was "9", and it takes 1..4'),
         ({"prompt": "x"}, "no credit left", ""),
         ({"input": 1}, "input is wrong", ""),
     ],
-    ids=["range", "missing", "choices", "unknown input", "data URI", "none named", "the word input"],
+    ids=["range", "missing", "choices", "unknown input", "data URI", "type", "none named", "the word input"],
 )
 def test_an_error_points_at_the_input_it_names(values: dict[str, Any], message: str, expected: str) -> None:
     """It is told with what was sent and what it takes; without a name there is nothing to tell."""
