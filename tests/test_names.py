@@ -136,6 +136,7 @@ def test_a_long_name_is_cut_by_bytes_and_told_apart() -> None:
     assert one.startswith("狐" * 70)
     assert one != other
     assert portable("x" * 255) == "x" * 255
+    assert portable("x" * 300 + "." + "y" * 12).endswith("." + "y" * 12)
     assert len(portable("x" * 200 + "." + "y" * 100)) == 255
 
 
