@@ -167,9 +167,10 @@ def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
         ('timeout = "5m"\n', 0o644, "ok", "mode 0644", ""),
         ('api_key = "sk-0123456789"\n', 0o644, "warn", "others can read it (mode 0644)", "chmod 600 "),
         ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config unset timout"),
+        ('timout = [\n  "5m"\n]\n', 0o600, "warn", "does not know: timout", "vi "),
         ("timeout = 5m\n", 0o600, "fail", "line 1", "vi "),
     ],
-    ids=["empty", "no key in it", "open", "unknown", "broken"],
+    ids=["empty", "no key in it", "open", "unknown", "unknown, of several lines", "broken"],
 )
 def test_the_config_file_is_read(
     text: str, mode: int, outcome: str, message: str, fix: str, tmp_path: Path, server: Server
