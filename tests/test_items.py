@@ -151,6 +151,7 @@ def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None
         ("prompt,\ncat,1\n", "line 1: the header names no input in some column"),
         ("prompt,prompt\na,b\n", "line 1: the header names an input twice"),
         ("key:json,prompt\n1,b\n", "line 1: a key and a model are texts: their columns are `key` and `model`"),
+        ("prompt,model:json\na,1\n", "line 1: a key and a model are texts: their columns are `key` and `model`"),
         ("prompt,seed:json,seed\na,1,2\n", "line 1: the header names an input twice"),
         ("prompt,x:json\ncat,{\n", "line 2: x:json: "),
         ("prompt,x:json\ncat,-1e999\n", "line 2: x:json: -1e999 is too large a number"),
