@@ -1,6 +1,7 @@
 """Failures and their exit codes, which scripts depend on."""
 
 import ast
+import errno
 import inspect
 import re
 import shlex
@@ -70,6 +71,54 @@ def test_a_failure_carries_what_identifies_it() -> None:
     assert (str(failure), failure.hint, failure.code) == ("no", "do", "no_credit")
     assert (failure.prediction_id, failure.request_id, failure.http_status) == ("p1", "r1", 402)
     assert failure.exit_code == 8
+
+
+def test_a_failure_in_other_words_keeps_what_identifies_it() -> None:
+    """Its code, its ids and its status; a hint and an id that are given take the place of its own."""
+    failure = errors.Refused(
+        "no", hint="do", code="no_credit", prediction_id="p1", request_id="r1", http_status=402
+    )
+    told = failure.told_as(errors.Temporary, "not now")
+    assert (type(told), told.exit_code, told.message) == (errors.Temporary, 7, "not now")
+    assert (told.code, told.hint) == ("no_credit", "do")
+    assert (told.prediction_id, told.request_id, told.http_status) == ("p1", "r1", 402)
+    other = failure.told_as(errors.Temporary, "not now", hint="", prediction_id="p2")
+    assert (other.hint, other.prediction_id) == ("", "p2")
+
+
+def test_an_exit_code_alone_has_a_stable_word() -> None:
+    """That of the failures it stands for, where several come to one error."""
+    words = {kind.exit_code: kind.code for kind in CODES if issubclass(kind, errors.CometrepError)}
+    assert {code: errors.code_of(code) for code in words} == words
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "disk_full"),
+        (errno.EDQUOT, "disk_full"),
+        (errno.EACCES, "not_writable"),
+        (None, "not_writable"),
+    ],
+)
+def test_a_disk_without_room_has_a_word_of_its_own(number: int | None, code: str) -> None:
+    """Also where it is the quota of one user; what else a file system refuses has the one of all others."""
+    assert errors.file_code(OSError(number, "x") if number else OSError("x")) == code
+
+
+@pytest.mark.parametrize(
+    ("remedy", "command"),
+    [
+        ("", "cometrep download p1 -d out --skip-existing"),
+        ("--overwrite", "cometrep download p1 -d out --overwrite"),
+        ("-d DIR", "cometrep download p1 --skip-existing -d DIR"),
+        ("--wait", "cometrep download p1 -d out --skip-existing --wait"),
+    ],
+)
+def test_a_remedy_takes_the_place_of_its_like(remedy: str, command: str) -> None:
+    """The command is one that can be typed: no option stands in it twice, or against another."""
+    resume = errors.Resume("cometrep download", ("-d out", "--skip-existing"))
+    assert resume.of("p1", remedy=remedy) == command
 
 
 def test_a_failure_knows_nothing_it_was_not_told() -> None:
