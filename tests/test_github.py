@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.calls import within
 from cometrep.console import github
-from cometrep.events import BatchEnded, Result, Tally
+from cometrep.events import BatchEnded, ItemEnded, Result, Tally
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import TIMEOUT_SECONDS, on_posix
 
@@ -50,6 +50,35 @@ def test_outputs_of_several_predictions() -> None:
     """Several predictions have a line each."""
     told = read_outputs(github.outputs([result("p1", "succeeded", "a.webp"), result("p2", "failed")]))
     assert told == {"id": "p1\np2", "status": "succeeded\nfailed", "path": "a.webp", "paths": "a.webp"}
+
+
+def test_a_prediction_that_was_never_seen_is_told_so() -> None:
+    """It has an id and no status, as where the API does not know it."""
+    unseen = Result("p1", None, (), errors.Refused("no such prediction"))
+    told = read_outputs(github.outputs([unseen]))
+    assert told == {"id": "p1", "status": "not seen", "path": "", "paths": ""}
+    assert github.summary([unseen]).splitlines()[2] == "| p1 |  | not seen: no such prediction |  |"
+
+
+def test_outputs_of_a_batch() -> None:
+    """A line each item that ended, and how many of all came to what end: what earlier runs did is done too."""
+    file = SavedFile("a.webp", 0, 1200, "0" * 64)
+    items = [ItemEnded("p1", "a", "a", "done", "", (file,)), ItemEnded("p2", "b", "b", "failed", "")]
+    tally = Tally(
+        "", total=9, done=1, failed=1, unknown=1, skipped=2, running=0, saving=0, ended=3, elapsed_seconds=1
+    )
+    outputs, summary = github.of_batch(BatchEnded(tally, {}, (), None), items)
+    assert read_outputs(outputs) == {
+        **{"id": "p1\np2", "status": "done\nfailed", "path": "a.webp", "paths": "a.webp"},
+        **{"total": "9", "done": "3", "failed": "1", "unknown": "1", "left": "4"},
+    }
+    assert "| 9 | 3 | 1 | 1 | 4 |" in summary
+
+
+def test_an_entity_of_html_is_no_sign_in_a_cell() -> None:
+    """Of a text that holds one the summary shows the text."""
+    row = github.summary([result(failure=errors.PredictionFailed("&lt;b&gt; <i>"))]).splitlines()[2]
+    assert re.findall(r"&[a-z]+|[<>]", row) == ["&amp", "&amp", "&lt", ">"]
 
 
 def test_outputs_of_nothing() -> None:
