@@ -375,6 +375,7 @@ def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
         (("2024-01", "2024-02"), "{key}{index:03d}.{ext}", 0),
         (("a", "a1"), "{key}{index}.{ext}", 2),
         (("a1", "a"), "{key}{index}.{ext}", 2),
+        (("a1", "b1"), "{key}{index}.{ext}", 0),
         (("a", "a0"), "{key}{index}.{ext}", 0),
         (("a", "a0"), "{key}{index:02}.{ext}", 2),
     ],
