@@ -239,6 +239,14 @@ def test_coerce(text: str, kind: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"), [("true Yes on 1", True), ("false NO off 0", False)], ids=["true", "false"]
+)
+def test_a_boolean_has_several_words(words: str, expected: bool) -> None:
+    """As settings and other command lines have; each of them turns something on or off."""
+    assert [coerce(word, "boolean") for word in words.split()] == [expected] * 4
+
+
+@pytest.mark.parametrize(
     "items",
     [["prompt=a", "prompt=b"], ["style=a", "style=b"], ["seed=1", "seed:=2"], ["image@a.png", "image@a.png"]],
     ids=["string", "unknown", "text and JSON", "file"],
