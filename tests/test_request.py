@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from cometrep import catalog, errors
+from cometrep.ledger import Entry
 from cometrep.prediction import Request
 from cometrep.request import doubt_of_name, explain, prepare
 from tests.servers import SCHNELL
+from cometrep.request import doubt_of_name, explain, prepare, prepare_again
 
 KONTEXT = "black-forest-labs/flux-kontext-pro"
 
@@ -77,6 +79,17 @@ def test_a_model_without_its_owner_is_the_nearest_that_is_known(model: str, hint
     with pytest.raises(errors.UsageError, match="OWNER/NAME") as raised:
         prepare(model, [], input_file=None, is_strict=False, read_stdin=bytes)
     assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize("values", [None, [], "prompt"], ids=["null", "a list", "a text"])
+def test_an_entry_whose_input_is_none_is_not_sent_again(values: Any) -> None:
+    """As one that somebody edited, or that no text could be made of: another picture would be paid for."""
+    entry = Entry(1, "p1", SCHNELL, "https://x", False, "succeeded", values, None, "", "", 0.0, 0.0)
+    rest = dict[str, Any](command="cometrep rerun p1", input_file=None, is_strict=False, read_stdin=bytes)
+    with pytest.raises(errors.UsageError, match="no input of p1 that can be read"):
+        prepare_again(entry, "p1", ["seed=2"], **rest)
+    request, _ = prepare_again(entry._replace(input={"prompt": "x"}), "p1", ["seed=2"], **rest)
+    assert request == Request(SCHNELL, {"prompt": "x", "seed": 2})
 
 
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
