@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, forecast, known_by_ledger, settled
+from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, forecast, gone, known_by_ledger, settled
 from cometrep.batch.items import Item
-from cometrep.batch.record import Record, Standing, State
+from cometrep.batch.record import Gone, Record, Standing, State
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 
@@ -127,6 +127,24 @@ def test_an_item_that_changed_is_told_with_the_way_to_send_it(key: str, state: S
     assert changed(item, Standing(state, digest="old"), Asked()).endswith(way)
     assert changed(item, Standing(state, digest="new"), Asked()) == ""
     assert changed(item, Standing(state), Asked()) == ""
+
+
+@pytest.mark.parametrize(
+    ("left", "count", "ids"),
+    [("abcd", 0, ()), ("bdxa", 1, ("id-c",)), ("dc", 2, ("id-a", "id-b")), ("x", 4, ("id-a", "id-b", "id-c"))],
+)
+def test_predictions_of_items_that_are_no_more(tmp_path: Path, left: str, count: int, ids: tuple[str, ...]) -> None:
+    """Of lines that were edited: what runs for those that still stand is theirs, whatever stands between."""
+    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
+    record = Record(tmp_path)
+    record.open()
+    for key in "abc":
+        record.add("created", key, id=f"id-{key}")
+    record.add("refused", "d")
+    record.read()
+    items = [Item(number, key, "a/b", {}, "digest") for number, key in enumerate(left)]
+    assert gone(items, record, ledger) == Gone(count, ids)
+    record.close()
 
 
 @pytest.mark.parametrize(("late_seconds", "id"), [(-1, "p1"), (0, "p1"), (0.9, "p1"), (1.1, "")])
