@@ -50,6 +50,34 @@ def test_a_doubt_beside_another_fault_gives_the_code_of_a_part() -> None:
     assert (mixed.exit_code, mixed.code) == (9, "partial")
 
 
+def test_what_is_in_doubt_is_to_be_looked_at_first() -> None:
+    """Also beside items that are done; beside one that failed or is left the batch goes on with those."""
+    score = Score()
+    score.finish()
+    score.fail("a", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    doubt = came_to(score, 2)
+    assert doubt
+    assert (doubt.exit_code, doubt.hint) == (9, errors.LIST_UNKNOWN)
+    left = came_to(score, 3)
+    assert left
+    assert (left.exit_code, left.hint) == (9, COMMAND)
+
+
+def test_what_a_run_ended_is_what_it_did_itself() -> None:
+    """Of that is said how many items a second there were: not of what earlier runs did, or the next one will."""
+    score = Score()
+    score.finish()
+    score.fail("a", State.FAILED, errors.PredictionFailed("no"))
+    score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    score.fail("c", State.UNSAVED, errors.Temporary("broke off"))
+    score.leave("d", errors.StillRunning("late"))
+    score.skip()
+    score.pass_over("e", State.FAILED, "no", 4)
+    tally = score.tally(9, running=0, saving=0, elapsed_seconds=2.0, is_stopping=False)
+    assert (tally.ended, tally.items_a_second) == (3, 1.5)
+    assert (tally.done, tally.failed, tally.unknown, tally.skipped, tally.left) == (1, 2, 1, 1, 4)
+
+
 def test_an_item_left_running_is_left() -> None:
     """What still runs is no failure: the same command goes on with it."""
     score = Score()
