@@ -176,7 +176,7 @@ VALUES: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
     "array of one": (["input_images=https://x/a.png"], {"input_images": ["https://x/a.png"]}),
     "array appends": (["input_images=a", "input_images=b"], {"input_images": ["a", "b"]}),
     "array and JSON": (['input_images:=["a","b"]', "input_images=c"], {"input_images": ["a", "b", "c"]}),
-    "array and a value of JSON": (["input_images=a", 'input_images:="b"'], {"input_images": ["a", "b"]}),
+    "array and a value of JSON": (["input_images=a", 'input_images:="b c"'], {"input_images": ["a", "b c"]}),
     "JSON as it stands for an array": (["input_images:=null"], {"input_images": None}),
     "JSON for an integer": (["seed:=7"], {"seed": 7}),
     "JSON against the catalog": (['seed:="7"'], {"seed": "7"}),
