@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, forecast, gone, known_by_ledger, settled
+from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, decide, forecast, gone, known_by_ledger, settled
 from cometrep.batch.items import Item
 from cometrep.batch.record import Gone, Record, Standing, State
 from cometrep.ledger import Ledger
@@ -127,6 +127,17 @@ def test_an_item_that_changed_is_told_with_the_way_to_send_it(key: str, state: S
     assert changed(item, Standing(state, digest="old"), Asked()).endswith(way)
     assert changed(item, Standing(state, digest="new"), Asked()) == ""
     assert changed(item, Standing(state), Asked()) == ""
+
+
+@pytest.mark.parametrize("state", State)
+def test_paths_that_stay_keep_an_item_from_being_sent_and_from_nothing_else(state: State) -> None:
+    """What is paid for is waited for and saved as ever, and what failed is told."""
+    item = Item(1, "k", "a/b", {}, "digest")
+    asked = Asked(retries_failed=True, retries_unknown=True)
+    is_sent = asked.fate(Standing(state)).is_sending
+    assert decide(item, Standing(state), asked, lambda _: []) is asked.fate(Standing(state))
+    stays = decide(item, Standing(state), asked, lambda _: [Path("k.webp")])
+    assert stays is (Fate.TO_LEAVE_ALONE if is_sent else asked.fate(Standing(state)))
 
 
 @pytest.mark.parametrize(
