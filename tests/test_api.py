@@ -565,7 +565,7 @@ def test_a_refusal_hints_at_the_inputs_only_where_they_may_be_wrong(
         ({"code": 500, "message": "refused", "data": None}, "refused"),
         ({"success": False, "message": "refused"}, "refused"),
         ({"title": "Bad", "detail": "refused", "status": 422}, "Bad: refused"),
-        ({"title": "Bad", "status": 422}, "Bad"),
+        ({"title": "Bad", "status": 400}, "Bad"),
         ({"status": "error", "error": "refused"}, "refused"),
     ],
     ids=str,
