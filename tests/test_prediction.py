@@ -684,9 +684,13 @@ def test_a_failed_prediction_tells_its_error(error: Any, shown: str, hinted: str
 def test_each_terminal_status_has_its_failure(
     status: str, kind: type, code: str | None, exit_code: int | None, error: Any
 ) -> None:
-    """Success is no failure; each other end has its code and exit code, and tells a reason where there is one."""
+    """Success is no failure; each other end has its code and exit code, and tells a reason where there is one.
+
+    Each names the prediction, also to a program.
+    """
     failure = read({"id": "p1", "status": status, "error": error}).failure()
     assert type(failure) is kind
+    assert getattr(failure, "prediction_id", None) == (code and "p1")
     assert getattr(failure, "code", None) == code
     assert getattr(failure, "exit_code", None) == exit_code
     assert failure is None or ("why" in failure.message) is (error is not None)
