@@ -1,6 +1,7 @@
 """What a command reads and writes, where its whole run is not needed to see it."""
 
 import io
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from tests.conftest import wait_until
 class Stderr:
     """A console that writes on paper, and what stands there."""
 
-    def __init__(self) -> None:
+    def __init__(self, stdin: str | None = None, **environment: str) -> None:
         self._paper = io.BytesIO()
-        self.console = Console(None, None, io.TextIOWrapper(self._paper, write_through=True), lambda name: "")
+        paper = io.TextIOWrapper(self._paper, write_through=True)
+        typed = None if stdin is None else io.StringIO(stdin)
+        self.console = Console(typed, None, paper, lambda name: environment.get(name, ""))
 
     @property
     def text(self) -> str:
@@ -50,3 +53,65 @@ def test_what_was_typed_in_a_wrong_place_is_shown_without_the_key(*, is_json: bo
     stderr.console.report(errors.UsageError(f"there is no topic {key!r}", hint=f"cometrep help {key}"))
     assert stderr.text.count("[hidden]") == 2
     assert key[3:] not in stderr.text
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every stream that is open be a terminal's."""
+    monkeypatch.setattr(console_module, "_is_terminal", lambda stream: stream is not None)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize(
+    ("asked", "environment", "options", "mode"),
+    [
+        ("auto", {}, {}, "bar"),
+        ("auto", {"CI": "true"}, {}, "lines"),
+        ("auto", {"CI": "False"}, {}, "bar"),
+        ("auto", {"CI": "0"}, {}, "bar"),
+        ("auto", {"TERM": "dumb"}, {}, "lines"),
+        ("auto", {"TERM": ""}, {}, "lines"),
+        ("auto", {}, {"is_verbose": True}, "lines"),
+        ("auto", {}, {"is_quiet": True}, "none"),
+        ("bar", {}, {}, "bar"),
+        ("bar", {"CI": "true"}, {}, "lines"),
+        ("bar", {"TERM": "dumb"}, {}, "lines"),
+        ("lines", {}, {}, "lines"),
+        ("json", {"CI": "true", "TERM": "dumb"}, {}, "json"),
+        ("none", {}, {}, "none"),
+    ],
+)
+def test_progress_moves_on_a_terminal_that_can_show_it(
+    monkeypatch: pytest.MonkeyPatch, asked: str, environment: dict[str, str], options: dict[str, Any], mode: str
+) -> None:
+    """And never in CI, however it is asked for."""
+    monkeypatch.setattr(Console, "_show_log_records", lambda _: None)  # which is for the whole process
+    console = Stderr(**{"TERM": "xterm", **environment}).console
+    console.configure(**{"is_json": False, "is_quiet": False, **options}, progress=asked)
+    assert console.progress_mode() == mode
+
+
+@pytest.mark.parametrize(("asked", "mode"), [("auto", "lines"), ("bar", "lines"), ("json", "json")])
+def test_nothing_moves_where_there_is_no_terminal(asked: str, mode: str) -> None:
+    """Whatever TERM says: a log has lines."""
+    console = Stderr(TERM="xterm").console
+    console.configure(is_json=False, is_quiet=False, progress=asked)
+    assert console.progress_mode() == mode
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+@pytest.mark.parametrize(
+    ("typed", "is_yes"),
+    [("y\n", True), (" YES \n", True), ("\n", False), ("n\n", False), ("yep\n", False), ("", False), ("y", True)],
+)
+def test_a_question_is_answered_by_a_plain_yes(typed: str, is_yes: bool) -> None:
+    """What follows it has a line of its own, also where the answer ended none."""
+    stderr = Stderr(typed)
+    assert stderr.console.confirm("Send 150 items?") is is_yes
+    assert stderr.text == "Send 150 items? [y/N] " + "\n" * (not typed.endswith("\n"))
+
+
+@pytest.mark.parametrize("typed", [None, "y\n"], ids=["closed", "a pipe"])
+def test_nobody_is_asked_where_there_is_no_terminal(typed: str | None) -> None:
+    """What stands in a pipe is no answer."""
+    stderr = Stderr(typed)
+    assert not stderr.console.confirm("Send 150 items?")
+    assert stderr.text == ""
