@@ -319,6 +319,27 @@ def test_a_typed_address_beats_the_sandbox_of_the_environment(monkeypatch: pytes
     assert loaded.shown("sandbox").origin == "--base-url"
 
 
+@pytest.mark.parametrize(
+    ("key", "base_url", "sandbox", "expected"),
+    [
+        (config.SANDBOX_KEY, "http://127.0.0.1:8787", "", True),
+        (KEY, "http://127.0.0.1:8787", "", False),
+        ("", "http://127.0.0.1:8787", "", False),
+        (config.SANDBOX_KEY, "https://y.example", "", False),
+        (KEY, "", "1", True),
+        (KEY, "", "", False),
+    ],
+    ids=["served here", "a stand-in of one's own", "no key", "elsewhere", "of the command", "the API"],
+)
+def test_whose_predictions_a_command_makes(
+    key: str, base_url: str, sandbox: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger keeps those of the sandbox apart; what is paid for is never among them."""
+    for name, value in ("COMETAPI_KEY", key), ("COMETREP_BASE_URL", base_url), ("COMETREP_SANDBOX", sandbox):
+        monkeypatch.setenv(name, value)
+    assert config.load().is_sandboxed is expected
+
+
 def test_an_unknown_setting_is_named() -> None:
     """Asking for or storing what is no setting is a usage error that lists them."""
     asked: list[Callable[[], Any]] = [
