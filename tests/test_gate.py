@@ -51,6 +51,18 @@ def test_a_429_slows_creates_and_looks(*, is_look: bool) -> None:
     assert (gate.creates.ready_in(10.0), gate.looks.ready_in(10.0)) == (7.0, 7.0)
 
 
+@pytest.mark.parametrize("is_look", [False, True])
+def test_a_pause_that_is_asked_for_again_and_again_is_the_pace(*, is_look: bool) -> None:
+    """Tries follow each other at twice that distance: who says how long is not asked less and less often."""
+    gate = made()
+    for at in range(10, 300, 10):
+        if is_look:
+            gate.looked(temporary("rate_limited", retry_after=7.0), float(at))
+        else:
+            gate.try_again(temporary("rate_limited", retry_after=7.0), float(at))
+    assert (gate.creates.rate_per_second, gate.looks.rate_per_second) == (0.5 / 7, 0.5 / 7)
+
+
 def test_a_pause_that_one_look_cannot_wait_for_stops_nothing_else() -> None:
     """It ends the wait of whom it is told."""
     gate = made()
