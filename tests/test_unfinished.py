@@ -4,7 +4,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.console.unfinished import Unfinished
-from cometrep.events import Seen
+from cometrep.events import Created, Saving, Seen
 from cometrep.prediction import Prediction
 
 
@@ -24,3 +24,33 @@ def test_what_a_stopped_command_leaves_is_told_in_its_own_words(command: str, to
     unfinished.tell(stop, errors.Resume(command))
     assert stop.message == f"stopped by Ctrl-C; {told}"
     assert (stop.prediction_id, stop.hint) == ("a", f"{command} a b")
+
+
+def test_what_is_done_with_is_not_taken_up_again() -> None:
+    """Only what was made or named, and is not told yet, stands in the command that goes on."""
+    unfinished = Unfinished(["a", "b"])
+    for event in (
+        Created(Prediction("c", "starting")),
+        Saving("c", 0, "c.webp", 1, 2),
+        Seen(Prediction("x", "processing"), 1.0),
+    ):
+        unfinished.take(event)
+    unfinished.leave("a")
+    unfinished.leave("x")
+    stop = errors.Stopped("Ctrl-C", 130)
+    unfinished.tell(stop, errors.Resume("cometrep download --wait"))
+    assert stop.message == "stopped by Ctrl-C; left running: b; not saved yet: c"
+    assert (stop.prediction_id, stop.hint) == ("b", "cometrep download --wait b c")
+
+
+@pytest.mark.parametrize(
+    ("id", "told", "hint"),
+    [(None, "", ""), ("made1", "; left running: made1", "cometrep wait made1")],
+    ids=["nothing", "an id that came as it was stopped"],
+)
+def test_a_command_that_leaves_nothing_has_nothing_to_go_on_with(id: str | None, told: str, hint: str) -> None:
+    """But for the prediction that a create under way came to."""
+    stop = errors.Stopped("Ctrl-C", 130)
+    stop.prediction_id = id
+    Unfinished([]).tell(stop, errors.WAIT_AGAIN)
+    assert (stop.message, stop.prediction_id, stop.hint) == (f"stopped by Ctrl-C{told}", id, hint)
