@@ -326,6 +326,14 @@ def test_a_folder_of_devices_is_refused(folder: str) -> None:
         check_folder(other)
 
 
+@pytest.mark.parametrize("sign", ["\n", "\x1b", "\x00", "\x7f", "\x85", "\u2028"], ids=repr)
+def test_a_folder_whose_paths_are_no_lines_is_refused(sign: str) -> None:
+    """A script reads a path a line from stdout, and would take one for two."""
+    with pytest.raises(errors.UsageError, match="has a control character inside") as raised:
+        check_folder(f"out{sign}put")
+    assert sign not in raised.value.message
+
+
 @quick
 @given(st.text(st.sampled_from("{}abindexkyl:03!r[].-/\\ \0"), max_size=16))
 @example("{index:03}/{key}")
