@@ -120,16 +120,20 @@ def test_what_was_written_is_read(tmp_path: Path, values: dict[str, Any], output
     ],
     ids=["empty", "torn", "list", "object", "no text", "deep", "no version", "another's", "odd", "null"],
 )
-def test_a_file_that_is_no_sidecar_of_the_prediction_stays(tmp_path: Path, content: bytes) -> None:
-    """It is not read as one, and not replaced unless that was asked for."""
+@pytest.mark.parametrize("data_removed", [False, True])
+def test_a_file_that_is_no_sidecar_of_the_prediction_stays(
+    tmp_path: Path, content: bytes, data_removed: bool
+) -> None:
+    """It is not read as one, and not replaced unless that was asked for, whatever the API still knows."""
+    made = MADE._replace(data_removed=data_removed)
     path, files = sidecar_path(tmp_path, "p1"), saved(tmp_path)
     path.write_bytes(content)
     assert read_sidecar("p1", files) is None
     with pytest.raises(errors.LocalFileError, match="is no sidecar of p1") as raised:
-        write_sidecar(MADE, files, overwrites=False)
+        write_sidecar(made, files, overwrites=False)
     assert (raised.value.code, raised.value.remedy) == ("file_exists", "--overwrite")
     assert path.read_bytes() == content
-    write_sidecar(MADE, files, overwrites=True)
+    write_sidecar(made, files, overwrites=True)
     assert read_sidecar("p1", files) is not None
 
 
