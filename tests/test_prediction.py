@@ -1014,3 +1014,11 @@ def test_how_long_it_ran(created_at: str, completed_at: str, metrics: Any, secon
 def test_the_seed_that_a_log_names(logs: str, seed: int | None) -> None:
     """With which the same picture can be made again, where none was given."""
     assert Prediction("p1", "succeeded", logs=logs).logged_seed == seed
+
+
+@pytest.mark.parametrize("output", [" \n", ["", "\t"], {"text": " ", "file": None}, []], ids=repr)
+def test_white_space_is_no_output(output: object) -> None:
+    """A success of nothing else has no file to save, and is told as one without output."""
+    seen = Prediction("p1", "succeeded", output=output)
+    assert seen.output_files() == ()
+    assert seen.may_gain_output
