@@ -301,6 +301,7 @@ def test_what_is_not_json_is_refused(text: str) -> None:
 def test_json_nested_too_deeply_is_refused() -> None:
     """JSON that nests deeper than any model's input would break what comes after, and is refused."""
     assert values("x:=" + "[" * 50 + "]" * 50)
+    assert values("x:=" + json.dumps(["[{" * 150, [], {}]), "y:=[" + "[]," * 150 + "{}]")
     assert "nested too deeply" in refused("x:=" + "[" * 150 + "]" * 150).message
 
 
