@@ -121,6 +121,8 @@ def test_json_lines_under_the_name_of_a_csv_are_no_prompts() -> None:
         (b'{"prompt": "\xff"}', "line 1: not UTF-8"),
         ('{"input": 3}', "line 1: input is not an object"),
         ('{"key": true, "input": {}}', "line 1: key and model are texts"),
+        ('{"key": 1.5, "input": {}}', "line 1: key and model are texts"),
+        ('{"key": "k", "model": null, "input": {}}', "line 1: key and model are texts"),
         ('{"model": "x", "input": {}}', "line 1: 'x' is not a model"),
         (f'{{"key": "{"k" * 201}", "input": {{}}}}', "longer than 200"),
         ('{"key": "k", "extra": 1, "input": {"prompt": "x"}}', "line 1: 'extra' beside input"),
