@@ -566,6 +566,7 @@ def test_a_refusal_hints_at_the_inputs_only_where_they_may_be_wrong(
         ({"success": False, "message": "refused"}, "refused"),
         ({"title": "Bad", "detail": "refused", "status": 422}, "Bad: refused"),
         ({"title": "Bad", "status": 400}, "Bad"),
+        ({"detail": "refused"}, "refused"),
         ({"status": "error", "error": "refused"}, "refused"),
     ],
     ids=str,
