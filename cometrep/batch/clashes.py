@@ -87,7 +87,6 @@ class Clashes:
     def __init__(self, folder: str, template: str) -> None:
         self._folder = folder
         self._template = re.sub(_INDEX, "\0", template)
-        self._is_padded = "{index:" in template
         self._own, self._begun = Hashes(), Hashes()  # of names up to their index, and of how these begin
         self._met: set[int] = set()
 
@@ -117,8 +116,8 @@ class Clashes:
         found = re.search(r"\d*\0\d*", name)
         digits = found.group().partition("\0")[0] if found else ""
         rest = re.sub(r"\d*\0\d*", "\0", name)
-        # An index begins with no 0, unless it is padded.
-        begun = {_hash(rest, digits[:n]) for n, one in enumerate(digits) if one != "0" or self._is_padded}
+        # An index that has more digits than another begins with no 0, padded or not.
+        begun = {_hash(rest, digits[:n]) for n, one in enumerate(digits) if one != "0"}
         return _hash(rest, digits), begun
 
 

@@ -377,7 +377,7 @@ def test_the_option_that_saves_is_hinted_at_where_a_batch_stops_early(
         (("a1", "a"), "{key}{index}.{ext}", 2),
         (("a1", "b1"), "{key}{index}.{ext}", 0),
         (("a", "a0"), "{key}{index}.{ext}", 0),
-        (("a", "a0"), "{key}{index:02}.{ext}", 2),
+        (("a", "a0"), "{key}{index:02}.{ext}", 0),
     ],
 )
 def test_names_clash_where_indexes_can_make_them_one(
