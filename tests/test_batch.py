@@ -29,8 +29,7 @@ from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
-from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
-from tests.servers import RESET, Answer, Received, Server, answer_json, picture
+from tests.servers import RESET, SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
 
 DOWN = answer_json({"error": "down"}, 503)
 UNKNOWN = answer_json({"detail": "not found"}, 404)
@@ -368,6 +367,8 @@ def test_what_is_tried_again_is_told_by_item(bench: Bench) -> None:
     assert [attempt for key, attempt, is_look in told if key == "b" and not is_look] == [1]
     assert [attempt for key, attempt, is_look in told if is_look] == [1]
     assert {key for key, _, _ in told} == {"a", "b"}
+
+
 @pytest.mark.parametrize("where", ["ledger", "connection"])
 def test_a_create_that_waited_while_its_batch_was_left_is_not_sent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str

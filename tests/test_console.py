@@ -53,6 +53,8 @@ def test_what_was_typed_in_a_wrong_place_is_shown_without_the_key(*, is_json: bo
     stderr.console.report(errors.UsageError(f"there is no topic {key!r}", hint=f"cometrep help {key}"))
     assert stderr.text.count("[hidden]") == 2
     assert key[3:] not in stderr.text
+
+
 @pytest.fixture
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every stream that is open be a terminal's."""

@@ -3,6 +3,7 @@
 import base64
 import json
 import string
+import time
 from collections.abc import Mapping
 from typing import Any
 

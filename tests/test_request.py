@@ -10,9 +10,8 @@ import pytest
 from cometrep import catalog, errors
 from cometrep.ledger import Entry
 from cometrep.prediction import Request
-from cometrep.request import doubt_of_name, explain, prepare
-from tests.servers import SCHNELL
 from cometrep.request import doubt_of_name, explain, prepare, prepare_again
+from tests.servers import SCHNELL
 
 KONTEXT = "black-forest-labs/flux-kontext-pro"
 

@@ -38,10 +38,7 @@ from tests.servers import (
 )
 
 REQUEST = Request(SCHNELL, {"prompt": "cat"})
-MODEL = "black-forest-labs/flux-schnell"
-REQUEST = Request(MODEL, {"prompt": "cat"})
 TOO_EARLY = answer_json({"detail": "x"}, 425)  # a create that was not accepted, and is not worth another attempt
-TYPED = {"Content-Type": "image/webp", "ETag": '"v1"'}
 
 
 class Bench:
