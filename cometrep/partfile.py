@@ -116,7 +116,7 @@ class PartFile:
         self._stem = stem
         self._facts_path = path.with_name(path.name + ".json")
         self._file = file
-        self._is_own = is_own  # made for this command alone, since another one holds the usual name
+        self._is_own = is_own  # made for this command alone, since another one holds the usual name, or may
         self._facts = Facts(stem=stem)
         self._is_noted = False  # whether the facts are on the disk
         self._hash = Digest(file, path)
@@ -404,7 +404,7 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:_STEM_LIMIT]}.part")
-        file = _locked(part, needs_lock=True)
+        file = _locked(part)
         if file is None:  # another process writes the same, or may; the last one stays
             part, file = _own(part)
         try:
@@ -451,10 +451,10 @@ def _writing(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def _locked(path: Path, *, needs_lock: bool = False) -> IO[bytes] | None:
-    """Open a file for this process alone, made if missing; None where another process holds it.
+def _locked(path: Path) -> IO[bytes] | None:
+    """Open a file for this process alone, made if missing; None where another process holds it, or may.
 
-    On a file system without locks nobody holds it, unless the caller `needs_lock`: then it is None, and no file.
+    It may where the file system knows no locks.
     """
     while True:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -462,8 +462,8 @@ def _locked(path: Path, *, needs_lock: bool = False) -> IO[bytes] | None:
         try:
             is_mine = lock(file.fileno())
         except OSError:
-            is_mine = not needs_lock
-            if needs_lock:
+            is_mine = False
+            if not size_of(path):  # it was made just now
                 path.unlink(missing_ok=True)
         if not is_mine:
             file.close()

@@ -287,15 +287,20 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_part_file_is_taken_up_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
-    """What a command that ended early left is gone on from, and nothing but the file stays."""
-    with PartFile.opened(tmp_path, "p-0") as part:
+def test_savers_of_one_file_do_not_mix_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
+    """Each has a part file of its own, whatever another one left or still writes; nothing but the file stays."""
+    with PartFile.opened(tmp_path, "p-0") as stopped:
+        stopped.restart(Facts('"e"', 2000))
+        stopped.append(BLOCK[:1000])
+    with PartFile.opened(tmp_path, "p-0") as part, PartFile.opened(tmp_path, "p-0") as other:
+        assert part.size == other.size == 0
         part.restart(Facts('"e"', 2000))
         part.append(BLOCK[:1000])
-    with PartFile.opened(tmp_path, "p-0") as part:
-        assert part.size == 1000
+        other.restart(Facts('"e"', 2000))
+        other.append(BLOCK[:2000])
+        other.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
         part.append(BLOCK[1000:2000])
-        part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+        assert part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False) == "kept"
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("p.bin", BLOCK[:2000])]
 
 
