@@ -50,6 +50,7 @@ class Bench:
         self.ahead_seconds = 0.0
         self.minutes_ahead = 0  # by the time of day
         self.pace = Pace()
+        self.unwritable: errors.LocalFileError | None = None
         self.published = 0
         self.events: list[Event] = []
 
@@ -60,6 +61,10 @@ class Bench:
 
     def clock(self) -> float:
         return time.monotonic() + self.ahead_seconds
+
+    def check_folders(self) -> None:
+        if self.unwritable:
+            raise self.unwritable
 
     def publish(self) -> None:
         self.published += 1
@@ -78,6 +83,7 @@ class Bench:
                 asked=Asked(jobs=jobs, retries_failed=self.retries_failed),
                 patience=Patience(None, self.budget_seconds),
                 pace=self.pace,
+                check_folders=self.check_folders,
                 publish=self.publish,
                 clock=self.clock,
                 now=lambda: time.time() + 60 * self.minutes_ahead,
@@ -278,6 +284,18 @@ def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
     assert (ended.fatal.code, ended.fatal.exit_code) == ("disk_full", 12)
     assert bench.gateway.total <= 2
     assert bench.steps("p0")[-1]["step"] == "left"
+
+
+def test_a_full_disk_ends_a_batch_at_its_first_create_alone(bench: Bench) -> None:
+    """What was done is told, what runs is finished, and nothing is sent whose outputs could not be saved."""
+    bench.gateway.server.on_get(bench.gateway.look, DOWN, bench.gateway.look)
+    assert bench.run("a", "b").tally.left == 1
+    bench.unwritable = errors.LocalFileError("no room; nothing was sent", code="disk_full")
+    ended = bench.run("a", "b")
+    assert (ended.fatal, ended.tally.skipped, ended.tally.done) == (None, 1, 1)
+    ended = bench.run("a", "b", "c", "d")
+    assert (ended.fatal, ended.tally.skipped, ended.tally.left) == (bench.unwritable, 2, 2)
+    assert bench.gateway.creates == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("output", [None, ["data:image/png;base64,!!"]], ids=["none", "broken"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.batch.clashes import check_batch, preview
+from cometrep.batch.clashes import check_batch, check_folders, folders_of, preview
 from cometrep.batch.items import Item
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event, Noted, Saved
@@ -125,27 +125,24 @@ def test_a_full_disk_is_found_before_anything_is_paid_for(shelf: Shelf) -> None:
 @pytest.mark.usefixtures("full_disk")
 @needs_proc
 @pytest.mark.parametrize("template", ["", "{key}/{id}.{ext}"])
-def test_no_other_folder_is_advised_where_a_batch_has_run(shelf: Shelf, template: str) -> None:
-    """It would have no record, and all would be paid for again."""
+def test_no_other_folder_is_advised_where_a_batch_cannot_save(shelf: Shelf, template: str) -> None:
+    """It would have no record, and all would be paid for again; what is to be saved has names all the same."""
     keeping = shelf.keeper(template).keeping
     items = [Item(1, "one", SCHNELL, ONE.values, "?")]
-    hints = []
-    for _ in range(2):
-        with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
-            check_batch(keeping, lambda: items)
-        hints.append(raised.value.hint)
-        shelf.folder.mkdir(exist_ok=True)
-        (shelf.folder / "batch.1-3.jsonl").touch()
-    assert hints == ["save elsewhere: -d DIR", f"df -h {shelf.folder}"]
+    shelf.folder.mkdir()
+    check_batch(keeping, lambda: items)
+    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
+        check_folders(folders_of(keeping, items))
+    assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {shelf.folder}")
 
 
-def test_a_file_in_the_way_of_a_batch_that_has_run_is_shown(shelf: Shelf) -> None:
+def test_a_file_in_the_way_of_a_batch_is_shown(shelf: Shelf) -> None:
     """What takes no file is to be made to take one."""
     shelf.folder.mkdir()
-    (shelf.folder / "batch.jsonl").touch()
     (shelf.folder / "one").touch()
+    items = [Item(1, "one", SCHNELL, ONE.values, "?")]
     with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
-        check_batch(shelf.keeper("{key}/{id}.{ext}").keeping, lambda: [Item(1, "one", SCHNELL, ONE.values, "?")])
+        check_folders(folders_of(shelf.keeper("{key}/{id}.{ext}").keeping, items))
     assert raised.value.hint == f"ls -ld {shelf.folder / 'one'}"
 
 

@@ -1,30 +1,28 @@
 """Refuse a batch whose items would get one name, or cannot be written, before anything is sent."""
 
-import contextlib
 import os
 import re
 import shlex
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 from cometrep import errors
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
-from cometrep.batch.record import records_in
 from cometrep.keeping import Keeping, check_writable, date_of
 from cometrep.names import Names, default_template, fields_of
 from cometrep.prediction import Request
 
-FOLDERS_TRIED = 20  # those of a batch's first items, before it begins
+FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
 _INDEX = r"\{index(?::\w+)?\}"
 
 
 def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
-    """Raise before anything is sent: UsageError where outputs of a batch would get one name.
+    """Raise UsageError where outputs of a batch would get one name.
 
-    LocalFileError where the folder, or one of the first items' own, cannot be written to. `items` gives all of
-    them, each time from the first on.
+    `items` gives all items, each time from the first on.
     """
     template = keeping.template
     if template == "-":
@@ -33,16 +31,14 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             hint="add -o '{key}-{index}.{ext}'",
             code="name_clash",
         )
-    if not os.path.isfile(keeping.folder):  # the record says what that would be
-        _check_writable(Path(keeping.folder), keeping)
     if not template:
         return
     has_id = "id" in fields_of(template)
     # None of these names has an extension that is known last.
     may_be_the_batchs = "ext" not in fields_of(re.split(r"[/\\]", template)[-1])
     clashes = Clashes(keeping.folder, template)
-    for number, item in enumerate(items()):
-        names = Names(keeping.folder, template, "ID", item.model, "2000-01-01", item.key)
+    for item in items():
+        names = _names(keeping, item)
         count = Request(item.model, item.values).asked_outputs
         if count > 1 and not names.are_distinct(count):
             raise _clash(f"the template {template!r} gives the {count} outputs of {item.label!r} one name")
@@ -51,8 +47,6 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             if may_be_the_batchs and names.is_the_batchs(0, "ext"):
                 told = "the name of a file that the batch itself writes"
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
-        if number < FOLDERS_TRIED:
-            _check_writable(names.part_folder(0), keeping)
     if suspects := clashes.suspects():
         for item in items():
             if clashes.meets(suspects, item.model, item.key):
@@ -60,16 +54,27 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
                 raise _clash(f"the template {template!r} gives {item.label!r} {told}")
 
 
-def _check_writable(folder: Path, keeping: Keeping) -> None:
-    try:
-        check_writable(folder)
-    except errors.LocalFileError as failure:
-        with contextlib.suppress(OSError):  # as of a name that no folder can have
-            if records_in(Path(keeping.folder)):  # another folder has none, and all would be sent again there
-                there = next((one for one in (folder, *folder.parents) if os.path.exists(one)), folder)
-                look = "df -h" if failure.code == "disk_full" else "ls -ld"
-                failure.hint = f"{look} {shlex.quote(str(there))}"
-        raise
+def folders_of(keeping: Keeping, items: Iterable[Item]) -> list[Path]:
+    """List where a batch saves: in its folder, and in those of its first items."""
+    of_items = islice(items if keeping.template else (), FOLDERS_TRIED)
+    return [Path(keeping.folder), *(_names(keeping, item).part_folder(0) for item in of_items)]
+
+
+def check_folders(folders: Iterable[Path]) -> None:
+    """Raise LocalFileError where a folder of a batch cannot be written to."""
+    for folder in dict.fromkeys(folders):
+        try:
+            check_writable(folder)
+        except errors.LocalFileError as failure:
+            # Another folder has no record of what was sent before, and all would be sent again there.
+            there = next((one for one in (folder, *folder.parents) if os.path.exists(one)), folder)
+            look = "df -h" if failure.code == "disk_full" else "ls -ld"
+            failure.hint = f"{look} {shlex.quote(str(there))}"
+            raise
+
+
+def _names(keeping: Keeping, item: Item) -> Names:
+    return Names(keeping.folder, keeping.template, "ID", item.model, "2000-01-01", item.key)
 
 
 def _clash(told: str) -> errors.UsageError:

@@ -30,10 +30,14 @@ def show_forecast(
     *,
     keeper_of: "Callable[[str], Keeper]",
     request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    check_folders: Callable[[], None],
     template: str,
     is_json: bool,
 ) -> None:
-    """Print what a batch would do: how many items, the first requests, the names of the files."""
+    """Print what a batch would do: how many items, the first requests, the names of the files.
+
+    In the end raise as `check_folders` does, where anything would be sent.
+    """
     from cometrep.batch.clashes import preview
     from cometrep.batch.fate import Fate, forecast
 
@@ -59,13 +63,15 @@ def show_forecast(
     if is_json:
         facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
         console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
-        return
-    fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
-    console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
-    console.write_line(f"folder: {record.folder}")
-    for one in shown:
-        console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
-        console.write_json(one["request"])
+    else:
+        fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
+        console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
+        console.write_line(f"folder: {record.folder}")
+        for one in shown:
+            console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
+            console.write_json(one["request"])
+    if sent:
+        check_folders()
 
 
 def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bool) -> None:

@@ -94,6 +94,7 @@ class Batch:
     """One run over the items of a batch.
 
     `keeper_of` gives what keeps the outputs of an item, from its key; it is called in threads.
+    `check_folders` is called before the first create, and raises LocalFileError where outputs could not be saved.
     `publish` is called now and then, and at the end, to show what there is so far.
     """
 
@@ -107,6 +108,7 @@ class Batch:
         asked: Asked,
         patience: Patience,
         pace: Pace,
+        check_folders: Callable[[], None] = lambda: None,
         publish: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -121,6 +123,7 @@ class Batch:
         self._patience = patience
         self._gate = Gate(pace, began=clock(), retry_budget_seconds=patience.retry_budget_seconds, random=random)
         self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
+        self._check_folders: Callable[[], None] | None = check_folders  # None once they were checked
         self._publish = publish
         self._clock = clock
         self._now = now
@@ -248,7 +251,8 @@ class Batch:
 
     def _send_next(self, items: Iterator[Item]) -> Events:
         if self._unsent:
-            self._begin(*self._unsent.popleft())
+            if self._may_save():
+                self._begin(*self._unsent.popleft())
             return
         try:
             item = next(items, None)
@@ -327,6 +331,17 @@ class Batch:
         for file in files:
             yield Saved(standing.id, file, "kept", item.key)
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
+
+    def _may_save(self) -> bool:
+        """Say whether what is to be paid for can be saved; where it cannot, send nothing, and finish what runs."""
+        try:
+            if self._check_folders:
+                self._check_folders()
+        except errors.LocalFileError as failure:
+            self._gate.give_up(failure)
+            return False
+        self._check_folders = None
+        return True
 
     def _begin(self, item: Item, entry: int) -> None:
         """Send an item's create; `entry` is its number in the ledger where it was throttled."""

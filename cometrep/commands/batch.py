@@ -1,7 +1,7 @@
 """Run many inputs; resume where a previous run stopped."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,7 +92,7 @@ def command(
     if status:
         _show_status(ctx, file)
         return
-    from cometrep.batch.clashes import check_batch
+    from cometrep.batch.clashes import check_batch, check_folders, folders_of
     from cometrep.batch.command_line import typed_again
     from cometrep.batch.gallery import refuse_without_record
     from cometrep.batch.plan import planned
@@ -128,11 +128,13 @@ def command(
             refuse_without_record(folder)
             with checking():
                 plan = plan.wholly_checked(is_strict=strict)
-                check_batch(opened.keepers(str(folder))("").keeping, plan.items_of_all_shards)
+                keeping = opened.keepers(str(folder))("").keeping
+                check_batch(keeping, plan.items_of_all_shards)
+                check = partial(check_folders, folders_of(keeping, plan.items_of_all_shards()))
             if dry_run:
-                _describe(opened, plan, record)
+                _describe(opened, plan, record, check)
             else:
-                _run(opened, plan, record, pace)
+                _run(opened, plan, record, pace, check)
 
 
 @contextlib.contextmanager
@@ -150,7 +152,7 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
         raise
 
 
-def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
+def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Callable[[], None]) -> None:
     from cometrep.batch.command_line import resuming
     from cometrep.batch.fate import begin
     from cometrep.batch.gallery import Gallery
@@ -172,6 +174,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace") -> None:
         asked=_asked(params),
         patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
         pace=pace,
+        check_folders=check,
         publish=gallery.write,
     )
     try:
@@ -229,7 +232,7 @@ def _announce(opened: Opened, plan: "Plan") -> None:
         )
 
 
-def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
+def _describe(opened: Opened, plan: "Plan", record: "Record", check: Callable[[], None]) -> None:
     from cometrep.batch.overview import show_forecast
 
     show_forecast(
@@ -240,6 +243,7 @@ def _describe(opened: Opened, plan: "Plan", record: "Record") -> None:
         _asked(opened.params),
         keeper_of=opened.keepers(str(record.folder)),
         request_of=opened.api.describe_create,
+        check_folders=check,
         template=opened.settings.template,
         is_json=opened.params["json"],
     )

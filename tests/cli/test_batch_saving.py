@@ -82,14 +82,14 @@ def test_an_item_of_another_shard_has_its_name_too(served: Cli, gateway: Gateway
 def test_a_folder_that_takes_no_file_is_told_before_anything_is_paid_for(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path], template: str
 ) -> None:
-    """As `run` does."""
+    """As `run` does; a rehearsal tells what would be sent too."""
     out = folder_of("cat")
     out.mkdir()
     (out / "sub").write_text("a file")
     where = () if template.startswith("sub") else ("-d", "p/sub/below")
     for options in ((), ("--dry-run",)):
         ran = served(*BATCH, *where, *(("-o", template) if template else ()), *options)
-        assert (ran.code, gateway.total) == (12, 0)
+        assert (ran.code, gateway.total, "1 to send" in ran.stdout) == (12, 0, bool(options))
         assert "p/sub" in ran.stderr
 
 
