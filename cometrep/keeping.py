@@ -104,7 +104,8 @@ class Keeper:
                 raise
             return
         names = self._names("ID", request.model, template or default_template(count), "")
-        check_writable(names.part_folder(0))
+        if not self.paths_that_stay(request):  # for which nothing is paid
+            check_writable(names.part_folder(0))
         target = names.path(0, "ext")
         if os.path.isdir(target):
             raise errors.UsageError(

@@ -146,6 +146,14 @@ def test_a_file_in_the_way_of_a_batch_is_shown(shelf: Shelf) -> None:
     assert raised.value.hint == f"ls -ld {shelf.folder / 'one'}"
 
 
+@pytest.mark.usefixtures("full_disk")
+def test_a_path_that_stays_needs_no_room(shelf: Shelf) -> None:
+    """Nothing is paid for where all outputs stand already."""
+    shelf.folder.mkdir()
+    (shelf.folder / "cat.webp").touch()
+    shelf.keeper("cat.webp", skips_existing=True).check(ONE)
+
+
 def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
     """Where all of a request's outputs stand already and are to be left alone; not where their names tell of it."""
     shelf.folder.mkdir()
