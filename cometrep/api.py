@@ -513,7 +513,8 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         self._before_leaving()
         self.has_begun_to_leave = True
-        # The limit on sending is one on each piece: the whole takes as long as the line needs.
+        # The limit on sending is one on each piece, so the whole takes as long as the line needs; but for what the
+        # system takes at once, for which the wait for the answer has to do.
         for begin in range(0, len(self.content), _CHUNK_BYTES):
             yield self.content[begin : begin + _CHUNK_BYTES]
         self.has_left = True
