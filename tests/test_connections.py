@@ -1,6 +1,8 @@
 """Connections whose answers come to an end, are read as they were meant, and carry a create only while fresh."""
 
+import http.client
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import requests
@@ -61,6 +63,32 @@ def test_a_transfer_coding_that_nobody_asked_for_is_refused(coding: bytes) -> No
         pytest.raises(requests.RequestException, match=told),
     ):
         whole_answer(url)
+
+
+def test_a_head_without_end_is_let_go() -> None:
+    """With its interim answers; Python takes a thousand lines of each, and to read so much takes its time."""
+    interim = b"HTTP/1.1 103 Early Hints\r\n" + b"odd line\r\n" * 500 + b"\r\n"
+    with (
+        one_answer(interim * 300) as url,
+        pytest.raises(requests.ConnectionError, match="head of more than 1000000 bytes"),
+    ):
+        whole_answer(url)
+
+
+def test_odd_lines_are_passed_over_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To begin anew behind each one may take minutes, and no deadline cuts in."""
+    passes: list[Any] = []
+    parse = http.client.parse_headers
+
+    def parsed(file: Any, *rest: Any) -> Any:
+        passes.append(file)
+        return parse(file, *rest)
+
+    monkeypatch.setattr(http.client, "parse_headers", parsed)
+    odd = b"odd line\r\n" * 400 + b"X: a\ra\ra\r\n" * 400 + b"X-Wide: a" + b" " * 60_000 + b"b\r\n"
+    with one_answer(b"HTTP/1.1 200 OK\r\n" + odd + b"Transfer-Encoding: chunked" + CHUNKED) as url:
+        body, _ = whole_answer(url)
+    assert (body, len(passes)) == (b"whole", 3)
 
 
 def test_a_post_enters_no_connection_that_was_idle(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from cometrep.transport.proxies import proxy_login
 FRAMING_TIMEOUT_SECONDS = 300.0  # for a head, or for what stands before a chunk, however slowly it drips
 TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tells nothing
 _INTERIM_LIMIT = 1000  # answers before the final one
+_HEAD_LIMIT_BYTES = 1_000_000  # of an answer, with all interim ones: to read more may take longer than any deadline
+_HEADER = r"(?m)^([!-9;-~]+)[ \t]*(:.*\n(?:[ \t].*\n)*)"  # with further lines; blanks before its colon mean nothing
 http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # by itself it lets go of an answer with more than 100
 _IDLE_SECONDS = 1.0  # after which the other side may be closing a connection, at the moment a create enters it
 
@@ -32,6 +34,7 @@ class _Timed(io.RawIOBase):
 
     def __init__(self, source: io.RawIOBase, seconds: float) -> None:
         self._source = source
+        self.head_bytes_left = math.inf
         self.allow(seconds)
 
     def allow(self, seconds: float) -> None:
@@ -43,10 +46,13 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> Any:
-        """Read what there is; raise TimeoutError where the time is over."""
+        """Read what there is; raise TimeoutError where the time is over, HTTPException where a head is too long."""
         if time.monotonic() > self._until:
             raise TimeoutError("timed out")
         count = self._source.readinto(buffer)
+        self.head_bytes_left -= count or 0
+        if self.head_bytes_left < 0:
+            raise http.client.HTTPException(f"an answer's head of more than {_HEAD_LIMIT_BYTES} bytes")
         if self._until == math.inf:
             self._until = time.monotonic() + self._seconds
         return count
@@ -84,6 +90,7 @@ class _Response(http.client.HTTPResponse):
 
         101 is final, as what follows it is no HTTP.
         """
+        self._timed.head_bytes_left = _HEAD_LIMIT_BYTES
         super().begin()
         for _ in range(_INTERIM_LIMIT):
             if not 101 < self.status < 200:
@@ -96,6 +103,7 @@ class _Response(http.client.HTTPResponse):
             self.fp = io.BufferedReader(io.BytesIO(told + head))
             super().begin()  # reads all of it as if it had been sent so
             self.fp = sent
+        self._timed.head_bytes_left = math.inf
         if self._is_body_free:
             self._timed.allow(math.inf)
 
@@ -130,22 +138,20 @@ def _mended(headers: http.client.HTTPMessage) -> bytes:
     lines, rest = headers.items(), headers.get_payload()
     if (
         not rest
-        and headers.get("Transfer-Encoding", "chunked") == "chunked"
+        and headers.get_all("Transfer-Encoding", ["chunked"]) == ["chunked"]
         and all(v == v.strip() for _, v in lines)
     ):
         return b""
-    while isinstance(rest, str) and rest:
-        named = re.sub(r"\A([!-9;-~]+)[ \t]+:", r"\1:", rest)  # blanks before the colon, which mean nothing either
-        readable = named if named != rest else rest.partition("\n")[2]
-        behind = http.client.parse_headers(io.BytesIO(readable.encode("latin-1")))
-        lines += behind.items()
-        rest = behind.get_payload()
-    lines = [(name, re.sub(r"\s*[\r\n]\s*", " ", value.strip(" \t"))) for name, value in lines]
+    if isinstance(rest, str) and rest:
+        whole_lines = re.sub(r"\r(?!\n)", " ", rest)  # for Python a carriage return alone ends a line too
+        readable = "".join(map("".join, re.findall(_HEADER, whole_lines)))
+        lines += http.client.parse_headers(io.BytesIO(readable.encode("latin-1"))).items()
+    lines = [(name, " ".join(part.strip(" \t") for part in re.split(r"[\r\n]+", text))) for name, text in lines]
     told = ",".join(value for name, value in lines if name.lower() == "transfer-encoding")
     codings = {coding.strip().lower() for coding in told.split(",")} - {"", "identity"}
     if codings - {"chunked"}:
         raise http.client.UnknownTransferEncoding(f"an answer in the transfer coding {told}")
-    lines = [line for line in lines if line[0].lower() != "transfer-encoding"]
+    lines = [(name, value.strip(" \t")) for name, value in lines if name.lower() != "transfer-encoding"]
     lines += [("Transfer-Encoding", coding) for coding in codings]
     return "".join(f"{name}: {value}\r\n" for name, value in lines).encode("latin-1") + b"\r\n"
 
