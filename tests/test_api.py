@@ -614,6 +614,18 @@ def test_a_label_that_means_nothing_takes_no_answer_away(api: Api, server: Serve
     assert api.get("abc123").status == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("coding", "pack"), [("binary", bytes), ("compress", bytes), ("gzip", bytes), ("gzip", gzip.compress)]
+)
+def test_an_answer_in_a_transfer_coding_is_read(
+    api: Api, server: Server, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Whatever the word means there: the id in it is that of a paid prediction."""
+    body = pack(json.dumps(CREATED).encode())
+    server.on_create(Answer(201, body, {"Transfer-Encoding": coding}))
+    assert api.create(SCHNELL, {}).id == "made1"
+
+
 def test_a_compressed_answer_is_read(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole, and where it holds too much within the limit; an id is found in the beginning of a cut one, too."""
     body = gzip.compress(json.dumps(prediction("made1", "starting", logs="." * 100_000)).encode())

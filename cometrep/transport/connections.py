@@ -25,6 +25,7 @@ TRAILER_TIMEOUT_SECONDS = 1.0  # for what follows a body that is whole, and tell
 _INTERIM_LIMIT = 1000  # answers before the final one
 _HEAD_LIMIT_BYTES = 1_000_000  # of an answer, with all interim ones: to read more may take longer than any deadline
 _HEADER = r"(?m)^([!-9;-~]+)[ \t]*(:.*\n(?:[ \t].*\n)*)"  # with further lines; blanks before its colon mean nothing
+_COMPRESSIONS = ("gzip", "x-gzip", "deflate", "compress", "x-compress")  # of transfer codings (RFC 9112, 7.2)
 http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # by itself it lets go of an answer with more than 100
 _IDLE_SECONDS = 1.0  # after which the other side may be closing a connection, at the moment a create enters it
 
@@ -133,7 +134,7 @@ def _mended(headers: http.client.HTTPMessage) -> bytes:
 
     Python keeps blanks behind a value, which mean nothing (RFC 9110, 5.5), and skips all headers behind a line that
     is none. It knows chunks by `Transfer-Encoding: chunked` alone; with a word more it takes their sizes for a part
-    of the body. Raises UnknownTransferEncoding for a coding that nobody asked for.
+    of the body. Of such words those that are no coding mean nothing, and a compression is one of the content then.
     """
     lines, rest = headers.items(), headers.get_payload()
     if (
@@ -148,11 +149,10 @@ def _mended(headers: http.client.HTTPMessage) -> bytes:
         lines += http.client.parse_headers(io.BytesIO(readable.encode("latin-1"))).items()
     lines = [(name, " ".join(part.strip(" \t") for part in re.split(r"[\r\n]+", text))) for name, text in lines]
     told = ",".join(value for name, value in lines if name.lower() == "transfer-encoding")
-    codings = {coding.strip().lower() for coding in told.split(",")} - {"", "identity"}
-    if codings - {"chunked"}:
-        raise http.client.UnknownTransferEncoding(f"an answer in the transfer coding {told}")
+    codings = [coding.partition(";")[0].strip().lower() for coding in told.split(",")]
     lines = [(name, value.strip(" \t")) for name, value in lines if name.lower() != "transfer-encoding"]
-    lines += [("Transfer-Encoding", coding) for coding in codings]
+    lines += [("Content-Encoding", coding) for coding in codings if coding in _COMPRESSIONS]
+    lines += [("Transfer-Encoding", "chunked")] * ("chunked" in codings)
     return "".join(f"{name}: {value}\r\n" for name, value in lines).encode("latin-1") + b"\r\n"
 
 
