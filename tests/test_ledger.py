@@ -837,11 +837,11 @@ def test_an_entry_with_values_of_other_types_is_listed(shelf: Shelf, ledger: Led
     other = sqlite3.connect(shelf.path)
     other.execute("UPDATE entries SET created = ?1, changed = ?1, run_seconds = ?1", (value,))
     other.execute("UPDATE files SET size_bytes = ?1, saved = ?1", (value,))
-    other.execute("UPDATE entries SET input = CAST(x'ff' AS BLOB), model = CAST('a/b' AS BLOB)")
+    other.execute("UPDATE entries SET input = CAST(x'ff' AS BLOB), model = CAST('a/b' AS BLOB), error = x'c3'")
     other.commit()
     other.close()
     [entry] = ledger.entries()
-    assert (entry.id, entry.model, entry.input) == ("p1", "a/b", None)
+    assert (entry.id, entry.model, entry.input, entry.error) == ("p1", "a/b", None, "\ufffd")
     assert json.dumps(entry.as_json())
     assert all(isinstance(seconds, float) for seconds in ledger.run_seconds("a/b"))
 

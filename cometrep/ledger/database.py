@@ -181,6 +181,7 @@ class Database:
             address, timeout=_ONE_WAIT_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
         connection.row_factory = sqlite3.Row
+        connection.text_factory = _text_of
         try:
             _when_free(connection, f"PRAGMA cache_size = -{_CACHE_KIB}")
             if _when_free(connection, "PRAGMA user_version").fetchone()[0] != self._version:
@@ -206,6 +207,11 @@ class Database:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {self._version}")
         _when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+
+
+def _text_of(content: bytes) -> str:
+    """Read a text, of which somebody may have edited the bytes: one bad value must not hide all others."""
+    return content.decode("utf-8", "replace")
 
 
 def _begin_if_free(connection: sqlite3.Connection, deadline: float) -> bool:
