@@ -975,6 +975,25 @@ def test_a_ledger_that_may_not_be_written_is_read_to_its_end(shelf: Shelf) -> No
     writer.close()
 
 
+def test_a_ledger_on_a_medium_that_takes_no_writes_is_to_be_copied(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its newest part stands beside it, SQLite needs one more file to read that."""
+
+    def refused(*given: Any, **rest: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def unopened(*given: Any, **rest: Any) -> Any:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    made(ledger, "p1")  # which stays open, with its newest part beside it
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(sqlite3, "connect", unopened)
+    with pytest.raises(errors.LocalFileError, match="a copy of both in another folder can") as raised:
+        ids(shelf.ledger())
+    assert raised.value.hint == f"cp {shelf.path}* FOLDER && export COMETREP_HOME=FOLDER"
+
+
 @pytest.mark.usefixtures("unwritable")
 @pytest.mark.parametrize(
     ("is_own", "hint"), [(True, "chmod 600 {}"), (False, 'sudo chown "$(id -u)" {}*')], ids=["read-only", "root's"]

@@ -162,6 +162,8 @@ class Database:
                 raise
             opened = self._opened_to_read()
             if opened is None:
+                if self._has_newest() and isinstance(problem, OSError) and problem.errno == errno.EROFS:
+                    raise self._readable_elsewhere() from problem
                 raise
         self._is_to_read = True
         return opened
@@ -169,12 +171,26 @@ class Database:
     def _opened_to_read(self) -> sqlite3.Connection | None:
         """Open a file that may not be written, or has no room for those beside it; None where that fails too."""
         address = self._path.absolute().as_uri()
-        newest = Path(f"{self._path}-wal")  # as immutable the file is read without what stands there
-        ways = ["mode=ro", "immutable=1"]
-        for way in ways[:1] if newest.exists() and newest.stat().st_size else ways:
+        ways = ["mode=ro", "immutable=1"]  # as immutable it is read without what stands beside it
+        for way in ways[:1] if self._has_newest() else ways:
             with contextlib.suppress(sqlite3.OperationalError):
                 return self._connected(f"{address}?{way}", is_uri=True)
         return None
+
+    def _has_newest(self) -> bool:
+        """Say whether anything stands in the file beside it, in which SQLite writes first."""
+        newest = Path(f"{self._path}-wal")
+        return newest.exists() and newest.stat().st_size > 0
+
+    def _readable_elsewhere(self) -> errors.LocalFileError:
+        import shlex
+
+        return errors.LocalFileError(
+            f"the {self._name} {self._path} cannot be read where nothing can be written, as its newest part stands"
+            f" in {self._path.name}-wal; a copy of both in another folder can",
+            hint=f"cp {shlex.quote(str(self._path))}* FOLDER && export COMETREP_HOME=FOLDER",
+            code=self._name,
+        )
 
     def _connected(self, address: str, *, is_uri: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
