@@ -4,7 +4,7 @@ import importlib
 import itertools
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -147,12 +147,34 @@ class Command(_Plain, typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
-        valued = [param for param in self.get_params(ctx) if not getattr(param, "is_flag", True)]
-        short = tuple(f"{name}=" for param in valued for name in param.opts if re.fullmatch("-[^-]", name))
-        end = args.index("--") if "--" in args else len(args)
-        parted = [word.split("=", 1) if word.startswith(short) else [word] for word in args[:end]]
-        read: list[str] = super().parse_args(ctx, [*itertools.chain(*parted), *args[end:]])
+        valued = _valued(self.get_params(ctx))
+        parted: list[str] = []
+        words = iter(args)
+        for word in words:
+            name, sign, value = word.partition("=")
+            if word == "--":
+                parted += [word, *words]
+            elif _takes_next(word, valued):
+                parted += [word, *itertools.islice(words, 1)]
+            elif sign and not name.startswith("--") and _takes_next(name, valued):
+                parted += [name, value]
+            else:
+                parted.append(word)
+        read: list[str] = super().parse_args(ctx, parted)
         return read
+
+
+def _valued(params: Iterable[Any]) -> frozenset[str]:
+    """Give the names of options that take a value."""
+    return frozenset(name for param in params if not getattr(param, "is_flag", True) for name in param.opts)
+
+
+def _takes_next(word: str, valued: Container[str]) -> bool:
+    """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
+    if not re.match("-[^-]", word):
+        return word in valued
+    *before, last = (f"-{letter}" in valued for letter in word[1:])
+    return last and not any(before)
 
 
 class Group(_Plain, typer.core.TyperGroup):
@@ -369,7 +391,7 @@ def _may_hold_key(arguments: Sequence[str]) -> bool:
     """Say whether what a command line has too much may be the API key, which is not to be repeated."""
     if arguments[:1] == ["login"]:
         params = [param for entry in CONTENTS for param in build(entry.name).params]
-        others = {name for param in params if not getattr(param, "is_flag", True) for name in param.opts}
+        others = _valued(params)
         return not all(
             re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
             for before, word in itertools.pairwise(arguments)
@@ -383,7 +405,9 @@ def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
     if option not in ("-m", "--model") or not takes_model:
         return ""
     command, *words = arguments
-    place = next((at for at, word in enumerate(words) if re.match(rf"{option}(?:=|$)|-m", word)), None)
+    valued = _valued(ctx.command.params)
+    places = (at for at, word in enumerate(words) if re.match(rf"{option}(?:=|$)|-m", word))
+    place = next((at for at in places if not _takes_next(arguments[at], valued)), None)
     if place is None:
         return ""
     model = words.pop(place).removeprefix(option).removeprefix("=")

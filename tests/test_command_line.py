@@ -2,7 +2,7 @@
 
 import pytest
 
-from cometrep.batch.command_line import adding, replacing
+from cometrep.batch.command_line import adding, replacing, typed_again
 
 
 def test_an_option_stands_before_what_is_no_option() -> None:
@@ -33,3 +33,10 @@ def test_an_option_takes_the_place_of_the_same() -> None:
 def test_a_word_is_replaced_where_it_is_no_value_of_an_option(words: str, expected: str) -> None:
     """A folder may be named as the file is."""
     assert replacing("p.txt", ["new"], f"cometrep batch {words}") == f"cometrep batch {expected}"
+
+
+def test_a_folder_named_as_a_pipe_keeps_its_name() -> None:
+    """The items alone are to be piped in again."""
+    command = "cometrep batch /dev/fd/63 -m a/b -d /dev/fd/63"
+    assert typed_again(command, "/dev/fd/63") == "cometrep batch - -m a/b -d /dev/fd/63"
+    assert typed_again(command, "p.txt") == command

@@ -29,8 +29,7 @@ def replacing(word: str, others: Sequence[str], command: str) -> str:
 
 def typed_again(command: str, file: str) -> str:
     """Give a command as it can be typed once more: with `-` for a file whose name means nothing then."""
-    words = ["-" if word == file and comes_once(file) else word for word in shlex.split(command)]
-    return shlex.join(words)
+    return replacing(file, ["-"], command) if comes_once(file) else command
 
 
 def resuming(command: str) -> str:

@@ -250,6 +250,7 @@ def refused(typed: str) -> errors.UsageError:
         (f"create --sandbox --model={SCHNELL} seed=7", f"create {SCHNELL} --sandbox seed=7"),
         ("create prompt=fox --model", "create OWNER/NAME prompt=fox"),
         ("run -m --dry-run", "run OWNER/NAME --dry-run"),
+        (f"run prompt=x -o -m.png -m {SCHNELL}", f"run {SCHNELL} prompt=x -o -m.png"),
         ("rerun @last -m a/b", "rerun --help"),
         ("version", "--version"),
         ("-V", "--version"),
@@ -305,6 +306,23 @@ def test_a_mistyped_option_of_login_is_no_key() -> None:
 def test_a_short_option_takes_its_value_behind_a_sign_too(typed: str, told: str) -> None:
     """As in gh and httpie: `-o=cat.webp` does not name a file `=cat.webp`; a switch has no value."""
     assert told in refused(typed).message
+
+
+@pytest.mark.parametrize(
+    ("typed", "output"),
+    [
+        ("-o -d=x", "-d=x"),
+        ("--output -d=x", "-d=x"),
+        ("-o=-d=x", "-d=x"),
+        ("-qo=d.txt", "d.txt"),
+        ("-qo -d=x", "-d=x"),
+        ("-o --", "--"),
+    ],
+)
+def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -> None:
+    """The hints of cometrep itself write `-o -d=x` for a file of that name."""
+    ctx = build("run").make_context("run", ["a/b", *typed.split()])
+    assert (ctx.params["output"], ctx.params["dir"], ctx.params["items"]) == (output, None, ())
 
 
 def test_behind_two_dashes_there_is_no_option() -> None:
