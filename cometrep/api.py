@@ -23,7 +23,7 @@ budget) are the rows marked "again", and no others::
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
     101; other 1xx are passed over                         CreateUnknown   no           10
     2xx with an id, and a status where an error is too     the prediction               0
-    2xx with HTML                                          Refused         no           8
+    2xx with HTML and no id in Location                    Refused         no           8
     2xx with anything else                                 CreateUnknown   no           10
 
 A look (GET) is free to repeat, so all that may pass is Temporary there: lost connections, timeouts, 408, 425,
@@ -141,7 +141,7 @@ class Api:
                 told = f"the answer to the create (HTTP {answer.status}) is a redirect, and names a prediction"
                 raise _unknown(told, answer, id)
             raise self._redirected(answer)
-        if answer.status in range(200, 300) and not answer.is_html:
+        if answer.status in range(200, 300) and (not answer.is_html or _likely_id(answer)):
             return self._created(answer)
         raise self._create_failure(answer, model)
 

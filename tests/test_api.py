@@ -516,6 +516,7 @@ PLACE = "/replicate/v1/predictions/made1"
         (answer_json({"error": "later"}, headers={"Location": PLACE}), "made1"),
         (Answer(201, headers={"Location": "/replicate/v1/models/a/b/predictions"}), None),
         (Answer(201, headers={"Location": f"/login?next={PLACE}"}), None),
+        (answer_html(201, headers={"Location": PLACE}), "made1"),
         (Answer(303, headers={"Location": PLACE}), "made1"),
         (answer_html(303, headers={"Location": PLACE}), "made1"),
         (answer_json(CREATED, 303, headers={"Location": "/elsewhere"}), "made1"),
@@ -523,7 +524,7 @@ PLACE = "/replicate/v1/predictions/made1"
     ],
     ids=[
         *("201", "202 with a query", "other JSON", "the body first", "an error", "no id", "an id of a query"),
-        *("303", "303 HTML", "303 with a prediction", "300 with a prediction"),
+        *("201 HTML", "303", "303 HTML", "303 with a prediction", "300 with a prediction"),
     ],
 )
 def test_an_id_in_the_address_of_an_answer_is_named(
