@@ -996,14 +996,23 @@ def test_a_ledger_on_a_medium_that_takes_no_writes_is_to_be_copied(
 
 @pytest.mark.usefixtures("unwritable")
 @pytest.mark.parametrize(
-    ("is_own", "hint"), [(True, "chmod 600 {}"), (False, 'sudo chown "$(id -u)" {}*')], ids=["read-only", "root's"]
+    ("owns", "hint"),
+    [
+        ("both", "chmod 600 {0}"),
+        ("the folder", 'sudo chown "$(id -u)" {0}*'),
+        ("neither", 'sudo chown "$(id -u)" {0.parent} {0}*'),
+    ],
 )
 def test_a_ledger_that_may_not_be_written_is_given_back(
-    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, is_own: bool, hint: str
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, owns: str, hint: str
 ) -> None:
     """The hint is the command that makes it one's own again: its mode, or behind `sudo cometrep` its owner."""
-    if not is_own:
+    if owns != "both":
         monkeypatch.setattr(os, "getuid", lambda: shelf.path.stat().st_uid + 1)
+    if owns == "neither":
+        access = os.access
+        closed = (shelf.path.parent, os.W_OK)
+        monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != closed and access(path, mode))
     with pytest.raises(errors.LocalFileError, match="cannot be used: Permission denied") as raised:
         ledger.begin(SCHNELL, {})
     assert raised.value.hint == hint.format(shelf.path)

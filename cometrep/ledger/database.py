@@ -135,7 +135,9 @@ class Database:
         if _is_closed_by_another(self._path.parent, os.X_OK):
             return f'sudo chown "$(id -u)" {shlex.quote(str(self._path.parent))}'
         if _is_closed_by_another(self._path, os.R_OK | os.W_OK):
-            return f'sudo chown "$(id -u)" {path}*'  # and what SQLite keeps beside it
+            is_all = _is_closed_by_another(self._path.parent, os.W_OK)  # SQLite makes files beside it
+            folder = f"{shlex.quote(str(self._path.parent))} " if is_all else ""
+            return f'sudo chown "$(id -u)" {folder}{path}*'
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
             return f"chmod 600 {path}"
