@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from rich.console import Console
 from cometrep import errors
 from cometrep.console import display
 from cometrep.console.display import Animated, Bars, new_display, shortened
+from cometrep.console.live import Live
 from cometrep.console.screen import Screen
 from cometrep.events import (
     Created,
@@ -79,6 +81,16 @@ def test_a_display_that_gets_no_thread_is_not_drawn() -> None:
         shown.take(Saved(ID, SAVED, "saved"))
         shown.close()
     assert "abc.webp" in "".join(written)
+
+
+@pytest.mark.parametrize(("columns", "width"), [("0", 80), ("", 80), ("30", 30)])
+def test_columns_of_0_are_those_of_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    """As for shells: some programs set that where nobody has told them."""
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
+    monkeypatch.setenv("COLUMNS", columns)
+    written: list[str] = []
+    Live(Screen(None, written.append, is_terminal=True), lambda width, height: f"{width} columns")._draw()
+    assert f"{width} columns" in "".join(written)
 
 
 def bars(*events: Event, speaks_unicode: bool = True) -> Bars:
