@@ -586,10 +586,12 @@ def test_the_users_editor_is_hinted_at(file: Path, monkeypatch: pytest.MonkeyPat
     assert raised.value.hint == f"nano {file}"
 
 
-def test_a_value_that_is_not_utf8_is_refused(file: Path) -> None:
-    """A folder's name in another encoding cannot stand in TOML, and that is a usage error."""
-    with pytest.raises(errors.UsageError):
-        config.store_setting("dir", "caf\udce9")
+@pytest.mark.parametrize(("name", "form"), [("dir", "pictures"), ("output", "'{id}.{ext}'")])
+def test_a_value_that_is_not_utf8_is_refused(file: Path, name: str, form: str) -> None:
+    """A name in another encoding cannot stand in TOML, and that is a usage error with one of its kind."""
+    with pytest.raises(errors.UsageError) as raised:
+        config.store_setting(name, "caf\udce9")
+    assert raised.value.hint == f"cometrep config set {name} {form}"
     assert not file.exists()
 
 

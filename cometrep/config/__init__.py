@@ -326,7 +326,7 @@ def _correction(name: str, text: str, origin: str) -> str:
         return _removal(name, origin)
     is_typed = origin in (name, option_for(name))
     meant = {"sandbox": "true", "base_url": _as_base_url(text) or "https://HOST" * (not is_typed)}.get(name)
-    form = meant or (SETTINGS[name].default or "pictures") * is_typed
+    form = meant or (SETTINGS[name].default or {"dir": "pictures"}.get(name, "{id}.{ext}")) * is_typed
     if not form:
         return _removal(name, origin)
     form = shlex.quote(form)
