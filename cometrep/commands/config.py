@@ -42,7 +42,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
             [one.name, "", wrong[one.name]] if one.name in wrong else [one.name, one.value, one.origin]
             for one in shown
         ]
-        console.write_table(("NAME", "VALUE", "ORIGIN"), rows)
+        console.write_table(("NAME", "VALUE", "ORIGIN"), rows, wraps=True)
     if problems:
         first, *others = problems.values()
         for problem in others:

@@ -621,6 +621,13 @@ def test_the_table_of_models_fits_a_terminal(cli: Cli) -> None:
         assert "READ IN" not in terminal.lines[0]
 
 
+def test_the_origins_of_settings_are_told_on_a_narrow_terminal(cli: Cli) -> None:
+    """They are what one asks for."""
+    with Terminal(cli, "config", "show", env={"COMETREP_DIR": "pictures"}, columns=40, lines=60) as terminal:
+        assert terminal.finish() == 0
+        assert "ORIGIN  COMETREP_DIR" in terminal.text
+
+
 @pytest.mark.parametrize("columns", [80, 40])
 def test_what_an_input_takes_is_told_whole(columns: int, cli: Cli) -> None:
     """However narrow the terminal is: it is what one asks for."""
