@@ -266,6 +266,8 @@ def test_what_lasts_stays_on_the_screen(paper: Paper) -> None:
         ("longer", 5, "long…", "lo..."),
         ("狐狐狐", 5, "狐狐…", "狐..."),
         ("狐狐狐", 4, "狐 …", " ..."),
+        ("cut… off", 5, "cut…", "cu..."),
+        ("cut... off", 7, "cut...…", "cut..."),
         ("longer", 1, "l", "l"),
         ("longer", 0, "", ""),
     ],

@@ -136,7 +136,9 @@ def shortened(text: str, width: int, screen: Screen) -> str:
     sign = "…" if screen.speaks_unicode else "..."
     if cell_len(text) <= width:
         return text
-    return set_cell_size(text, width - len(sign)) + sign if width > len(sign) else set_cell_size(text, width)
+    if width <= len(sign):
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - len(sign)).rstrip(sign) + sign  # a part of it may have been cut before
 
 
 class Lines(Silent):
