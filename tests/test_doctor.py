@@ -770,6 +770,15 @@ def test_a_part_file_of_the_folder_to_save_in_needs_no_option(
     assert examined(now=NOW)["part_files"].fix == "cometrep download one1"
 
 
+def test_a_working_folder_that_is_gone_is_to_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To run the doctor there again would tell the same."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    told = examined(now=NOW)["part_files"]
+    assert (told.outcome, told.message, told.fix) == ("warn", "the working folder is gone", "cd")
+
+
 def test_a_part_file_that_a_command_holds_is_not_left_over(tmp_path: Path) -> None:
     """What another command is writing at this moment is nobody's fault."""
     path = leave_part(tmp_path / "here", "one1-0", {"validator": '"e1"'})

@@ -265,7 +265,10 @@ class _Examination:
         return Ledger(self._folders.ledger_file, base_url=self._subject.base_url, is_sandbox=is_sandbox)
 
     def _part_files(self) -> Check:
-        here = Path.cwd()
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:
+            return Check("part_files", WARN, "the working folder is gone", "cd")
         own = here / self._settings.folder
         known = self._memory.folders if self._memory else ()
         found = within(self._limit_seconds, lambda: _left_over(dict.fromkeys((here, own, *known))))
