@@ -254,10 +254,14 @@ class Console:
     def _stopping_to_ask(self) -> Iterator[None]:
         """Show what is typed meanwhile; then hide it, and ask again."""
         assert self._stdin is not None
-        _set_echo(self._stdin, is_on=True)
+        is_asked_again = False
+        with contextlib.suppress(OSError):  # the window may have been closed
+            _set_echo(self._stdin, is_on=True)
         yield
-        # Behind a shell's prompt this waits until the command is in front again, as reading does.
-        if _set_echo(self._stdin, is_on=False):
+        with contextlib.suppress(OSError):
+            # Behind a shell's prompt this waits until the command is in front again, as reading does.
+            is_asked_again = _set_echo(self._stdin, is_on=False)
+        if is_asked_again:
             self._write_stderr(self._question)
 
     # stderr

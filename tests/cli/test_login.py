@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_terminal import Plain, Terminal
-from tests.conftest import Cli, needs
+from tests.conftest import TIMEOUT_SECONDS, Cli, needs
 from tests.servers import Server, answer_json, prediction
 
 KEY = "sk-0123456789-abcdefgh-WXYZ"
@@ -146,6 +146,14 @@ def test_a_key_is_not_shown_after_a_stop(cli: Cli) -> None:
         terminal.until("$ : typing is seen")
         assert b"sk-" not in terminal.raw
     assert config_file(cli).read_text() == f'api_key = "{KEY}"\n'
+
+
+def test_a_window_that_is_closed_ends_the_question_without_a_crash(cli: Cli) -> None:
+    """There is no terminal any more whose echo could be set."""
+    with Terminal(cli, "login") as terminal:
+        terminal.until("not shown")
+        terminal.hang_up()
+        assert terminal.process.wait(TIMEOUT_SECONDS / 3) == 129
 
 
 def test_without_a_terminal_it_does_not_ask(cli: Cli) -> None:
