@@ -192,13 +192,18 @@ class Console:
                 return  # a terminal would ask for a second Ctrl-D
 
     def confirm(self, question: str) -> bool:
-        """Ask a yes-or-no question on the terminal; False where there is none."""
+        """Ask a yes-or-no question on the terminal, of which what was typed before is no answer.
+
+        False where there is none.
+        """
         if not _is_terminal(self._stdin):
             return False
-        self._write_stderr(f"{harmless(question)} [y/N] ")
         assert self._stdin is not None
+        _drop_typed(self._stdin)
         answer = ""
         try:
+            self._write_stderr(f"{harmless(question)} [y/N] ")
+            _wait_for(self._stdin)
             answer = self._stdin.readline()
         finally:
             if not answer.endswith("\n"):  # Ctrl-C and Ctrl-D end no line, and what follows has one of its own
@@ -219,13 +224,9 @@ class Console:
                 import getpass
 
                 return getpass.getpass(question, stream=self._stderr)
-            import select
-
             with self._asking(question):
                 assert self._stdin is not None
-                # Not in a read alone: a signal that comes right before it begins would be met behind it.
-                while not select.select([self._stdin], [], [], _SIGNAL_SECONDS)[0]:
-                    pass
+                _wait_for(self._stdin)
                 typed = self._stdin.buffer.readline()
                 return (typed + _pasted_behind(self._stdin)).decode("utf-8", "replace")
         except OSError as problem:
@@ -466,6 +467,25 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def _drop_typed(terminal: TextIO) -> None:
+    """Drop what was typed on a terminal and not read yet."""
+    if os.name != "nt":
+        import termios
+
+        with contextlib.suppress(termios.error):
+            termios.tcflush(terminal, termios.TCIFLUSH)
+
+
+def _wait_for(terminal: TextIO) -> None:
+    """Wait until something is typed."""
+    if os.name != "nt":
+        import select
+
+        # Not in a read alone: a signal that comes right before it begins would be met behind it.
+        while not select.select([terminal], [], [], _SIGNAL_SECONDS)[0]:
+            pass
 
 
 def _pasted_behind(terminal: TextIO) -> bytes:

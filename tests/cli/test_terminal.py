@@ -803,6 +803,16 @@ def test_what_is_put_behind_a_shell_rests(served: Cli, server: Server) -> None:
         terminal.until("✓ saved")
 
 
+def test_what_was_typed_before_a_question_is_no_answer(served: Cli, server: Server) -> None:
+    """It was meant for another one, and this one pays."""
+    with Terminal(served, "batch", "--sweep", "-m", SCHNELL, "prompt=cat", "seed:=1..150") as terminal:
+        terminal.type(b"y\r")
+        terminal.until("Send 150 items? [y/N]")
+        terminal.type(b"\x03")
+        assert terminal.finish() == 130
+    assert server.received == []
+
+
 @pytest.mark.parametrize("keys", [b"\r", b"\x04", b"n\x04\x04"], ids=["Enter", "Ctrl-D", "Ctrl-D behind a word"])
 def test_a_large_sweep_that_is_not_confirmed_says_so_on_a_line_of_its_own(
     keys: bytes, served: Cli, server: Server
