@@ -224,7 +224,13 @@ def _announce(opened: Opened, plan: "Plan") -> None:
     if plan.size <= ASKS_ABOVE or opened.params["yes"] or opened.params["dry_run"]:
         return
     part = "part of the " if plan.shard else ""
-    if not opened.console.confirm(f"Send {part}{plan.size} items?"):
+    try:
+        is_confirmed = opened.console.confirm(f"Send {part}{plan.size} items?")
+    except errors.Stopped as stop:
+        stop.message += "; nothing was sent"
+        stop.hint = opened.console.command_line
+        raise
+    if not is_confirmed:
         raise errors.UsageError(
             f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
             hint=adding("--yes", opened.console.command_line),

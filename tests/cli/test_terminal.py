@@ -804,12 +804,13 @@ def test_what_is_put_behind_a_shell_rests(served: Cli, server: Server) -> None:
 
 
 def test_what_was_typed_before_a_question_is_no_answer(served: Cli, server: Server) -> None:
-    """It was meant for another one, and this one pays."""
+    """It was meant for another one, and this one pays; Ctrl-C there says that nothing was sent."""
     with Terminal(served, "batch", "--sweep", "-m", SCHNELL, "prompt=cat", "seed:=1..150") as terminal:
         terminal.type(b"y\r")
         terminal.until("Send 150 items? [y/N]")
         terminal.type(b"\x03")
         assert terminal.finish() == 130
+        assert "cometrep: stopped by Ctrl-C; nothing was sent" in terminal.lines
     assert server.received == []
 
 
