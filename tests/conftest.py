@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cometrep.sandbox import API_KEY, Sandbox
+from cometrep.config import SANDBOX_KEY
+from cometrep.sandbox import Sandbox
 from tests import warm
 from tests.servers import Server
 
@@ -290,7 +291,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 @pytest.fixture
 def sandboxed(cli: Cli, sandbox: Sandbox) -> Cli:
     """The program, pointed at a sandbox of the test's own as other programs are."""
-    cli.environment |= {"COMETREP_BASE_URL": sandbox.url, "COMETAPI_KEY": API_KEY}
+    cli.environment |= {"COMETREP_BASE_URL": sandbox.url, "COMETAPI_KEY": SANDBOX_KEY}
     return cli
 
 

@@ -26,7 +26,8 @@ from PIL import Image
 
 from cometrep import errors, sandbox
 from cometrep.calls import within
-from cometrep.sandbox import API_KEY, KINDS, Fault, Sandbox, painter, predictions
+from cometrep.config import SANDBOX_KEY
+from cometrep.sandbox import KINDS, Fault, Sandbox, painter, predictions
 from tests.conftest import TIMEOUT_SECONDS, no_more_threads
 from tests.servers import SCHNELL
 
@@ -123,7 +124,7 @@ def connection(server: Sandbox, timeout: float = 10) -> Iterator[http.client.HTT
 def ask(server: Sandbox, method: str, path: str, body: object = None, **headers: str | None) -> Reply:
     """Send one request with the sandbox's key and read its answer; `_` in a header's name stands for `-`."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    given = {"Authorization": f"Bearer {API_KEY}"} | {
+    given = {"Authorization": f"Bearer {SANDBOX_KEY}"} | {
         key.replace("_", "-"): value for key, value in headers.items()
     }
     with connection(server) as link:
@@ -335,7 +336,7 @@ def test_requests_are_kept_for_who_asks(world: World) -> None:
     ask(server, "GET", "/elsewhere?x=1", Authorization=None)
     first, second = server.requests
     assert (first.method, first.path) == ("POST", f"/replicate/v1/models/{SCHNELL}/predictions")
-    assert first.headers["authorization"] == f"Bearer {API_KEY}"
+    assert first.headers["authorization"] == f"Bearer {SANDBOX_KEY}"
     assert (second.method, second.path, "authorization" in second.headers) == ("GET", "/elsewhere?x=1", False)
 
 
@@ -347,8 +348,8 @@ def test_requests_are_kept_for_who_asks(world: World) -> None:
     [
         None,
         "",
-        API_KEY,
-        f"Basic {API_KEY}",
+        SANDBOX_KEY,
+        f"Basic {SANDBOX_KEY}",
         "Bearer ",
         "Bearer sk-short",
         "Bearer pk-12345678",
@@ -370,7 +371,7 @@ def test_a_missing_or_malformed_key_is_401(world: World, key: str | None) -> Non
         assert f"(request id: {reply.headers['x-cometapi-request-id']})" in error["message"]
 
 
-@pytest.mark.parametrize("key", [API_KEY, "sk-12345678", "sk-" + "a_-Z" * 62])
+@pytest.mark.parametrize("key", [SANDBOX_KEY, "sk-12345678", "sk-" + "a_-Z" * 62])
 def test_any_well_formed_key_is_accepted(world: World, key: str) -> None:
     """The sandbox has no accounts."""
     reply = ask(world(), "GET", "/replicate/v1/predictions/x", Authorization=f"Bearer {key}")
@@ -396,7 +397,7 @@ def test_any_well_formed_key_is_accepted(world: World, key: str) -> None:
         ("PATCH", "/"),
     ],
 )
-@pytest.mark.parametrize("key", [f"Bearer {API_KEY}", None])
+@pytest.mark.parametrize("key", [f"Bearer {SANDBOX_KEY}", None])
 def test_a_wrong_path_leads_to_a_page_of_html(world: World, method: str, path: str, key: str | None) -> None:
     """What the gateway does not have is a redirect to its front page, key or no key, and never a JSON 404."""
     server = world()
@@ -424,7 +425,7 @@ def test_one_connection_carries_many_requests(world: World) -> None:
     with connection(server) as link:
         statuses = []
         for path in ("/elsewhere", f"/replicate/v1/models/{SCHNELL}/predictions") * 3:
-            link.request("POST", path, json.dumps({"input": SMALL}), {"Authorization": f"Bearer {API_KEY}"})
+            link.request("POST", path, json.dumps({"input": SMALL}), {"Authorization": f"Bearer {SANDBOX_KEY}"})
             statuses.append(read(link).status)
     assert statuses == [301, 200] * 3
 
@@ -609,7 +610,7 @@ BODY = json.dumps({"input": SMALL}).encode()
 def in_chunks(link: http.client.HTTPConnection, *pieces: bytes) -> Reply:
     """Send a create whose head says that chunks follow, then these bytes as they are, and read its answer."""
     link.putrequest("POST", CREATE)
-    link.putheader("Authorization", f"Bearer {API_KEY}")
+    link.putheader("Authorization", f"Bearer {SANDBOX_KEY}")
     link.putheader("Transfer-Encoding", "chunked")
     link.endheaders()
     for piece in pieces:
@@ -669,7 +670,7 @@ def test_a_body_without_a_known_end_is_400(world: World, name: str, value: str) 
     """The refusal is in the gateway's envelope, tells the value, and ends the connection."""
     with connection(world()) as link:
         link.putrequest("POST", CREATE)
-        link.putheader("Authorization", f"Bearer {API_KEY}")
+        link.putheader("Authorization", f"Bearer {SANDBOX_KEY}")
         link.putheader(name, value)
         link.endheaders()
         reply = read(link)
@@ -846,7 +847,7 @@ def test_head_tells_what_get_would(world: World) -> None:
     for path in expected:
         assert ask(server, "HEAD", path).status == expected[path]
     assert ask(server, "GET", found).status == 500
-    for key in (f"Bearer {API_KEY}", None):
+    for key in (f"Bearer {SANDBOX_KEY}", None):
         for path in expected:
             head, get = (ask(server, method, path, Authorization=key) for method in ("HEAD", "GET"))
             assert (head.status, head.body) == (get.status, b"")
@@ -1279,7 +1280,7 @@ def test_hang_gives_no_answer_and_does_not_hold_up_the_end(world: World, monkeyp
     monkeypatch.setattr(sandbox, "HANG_SECONDS", 10 * TIMEOUT_SECONDS)
     server = world("hang")
     with connection(server, timeout=0.05) as link:
-        link.request("GET", "/replicate/v1/predictions/x", headers={"Authorization": f"Bearer {API_KEY}"})
+        link.request("GET", "/replicate/v1/predictions/x", headers={"Authorization": f"Bearer {SANDBOX_KEY}"})
         with pytest.raises(TimeoutError):
             read(link)
         within(TIMEOUT_SECONDS, server.close)

@@ -52,7 +52,6 @@ from cometrep.sandbox.predictions import (
     task,
 )
 
-API_KEY = "sk-sandbox-needs-no-key"
 KINDS: tuple[str, ...] = ("429", "500", "524", "hang", "html", "reset", "truncate", "slow", "expire")
 
 HANG_SECONDS = 45.0  # CometAPI's query page once recorded no answer within 45 s
