@@ -343,7 +343,7 @@ def _keeper(
 @contextlib.contextmanager
 def started_sandbox(settings: Settings) -> Iterator[str]:
     """Run the stand-in API for the length of a command, and give its URL."""
-    from cometrep.sandbox import Sandbox
+    from cometrep.sandbox.server import Sandbox
 
     folder = folders().sandbox
     make_private_folder(folder)

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cometrep.config import SANDBOX_KEY
-from cometrep.sandbox import Sandbox
+from cometrep.sandbox.server import Sandbox
 from tests import warm
 from tests.servers import Server
 

@@ -60,7 +60,7 @@ INSIDE = {
     "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
     "download": (("download",), ("download.fetch", "download.body"), ("download.addresses",)),
     "ledger": (("ledger",), ("ledger.database",)),
-    "sandbox": (("sandbox",), ("sandbox.painter",), ("sandbox.predictions",)),
+    "sandbox": (("sandbox.server",), ("sandbox.painter", "sandbox.faults"), ("sandbox.predictions",)),
     "transport": (
         ("transport",),
         ("transport.connections", "transport.answers"),
@@ -169,7 +169,16 @@ def loaded_by(*arguments: str, home: Path) -> set[str]:
     return set(done.stderr.split("\n"))
 
 
-HEAVY = {"requests", "urllib3", "rich", "sqlite3", "http.server", "PIL", "cometrep.sandbox", "cometrep.runner"}
+HEAVY = {
+    "requests",
+    "urllib3",
+    "rich",
+    "sqlite3",
+    "http.server",
+    "PIL",
+    "cometrep.sandbox.server",
+    "cometrep.runner",
+}
 
 
 @pytest.mark.parametrize(
@@ -178,13 +187,24 @@ HEAVY = {"requests", "urllib3", "rich", "sqlite3", "http.server", "PIL", "cometr
         (("--version",), HEAVY | {"platformdirs", "tomllib", "importlib.metadata"}),
         (("--help",), HEAVY | {"platformdirs", "tomllib"}),
         (("run", "--help"), HEAVY),
+        (("sandbox", "--help"), HEAVY),
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
         (("batch", "--help"), HEAVY | {"csv", "cometrep.batch.run", "cometrep.batch.gallery"}),
         (("batch", "--status", "-d", "."), (HEAVY | {"csv", "cometrep.batch.run"}) - {"sqlite3"}),
         (("__complete", "ids", "--", ""), (HEAVY | {"typer"}) - {"sqlite3"}),
     ],
-    ids=["version", "help", "run help", "config get", "list", "batch help", "batch status", "complete"],
+    ids=[
+        "version",
+        "help",
+        "run help",
+        "sandbox help",
+        "config get",
+        "list",
+        "batch help",
+        "batch status",
+        "complete",
+    ],
 )
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
     """Commands that talk to no server load neither requests nor rich nor the sandbox."""

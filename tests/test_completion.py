@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cometrep import catalog, cli, completion, sandbox
+from cometrep import catalog, cli, completion
 from cometrep.ledger import Ledger
 from cometrep.manual import Argument, Option, Page
 from cometrep.prediction import Prediction
+from cometrep.sandbox.faults import KINDS, Fault
 from tests.conftest import TIMEOUT_SECONDS
 from tests.servers import SCHNELL
 from tests.test_architecture import HEAVY, loaded_by
@@ -165,14 +166,14 @@ def test_an_id_that_is_begun_is_looked_for_among_all(fill: Fill) -> None:
 
 def test_faults_are_the_sandboxs() -> None:
     """Each fault that is offered is one that the sandbox knows, and none of its kinds is missing."""
-    assert values("faults --") == list(sandbox.KINDS)
+    assert values("faults --") == list(KINDS)
     assert values("faults --", "get:") == [f"get:{kind}" for kind in ("429", "500", "524", "hang", "html", "reset")]
-    assert values("faults --", "file:") == [f"file:{kind}" for kind in sandbox.KINDS]
+    assert values("faults --", "file:") == [f"file:{kind}" for kind in KINDS]
     assert values("faults --", "429:") == ["429:1", "429:2", "429:3"]
     assert values("faults --", "create:5") == ["create:500", "create:524"]
     for start in ("", "c", "g", "f", "429:", "slow:"):
         for text in values("faults --", start):
-            assert sandbox.Fault.parse(text).kind in text
+            assert Fault.parse(text).kind in text
 
 
 def test_ids_are_those_of_the_server_that_is_asked(fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from cometrep.events import Created, ItemEnded, Noted, Result, Retrying, Saved, 
 from cometrep.ledger import Ledger
 from cometrep.manual import Heading, Item, Literal, Page
 from cometrep.prediction import Prediction, SavedFile
-from cometrep.sandbox import KINDS
+from cometrep.sandbox.faults import KINDS
 from cometrep.schedule import schedule_for
 from cometrep.sidecar import write_sidecar
 from tests.conftest import Cli, needs

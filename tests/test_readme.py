@@ -10,7 +10,7 @@ import pytest
 
 from cometrep import config, errors
 from cometrep.cli import CONTENTS
-from cometrep.sandbox import Fault
+from cometrep.sandbox.faults import Fault
 from tests import readme
 from tests.conftest import TIMEOUT_SECONDS, Cli, needs
 

@@ -24,10 +24,12 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from cometrep import errors, sandbox
+from cometrep import errors
 from cometrep.calls import within
 from cometrep.config import SANDBOX_KEY
-from cometrep.sandbox import KINDS, Fault, Sandbox, painter, predictions
+from cometrep.sandbox import painter, predictions
+from cometrep.sandbox.faults import KINDS, Fault
+from cometrep.sandbox.server import SLOW_SECONDS, Sandbox
 from tests.conftest import TIMEOUT_SECONDS, no_more_threads
 from tests.servers import SCHNELL
 
@@ -216,7 +218,7 @@ def test_faults_befall_the_requests_of_their_kind(text: str, requests: set[str])
 
 def test_the_sandbox_is_an_independent_witness() -> None:
     """It imports nothing of the package but the errors, and Pillow only where it draws."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in Path(sandbox.__file__).parent.glob("*.py")]
+    trees = [ast.parse(path.read_text("utf-8")) for path in Path(painter.__file__).parent.glob("*.py")]
     ours = {
         f"{node.module}.{alias.name}"
         for tree in trees
@@ -596,7 +598,7 @@ def test_an_unknown_model_is_503(world: World) -> None:
 
 def test_a_body_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer arrives although the client was still sending, and the sandbox goes on."""
-    monkeypatch.setattr(sandbox, "BODY_LIMIT", 1000)
+    monkeypatch.setattr("cometrep.sandbox.server.BODY_LIMIT", 1000)
     server = world()
     reply = ask(server, "POST", f"/replicate/v1/models/{SCHNELL}/predictions", b"x" * 3_000_000)
     assert (reply.status, reply.json["status"], reply.headers["connection"]) == (413, 413, "close")
@@ -637,7 +639,7 @@ def test_a_body_in_chunks_is_taken(world: World, pieces: tuple[bytes, ...]) -> N
 
 def test_a_body_in_chunks_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is that of the whole body, whatever the size of a chunk, and all of it is read."""
-    monkeypatch.setattr(sandbox, "BODY_LIMIT", 1000)
+    monkeypatch.setattr("cometrep.sandbox.server.BODY_LIMIT", 1000)
     server = world()
     for size in (400, 100_000):
         chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
@@ -1277,7 +1279,7 @@ def test_a_reset_get_can_be_repeated(world: World) -> None:
 
 def test_hang_gives_no_answer_and_does_not_hold_up_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client with less patience gives up; closing waits for nobody."""
-    monkeypatch.setattr(sandbox, "HANG_SECONDS", 10 * TIMEOUT_SECONDS)
+    monkeypatch.setattr("cometrep.sandbox.server.HANG_SECONDS", 10 * TIMEOUT_SECONDS)
     server = world("hang")
     with connection(server, timeout=0.05) as link:
         link.request("GET", "/replicate/v1/predictions/x", headers={"Authorization": f"Bearer {SANDBOX_KEY}"})
@@ -1288,7 +1290,7 @@ def test_hang_gives_no_answer_and_does_not_hold_up_the_end(world: World, monkeyp
 
 def test_hang_ends_with_the_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits long enough gets the prediction."""
-    monkeypatch.setattr(sandbox, "HANG_SECONDS", 0.05)
+    monkeypatch.setattr("cometrep.sandbox.server.HANG_SECONDS", 0.05)
     assert create(world("hang"))["status"] == "starting"
     assert len(list(world.folder.glob("predictions/*"))) == 1
 
@@ -1320,9 +1322,9 @@ def test_slow_sends_a_file_in_pieces(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(server, "closing", Quick())
     slow = fetch(url, server)
     assert len(pauses) > 10
-    assert sum(pauses) == pytest.approx(sandbox.SLOW_SECONDS)
+    assert sum(pauses) == pytest.approx(SLOW_SECONDS)
     assert fetch(url, server).body == slow.body
-    assert sum(pauses) == pytest.approx(sandbox.SLOW_SECONDS)
+    assert sum(pauses) == pytest.approx(SLOW_SECONDS)
 
 
 def test_expire_forbids_a_file_that_works_later(world: World) -> None:

@@ -7,9 +7,7 @@ import typer
 from cometrep import config, errors
 from cometrep.commands import local_session
 from cometrep.config.file import make_private_folder
-
-# The sandbox's own list, which is not imported for a help text.
-KINDS = ("429", "500", "524", "hang", "html", "reset", "truncate", "slow", "expire")
+from cometrep.sandbox.faults import KINDS, Fault
 
 EXAMPLES = ("cometrep sandbox --port 8787", "cometrep sandbox --seconds 10 --fault get:500:3")
 
@@ -39,7 +37,7 @@ def command(
     ] = [],  # noqa: B006
 ) -> None:
     """Serve the local stand-in API until Ctrl-C, and print how to point programs at it."""
-    from cometrep.sandbox import Fault, Sandbox
+    from cometrep.sandbox.server import Sandbox
 
     console = local_session(ctx)
     settings = config.load({"sandbox_seconds": seconds})

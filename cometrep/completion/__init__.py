@@ -35,9 +35,6 @@ _KINDS: Mapping[str, str] = {
     "KIND:N": "faults",
 }
 _ITEM = r"([^=:@\\]+)(:?=)[^@]*"
-# The sandbox's own lists: it is not loaded for a press of TAB.
-_FAULTS = ("429", "500", "524", "hang", "html", "reset")
-_FILE_FAULTS = ("truncate", "slow", "expire")
 _ENOUGH = 50  # ids that are offered
 _FEW = 10  # whole numbers that are worth listing one by one
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -196,15 +193,16 @@ def _settings(*, can_be_set: bool) -> Iterator[tuple[str, str]]:
 
 def _faults(current: str) -> Iterator[tuple[str, str]]:
     """Yield the sandbox's faults: at first the kinds alone, then what may stand before and behind one."""
-    for kind in (*_FAULTS, *_FILE_FAULTS):
+    from cometrep.sandbox.faults import FILE_KINDS, KINDS
+
+    for kind in KINDS:
         yield kind, ""
         if current.startswith(f"{kind}:"):
             yield from (
                 (f"{kind}:{count}", told) for count, told in ((1, "once"), (2, "twice"), (3, "three times"))
             )
     for on in ("create", "get", "file") if current else ():
-        for kind in (*_FAULTS, *(_FILE_FAULTS if on == "file" else ())):
-            yield f"{on}:{kind}", ""
+        yield from ((f"{on}:{kind}", "") for kind in KINDS if on == "file" or kind not in FILE_KINDS)
 
 
 def _setting_values(name: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cometrep.sandbox import KINDS
+from cometrep.sandbox.faults import KINDS
 from tests.conftest import TIMEOUT_SECONDS, Cli
 from tests.servers import SCHNELL
 
