@@ -13,7 +13,6 @@ import typer.main
 
 from cometrep import __version__, errors
 from cometrep.console import Console
-from cometrep.text import masked, nearest
 
 if TYPE_CHECKING:
     from cometrep.manual import Page
@@ -83,6 +82,16 @@ class _Plain:
             )
         return self._own_help
 
+    def valued(self) -> frozenset[str]:
+        """Give the names of the options that take a value."""
+        return frozenset(
+            name for param in self.params if not getattr(param, "is_flag", True) for name in param.opts
+        )
+
+    def takes_next(self, word: str) -> bool:
+        """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
+        return _takes_next(word, self.valued())
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the whole help, its sentence first."""
         formatter.write_text(_sentence(self))
@@ -147,7 +156,7 @@ class Command(_Plain, typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
-        valued = _valued(self.get_params(ctx))
+        valued = self.valued()
         parted: list[str] = []
         words = iter(args)
         for word in words:
@@ -164,13 +173,7 @@ class Command(_Plain, typer.core.TyperCommand):
         return read
 
 
-def _valued(params: Iterable[Any]) -> frozenset[str]:
-    """Give the names of options that take a value."""
-    return frozenset(name for param in params if not getattr(param, "is_flag", True) for name in param.opts)
-
-
 def _takes_next(word: str, valued: Container[str]) -> bool:
-    """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
     if not re.match("-[^-]", word):
         return word in valued
     *before, last = (f"-{letter}" in valued for letter in word[1:])
@@ -316,120 +319,8 @@ def run(arguments: Sequence[str], console: Console) -> int:
     try:
         return int(command.main(list(arguments), prog_name="cometrep", standalone_mode=False, obj=console) or 0)
     except _UsageProblem as problem:
-        raise _usage_error(problem, arguments) from problem
+        from cometrep.usage import error_of
+
+        raise error_of(problem, arguments, command) from problem
     except _Problem as problem:
         raise errors.UsageError(str(problem), hint="cometrep --help") from problem
-
-
-def _usage_error(problem: Any, arguments: Sequence[str]) -> errors.UsageError:
-    message = problem.format_message().rstrip(".")
-    message = message[:1].lower() + message[1:]
-    message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
-    message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
-    ctx = problem.ctx
-    if _may_hold_key(arguments):
-        from cometrep.config import key_as_argument
-
-        return key_as_argument()
-    unknown = re.match(r"no such command '(.*?)'", message)
-    if unknown and ctx is not None:
-        known = tuple(ctx.command.list_commands(ctx))
-        message = unknown.group() + ("" if ctx.parent is None else f" of {ctx.info_name}")
-        alike = tuple(name for name in known if name[0] == unknown[1][:1].lower())
-        if near := nearest(unknown[1], alike, 0.65):  # that of another word is a riddle: `batch` for `auth`
-            message += f"; did you mean {near}?"
-        elif ctx.parent is not None:
-            message += f"; it has {', '.join(known)}"
-    option = getattr(problem, "option_name", "")
-    item = _as_item(option, arguments, ctx)
-    ordered = _in_order(option, arguments, ctx)
-    meant = ordered or _with_model(option, arguments, ctx) or _as_setting(arguments, ctx)
-    if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
-        meant = "cometrep --version"
-    if message.startswith(f"no such option: {option}"):
-        near = "" if item or meant else _option_near(option, ctx)
-        message = f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
-    if ordered:
-        message = f"{option} goes behind the command"
-    # An API key that was typed in a wrong place is not written into a log a second time.
-    told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
-    if ctx is None:
-        command = next((entry.name for entry in CONTENTS if entry.name in arguments[:1]), "")
-        return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
-    usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
-    hint = f"write {masked(item)}" if item else masked(meant) or f"{ctx.command_path} --help"
-    return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
-
-
-def _option_near(option: str, ctx: Any) -> str:
-    """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
-    params = [] if ctx is None else ctx.command.get_params(ctx)
-    names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
-    near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike
-    return f"--{near}" if near else ""
-
-
-def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
-    """Give the INPUT item that an option would be which a command does not have, empty where it is none."""
-    from cometrep import catalog
-    from cometrep.commands import POLLING
-
-    name = option.removeprefix("--").replace("-", "_")
-    takes_items = ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
-    if name in [parameter.name for parameter in POLLING]:  # which other commands have
-        return ""
-    if not (takes_items and option.startswith("--") and catalog.may_take("", name)):
-        return ""
-    models = filter(None, map(catalog.find, catalog.names()))
-    separator = "@" if any(name in model.image_inputs() for model in models) else "="
-    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
-    values += [value for word, value in itertools.pairwise(arguments) if word == option]
-    return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"
-
-
-def _may_hold_key(arguments: Sequence[str]) -> bool:
-    """Say whether what a command line has too much may be the API key, which is not to be repeated."""
-    if arguments[:1] == ["login"]:
-        params = [param for entry in CONTENTS for param in build(entry.name).params]
-        others = _valued(params)
-        return not all(
-            re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
-            for before, word in itertools.pairwise(arguments)
-        )
-    return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
-
-
-def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
-    """Give the command line with the MODEL that an option named, empty where the command takes none."""
-    takes_model = ctx is not None and any(param.metavar == "MODEL" for param in ctx.command.params)
-    if option not in ("-m", "--model") or not takes_model:
-        return ""
-    command, *words = arguments
-    valued = _valued(ctx.command.params)
-    places = (at for at, word in enumerate(words) if re.match(rf"{option}(?:=|$)|-m", word))
-    place = next((at for at in places if not _takes_next(arguments[at], valued)), None)
-    if place is None:
-        return ""
-    model = words.pop(place).removeprefix(option).removeprefix("=")
-    if not model:
-        model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
-    return shlex.join(["cometrep", command, model, *words])
-
-
-def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
-    """Give the command that sets what was typed as NAME=VALUE, empty where that is not it."""
-    if ctx is None or ctx.command_path != "cometrep config set" or len(arguments) != 3 or "=" not in arguments[2]:
-        return ""
-    name, _, value = arguments[2].partition("=")
-    return shlex.join(["cometrep", "config", "set", name, value])
-
-
-def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
-    """Give the command line with its command before the options, empty where the command has no such option."""
-    names = [entry.name for entry in CONTENTS]
-    place = next((number for number, word in enumerate(arguments) if word in names), 0)
-    if ctx is None or ctx.parent is not None or not place:
-        return ""
-    command, before, behind = arguments[place], arguments[:place], arguments[place + 1 :]
-    has_it = any(option in param.opts for param in build(command).params)
-    return shlex.join(["cometrep", command, *before, *behind]) if has_it else ""

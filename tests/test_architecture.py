@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "cometrep"
 ROWS = (
     ("__main__",),
     ("cli",),
+    ("usage",),
     ("commands",),
     ("session", "completion"),
     ("batch", "doctor"),

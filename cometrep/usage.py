@@ -1,0 +1,130 @@
+"""Tell what is wrong with a command line, and guess what was meant."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from cometrep import catalog, errors
+from cometrep.commands import POLLING
+from cometrep.config import key_as_argument
+from cometrep.text import masked, nearest
+
+
+def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.UsageError:
+    """Give the error for what typer found wrong with a command line; `contents` is the group of all commands."""
+    if _may_hold_key(arguments, contents):
+        return key_as_argument()
+    ctx, option = problem.ctx, getattr(problem, "option_name", "")
+    item = _as_item(option, arguments, ctx)
+    ordered = _in_order(option, arguments, ctx)
+    meant = ordered or _with_model(option, arguments, ctx) or _as_setting(arguments, ctx)
+    if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
+        meant = "cometrep --version"
+    message = _message(problem, option, ctx, is_guessed=bool(item or meant))
+    if ordered:
+        message = f"{option} goes behind the command"
+    # An API key that was typed in a wrong place is not written into a log a second time.
+    told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
+    if ctx is None:
+        command = next((name for name in contents.list_commands(ctx) if name in arguments[:1]), "")
+        return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
+    usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
+    hint = f"write {masked(item)}" if item else masked(meant) or f"{ctx.command_path} --help"
+    return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
+
+
+def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
+    """Say what is wrong, and where nothing better is guessed which name is near a mistyped one."""
+    message = problem.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
+    message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
+    unknown = re.match(r"no such command '(.*?)'", message)
+    if unknown and ctx is not None:
+        return unknown.group() + _near_command(unknown[1], ctx)
+    if message.startswith(f"no such option: {option}"):
+        near = "" if is_guessed else _near_option(option, ctx)
+        return f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
+    return str(message)
+
+
+def _near_command(typed: str, ctx: Any) -> str:
+    """Say which command a mistyped one is near to, or which ones a group has."""
+    known = tuple(ctx.command.list_commands(ctx))
+    group = "" if ctx.parent is None else f" of {ctx.info_name}"
+    alike = tuple(name for name in known if name[0] == typed[:1].lower())
+    if near := nearest(typed, alike, 0.65):  # that of another word is a riddle: `batch` for `auth`
+        return f"{group}; did you mean {near}?"
+    return f"{group}; it has {', '.join(known)}" if group else ""
+
+
+def _near_option(option: str, ctx: Any) -> str:
+    """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
+    params = [] if ctx is None else ctx.command.get_params(ctx)
+    names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
+    near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike
+    return f"--{near}" if near else ""
+
+
+def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the INPUT item that an option would be which a command does not have, empty where it is none."""
+    name = option.removeprefix("--").replace("-", "_")
+    takes_items = ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
+    if name in [parameter.name for parameter in POLLING]:  # which other commands have
+        return ""
+    if not (takes_items and option.startswith("--") and catalog.may_take("", name)):
+        return ""
+    models = filter(None, map(catalog.find, catalog.names()))
+    separator = "@" if any(name in model.image_inputs() for model in models) else "="
+    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
+    values += [value for word, value in itertools.pairwise(arguments) if word == option]
+    return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"
+
+
+def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:
+    """Say whether what a command line has too much may be the API key, which is not to be repeated."""
+    if arguments[:1] == ["login"]:
+        every = [contents.get_command(None, name) for name in contents.list_commands(None)]
+        others = {name for command in every for name in command.valued()}
+        return not all(
+            re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
+            for before, word in itertools.pairwise(arguments)
+        )
+    return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
+
+
+def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command line with the MODEL that an option named, empty where the command takes none."""
+    takes_model = ctx is not None and any(param.metavar == "MODEL" for param in ctx.command.params)
+    if option not in ("-m", "--model") or not takes_model:
+        return ""
+    command, *words = arguments
+    places = (at for at, word in enumerate(words) if re.match(rf"{option}(?:=|$)|-m", word))
+    place = next((at for at in places if not ctx.command.takes_next(arguments[at])), None)
+    if place is None:
+        return ""
+    model = words.pop(place).removeprefix(option).removeprefix("=")
+    if not model:
+        model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
+    return shlex.join(["cometrep", command, model, *words])
+
+
+def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command that sets what was typed as NAME=VALUE, empty where that is not it."""
+    if ctx is None or ctx.command_path != "cometrep config set" or len(arguments) != 3 or "=" not in arguments[2]:
+        return ""
+    name, _, value = arguments[2].partition("=")
+    return shlex.join(["cometrep", "config", "set", name, value])
+
+
+def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the command line with its command before the options, empty where the command has no such option."""
+    names = [] if ctx is None or ctx.parent is not None else ctx.command.list_commands(ctx)
+    place = next((number for number, word in enumerate(arguments) if word in names), 0)
+    if not place:
+        return ""
+    command, before, behind = arguments[place], arguments[:place], arguments[place + 1 :]
+    has_it = any(option in param.opts for param in ctx.command.get_command(ctx, command).params)
+    return shlex.join(["cometrep", command, *before, *behind]) if has_it else ""
