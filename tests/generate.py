@@ -6,7 +6,8 @@ To have another kind of file written, add its producer to PRODUCERS; tests/test_
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from cometrep import cli, completion, manual
+from cometrep import cli, manual
+from cometrep.completion.scripts import script
 from cometrep.manual import Page
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ def manual_pages(root: Page) -> Mapping[str, str]:
 def completions(root: Page) -> Mapping[str, str]:
     """Give the completion scripts, under the names by which shells find them."""
     names = {"bash": "cometrep", "zsh": "_cometrep", "fish": "cometrep.fish"}
-    return {f"completions/{name}": completion.script(shell, root) for shell, name in names.items()}
+    return {f"completions/{name}": script(shell, root) for shell, name in names.items()}
 
 
 PRODUCERS: tuple[Producer, ...] = (manual_pages, completions)

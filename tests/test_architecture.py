@@ -50,6 +50,7 @@ INSIDE = {
         ("batch.snapshot", "batch.hashes"),
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),
+    "completion": (("completion", "completion.scripts"),),
     "config": (("config",), ("config.file", "config.values")),
     "console": (
         ("console.stage",),

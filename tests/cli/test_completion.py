@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-from cometrep import completion
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 from tests.cli.test_terminal import Plain, Terminal
@@ -635,7 +634,7 @@ def test_the_script_can_be_sourced_as_it_is_printed(shell: str, world: World) ->
     assert ("login" if shell == "fish" else "_cometrep") in done.stdout
 
 
-@pytest.mark.parametrize("shell", completion.SHELLS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_the_command_prints_the_committed_script(shell: str, cli: Cli) -> None:
     """`completion SHELL` prints, byte for byte, what is installed."""
     done = cli("completion", shell)
