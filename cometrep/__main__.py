@@ -47,12 +47,12 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
     try:
         signals.catch()
         from cometrep import cli
-        from cometrep.console import Console
+        from cometrep.console import Choices, Console
 
         console = Console.of_process()
         signals.draw_aside(console.aside)
         # An error in the command line itself is reported in the form that it asks for, too.
-        console.is_json, console.tells_github = "--json" in arguments, "--github" in arguments
+        console.configure(Choices(is_json="--json" in arguments, tells_github="--github" in arguments))
         return cli.run(arguments, console)
     except errors.Failure as failure:
         return _told(failure, console)

@@ -16,7 +16,7 @@ from cometrep import errors
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from cometrep.prediction import parse_reference
 from cometrep.text import format_count
 
@@ -205,14 +205,16 @@ def settle(console: Console, params: Mapping[str, Any]) -> Settings:
     _check_choices(params)
     settings = load(flags_of(params))
     console.configure(
-        is_json=params["json"],
-        is_quiet=params["quiet"],
-        is_verbose=params["verbose"],
-        shows_logs=params.get("logs", False),
-        progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
-        to_hide=settings.api_key.to_hide if settings.api_key else "",
-        flags=server_options(params),
-        tells_github=params.get("github", False),
+        Choices(
+            is_json=params["json"],
+            is_quiet=params["quiet"],
+            is_verbose=params["verbose"],
+            shows_logs=params.get("logs", False),
+            progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
+            to_hide=settings.api_key.to_hide if settings.api_key else "",
+            flags=server_options(params),
+            tells_github=params.get("github", False),
+        )
     )
     if settings.file_warning:
         console.warn(str(settings.file_warning))

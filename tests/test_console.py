@@ -7,7 +7,7 @@ import pytest
 
 from cometrep import console as console_module
 from cometrep import errors
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from tests.conftest import wait_until
 
 
@@ -48,7 +48,7 @@ def test_what_is_done_soon_needs_no_word() -> None:
 def test_what_was_typed_in_a_wrong_place_is_shown_without_the_key(*, is_json: bool) -> None:
     """Whichever command it was, and in the command of the hint too."""
     stderr = Stderr()
-    stderr.console.is_json = is_json
+    stderr.console.configure(Choices(is_json=is_json))
     key = "sk-abcdefgh12345678"
     stderr.console.report(errors.UsageError(f"there is no topic {key!r}", hint=f"cometrep help {key}"))
     assert stderr.text.count("[hidden]") == 2
@@ -87,7 +87,7 @@ def test_progress_moves_on_a_terminal_that_can_show_it(
     """And never in CI, however it is asked for."""
     monkeypatch.setattr(Console, "_show_log_records", lambda _: None)  # which is for the whole process
     console = Stderr(**{"TERM": "xterm", **environment}).console
-    console.configure(**{"is_json": False, "is_quiet": False, **options}, progress=asked)
+    console.configure(Choices(progress=asked, **options))
     assert console.progress_mode() == mode
 
 
@@ -95,7 +95,7 @@ def test_progress_moves_on_a_terminal_that_can_show_it(
 def test_nothing_moves_where_there_is_no_terminal(asked: str, mode: str) -> None:
     """Whatever TERM says: a log has lines."""
     console = Stderr(TERM="xterm").console
-    console.configure(is_json=False, is_quiet=False, progress=asked)
+    console.configure(Choices(progress=asked))
     assert console.progress_mode() == mode
 
 

@@ -16,7 +16,7 @@ import pytest
 from cometrep import api, catalog, cli, config, errors, manual, names
 from cometrep.batch import fate
 from cometrep.commands.config import _facts
-from cometrep.console import Console, board
+from cometrep.console import Choices, Console, board
 from cometrep.console.display import JsonLines
 from cometrep.console.screen import Screen
 from cometrep.doctor.checks import Check
@@ -343,7 +343,7 @@ def test_the_object_of_an_error_is_shown() -> None:
     """The example in cometrep-exit-codes(7) has the keys of an error with `--json`."""
     stderr = io.TextIOWrapper(io.BytesIO(), "utf-8")
     console = Console(None, None, stderr, lambda name: "")
-    console.is_json = True
+    console.configure(Choices(is_json=True))
     console.report(errors.Temporary("told"))
     [example] = re.findall(r'(?m)^    (\{"error": .+(?:\n     .+)*)', prose("exit-codes"))
     shown = json.loads(stderr.buffer.getvalue())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from cometrep.console.stage import Results, Stage
 from cometrep.errors import WAIT_AGAIN
 from cometrep.events import Created, Event, Noted, Result, Saved, Seen
@@ -43,7 +43,7 @@ class House:
         self._out, self._err = stdout or io.BytesIO(), io.BytesIO()
         shown, told = io.TextIOWrapper(self._out, "utf-8"), io.TextIOWrapper(self._err, "utf-8")
         self.console = Console(None, shown, told, lambda name: "")
-        self.console.configure(is_json=False, is_quiet=False, flags="--sandbox")
+        self.console.configure(Choices(flags="--sandbox"))
 
     def show(self, events: Events, what: str = "path", ids: tuple[str, ...] = ()) -> str:
         """Show a use case, and give what it returned."""

@@ -16,7 +16,7 @@ import typer
 from cometrep import errors
 from cometrep.config import Settings
 from cometrep.config.values import PROGRESS_MODES
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from cometrep.session import PRINTED, Opened, opened, settle
 
 _INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
@@ -184,5 +184,5 @@ def local_session(ctx: typer.Context) -> Console:
     """Take up the output options of a command that talks to no server, and give its console."""
     console: Console = ctx.obj
     params = ctx.params
-    console.configure(is_json=params.get("json", False), is_quiet=params.get("quiet", False))
+    console.configure(Choices(is_json=params.get("json", False), is_quiet=params.get("quiet", False)))
     return console

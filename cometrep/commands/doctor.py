@@ -11,7 +11,7 @@ import typer
 from cometrep import config, errors
 from cometrep.commands import CONNECTION, takes
 from cometrep.config.values import ApiKey
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from cometrep.session import flags_of, server_options, started_sandbox
 from cometrep.text import one_line
 
@@ -37,10 +37,10 @@ def command(ctx: typer.Context) -> None:
         found = []
         for check in doctor.examine(subject):
             found.append(check)
-            if not console.is_json and not (console.is_quiet and check.outcome == checks.OK):
+            if not console.choices.is_json and not (console.choices.is_quiet and check.outcome == checks.OK):
                 _write(console, check, subject)
     failure = doctor.failure(found)
-    if console.is_json:
+    if console.choices.is_json:
         told = [check.as_json() for check in found]
         console.write_json({"schema_version": 1, "ok": failure is None, "checks": told})
     if failure:
@@ -83,11 +83,13 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
                 problems["base_url"], base_url = problem, ""
             api_key = ApiKey(config.SANDBOX_KEY)
         console.configure(
-            is_json=params["json"],
-            is_quiet=params["quiet"],
-            is_verbose=params["verbose"],
-            to_hide=api_key.to_hide if api_key else "",
-            flags=server_options(params),
+            Choices(
+                is_json=params["json"],
+                is_quiet=params["quiet"],
+                is_verbose=params["verbose"],
+                to_hide=api_key.to_hide if api_key else "",
+                flags=server_options(params),
+            )
         )
         stdout, stderr = console.screens()
         yield Subject(

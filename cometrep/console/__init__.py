@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 from cometrep import errors
 from cometrep.console.screen import Screen
@@ -32,6 +32,19 @@ _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
+class Choices(NamedTuple):
+    """How a command wants the streams used: `to_hide` is never written to stderr, `flags` are kept in hints."""
+
+    is_json: bool = False
+    is_quiet: bool = False
+    is_verbose: bool = False
+    shows_logs: bool = False
+    progress: str = "auto"
+    to_hide: str = ""
+    flags: str = ""
+    tells_github: bool = False
+
+
 class Console:
     """The three streams of the process, and how this command wants them used."""
 
@@ -46,17 +59,10 @@ class Console:
         self._stdout = stdout
         self._stderr = stderr
         self.environment = environment
-        self._to_hide = ""
-        self._flags = ""
-        self._progress = "auto"
-        self._shows_logs = False
-        self._is_verbose = False
         self._stdin_is_read = False
         self._display: Silent | None = None
         self._question = ""  # that is being asked, its answer hidden
-        self.is_json = False
-        self.tells_github = False
-        self.is_quiet = False
+        self.choices = Choices()
         self.command_line = "cometrep"
 
     @classmethod
@@ -64,28 +70,10 @@ class Console:
         """Use the process's own streams and environment."""
         return cls(sys.stdin, sys.stdout, sys.stderr, _environment)
 
-    def configure(
-        self,
-        *,
-        is_json: bool,
-        is_quiet: bool,
-        is_verbose: bool = False,
-        shows_logs: bool = False,
-        progress: str = "auto",
-        to_hide: str = "",
-        flags: str = "",
-        tells_github: bool = False,
-    ) -> None:
-        """Take up a command's choices; `to_hide` is never written to stderr, `flags` are kept in hints."""
-        self.is_json = is_json
-        self.is_quiet = is_quiet
-        self._shows_logs = shows_logs
-        self._is_verbose = is_verbose
-        self._progress = progress
-        self._to_hide = to_hide
-        self._flags = flags
-        self.tells_github = tells_github
-        if is_verbose:
+    def configure(self, choices: Choices) -> None:
+        """Take up a command's choices."""
+        self.choices = choices
+        if choices.is_verbose:
             self._show_log_records()
 
     # stdout
@@ -269,7 +257,7 @@ class Console:
 
     def hint(self, text: str) -> None:
         """Write a hint, unless quiet."""
-        if not self.is_quiet:
+        if not self.choices.is_quiet:
             self._line(f"hint: {harmless(self.with_flags(text))}")
 
     def warn(self, text: str) -> None:
@@ -279,7 +267,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Write a line of progress, unless quiet or among events for programs."""
-        if not self.is_quiet and self._progress != "json":
+        if not self.choices.is_quiet and self.choices.progress != "json":
             self._line(harmless(text))
 
     @contextlib.contextmanager
@@ -312,11 +300,11 @@ class Console:
         message, hint = failure.message, self.with_flags(failure.hint)
         if isinstance(failure, errors.UsageError):  # of what was typed, and may be the key
             message, hint = masked(message), masked(hint)
-        if self.tells_github:
+        if self.choices.tells_github:
             from cometrep.console import github
 
             self._line(github.error(message))
-        if self.is_json:
+        if self.choices.is_json:
             facts = {
                 "code": failure.code,
                 "message": message,
@@ -345,12 +333,13 @@ class Console:
 
     def with_flags(self, text: str) -> str:
         """Add to the commands in a hint the flag that chose the server."""
-        if not self._flags or self._flags in text or self._flags.replace(" ", "=", 1) in text:
+        if not self.choices.flags or self.choices.flags in text or self.choices.flags.replace(" ", "=", 1) in text:
             return text
         # What stands in quotes is a name or a template, whatever words it holds.
         pieces = re.split(_QUOTED, text)
         pieces[::2] = [
-            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self._flags}", piece) for piece in pieces[::2]
+            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self.choices.flags}", piece)
+            for piece in pieces[::2]
         ]
         return "".join(pieces)
 
@@ -361,7 +350,7 @@ class Console:
     def _write_stderr(self, text: str) -> None:
         if self._stderr is None:
             return
-        text = without_key(text, self._to_hide)
+        text = without_key(text, self.choices.to_hide)
         try:
             _write_all(self._stderr, text.encode(self._stderr.encoding, self._stderr.errors or "strict"))
         except (OSError, ValueError):
@@ -392,14 +381,14 @@ class Console:
         is_ci = self.environment("CI").lower() not in ("", "0", "false")
         is_dumb = self.environment("TERM") in ("dumb", "")
         # The lines of --verbose come from other threads, and would tear a live display.
-        can_animate = _is_terminal(self._stderr) and not is_dumb and not self._is_verbose
+        can_animate = _is_terminal(self._stderr) and not is_dumb and not self.choices.is_verbose
         # What begins behind a shell, or under `timeout` in a script, would draw nothing.
         can_animate = can_animate and self._screen().is_in_front
-        if self._progress == "auto":
-            if self.is_quiet:
+        if self.choices.progress == "auto":
+            if self.choices.is_quiet:
                 return "none"
             return "bar" if can_animate and not is_ci else "lines"
-        return "lines" if self._progress == "bar" and (is_ci or not can_animate) else self._progress
+        return "lines" if self.choices.progress == "bar" and (is_ci or not can_animate) else self.choices.progress
 
     def screens(self) -> tuple[Screen, Screen]:
         """Give stdout and stderr as screens: what each can show, for results that people read line by line."""
@@ -415,7 +404,7 @@ class Console:
             is_terminal=_is_terminal(stream),
             has_colour=self._has_colour(stream),
             speaks_unicode=self._speaks_unicode(stream),
-            shows_logs=self._shows_logs,
+            shows_logs=self.choices.shows_logs,
         )
 
     def _speaks_unicode(self, stream: TextIO | None) -> bool:

@@ -65,7 +65,7 @@ class Stage:
                     self._console.warn(f"--github: {problem}, so nothing is told there")
 
     def _new_report(self) -> "Report | None":
-        if not self._console.tells_github:
+        if not self._console.choices.tells_github:
             return None
         from cometrep.console.github import Report
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.console import Console
+from cometrep.console import Choices, Console
 from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, needs_proc
 from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
 
@@ -477,7 +477,8 @@ def test_what_a_server_says_at_length_is_whole_for_programs_alone(is_json: bool)
     """An error of megabytes would leave nothing else on a screen."""
     written = io.BytesIO()
     console = Console(None, None, io.TextIOWrapper(written, "utf-8"), lambda name: "")
-    console.is_json, message = is_json, f"prediction p1 failed: {'x' * 3_000_000}"
+    message = f"prediction p1 failed: {'x' * 3_000_000}"
+    console.configure(Choices(is_json=is_json))
     console.report(errors.PredictionFailed(message, hint="cometrep status p1 --json"))
     told = written.getvalue().decode()
     if is_json:
