@@ -55,7 +55,7 @@ INSIDE = {
     "console": (
         ("console.stage",),
         ("console", "console.board"),
-        ("console.display", "console.table", "console.github", "console.unfinished"),
+        ("console.display", "console.table", "console.github", "console.unfinished", "console.asking"),
         ("console.live",),
         ("console.screen",),
     ),

@@ -16,6 +16,7 @@ from cometrep.console.screen import Screen
 from cometrep.text import ascii_json, brief, harmless, masked, one_line, without_key
 
 if TYPE_CHECKING:
+    from cometrep.console.asking import Hidden
     from cometrep.console.display import Silent
 
 # The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
@@ -25,8 +26,6 @@ _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|li
 _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
-_PASTE_SECONDS = 0.05  # until the next piece of what is pasted is there
-_SIGNAL_SECONDS = 0.2  # until a signal is met at the latest, where a question waits for its answer
 _SLOW_SECONDS = 2.0  # without a word
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
@@ -61,7 +60,7 @@ class Console:
         self.environment = environment
         self._stdin_is_read = False
         self._display: Silent | None = None
-        self._question = ""  # that is being asked, its answer hidden
+        self._hidden: Hidden | None = None
         self.choices = Choices()
         self.command_line = "cometrep"
 
@@ -184,74 +183,33 @@ class Console:
 
         False where there is none.
         """
-        if not _is_terminal(self._stdin):
+        if self._stdin is None or not _is_terminal(self._stdin):
             return False
-        assert self._stdin is not None
-        _drop_typed(self._stdin)
-        answer = ""
-        try:
-            self._write_stderr(f"{harmless(question)} [y/N] ")
-            _wait_for(self._stdin)
-            answer = self._stdin.readline()
-        finally:
-            if not answer.endswith("\n"):  # Ctrl-C and Ctrl-D end no line, and what follows has one of its own
-                self._write_stderr("\n")
-        return answer.strip().lower() in ("y", "yes")
+        from cometrep.console.asking import confirm
+
+        return confirm(harmless(question), self._stdin, self._write_stderr)
 
     def ask_hidden(self, question: str) -> str:
         """Ask for a text on the terminal, unseen; raise UsageError where there is no terminal.
 
         What was pasted behind a line break is given with it: a shell would run it as a command.
         """
-        if not _is_terminal(self._stdin):
+        if self._stdin is None or not _is_terminal(self._stdin):
             raise errors.UsageError(
                 "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
             )
-        try:
-            if os.name == "nt":
-                import getpass
+        from cometrep.console.asking import Hidden
 
-                return getpass.getpass(question, stream=self._stderr)
-            with self._asking(question):
-                assert self._stdin is not None
-                _wait_for(self._stdin)
-                typed = self._stdin.buffer.readline()
-                return (typed + _pasted_behind(self._stdin)).decode("utf-8", "replace")
+        self._hidden = Hidden(question, self._stdin, self._write_stderr)
+        try:
+            return self._hidden.ask()
         except OSError as problem:
             raise errors.UsageError(
                 f"cannot ask on this terminal: {problem.strerror}; the API key can be piped in",
                 hint="cometrep login --stdin",
             ) from problem
-
-    @contextlib.contextmanager
-    def _asking(self, question: str) -> Iterator[None]:
-        """Ask, and hide what is typed; not by getpass, which hides it once, and a shell's fg shows it again."""
-        assert self._stdin is not None
-        is_changed = _set_echo(self._stdin, is_on=False)
-        self._question = question
-        try:
-            self._write_stderr(question)
-            yield
         finally:
-            self._question = ""
-            if is_changed:
-                with contextlib.suppress(OSError):  # the window may have been closed
-                    _set_echo(self._stdin, is_on=True)
-            self._write_stderr("\n")  # what follows has a line of its own
-
-    @contextlib.contextmanager
-    def _stopping_to_ask(self) -> Iterator[None]:
-        """Show what is typed meanwhile; then hide it, and ask again."""
-        assert self._stdin is not None
-        is_asked_again = False
-        with contextlib.suppress(OSError):  # the window may have been closed
-            _set_echo(self._stdin, is_on=True)
-        yield
-        with contextlib.suppress(OSError):
-            # Behind a shell's prompt this waits until the command is in front again, as reading does.
-            is_asked_again = _set_echo(self._stdin, is_on=False)
-        if is_asked_again:
-            self._write_stderr(self._question)
+            self._hidden = None
 
     # stderr
 
@@ -372,8 +330,8 @@ class Console:
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Leave the terminal in order while something else is done, and take it up again."""
-        if self._question:
-            return self._stopping_to_ask()
+        if self._hidden and self._hidden.is_open:
+            return self._hidden.aside()
         return self._display.aside() if self._display else contextlib.nullcontext()
 
     def progress_mode(self) -> str:
@@ -456,66 +414,3 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
-
-
-def _drop_typed(terminal: TextIO) -> None:
-    """Drop what was typed on a terminal and not read yet."""
-    if os.name != "nt":
-        import termios
-
-        with contextlib.suppress(termios.error):
-            termios.tcflush(terminal, termios.TCIFLUSH)
-
-
-def _wait_for(terminal: TextIO) -> None:
-    """Wait until something is typed."""
-    if os.name != "nt":
-        import select
-
-        # Not in a read alone: a signal that comes right before it begins would be met behind it.
-        while not select.select([terminal], [], [], _SIGNAL_SECONDS)[0]:
-            pass
-
-
-def _pasted_behind(terminal: TextIO) -> bytes:
-    """Read what waits behind a line that was read from a terminal; raise OSError."""
-    import select
-    import termios
-
-    rest = b""
-    try:
-        modes = termios.tcgetattr(terminal)
-        begun = [*modes]
-        begun[3] &= ~termios.ICANON  # a line that is begun waits too
-        termios.tcsetattr(terminal, termios.TCSANOW, begun)
-        try:
-            while select.select([terminal], [], [], _PASTE_SECONDS)[0] and (
-                piece := os.read(terminal.fileno(), 4096)
-            ):
-                rest += piece
-        finally:
-            termios.tcsetattr(terminal, termios.TCSANOW, modes)
-    except termios.error as problem:
-        raise OSError(*problem.args) from problem
-    return rest
-
-
-def _set_echo(terminal: TextIO, *, is_on: bool) -> bool:
-    """Show what is typed on a terminal, or hide it and drop what was typed before; say whether that was new.
-
-    Raises OSError.
-    """
-    import errno
-    import termios
-
-    try:
-        modes = termios.tcgetattr(terminal)
-        if bool(modes[3] & termios.ECHO) is is_on:
-            return False
-        modes[3] ^= termios.ECHO
-        termios.tcsetattr(terminal, termios.TCSADRAIN if is_on else termios.TCSAFLUSH, modes)
-    except termios.error as problem:
-        if problem.args[0] == errno.EINTR:  # a signal cut in
-            return _set_echo(terminal, is_on=is_on)
-        raise OSError(*problem.args) from problem
-    return True
