@@ -53,7 +53,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
-from cometrep import __version__, catalog, errors
+from cometrep import __version__, catalog, errors, hints
 from cometrep.config import KEY_PAGE
 from cometrep.config.values import ApiKey
 from cometrep.json_values import shorten_data_uris
@@ -171,7 +171,7 @@ class Api:
             elif answer.says_no_such_prediction(id):
                 failure = self._not_found(answer, id)
             else:
-                failure = self._error(errors.Temporary, answer, "bad_answer", hint=errors.RUN_AGAIN)
+                failure = self._error(errors.Temporary, answer, "bad_answer", hint=hints.RUN_AGAIN)
                 failure.message += f": {'it did not come to an end' if answer.is_cut_short else problem}"
             raise failure from problem
 
@@ -285,7 +285,7 @@ class Api:
     def _create_failure(self, answer: Answer, model: str) -> errors.CometrepError:
         status = answer.status
         if status == 425:
-            return self._error(errors.Temporary, answer, "server_error", hint=errors.RUN_AGAIN, is_final=True)
+            return self._error(errors.Temporary, answer, "server_error", hint=hints.RUN_AGAIN, is_final=True)
         if status in (408, 499) or (not 200 <= status < 500 and not _is_final(answer)):
             # A gateway that gave up may have told what it waits for; beside an error an id is rather the request's.
             is_its_own = isinstance(answer.body, Mapping) and not answer.body.get("error")
@@ -310,7 +310,7 @@ class Api:
         if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
         if status in (408, 425, 499) or (status >= 500 and not _is_final(answer)) or status < 400:
-            return self._error(errors.Temporary, answer, "server_error", hint=f"{errors.RUN_AGAIN} in a while")
+            return self._error(errors.Temporary, answer, "server_error", hint=f"{hints.RUN_AGAIN} in a while")
         return self._common_failure(answer)
 
     def _not_found(self, answer: Answer, id: str) -> errors.CometrepError:
@@ -336,7 +336,7 @@ class Api:
                 errors.Refused,
                 answer,
                 "no_credit",
-                hint=f"top up the account, then {errors.RUN_AGAIN}",
+                hint=f"top up the account, then {hints.RUN_AGAIN}",
             )
         if status == 401:
             return self._error(
@@ -351,7 +351,7 @@ class Api:
             what = "blocked on the way" if is_blocked else f"the API key {self._api_key} may not do this"
             return self._error(errors.ConfigError, answer, "api_key_refused", hint="cometrep doctor", what=what)
         if status == 429:
-            return self._error(errors.Temporary, answer, "rate_limited", hint=f"{errors.RUN_AGAIN} in a while")
+            return self._error(errors.Temporary, answer, "rate_limited", hint=f"{hints.RUN_AGAIN} in a while")
         if status == 413:
             return self._error(
                 errors.Refused, answer, "too_large", hint="make the files smaller, or give URLs of them"
@@ -530,7 +530,7 @@ def _unknown(message: str, answer: Answer | None = None, id: str = "") -> errors
     return errors.CreateUnknown(
         f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
         f" this is sent again{told}",
-        hint=errors.WAIT_AGAIN.of(id) if id else errors.LIST_UNKNOWN,
+        hint=hints.WAIT_AGAIN.of(id) if id else hints.LIST_UNKNOWN,
         prediction_id=id or None,
         request_id=(answer.request_id if answer else "") or None,
         http_status=answer.status if answer else None,

@@ -21,7 +21,7 @@ The tree, by what the user does next::
 
 import errno
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 Kind = TypeVar("Kind", bound="CometrepError")
 
@@ -48,41 +48,6 @@ EXIT_CODES: Mapping[int, str] = {
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """What an OSError has for its number where no space is left."""
-
-
-class Resume(NamedTuple):
-    """The command that takes predictions up again, where a command had to leave them.
-
-    `options` are those it is given, each with its value as it is typed; `items` stand behind the ids.
-    """
-
-    command: str = "cometrep wait"
-    options: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
-
-    def of(self, *ids: str, remedy: str = "") -> str:
-        """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
-        options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
-        if any(word.startswith(("-", "'-")) for word in (*ids, *self.items)):
-            return " ".join((self.command, *options, "--", *ids, *self.items))
-        return " ".join((self.command, *ids, *self.items, *options))
-
-
-def _alike(option: str, remedy: str) -> bool:
-    name, other = option.partition(" ")[0], remedy.partition(" ")[0]
-    return name == other or {name, other} == {"--skip-existing", "--overwrite"}
-
-
-RUN_AGAIN = "run the same command again"
-"""The hint where a command may be typed once more; a batch puts the command itself in its place."""
-WAIT_AGAIN = Resume()
-RERUN = Resume("cometrep rerun")
-"""The hint where a prediction may be created again; a command that knows how it would puts its own in its place."""
-LIST_UNKNOWN = "cometrep list --unknown"
-OTHER_HOME = 'export COMETREP_HOME="$PWD/.cometrep"'
-"""The hint where the folder of settings and ledger cannot be used; not one relative to wherever a command runs."""
-LOOK_WHOLE = Resume("cometrep status", ("--json",))
-LOOK_AT_URLS = Resume("cometrep status", ("--print url",))
 
 
 class Failure(BaseException):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cometrep import errors, formats
+from cometrep import errors, formats, hints
 from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
@@ -148,7 +148,7 @@ class Keeper:
         if template == "-":
             raise errors.UsageError(
                 f"{self.keeping.typed} writes one file, and {len(distinct)} predictions are named",
-                hint=errors.Resume("cometrep download").of(*distinct, remedy=OWN_NAMES),
+                hint=hints.Command("cometrep download").of(*distinct, remedy=OWN_NAMES),
                 code="name_clash",
             )
         entries = {id: self._ledger.lenient(self._ledger.entry, id) for id in distinct}
@@ -308,7 +308,7 @@ class Keeper:
         """Give the error of a file that cannot be had; while the API keeps it, its hint is not to pay again."""
         told, hint = f"output file {file.index} of {prediction.id} cannot be had: {problem.reason}", ""
         if self._is_over(prediction, otherwise=problem.http_status in EXPIRED_STATUSES):
-            told, hint = f"{told}; files live about an hour", errors.RERUN.of(prediction.id)
+            told, hint = f"{told}; files live about an hour", hints.RERUN.of(prediction.id)
         return errors.OutputMissing(
             told,
             hint=hint,
@@ -356,11 +356,11 @@ class Keeper:
             is_over = self._is_over(prediction, otherwise=True)  # else it may come yet
             raise errors.OutputMissing(
                 f"prediction {prediction.id} reported success without any output{told}",
-                hint=errors.LOOK_WHOLE.of(prediction.id) if is_over else "",
+                hint=hints.LOOK_WHOLE.of(prediction.id) if is_over else "",
             )
         raise errors.OutputMissing(
             f"the output of {prediction.id} is gone: the API removes it about an hour after the end",
-            hint=errors.RERUN.of(prediction.id),
+            hint=hints.RERUN.of(prediction.id),
             code="output_expired",
         )
 

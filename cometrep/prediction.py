@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.json_values import SHORTENED_DATA_URI, cut_down, is_data_uri, leaves, shorten_data_uris
 from cometrep.text import cut, masked, parse_json
 
@@ -405,13 +405,13 @@ class Prediction(NamedTuple):
         if self.status == "aborted":
             return errors.PredictionCanceled(
                 f"prediction {self.id} was aborted before it started{told}",
-                hint=errors.RERUN.of(self.id),
+                hint=hints.RERUN.of(self.id),
                 code="prediction_aborted",
                 prediction_id=self.id,
             )
         return errors.PredictionCanceled(
             f"prediction {self.id} was canceled{told}",
-            hint=errors.RERUN.of(self.id),
+            hint=hints.RERUN.of(self.id),
             prediction_id=self.id,
         )
 
@@ -422,8 +422,8 @@ class Prediction(NamedTuple):
         if "out of memory" in lowered or "e1001" in lowered:
             return "ask for fewer or smaller outputs"
         if re.search(_PASSING, lowered):
-            return errors.RERUN.of(self.id)
-        return errors.LOOK_WHOLE.of(self.id)
+            return hints.RERUN.of(self.id)
+        return hints.LOOK_WHOLE.of(self.id)
 
 
 def is_url(text: str) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from random import random as real_random
 from typing import TYPE_CHECKING, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
@@ -54,8 +54,8 @@ class Runner:
         *,
         patience: Patience,
         keeper: "Keeper | None" = None,
-        resume: errors.Resume = errors.WAIT_AGAIN,
-        rerun: errors.Resume = errors.RERUN,
+        resume: hints.Command = hints.WAIT_AGAIN,
+        rerun: hints.Command = hints.RERUN,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -255,7 +255,7 @@ class Runner:
                 if answered is None:
                     grace = format_duration(STOP_GRACE_SECONDS)
                     told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
-                    then = f"{stop.another} leaves at once (then: {errors.LIST_UNKNOWN})"  # a dead one says no more
+                    then = f"{stop.another} leaves at once (then: {hints.LIST_UNKNOWN})"  # a dead one says no more
                     yield Noted("", f"{told}; {then}", is_warning=True)
                     answered = calls.next(STOP_GRACE_SECONDS)
                 self._rescue(answered, number, stop)
@@ -272,7 +272,7 @@ class Runner:
         answer = answered[1] if answered else None
         if answer is None or isinstance(answer, errors.CreateUnknown):
             stop.message += "; a create was under way, and whether it was accepted is unknown"
-            stop.hint = errors.LIST_UNKNOWN
+            stop.hint = hints.LIST_UNKNOWN
         elif isinstance(answer, errors.CometrepError):
             stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)
@@ -431,9 +431,9 @@ class Runner:
 
         It is taken back where the ledger does not know what was sent.
         """
-        if failure and failure.hint == errors.RERUN.of(id):
+        if failure and failure.hint == hints.RERUN.of(id):
             is_known = self._ledger.lenient(self._ledger.entry, id)
-            failure.hint = (self._rerun if is_known else errors.LOOK_WHOLE).of(id)
+            failure.hint = (self._rerun if is_known else hints.LOOK_WHOLE).of(id)
         return failure
 
     def _advised(
@@ -489,7 +489,7 @@ def look_at(api: Api, ledger: Ledger, id: str) -> Prediction:
     if isinstance(shown, str) and shown != id and all(ledger.lenient(ledger.entry, one) for one in (id, shown)):
         raise errors.Temporary(
             f"the answer to a look at {id} shows {shown}, another prediction",
-            hint=errors.RUN_AGAIN,
+            hint=hints.RUN_AGAIN,
             code="bad_answer",
             prediction_id=id,
         )
@@ -510,7 +510,7 @@ def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     return told
 
 
-def _unfinished(prediction: Prediction, resume: errors.Resume) -> errors.CometrepError:
+def _unfinished(prediction: Prediction, resume: hints.Command) -> errors.CometrepError:
     what = f"{prediction.status}, not finished"
     if prediction.status not in STATUSES:  # which may sound like an end
         what = f"{prediction.status!r}, a status that counts as running"

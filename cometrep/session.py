@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
@@ -264,17 +264,17 @@ def opened(console: Console, params: Mapping[str, Any], connections: int = 0) ->
                 console.warn(f"{ledger.problem.message}; not all of this is recorded")
 
 
-def _resume(params: Mapping[str, Any]) -> errors.Resume:
+def _resume(params: Mapping[str, Any]) -> hints.Command:
     """Give the command that takes up what this one leaves, with the options of this one that it takes.
 
     But for the deadline, which may be what ended this one.
     """
     if "sidecar" in params:
-        return errors.Resume("cometrep download --wait", _typed(params, without=_POLLING))
-    return errors.Resume("cometrep wait", _typed(params, without=("timeout",)))
+        return hints.Command("cometrep download --wait", _typed(params, without=_POLLING))
+    return hints.Command("cometrep wait", _typed(params, without=("timeout",)))
 
 
-def _rerun(params: Mapping[str, Any]) -> errors.Resume:
+def _rerun(params: Mapping[str, Any]) -> hints.Command:
     """Give the command that creates a prediction again as this one does, with the files that the ledger forgets."""
     items = params.get("items") or ()
     if any("@" in item for item in items):
@@ -285,14 +285,14 @@ def _rerun(params: Mapping[str, Any]) -> errors.Resume:
         items = [item for item, one in zip(items, split, strict=True) if one.key in forgotten]
     else:
         items = ()
-    return errors.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
+    return hints.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
 
 
 def _sweep(model: str, items: Sequence[str], params: Mapping[str, Any]) -> str:
     """Give the command that counts the combinations of a create's items, some of which are several values there."""
     strict = ["--strict"] * params["strict"]
     options = (f"-m {model}", *strict, *_typed(params, without=_NOT_OF_A_BATCH), "--dry-run")
-    return errors.Resume("cometrep batch --sweep", options).of(*map(shlex.quote, items))
+    return hints.Command("cometrep batch --sweep", options).of(*map(shlex.quote, items))
 
 
 def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:

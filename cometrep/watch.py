@@ -16,7 +16,7 @@ from functools import partial
 from random import random as real_random
 from typing import Any, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
 from cometrep.pace import Pace, SharedSchedule
@@ -117,7 +117,7 @@ class Watch:
         deadline_seconds: float | None,
         retry_budget_seconds: float,
         until_answered: bool = False,
-        resume: errors.Resume = errors.WAIT_AGAIN,
+        resume: hints.Command = hints.WAIT_AGAIN,
         random: Callable[[], float] = real_random,
     ) -> None:
         self._resume = resume
@@ -361,7 +361,7 @@ def watch(
     retry_budget_seconds: float,
     schedule_of: Callable[[str], Schedule],
     until_answered: bool = False,
-    resume: errors.Resume = errors.WAIT_AGAIN,
+    resume: hints.Command = hints.WAIT_AGAIN,
     calls: Calls[Look, Prediction] | None = None,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = real_random,

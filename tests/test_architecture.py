@@ -29,7 +29,7 @@ ROWS = (
     ("side_by_side",),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("text",),
-    ("errors",),
+    ("errors", "hints"),
 )
 # Inside a folder, likewise; it is named here itself where its own `__init__` holds more than a docstring.
 INSIDE = {

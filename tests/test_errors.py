@@ -1,16 +1,11 @@
 """Failures and their exit codes, which scripts depend on."""
 
-import ast
 import errno
 import inspect
-import re
-import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from cometrep import cli, errors
+from cometrep import errors
 
 # The contract of the command line.
 CODES: dict[type[errors.Failure], int] = {
@@ -106,21 +101,6 @@ def test_a_disk_without_room_has_a_word_of_its_own(number: int | None, code: str
     assert errors.file_code(OSError(number, "x") if number else OSError("x")) == code
 
 
-@pytest.mark.parametrize(
-    ("remedy", "command"),
-    [
-        ("", "cometrep download p1 -d out --skip-existing"),
-        ("--overwrite", "cometrep download p1 -d out --overwrite"),
-        ("-d DIR", "cometrep download p1 --skip-existing -d DIR"),
-        ("--wait", "cometrep download p1 -d out --skip-existing --wait"),
-    ],
-)
-def test_a_remedy_takes_the_place_of_its_like(remedy: str, command: str) -> None:
-    """The command is one that can be typed: no option stands in it twice, or against another."""
-    resume = errors.Resume("cometrep download", ("-d out", "--skip-existing"))
-    assert resume.of("p1", remedy=remedy) == command
-
-
 def test_a_failure_knows_nothing_it_was_not_told() -> None:
     """Without more than a message the class's own word stands, and the ids are None."""
     failure = errors.Temporary("later")
@@ -188,57 +168,3 @@ def test_outcomes_that_differ_are_partial() -> None:
     alike = errors.combined([GONE, GONE])
     assert alike is not None
     assert alike.exit_code == 11
-
-
-def hints() -> Iterator[tuple[str, str]]:
-    """Yield every hint that is written in the package as a text, with its place; X stands for what is filled in."""
-    for path in sorted(Path(errors.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "hint":
-                value: ast.AST = node.value
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-                value = node.value if node.targets[0].attr == "hint" else ast.Constant("")
-            else:
-                continue
-            for text in texts_of(value):
-                yield f"{path.name}:{node.value.lineno}", text
-
-
-def texts_of(node: ast.AST) -> Iterator[str]:
-    """Yield the texts that an expression may come to."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
-    elif isinstance(node, ast.JoinedStr):
-        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
-    elif isinstance(node, ast.IfExp):
-        yield from texts_of(node.body)
-        yield from texts_of(node.orelse)
-    elif isinstance(node, ast.BoolOp):
-        for value in node.values:
-            yield from texts_of(value)
-
-
-TYPED = {"cometrep", "&&", "|", "…", "-", *(entry.name for entry in cli.CONTENTS)}
-SUBWORDS = {"url", "get", "set", "unset", "show", "bash", "batch", "config", "<(cometrep", "bash)", "source"}
-
-
-def test_a_hint_that_names_a_command_is_that_command() -> None:
-    """What is to be typed can be typed as it stands: the shell would take words around it for arguments."""
-    found = [(place, text) for place, text in hints() if re.search(r"\b(cometrep|mv|chmod|export) ", text)]
-    assert len(found) > 30
-    wrong = []
-    for place, text in found:
-        for word in [] if re.match(r"(cp|mv|chmod|export|unset|pip) ", text) else shlex.split(text):
-            is_fact = re.fullmatch(r"--?[a-z-]+|X.*|[A-Z][A-Z/_]*|.*[={@].*|[0-9]+d", word)
-            if not is_fact and word not in TYPED | SUBWORDS:
-                wrong.append(f"{place}: {word!r} in {text!r}")
-    assert wrong == []
-
-
-@pytest.mark.parametrize("item", ["-x@a.png", "'-x@a b.png'"])
-def test_what_begins_as_an_option_does_stands_behind_two_dashes(item: str) -> None:
-    """An id, and an item of the command that creates a prediction again, quoted or not."""
-    rerun = errors.RERUN._replace(options=("-q",), items=(item,))
-    assert rerun.of("p1") == f"cometrep rerun -q -- p1 {item}"
-    assert errors.WAIT_AGAIN.of("-p1") == "cometrep wait -- -p1"
-    assert errors.RERUN._replace(options=("-q",)).of("p1") == "cometrep rerun p1 -q"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cometrep import errors, runner
+from cometrep import errors, hints, runner
 from cometrep.api import Api
 from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
@@ -81,7 +81,7 @@ class Bench:
             self.api,
             self.ledger,
             patience=self.patience,
-            resume=errors.Resume("cometrep download --wait"),
+            resume=hints.Command("cometrep download --wait"),
             keeper=self.keeper,
             clock=self.clock,
             now=lambda: time.time() + self.later,
@@ -448,7 +448,7 @@ def test_a_create_stopped_and_then_in_doubt_stays_unknown(
     release.set()
     with pytest.raises(errors.Stopped, match="whether it was accepted is unknown") as raised:
         stop(events)
-    assert raised.value.hint == errors.LIST_UNKNOWN
+    assert raised.value.hint == hints.LIST_UNKNOWN
     assert bench.entries() == [("", "unknown")]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.record import State
 from cometrep.batch.score import FAILURES_KEPT, Score, commands_beside, next_commands, outcome, tell_stop
 
@@ -57,7 +57,7 @@ def test_what_is_in_doubt_is_to_be_looked_at_first() -> None:
     score.fail("a", State.UNKNOWN, errors.CreateUnknown("no answer"))
     doubt = came_to(score, 2)
     assert doubt
-    assert (doubt.exit_code, doubt.hint) == (9, errors.LIST_UNKNOWN)
+    assert (doubt.exit_code, doubt.hint) == (9, hints.LIST_UNKNOWN)
     left = came_to(score, 3)
     assert left
     assert (left.exit_code, left.hint) == (9, COMMAND)

@@ -9,8 +9,8 @@ import pytest
 from cometrep import errors
 from cometrep.console import Choices, Console
 from cometrep.console.stage import Results, Stage
-from cometrep.errors import WAIT_AGAIN
 from cometrep.events import Created, Event, Noted, Result, Saved, Seen
+from cometrep.hints import WAIT_AGAIN
 from cometrep.prediction import Prediction, SavedFile
 
 DONE = Prediction("abc", "succeeded", output=["https://x.test/a.webp"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.console.unfinished import Unfinished
 from cometrep.events import Created, Saving, Seen
 from cometrep.prediction import Prediction
@@ -21,7 +21,7 @@ def test_what_a_stopped_command_leaves_is_told_in_its_own_words(command: str, to
     unfinished.take(Seen(Prediction("a", "processing"), 1.0))
     unfinished.take(Seen(Prediction("b", "succeeded"), 1.0))
     stop = errors.Stopped("Ctrl-C", 130)
-    unfinished.tell(stop, errors.Resume(command))
+    unfinished.tell(stop, hints.Command(command))
     assert stop.message == f"stopped by Ctrl-C; {told}"
     assert (stop.prediction_id, stop.hint) == ("a", f"{command} a b")
 
@@ -38,7 +38,7 @@ def test_what_is_done_with_is_not_taken_up_again() -> None:
     unfinished.leave("a")
     unfinished.leave("x")
     stop = errors.Stopped("Ctrl-C", 130)
-    unfinished.tell(stop, errors.Resume("cometrep download --wait"))
+    unfinished.tell(stop, hints.Command("cometrep download --wait"))
     assert stop.message == "stopped by Ctrl-C; left running: b; not saved yet: c"
     assert (stop.prediction_id, stop.hint) == ("b", "cometrep download --wait b c")
 
@@ -52,5 +52,5 @@ def test_a_command_that_leaves_nothing_has_nothing_to_go_on_with(id: str | None,
     """But for the prediction that a create under way came to."""
     stop = errors.Stopped("Ctrl-C", 130)
     stop.prediction_id = id
-    Unfinished([]).tell(stop, errors.WAIT_AGAIN)
+    Unfinished([]).tell(stop, hints.WAIT_AGAIN)
     assert (stop.message, stop.prediction_id, stop.hint) == (f"stopped by Ctrl-C{told}", id, hint)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.snapshot import comes_once
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
@@ -121,7 +121,7 @@ class Gone(NamedTuple):
         """Say how such predictions are saved, the first few of them; nothing where there are none."""
         if not self.ids:
             return ()
-        shown = errors.Resume("cometrep download --wait", (f"-d {shlex.quote(str(folder))}",)).of(
+        shown = hints.Command("cometrep download --wait", (f"-d {shlex.quote(str(folder))}",)).of(
             *self.ids[:IDS_SHOWN]
         )
         verb = "is" if len(self.ids) == 1 else "are"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.command_line import adding, resuming
 from cometrep.batch.record import State
 from cometrep.events import BatchEnded, Tally
@@ -141,7 +141,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused":
             ended.fatal.hint += f" && {resuming(command)}"
-        before, is_again, _ = ended.fatal.hint.partition(errors.RUN_AGAIN)
+        before, is_again, _ = ended.fatal.hint.partition(hints.RUN_AGAIN)
         if is_again or not before:
             ended.fatal.hint = before + adding(ended.remedy, resuming(command))
         return ended.fatal
@@ -162,7 +162,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint=errors.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
+        hint=hints.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
         code=errors.code_of(exit_code),
     )
     failure.exit_code = exit_code

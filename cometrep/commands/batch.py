@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.commands import (
     BATCH_SAVING,
     BATCH_WAITING,
@@ -165,7 +165,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Ca
 
     console, params, settings = opened.console, opened.params, opened.settings
     gallery = Gallery(record.folder, plan.axes)
-    again = errors.Resume(resuming(console.command_line))
+    again = hints.Command(resuming(console.command_line))
     batch = Batch(
         opened.api,
         opened.ledger,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config.file import ConfigFile, FileWarning
 from cometrep.config.values import (
     PROGRESS_MODES,
@@ -207,7 +207,7 @@ def folders() -> Folders:
     except RuntimeError as problem:
         raise errors.ConfigError(
             f"there is no home folder to keep settings in: {problem}",
-            hint=errors.OTHER_HOME,
+            hint=hints.OTHER_HOME,
             code="bad_setting",
         ) from problem
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 
 _TURN_SECONDS = 10.0  # to wait for another command that changes the config file
 
@@ -129,7 +129,7 @@ def make_private_folder(folder: Path) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot make the folder {folder}: {problem.strerror}",
-            hint=errors.OTHER_HOME,
+            hint=hints.OTHER_HOME,
             code=errors.file_code(problem),
         ) from problem
 
@@ -223,7 +223,7 @@ def _write_private(path: Path, text: str) -> None:
 def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
     return errors.LocalFileError(
         f"cannot write {path}: {problem.strerror}",
-        hint=errors.OTHER_HOME,
+        hint=hints.OTHER_HOME,
         code=errors.file_code(problem),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.console import Console
 from cometrep.console.unfinished import Unfinished
 from cometrep.events import Event, ItemEnded, Noted, Result, Saved
@@ -31,7 +31,7 @@ class Results(NamedTuple):
     """
 
     what: str
-    resume: errors.Resume
+    resume: hints.Command
     ids: Sequence[str] = ()
     is_batch: bool = False
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from cometrep.errors import WAIT_AGAIN, Failure, Resume
+from cometrep.errors import Failure
 from cometrep.events import Created, Event, Saving, Seen
+from cometrep.hints import WAIT_AGAIN, Command
 
 
 class Unfinished:
@@ -31,13 +32,13 @@ class Unfinished:
         """Take it that the command is done with one of them."""
         self._has_ended.pop(id, None)
 
-    def tell(self, stop: Failure, resume: Resume) -> None:
+    def tell(self, stop: Failure, resume: Command) -> None:
         """Say in what stopped the command which are left, and give the command that takes them up again."""
         left = self.left or ([stop.prediction_id] if stop.prediction_id else [])
         if not left:
             return
         stop.prediction_id = left[0]
-        ended = "ended, and not told yet" if resume.command == WAIT_AGAIN.command else "not saved yet"
+        ended = "ended, and not told yet" if resume.name == WAIT_AGAIN.name else "not saved yet"
         for words, has_ended in (("left running", False), (ended, True)):
             if ids := [id for id in left if self._has_ended.get(id, False) is has_ended]:
                 stop.message += f"; {words}: {', '.join(ids)}"

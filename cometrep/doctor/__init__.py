@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import __version__, config, errors
+from cometrep import __version__, config, errors, hints
 from cometrep.calls import within
 from cometrep.config.values import ApiKey
 from cometrep.console.screen import Screen
@@ -384,7 +384,7 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
     try:
         there = writable_folder(folder)
     except OSError as problem:
-        fix = errors.OTHER_HOME
+        fix = hints.OTHER_HOME
         if problem.errno in errors.NO_SPACE:
             there = next(one for one in (folder, *folder.parents) if one.exists())
             fix = f"df -h {shlex.quote(str(there))}"

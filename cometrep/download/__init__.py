@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
-from cometrep import errors, formats
+from cometrep import errors, formats, hints
 from cometrep.download.body import UnknownEncoding, body_of, unknown_encodings
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
@@ -296,7 +296,7 @@ def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
     except ValueError as problem:
         if file.is_forgotten:
             told = f"output file {file.index} stood in the reply itself, which the API does not give any more"
-            raise errors.OutputMissing(told, hint=errors.RERUN.of(id), code="output_expired") from problem
+            raise errors.OutputMissing(told, hint=hints.RERUN.of(id), code="output_expired") from problem
         told = f"output file {file.index} is a broken data URI"
         raise errors.OutputMissing(told, code="output_broken") from problem
     if not content:

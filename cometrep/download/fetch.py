@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.download.addresses import PrivatePeer, check_peer, is_private
 from cometrep.text import cut, masked
 from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
@@ -68,7 +68,7 @@ class Fetcher:
             except PrivatePeer as problem:  # a name may resolve otherwise the second time
                 raise errors.Refused(
                     f"the output file's host {host_of(url)} is at a private address",
-                    hint=errors.LOOK_AT_URLS.of(id),
+                    hint=hints.LOOK_AT_URLS.of(id),
                     code="unsafe_url",
                 ) from problem
             except requests.RequestException as problem:
@@ -121,7 +121,7 @@ class Fetcher:
             led = "leads to" if is_redirect else "is"
             raise errors.Refused(
                 f"the output file's URL {led} {_shown(url)}, which is refused: {problem_text}",
-                hint=errors.LOOK_AT_URLS.of(id),
+                hint=hints.LOOK_AT_URLS.of(id),
                 code="unsafe_url",
             )
 
@@ -148,7 +148,7 @@ def _as_asked_for(id: str, url: str) -> str:
 
 def _no_address(id: str, url: str) -> errors.OutputMissing:
     return errors.OutputMissing(
-        f"not an address: {_shown(url)}", hint=errors.LOOK_AT_URLS.of(id), code="output_broken"
+        f"not an address: {_shown(url)}", hint=hints.LOOK_AT_URLS.of(id), code="output_broken"
     )
 
 

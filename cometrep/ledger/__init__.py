@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.json_values import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
@@ -401,7 +401,7 @@ class Ledger:
             raise errors.CreateUnknown(
                 f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
                 " @2 is the one before",
-                hint=errors.LIST_UNKNOWN,
+                hint=hints.LIST_UNKNOWN,
                 request_id=entry.request_id or None,
             )
         if not self._is_sandbox and entry.base_url != self._base_url:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config.file import make_private_folder
 
 BUSY_SECONDS = 60.0
@@ -141,7 +141,7 @@ class Database:
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
             return f"chmod 600 {path}"
-        return errors.OTHER_HOME
+        return hints.OTHER_HOME
 
     def _connection(self, *, writes: bool = False) -> sqlite3.Connection:
         if writes and self._is_to_read:  # it may take them by now
