@@ -16,6 +16,7 @@ from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.names import (
+    OTHER_FOLDER,
     OWN_FOLDERS,
     OWN_NAMES,
     Names,
@@ -230,7 +231,7 @@ class Keeper:
             if owner != names.id:
                 raise errors.UsageError(
                     f"the template {names.template!r} gives output files of {owner} and {names.id} one name",
-                    remedy=OWN_FOLDERS if _differ(owner, names.id) else "-d DIR",
+                    remedy=OWN_FOLDERS if _differ(owner, names.id) else OTHER_FOLDER,
                     code="name_clash",
                     prediction_id=names.id,
                 )

@@ -20,6 +20,7 @@ from cometrep.text import masked
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
 OWN_FOLDERS = "-o '{id}/{index}.{ext}'"  # and the one that does where some have the names of others already
+OTHER_FOLDER = "-d DIR"  # the option for what cannot stand in this one
 LIMIT_BYTES = 255  # of one name, on every file system in use
 EXTENSION_LIMIT = 12  # characters; `safetensors` has one less
 SIDECAR_SUFFIX = ".cometrep.json"

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from cometrep import errors, formats
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
-from cometrep.names import OWN_FOLDERS
+from cometrep.names import OTHER_FOLDER, OWN_FOLDERS
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -277,7 +277,7 @@ class PartFile:
                 if target.exists() and not os.access(target, os.R_OK):
                     raise errors.LocalFileError(
                         f"{target} exists and cannot be read, to be compared with output file {index} of {id}",
-                        remedy="-d DIR",
+                        remedy=OTHER_FOLDER,
                         code="file_exists",
                         prediction_id=id,
                     )
@@ -446,7 +446,7 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot write {path}: {problem.strerror or problem}",
-            remedy="-d DIR",
+            remedy=OTHER_FOLDER,
             code=errors.file_code(problem),
         ) from problem
 
