@@ -1,22 +1,20 @@
-"""Open what a command works with: its settings, the streams, and what they let it reach.
-
-All that the shared options say is read here, from what was typed for a command.
-"""
+"""Open what a command works with: its settings, the streams, and what they let it reach."""
 
 import contextlib
 import functools
 import json
 import re
 import shlex
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cometrep import errors, hints
+from cometrep import errors
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
 from cometrep.console import Choices, Console
+from cometrep.options import Options, contradiction
 from cometrep.prediction import parse_reference
 from cometrep.text import format_count
 
@@ -31,19 +29,9 @@ if TYPE_CHECKING:
 
 Returned = TypeVar("Returned")
 
-PRINTED = ("id", "status", "path", "url", "output")
-"""The words of `--print`."""
-
 _NAME_THE_IDS = "name the ids instead of -"
 _ID_BYTES = 4096  # of an id, or a URL that ends in one
 _LINE_BYTES = 256_000_000  # of --json or a table: four times what the API may answer, as it is escaped
-_SPELLED = {"output": "-o", "dir": "-d", "print_what": "--print"}
-_POLLING = ("timeout", "interval", "logs")
-_NOT_OF_A_BATCH = ("print_what", "interval", "sidecar", "logs")
-_KEPT = (  # in the commands of hints, in this order
-    *("output", "dir", "max_size", "print_what", "timeout", "interval"),
-    *("overwrite", "skip_existing", "sidecar", "json", "github", "logs"),
-)
 
 
 class Opened(NamedTuple):
@@ -55,7 +43,7 @@ class Opened(NamedTuple):
     ledger: "Ledger"
     runner: "Runner"
     keeper: "Keeper | None"
-    params: Mapping[str, Any]
+    options: Options
     base_url: str
 
     def ids(self, arguments: list[str]) -> list[str]:
@@ -69,8 +57,8 @@ class Opened(NamedTuple):
         try:
             return self._warned(*prepare(model, items, **self._input_options()))
         except errors.UsageError as problem:
-            if problem.remedy == "--sweep" and self.params["input_file"] is None:
-                problem.hint = f"to vary it: {_sweep(model, items, self.params)}"
+            if problem.remedy == "--sweep" and self.options.input_file is None:
+                problem.hint = f"to vary it: {self.options.sweep(model, items)}"
             raise
 
     def request_again(self, id: str, items: list[str]) -> "Request":
@@ -92,8 +80,8 @@ class Opened(NamedTuple):
         from cometrep.inputs import REFUSE_BYTES
 
         return {
-            "input_file": self.params["input_file"],
-            "is_strict": self.params["strict"],
+            "input_file": self.options.input_file,
+            "is_strict": self.options.strict,
             "read_stdin": functools.partial(self.console.read_stdin, limit_bytes=REFUSE_BYTES),
         }
 
@@ -108,7 +96,7 @@ class Opened(NamedTuple):
 
         if doubt := doubt_of_name(request, self.settings.template):
             self.console.hint(doubt)
-        if self.params["dry_run"]:
+        if self.options.dry_run:
             self.runner.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
         else:
@@ -132,8 +120,8 @@ class Opened(NamedTuple):
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""
         from cometrep.console.stage import Results
 
-        what = "json" if self.params["json"] else self.params.get("print_what") or default
-        return Results(what, _resume(self.params), ids or ())
+        what = "json" if self.options.json else self.options.print_what or default
+        return Results(what, self.options.resume, ids or ())
 
 
 def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
@@ -200,20 +188,20 @@ def _naming(id: str, command: str) -> str:
     return shlex.join([*words[:at], id, *words[at + 1 :]])
 
 
-def settle(console: Console, params: Mapping[str, Any]) -> Settings:
+def settle(console: Console, options: Options) -> Settings:
     """Take up a command's shared options, and give the settings that they and all else come to."""
-    _check_choices(params)
-    settings = load(flags_of(params))
+    options.check()
+    settings = load(options.of_settings)
     console.configure(
         Choices(
-            is_json=params["json"],
-            is_quiet=params["quiet"],
-            is_verbose=params["verbose"],
-            shows_logs=params.get("logs", False),
-            progress=settings.progress if params["progress"] or not params["quiet"] else "auto",
+            is_json=options.json,
+            is_quiet=options.quiet,
+            is_verbose=options.verbose,
+            shows_logs=options.logs,
+            progress=settings.progress if options.progress or not options.quiet else "auto",
             to_hide=settings.api_key.to_hide if settings.api_key else "",
-            flags=server_options(params),
-            tells_github=params.get("github", False),
+            flags=options.of_server,
+            tells_github=options.github,
         )
     )
     if settings.file_warning:
@@ -222,14 +210,14 @@ def settle(console: Console, params: Mapping[str, Any]) -> Settings:
 
 
 @contextlib.contextmanager
-def opened(console: Console, params: Mapping[str, Any], connections: int = 0) -> Iterator[Opened]:
+def opened(console: Console, options: Options, connections: int = 0) -> Iterator[Opened]:
     """Open what a command needs, from its shared options and the settings, and close it again."""
     from cometrep.api import Api
     from cometrep.ledger import Ledger
     from cometrep.runner import Patience, Runner
     from cometrep.watch import MOST_LOOKS
 
-    settings = settle(console, params)
+    settings = settle(console, options)
     with contextlib.ExitStack() as stack:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
@@ -243,7 +231,7 @@ def opened(console: Console, params: Mapping[str, Any], connections: int = 0) ->
         stack.callback(api.close)
         ledger = Ledger(folders().ledger_file, base_url=base_url, is_sandbox=settings.is_sandboxed)
         stack.callback(ledger.close)
-        keeper = _keeper(params, settings, ledger, base_url, stack) if "overwrite" in params else None
+        keeper = _keeper(options, settings, ledger, base_url, stack) if options.saves else None
         runner = Runner(
             api,
             ledger,
@@ -251,63 +239,21 @@ def opened(console: Console, params: Mapping[str, Any], connections: int = 0) ->
                 settings.deadline_seconds,
                 settings.retry_budget_seconds,
                 settings.prompt_budget_seconds,
-                _interval(params.get("interval")),
+                _interval(options.interval),
             ),
             keeper=keeper,
-            resume=_resume(params),
-            rerun=_rerun(params),
+            resume=options.resume,
+            rerun=options.rerun,
         )
         try:
-            yield Opened(console, settings, api, ledger, runner, keeper, params, base_url)
+            yield Opened(console, settings, api, ledger, runner, keeper, options, base_url)
         finally:
             if ledger.problem:
                 console.warn(f"{ledger.problem.message}; not all of this is recorded")
 
 
-def _resume(params: Mapping[str, Any]) -> hints.Command:
-    """Give the command that takes up what this one leaves, with the options of this one that it takes.
-
-    But for the deadline, which may be what ended this one.
-    """
-    if "sidecar" in params:
-        return hints.Command("cometrep download --wait", _typed(params, without=_POLLING))
-    return hints.Command("cometrep wait", _typed(params, without=("timeout",)))
-
-
-def _rerun(params: Mapping[str, Any]) -> hints.Command:
-    """Give the command that creates a prediction again as this one does, with the files that the ledger forgets."""
-    items = params.get("items") or ()
-    if any("@" in item for item in items):
-        from cometrep.inputs import split_item
-
-        split = [split_item(item) for item in items]
-        forgotten = {one.key for one in split if one.separator in ("@", ":=@")}  # a list may have other values too
-        items = [item for item, one in zip(items, split, strict=True) if one.key in forgotten]
-    else:
-        items = ()
-    return hints.RERUN._replace(options=_typed(params), items=tuple(map(shlex.quote, items)))
-
-
-def _sweep(model: str, items: Sequence[str], params: Mapping[str, Any]) -> str:
-    """Give the command that counts the combinations of a create's items, some of which are several values there."""
-    strict = ["--strict"] * params["strict"]
-    options = (f"-m {model}", *strict, *_typed(params, without=_NOT_OF_A_BATCH), "--dry-run")
-    return hints.Command("cometrep batch --sweep", options).of(*map(shlex.quote, items))
-
-
-def _typed(params: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write the options that a command was given and its hints keep, as they are typed."""
-    words = []
-    for name in _KEPT:
-        value = params.get(name)
-        if name not in without and value is not None and value is not False:
-            option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
-            words.append(option if value is True else f"{option} {shlex.quote(value)}")
-    return tuple(words)
-
-
 def _keeper(
-    params: Mapping[str, Any],
+    options: Options,
     settings: Settings,
     ledger: "Ledger",
     base_url: str,
@@ -317,25 +263,24 @@ def _keeper(
     from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
     from cometrep.names import check_folder
 
-    template = _template(params, settings)
+    template = _template(options, settings)
     check_folder(str(Path(settings.folder, template or "-").parent))
     downloads = Downloads(
         Rules(
             allows_local=is_local_url(base_url),
             max_size_bytes=settings.max_size_bytes,
-            overwrites=params["overwrite"],
-            skips_existing=params["skip_existing"],
+            overwrites=options.overwrite,
+            skips_existing=options.skip_existing,
             retry_budget_seconds=settings.retry_budget_seconds,
         )
     )
     stack.callback(downloads.close)
     # Files of a server on this machine have no distance to make up for, and threads cost them time.
     at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
-    writes_sidecar = params.get("sidecar", False)
     keeping = Keeping(
         settings.folder,
         template,
-        writes_sidecar=writes_sidecar,
+        writes_sidecar=options.sidecar,
         files_at_once=at_once,
         typed=_typed_template(settings),
     )
@@ -353,46 +298,11 @@ def started_sandbox(settings: Settings) -> Iterator[str]:
         yield server.url
 
 
-def server_options(params: Mapping[str, Any]) -> str:
-    """Give the option that chose the server, which hints keep; empty where settings did."""
-    if params["sandbox"]:
-        return "--sandbox"
-    return f"--base-url {shlex.quote(params['base_url'])}" if params["base_url"] else ""
-
-
-def flags_of(params: Mapping[str, Any]) -> dict[str, str | None]:
-    """Give what options say of settings."""
-    flags = {name: params.get(name) for name in ("base_url", "timeout", "dir", "output", "max_size", "progress")}
-    return {**flags, "sandbox": "true" if params["sandbox"] else None}
-
-
-def _check_choices(params: Mapping[str, Any]) -> None:
-    what = params.get("print_what")
-    if what is not None and what not in PRINTED:
-        raise errors.UsageError(
-            f"--print {what!r} is not one of {', '.join(PRINTED)}", hint=f"--print {PRINTED[0]}"
-        )
-    # As of a variable that is not set: a batch would not find its record there, and begin anew.
-    for name, kind, hint in (("dir", "folder", "--dir ."), ("output", "file", "--output '{id}.{ext}'")):
-        if params.get(name) is not None and not params[name].strip():
-            raise errors.UsageError(f"--{name} '' names no {kind}", hint=hint)
-    for given, one, also_given, other in (
-        (params["json"], "--json", what, "--print"),
-        (params.get("overwrite"), "--overwrite", params.get("skip_existing"), "--skip-existing"),
-    ):
-        if given and also_given:
-            raise _contradiction(one, other)
-
-
-def _contradiction(one: str, other: str) -> errors.UsageError:
-    return errors.UsageError(f"{one} and {other} contradict each other", hint=f"leave out {one}")
-
-
-def _template(params: Mapping[str, Any], settings: Settings) -> str:
+def _template(options: Options, settings: Settings) -> str:
     if settings.template == "-":
-        if params.get("sidecar"):
-            raise _contradiction("--sidecar", _typed_template(settings))
-        if params.get("json") or params.get("print_what"):
+        if options.sidecar:
+            raise contradiction("--sidecar", _typed_template(settings))
+        if options.json or options.print_what:
             from cometrep.names import OWN_NAMES
 
             raise errors.UsageError(

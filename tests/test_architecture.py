@@ -17,6 +17,7 @@ ROWS = (
     ("usage",),
     ("commands",),
     ("session", "completion"),
+    ("options",),
     ("batch", "doctor"),
     ("runner", "console", "manual", "signals", "sandbox"),
     ("keeping", "request"),

@@ -9,6 +9,7 @@ import pytest
 
 from cometrep import errors, session
 from cometrep.console import Console
+from cometrep.options import Options
 from cometrep.session import Opened, expand_ids
 from tests.servers import SCHNELL
 
@@ -114,8 +115,8 @@ def test_several_values_of_a_create_are_counted_by_the_hint(
     """As a sweep with the options that it takes too: typed as it stands it pays for nothing."""
     monkeypatch.chdir(tmp_path)
     Path("a.json").write_text("{}")
-    params = {"input_file": input_file, "strict": True, "dir": "new", "sidecar": True}
-    opened = Opened._make((console_of(io.BytesIO()), *[None] * 5, params, ""))
+    options = Options(input_file=input_file, strict=True, dir="new", sidecar=True)
+    opened = Opened._make((console_of(io.BytesIO()), *[None] * 5, options, ""))
     with pytest.raises(errors.UsageError, match="not JSON") as raised:
         opened.request(SCHNELL, items)
     assert raised.value.hint == hint.format(SCHNELL)
@@ -127,8 +128,8 @@ def test_several_values_of_a_create_are_counted_by_the_hint(
 )
 def test_inputs_on_stdin_are_as_large_as_files_may_be(items: list[str], input_file: str | None) -> None:
     """What has no end is too large, and not read until memory ends."""
-    params = {"input_file": input_file, "strict": False}
-    opened = Opened._make((console_of(Endless(b"", b"\0")), *[None] * 5, params, ""))
+    options = Options(input_file=input_file)
+    opened = Opened._make((console_of(Endless(b"", b"\0")), *[None] * 5, options, ""))
     with pytest.raises(errors.UsageError, match="more than the 10 MB") as raised:
         opened.request(SCHNELL, items)
     assert raised.value.code == "input_too_large"

@@ -1,7 +1,7 @@
 """What the commands share: their common options, and the session each one runs in.
 
 A command names the groups of options it takes (`@takes(CONNECTION, ...)`), and opens one `session` from its
-context; the values of the shared options reach it there and nowhere else.
+context, which has what was typed of them.
 """
 
 import functools
@@ -17,7 +17,8 @@ from cometrep import errors
 from cometrep.config import Settings
 from cometrep.config.values import PROGRESS_MODES
 from cometrep.console import Choices, Console
-from cometrep.session import PRINTED, Opened, opened, settle
+from cometrep.options import PRINTED, Options
+from cometrep.session import Opened, opened, settle
 
 _INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
 
@@ -51,10 +52,12 @@ OneIdArgument = Annotated[
 Group = tuple[inspect.Parameter, ...]
 
 
-def _group(**parameters: tuple[Any, Any]) -> Group:
+def _group(**annotations: Any) -> Group:
     return tuple(
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-        for name, (annotation, default) in parameters.items()
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=Options._field_defaults[name]
+        )
+        for name, annotation in annotations.items()
     )
 
 
@@ -69,19 +72,19 @@ def _once(values: list[str] | None) -> str | None:
     return values[0] if values else None
 
 
-def _switch(panel: str, *names: str, **settings: Any) -> tuple[Any, Any]:
-    return Annotated[bool, option(panel, *names, **settings)], False
+def _switch(panel: str, *names: str, **settings: Any) -> Any:
+    return Annotated[bool, option(panel, *names, **settings)]
 
 
-def _text(panel: str, *names: str, **settings: Any) -> tuple[Any, Any]:
-    return Annotated[str | None, option(panel, *names, **settings)], None
+def _text(panel: str, *names: str, **settings: Any) -> Any:
+    return Annotated[str | None, option(panel, *names, **settings)]
 
 
 _INPUT_FILE = option(
     _INPUT, "-i", "--input", metavar="FILE", help="JSON object of inputs, - for stdin.", callback=_once
 )
 INPUT = _group(
-    input_file=(Annotated[list[str] | None, _INPUT_FILE], None),
+    input_file=Annotated[list[str] | None, _INPUT_FILE],
     dry_run=_switch(_INPUT, "--dry-run", help="Print the request as JSON; send nothing."),
     strict=_switch(_INPUT, "--strict", help="Refuse inputs that the catalog does not know."),
 )
@@ -167,22 +170,28 @@ def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
+def options_of(ctx: typer.Context) -> Options:
+    """Give what was typed of the shared options."""
+    given = {name: value for name, value in ctx.params.items() if name in Options._fields}
+    return Options(saves="overwrite" in given, **given)
+
+
 def session(ctx: typer.Context, connections: int = 0) -> AbstractContextManager[Opened]:
     """Open what a command needs, from its shared options and the settings, and close it again.
 
     `connections` are kept open, where they are not those of looks at several predictions.
     """
-    return opened(ctx.obj, ctx.params, connections)
+    return opened(ctx.obj, options_of(ctx), connections)
 
 
 def settled(ctx: typer.Context) -> tuple[Console, Settings]:
     """Take up a command's shared options and the settings, and give its console and them."""
-    return ctx.obj, settle(ctx.obj, ctx.params)
+    return ctx.obj, settle(ctx.obj, options_of(ctx))
 
 
 def local_session(ctx: typer.Context) -> Console:
     """Take up the output options of a command that talks to no server, and give its console."""
     console: Console = ctx.obj
-    params = ctx.params
-    console.configure(Choices(is_json=params.get("json", False), is_quiet=params.get("quiet", False)))
+    options = options_of(ctx)
+    console.configure(Choices(is_json=options.json, is_quiet=options.quiet))
     return console

@@ -1,10 +1,10 @@
 """Run many inputs; resume where a previous run stopped."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,13 @@ from cometrep.commands import (
     CONNECTION,
     REPORTING,
     option,
+    options_of,
     session,
     settled,
     takes,
 )
 from cometrep.config import Settings, folders
+from cometrep.options import Options
 from cometrep.session import Opened
 from cometrep.text import format_count
 
@@ -94,6 +96,7 @@ def command(
         return
     from cometrep.batch.clashes import check_batch, check_folders, folders_of
     from cometrep.batch.command_line import typed_again
+    from cometrep.batch.fate import Asked
     from cometrep.batch.gallery import refuse_without_record
     from cometrep.batch.plan import planned
     from cometrep.batch.record import SANDBOX, Record
@@ -104,7 +107,7 @@ def command(
     pace = Pace(None if rate is None else parse_rate(rate))
     ctx.obj.command_line = typed_again(ctx.obj.command_line, file)
     with _telling_how_to_go_on(ctx, file), session(ctx, CONNECTIONS) as opened:
-        folder = _folder(opened.params, opened.settings, file)
+        folder = _folder(opened.options, opened.settings, file)
         checking = partial(opened.console.saying_if_slow, "checking all items before the first one is sent")
         with contextlib.ExitStack() as stack:
             with checking():
@@ -122,7 +125,7 @@ def command(
                         copy_stdin=opened.console.copy_stdin,
                     )
                 )
-            _announce(opened, plan)
+            _announce(opened, plan, is_confirmed=yes or dry_run)
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
             refuse_without_record(folder)
@@ -131,10 +134,17 @@ def command(
                 keeping = opened.keepers(str(folder))("").keeping
                 check_batch(keeping, plan.items_of_all_shards)
                 check = partial(check_folders, folders_of(keeping, plan.items_of_all_shards()))
+            asked = Asked(
+                jobs=jobs,
+                max_failures=max_failures,
+                retries_failed=retry_failed,
+                retries_unknown=retry_unknown,
+                reads_sidecars=opened.options.json,
+            )
             if dry_run:
-                _describe(opened, plan, record, check)
+                _describe(opened, plan, record, asked, check)
             else:
-                _run(opened, plan, record, pace, check)
+                _run(opened, plan, record, asked, pace, check)
 
 
 @contextlib.contextmanager
@@ -152,7 +162,9 @@ def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
         raise
 
 
-def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Callable[[], None]) -> None:
+def _run(
+    opened: Opened, plan: "Plan", record: "Record", asked: "Asked", pace: "Pace", check: Callable[[], None]
+) -> None:
     from cometrep.batch.command_line import resuming
     from cometrep.batch.fate import begin
     from cometrep.batch.gallery import Gallery
@@ -163,7 +175,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Ca
     from cometrep.runner import Patience
     from cometrep.signals import finishing_first
 
-    console, params, settings = opened.console, opened.params, opened.settings
+    console, settings = opened.console, opened.settings
     gallery = Gallery(record.folder, plan.axes)
     again = hints.Command(resuming(console.command_line))
     batch = Batch(
@@ -171,7 +183,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Ca
         opened.ledger,
         record,
         opened.keepers(str(record.folder)),
-        asked=_asked(params),
+        asked=asked,
         patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
         pace=pace,
         check_folders=check,
@@ -182,7 +194,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Ca
             total = plan.total()
             for told in begin(record, plan.items_of_all_shards(), opened.ledger, total=total, axes=plan.axes):
                 console.warn(told)
-            results = Results("json" if params["json"] else "path", again, is_batch=True)
+            results = Results("json" if opened.options.json else "path", again, is_batch=True)
             try:
                 with finishing_first(batch.stop):
                     ended: BatchEnded = opened.show(batch.run(plan.items(), total), results)
@@ -209,7 +221,7 @@ def _run(opened: Opened, plan: "Plan", record: "Record", pace: "Pace", check: Ca
         raise failure
 
 
-def _announce(opened: Opened, plan: "Plan") -> None:
+def _announce(opened: Opened, plan: "Plan", *, is_confirmed: bool) -> None:
     """Say what is doubtful; show the size of a sweep, and ask where it is large."""
     from cometrep.batch.command_line import adding
     from cometrep.batch.plan import ASKS_ABOVE
@@ -221,7 +233,7 @@ def _announce(opened: Opened, plan: "Plan") -> None:
     if not plan.is_sweep:
         return
     opened.console.say(f"sweep: {plan.size_text()}")
-    if plan.size <= ASKS_ABOVE or opened.params["yes"] or opened.params["dry_run"]:
+    if plan.size <= ASKS_ABOVE or is_confirmed:
         return
     part = "part of the " if plan.shard else ""
     try:
@@ -238,7 +250,7 @@ def _announce(opened: Opened, plan: "Plan") -> None:
         )
 
 
-def _describe(opened: Opened, plan: "Plan", record: "Record", check: Callable[[], None]) -> None:
+def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", check: Callable[[], None]) -> None:
     from cometrep.batch.overview import show_forecast
 
     show_forecast(
@@ -246,32 +258,20 @@ def _describe(opened: Opened, plan: "Plan", record: "Record", check: Callable[[]
         plan,
         record,
         opened.ledger,
-        _asked(opened.params),
+        asked,
         keeper_of=opened.keepers(str(record.folder)),
         request_of=opened.api.describe_create,
         check_folders=check,
         template=opened.settings.template,
-        is_json=opened.params["json"],
+        is_json=opened.options.json,
     )
 
 
-def _asked(params: Mapping[str, Any]) -> "Asked":
-    from cometrep.batch.fate import Asked
-
-    return Asked(
-        jobs=params["jobs"],
-        max_failures=params["max_failures"],
-        retries_failed=params["retry_failed"],
-        retries_unknown=params["retry_unknown"],
-        reads_sidecars=params["json"],
-    )
-
-
-def _folder(params: Mapping[str, Any], settings: Settings, file: str) -> Path:
+def _folder(options: Options, settings: Settings, file: str) -> Path:
     """Give the folder of a batch: a folder of the settings holds many, each in one of its own."""
     from cometrep.batch.record import default_folder
 
-    return Path(settings.folder, "" if params["dir"] else default_folder(file))
+    return Path(settings.folder, "" if options.dir else default_folder(file))
 
 
 def _show_status(ctx: typer.Context, file: str) -> None:
@@ -280,7 +280,8 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     from cometrep.ledger import Ledger
 
     console, settings = settled(ctx)
-    record = Record(_folder(ctx.params, settings, file), reads_inputs=ctx.params["json"])
+    options = options_of(ctx)
+    record = Record(_folder(options, settings, file), reads_inputs=options.json)
     ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
-        show_folder(console, record, ledger, is_json=ctx.params["json"])
+        show_folder(console, record, ledger, is_json=options.json)

@@ -15,7 +15,7 @@ def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = [])
     """Create one prediction and print its id."""
     with session(ctx) as opened:
         request = opened.request(model, items)
-        if ctx.params["dry_run"]:
+        if opened.options.dry_run:
             opened.console.write_json(opened.api.describe_create(request.model, request.values))
         else:
             opened.show(opened.runner.create(request), opened.results("id"))

@@ -3,16 +3,17 @@
 import contextlib
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, takes
+from cometrep.commands import CONNECTION, options_of, takes
 from cometrep.config.values import ApiKey
 from cometrep.console import Choices, Console
-from cometrep.session import flags_of, server_options, started_sandbox
+from cometrep.options import Options
+from cometrep.session import started_sandbox
 from cometrep.text import one_line
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def command(ctx: typer.Context) -> None:
     from cometrep.doctor import checks
 
     console: Console = ctx.obj
-    with _subject(console, ctx.params) as subject:
+    with _subject(console, options_of(ctx)) as subject:
         found = []
         for check in doctor.examine(subject):
             found.append(check)
@@ -68,11 +69,11 @@ def _write(console: Console, check: "Check", subject: "Subject") -> None:
 
 
 @contextlib.contextmanager
-def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]":
+def _subject(console: Console, options: Options) -> "Iterator[Subject]":
     """Gather what is examined, with the sandbox started where it is what the settings name."""
     from cometrep.doctor import Subject, known_base_url
 
-    settings, unresolved = config.load_leniently(flags_of(params))
+    settings, unresolved = config.load_leniently(options.of_settings)
     problems: dict[str, errors.CometrepError] = {**unresolved}
     base_url, api_key = known_base_url(settings, problems), settings.api_key
     with contextlib.ExitStack() as stack:
@@ -84,11 +85,11 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
             api_key = ApiKey(config.SANDBOX_KEY)
         console.configure(
             Choices(
-                is_json=params["json"],
-                is_quiet=params["quiet"],
-                is_verbose=params["verbose"],
+                is_json=options.json,
+                is_quiet=options.quiet,
+                is_verbose=options.verbose,
                 to_hide=api_key.to_hide if api_key else "",
-                flags=server_options(params),
+                flags=options.of_server,
             )
         )
         stdout, stderr = console.screens()
@@ -100,5 +101,5 @@ def _subject(console: Console, params: Mapping[str, Any]) -> "Iterator[Subject]"
             stdout=stdout,
             stderr=stderr,
             columns=shutil.get_terminal_size().columns,
-            flags=server_options(params),
+            flags=options.of_server,
         )

@@ -1,0 +1,132 @@
+"""The options that commands share, as they were typed, and the commands of hints that keep them."""
+
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cometrep import errors, hints
+
+PRINTED = ("id", "status", "path", "url", "output")
+"""The words of `--print`."""
+
+_SPELLED = {"output": "-o", "dir": "-d", "print_what": "--print"}
+_POLLING = ("timeout", "interval", "logs")
+_NOT_OF_A_BATCH = ("print_what", "interval", "sidecar", "logs")
+_KEPT = (  # in the commands of hints, in this order
+    *("output", "dir", "max_size", "print_what", "timeout", "interval"),
+    *("overwrite", "skip_existing", "sidecar", "json", "github", "logs"),
+)
+
+
+class Options(NamedTuple):
+    """What was typed of the shared options and as INPUT items; the defaults stand for those a command has not.
+
+    `saves` is true of a command that saves files.
+    """
+
+    saves: bool = False
+    items: Sequence[str] = ()
+    input_file: str | None = None
+    dry_run: bool = False
+    strict: bool = False
+    timeout: str | None = None
+    interval: str | None = None
+    logs: bool = False
+    output: str | None = None
+    dir: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    max_size: str | None = None
+    sidecar: bool = False
+    print_what: str | None = None
+    github: bool = False
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: str | None = None
+    sandbox: bool = False
+    base_url: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError where one names nothing, or two contradict each other."""
+        what = self.print_what
+        if what is not None and what not in PRINTED:
+            raise errors.UsageError(
+                f"--print {what!r} is not one of {', '.join(PRINTED)}", hint=f"--print {PRINTED[0]}"
+            )
+        # As of a variable that is not set: a batch would not find its record there, and begin anew.
+        for name, value, kind, hint in (
+            ("dir", self.dir, "folder", "--dir ."),
+            ("output", self.output, "file", "--output '{id}.{ext}'"),
+        ):
+            if value is not None and not value.strip():
+                raise errors.UsageError(f"--{name} '' names no {kind}", hint=hint)
+        for given, one, also_given, other in (
+            (self.json, "--json", what, "--print"),
+            (self.overwrite, "--overwrite", self.skip_existing, "--skip-existing"),
+        ):
+            if given and also_given:
+                raise contradiction(one, other)
+
+    @property
+    def of_settings(self) -> dict[str, str | None]:
+        """What they say of settings."""
+        return {
+            "base_url": self.base_url,
+            "timeout": self.timeout,
+            "dir": self.dir,
+            "output": self.output,
+            "max_size": self.max_size,
+            "progress": self.progress,
+            "sandbox": "true" if self.sandbox else None,
+        }
+
+    @property
+    def of_server(self) -> str:
+        """The option that chose the server, which hints keep; empty where settings did."""
+        if self.sandbox:
+            return "--sandbox"
+        return f"--base-url {shlex.quote(self.base_url)}" if self.base_url else ""
+
+    @property
+    def resume(self) -> hints.Command:
+        """The command that takes up what this one leaves, with the options of this one that it takes.
+
+        But for the deadline, which may be what ended this one.
+        """
+        if self.saves:
+            return hints.Command("cometrep download --wait", self._typed(without=_POLLING))
+        return hints.Command("cometrep wait", self._typed(without=("timeout",)))
+
+    @property
+    def rerun(self) -> hints.Command:
+        """The command that creates a prediction again as this one does, with the files that the ledger forgets."""
+        items: list[str] = []
+        if any("@" in item for item in self.items):
+            from cometrep.inputs import split_item
+
+            split = [split_item(item) for item in self.items]
+            forgotten = {one.key for one in split if one.separator in ("@", ":=@")}  # a list may have other values
+            items = [item for item, one in zip(self.items, split, strict=True) if one.key in forgotten]
+        return hints.RERUN._replace(options=self._typed(), items=tuple(map(shlex.quote, items)))
+
+    def sweep(self, model: str, items: Sequence[str]) -> str:
+        """Give the command that counts the combinations of a create's items, some of which are several values."""
+        strict = ["--strict"] * self.strict
+        options = (f"-m {model}", *strict, *self._typed(without=_NOT_OF_A_BATCH), "--dry-run")
+        return hints.Command("cometrep batch --sweep", options).of(*map(shlex.quote, items))
+
+    def _typed(self, without: Sequence[str] = ()) -> tuple[str, ...]:
+        """Write those that were given and that hints keep, as they are typed."""
+        words = []
+        for name in _KEPT:
+            value = getattr(self, name)
+            if name not in without and value is not None and value is not False:
+                option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
+                words.append(option if value is True else f"{option} {shlex.quote(value)}")
+        return tuple(words)
+
+
+def contradiction(one: str, other: str) -> errors.UsageError:
+    """Give the error of two options that contradict each other."""
+    return errors.UsageError(f"{one} and {other} contradict each other", hint=f"leave out {one}")

@@ -1,0 +1,30 @@
+"""Shared options: what the commands of hints keep of them."""
+
+import pytest
+
+from cometrep.options import Options
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        (Options(timeout="5m", interval="2", logs=True), "cometrep wait p1 --interval 2 --logs"),
+        (
+            Options(saves=True, timeout="5m", logs=True, output="a b.png", overwrite=True, base_url="http://x"),
+            "cometrep download --wait p1 -o 'a b.png' --overwrite",
+        ),
+    ],
+    ids=["waits", "saves"],
+)
+def test_what_takes_predictions_up_has_the_options_it_takes(options: Options, command: str) -> None:
+    """But for the deadline, which may be what ended this command; a flag that chose the server is the console's."""
+    assert options.resume.of("p1") == command
+
+
+def test_what_creates_again_has_all_options_and_the_files() -> None:
+    """The ledger forgets what stood in files; a list's other values are typed again with them."""
+    items = ["prompt=a fox", "image@my fox.png", "refs=https://x/1.png", "refs@2.png"]
+    options = Options(saves=True, items=items, timeout="5m", dir="new")
+    assert options.rerun.of("p1") == (
+        "cometrep rerun p1 'image@my fox.png' refs=https://x/1.png refs@2.png -d new --timeout 5m"
+    )
