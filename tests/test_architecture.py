@@ -17,7 +17,7 @@ ROWS = (
     ("usage",),
     ("commands",),
     ("session", "completion"),
-    ("options",),
+    ("options", "typed_ids"),
     ("batch", "doctor"),
     ("runner", "console", "manual", "signals", "sandbox"),
     ("keeping", "request"),
