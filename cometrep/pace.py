@@ -25,6 +25,17 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def asked_of_all(outcome: object, most_seconds: float) -> float | None:
+    """Give the pause that the answer to one look asks of all, None where it was not throttled.
+
+    0 for a longer one than that, which ends the wait of whom it is told, and nobody else's.
+    """
+    if not isinstance(outcome, errors.Temporary) or outcome.code != "rate_limited":
+        return None
+    asked = outcome.retry_after_seconds or 0.0
+    return asked if asked <= most_seconds else 0.0
+
+
 class SharedSchedule(NamedTuple):
     """One schedule for all predictions that a command watches: their looks together keep within a pace."""
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from cometrep import errors, hints
 from cometrep.calls import Calls
 from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
-from cometrep.pace import Pace, SharedSchedule
+from cometrep.pace import Pace, SharedSchedule, asked_of_all
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
@@ -413,12 +413,11 @@ def watch(
 
 def _heed(pace: Pace, outcome: Outcome, now: float, most_seconds: float) -> None:
     """Let the looks at all predictions come slower after a 429: the API's limit is one for them all."""
-    if isinstance(outcome, errors.Temporary) and outcome.code == "rate_limited":
-        asked = outcome.retry_after_seconds or 0.0
-        pause = asked if asked <= most_seconds else 0.0  # a longer one ends the wait of whom it is told
-        pace.throttled(now, pause, asked_seconds=pause)
-    else:
+    asked = asked_of_all(outcome, most_seconds)
+    if asked is None:
         pace.accepted(now)
+    else:
+        pace.throttled(now, asked, asked_seconds=asked)
 
 
 def _room(pace: Pace, now: float) -> int:

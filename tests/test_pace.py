@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.pace import Pace, SharedSchedule, parse_rate
+from cometrep.pace import Pace, SharedSchedule, asked_of_all, parse_rate
 from cometrep.schedule import PollSchedule
 
 quick = settings(max_examples=200)
@@ -105,3 +105,26 @@ def test_many_predictions_share_their_looks() -> None:
     assert crowd.pause(0.0).seconds == 10.0
     crowd = SharedSchedule(PollSchedule(), Pace(200.0), lambda: 100)
     assert crowd.first_seconds() == 0.5
+
+
+def throttled_for(seconds: float | None) -> errors.Temporary:
+    """Make the answer to a throttled look that names such a pause."""
+    failure = errors.Temporary("slow down", code="rate_limited")
+    failure.retry_after_seconds = seconds
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (None, None),
+        (throttled_for(None), 0.0),
+        (throttled_for(5.0), 5.0),
+        (throttled_for(61.0), 0.0),
+        (errors.Temporary("down", code="server_error"), None),
+    ],
+    ids=["well", "throttled", "asked", "asked too long", "another fault"],
+)
+def test_a_throttled_look_asks_of_all_what_one_wait_can_bear(outcome: object, seconds: float | None) -> None:
+    """A longer pause ends the wait of one prediction, and is none for the others."""
+    assert asked_of_all(outcome, 60.0) == seconds

@@ -9,7 +9,7 @@ from enum import StrEnum
 from random import random as real_random
 
 from cometrep import errors
-from cometrep.pace import Pace
+from cometrep.pace import Pace, asked_of_all
 from cometrep.schedule import backoff_seconds
 from cometrep.watch import LOOKS_A_SECOND
 
@@ -85,13 +85,11 @@ class Gate:
 
     def looked(self, failure: errors.CometrepError | None, now: float) -> None:
         """Take up how a look went: the API's limit is one for looks and creates."""
-        if isinstance(failure, errors.Temporary) and failure.code == "rate_limited":
-            asked = failure.retry_after_seconds or 0.0
-            if asked > self._retry_budget_seconds:
-                asked = 0.0  # it ends the wait of whom it is told, and nobody else's
-            self._slow_down(now, asked, asked)
-        else:
+        asked = asked_of_all(failure, self._retry_budget_seconds)
+        if asked is None:
             self.looks.accepted(now)
+        else:
+            self._slow_down(now, asked, asked)
 
     def _slow_down(self, now: float, pause_seconds: float, asked_seconds: float) -> None:
         for pace in (self.creates, self.looks):
