@@ -149,7 +149,20 @@ def check_folder(folder: str) -> None:
 
 def check_template(template: str) -> None:
     """Raise UsageError for a template with an unknown field or a stray brace, or without a file name."""
-    problem, hint = "", "its fields are " + ", ".join(f"{{{field}}}" for field in FIELDS)
+    problem, hint = _field_problem(template), "its fields are " + ", ".join(f"{{{field}}}" for field in FIELDS)
+    if not problem:
+        problem, hint = _name_problem(template), "name files as in '{id}-{index}.{ext}'; for a folder use --dir"
+    if problem:
+        raise errors.UsageError(
+            masked(f"the output template {template!r}: {problem}"),
+            hint=hint,
+            code="bad_template",
+        )
+
+
+def _field_problem(template: str) -> str:
+    """Say what is wrong with a template's fields, of several the last; empty where they are what they should be."""
+    problem = ""
     try:
         for _, name, spec, conversion in Formatter().parse(template):
             if name is None:
@@ -160,27 +173,25 @@ def check_template(template: str) -> None:
                 given = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 problem = f"only {{index:03}} takes a format, not {{{name}{given}}}"
     except ValueError as broken:
-        problem = str(broken).lower()
-    if not problem:  # its fields are what they should be
-        hint = "name files as in '{id}-{index}.{ext}'; for a folder use --dir"
-    if not problem and re.search(r"(?:^|[/\\])\.{0,2}$", template):
-        problem = "it ends without a file name"
-    last = re.split(r"[/\\]", template.lower())[-1].rstrip(" .")
-    if not problem and last.endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
-        problem = f"{SIDECAR_SUFFIX} is how sidecars end"
-    if not problem and last.startswith(".") and last.endswith((".part", ".part.json", ".part.{ext}")):
-        problem = "a dot before and .part behind is how incomplete files are named"
-    if not problem and re.search(_CONTROLS, template):
-        problem = "it has a control character inside"
-    fixed = (part for part in re.split(r"[/\\]", template) if "{" not in part)
-    if not problem and any(len(part.encode("utf-8", "surrogateescape")) > LIMIT_BYTES for part in fixed):
-        problem = f"a part of it has more than {LIMIT_BYTES} bytes"
-    if problem:
-        raise errors.UsageError(
-            masked(f"the output template {template!r}: {problem}"),
-            hint=hint,
-            code="bad_template",
-        )
+        return str(broken).lower()
+    return problem
+
+
+def _name_problem(template: str) -> str:
+    """Say why a template gives no name for files; empty where it does."""
+    parts = re.split(r"[/\\]", template)
+    if parts[-1] in ("", ".", ".."):
+        return "it ends without a file name"
+    last = parts[-1].lower().rstrip(" .")
+    if last.endswith((SIDECAR_SUFFIX, f"{Path(SIDECAR_SUFFIX).stem}.{{ext}}")):
+        return f"{SIDECAR_SUFFIX} is how sidecars end"
+    if last.startswith(".") and last.endswith((".part", ".part.json", ".part.{ext}")):
+        return "a dot before and .part behind is how incomplete files are named"
+    if re.search(_CONTROLS, template):
+        return "it has a control character inside"
+    if any(len(part.encode("utf-8", "surrogateescape")) > LIMIT_BYTES for part in parts if "{" not in part):
+        return f"a part of it has more than {LIMIT_BYTES} bytes"
+    return ""
 
 
 @functools.lru_cache(maxsize=64)  # the same few for every file of a prediction
