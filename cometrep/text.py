@@ -7,6 +7,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -114,6 +115,12 @@ def format_bytes(size: float) -> str:
 def format_count(count: int, word: str, plural: str = "") -> str:
     """Write `1 item`, `2 items`; `plural` where an s does not make it."""
     return f"{count} {word}" if count == 1 else f"{count} {plural or word + 's'}"
+
+
+def first_few(words: Sequence[str], most: int) -> str:
+    """Name the first few of many, and how many more there are."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def cut(text: str, limit: int) -> str:

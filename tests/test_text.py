@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cometrep.text import ascii_json, format_bytes, format_duration, harmless, masked, nearest, without_key
+from cometrep.text import (
+    ascii_json,
+    first_few,
+    format_bytes,
+    format_duration,
+    harmless,
+    masked,
+    nearest,
+    without_key,
+)
 from tests.conftest import HOSTILE_LENGTH
 
 quick = settings(max_examples=200)
@@ -224,3 +233,9 @@ def test_what_a_word_begins_is_nearer_than_what_is_spelt_alike(word: str, expect
 def test_nearest(word: str, expected: str) -> None:
     """The nearest candidate is named, and none where none is near."""
     assert nearest(word, ("prompt", "seed", "1 MP")) == expected
+
+
+@pytest.mark.parametrize(("count", "named"), [(0, ""), (2, "0, 1"), (3, "0, 1, 2"), (5, "0, 1, 2 and 2 more")])
+def test_the_first_few_of_many_are_named(count: int, named: str) -> None:
+    """And how many there are beside."""
+    assert first_few([str(number) for number in range(count)], 3) == named

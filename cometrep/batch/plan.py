@@ -30,7 +30,7 @@ from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, o
 from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model
 from cometrep.request import doubt_of_name
-from cometrep.text import format_count
+from cometrep.text import first_few, format_count
 
 SHOWN_DOUBTS = 5
 DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
@@ -280,6 +280,5 @@ def _told(plan: Plan, lines: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
 
 def _numbers(place: str, numbers: Sequence[int]) -> str:
     """Name places, the first few of many."""
-    shown = ", ".join(map(str, numbers[:SHOWN_DOUBTS]))
-    more = f" and {len(numbers) - SHOWN_DOUBTS} more" if len(numbers) > SHOWN_DOUBTS else ""
-    return f"{place}{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    shown = first_few([str(number) for number in numbers], SHOWN_DOUBTS)
+    return f"{place}{'s' if len(numbers) > 1 else ''} {shown}"

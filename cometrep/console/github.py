@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cometrep.events import BatchEnded, Event, ItemEnded, Result
-from cometrep.text import brief, format_bytes, format_count, format_elapsed, harmless, one_line
+from cometrep.text import brief, first_few, format_bytes, format_count, format_elapsed, harmless, one_line
 
 _FILES_SHOWN = 100  # of one prediction
 _SUMMARY_BYTES = 1_000_000  # GitHub shows nothing of a step's summary above 1 MiB, what was there before with it
@@ -71,11 +71,9 @@ def summary(results: Sequence[Result], reason: str = "") -> str:
         return f"{_markdown(reason)}\n\n"
     rows = []
     for result in results:
-        files = ", ".join(
-            f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files[:_FILES_SHOWN]
+        files = first_few(
+            [f"{_markdown(file.path)} ({format_bytes(file.size_bytes)})" for file in result.files], _FILES_SHOWN
         )
-        if len(result.files) > _FILES_SHOWN:
-            files += f" and {len(result.files) - _FILES_SHOWN} more"
         told = _markdown(_status(result)) + (f": {_markdown(result.failure.message)}" if result.failure else "")
         model = _markdown(result.prediction.model) if result.prediction else ""
         rows.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |\n")

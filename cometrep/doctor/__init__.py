@@ -20,11 +20,11 @@ from cometrep.calls import within
 from cometrep.config.values import ApiKey
 from cometrep.console.screen import Screen
 from cometrep.doctor import installed
-from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, listed, typed, untried
+from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, typed, untried
 from cometrep.doctor.reach import Reach
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
-from cometrep.text import format_bytes, format_elapsed, without_key
+from cometrep.text import first_few, format_bytes, format_elapsed, without_key
 from cometrep.transport.reasons import reason_of
 
 LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
@@ -276,7 +276,7 @@ class _Examination:
             return Check("part_files", OK, "none here or where files were saved")
         everything = [part for parts in found.values() for part in parts]
         size = format_bytes(sum(part.size_bytes for part in everything))
-        told = f"{len(everything)} in {listed([str(folder) for folder in found])}, {size}"
+        told = f"{len(everything)} in {first_few([str(folder) for folder in found], SHOWN)}, {size}"
         useless = [path for part in everything if not self._may_go_on(part) for path in part.paths]
         fixes = [fix for folder, parts in found.items() for fix in self._going_on(folder, parts, own)]
         if useless:
@@ -319,7 +319,7 @@ class _Examination:
         unsaved = sorted(self._memory.unsaved, key=lambda entry: entry.expires)
         near = [entry for entry in unsaved if entry.expires - now < NEAR_SECONDS]
         if near:
-            told = listed([f"{entry.id} ({_time_left(entry.expires - now)})" for entry in near])
+            told = first_few([f"{entry.id} ({_time_left(entry.expires - now)})" for entry in near], SHOWN)
             fix = typed("cometrep download", self._subject.flags, *(entry.id for entry in near[:SHOWN]))
             return Check("unsaved_outputs", WARN, f"succeeded and not saved: {told}", fix)
         if unsaved:

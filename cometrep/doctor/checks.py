@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -30,12 +29,6 @@ def untried(name: str, cause: str, again: str, why: str = "") -> Check:
 def installing(*words: str) -> str:
     """Give the command that installs for the Python which runs this: the pip of the PATH may be another's."""
     return shlex.join([sys.executable, "-m", "pip", "install", *words])
-
-
-def listed(words: Sequence[str]) -> str:
-    """Name the first few of many."""
-    rest = len(words) - SHOWN
-    return ", ".join(words[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def typed(*words: str) -> str:

@@ -21,9 +21,9 @@ from urllib.parse import SplitResult, urlsplit
 from cometrep import config, errors, transport
 from cometrep.calls import within
 from cometrep.config.values import ApiKey, is_local_host
-from cometrep.doctor.checks import FAIL, OK, WARN, Check, installing, listed, untried
+from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, untried
 from cometrep.prediction import Prediction
-from cometrep.text import format_elapsed
+from cometrep.text import first_few, format_elapsed
 from cometrep.transport import proxies
 from cometrep.transport.answers import Answer
 from cometrep.transport.reasons import reason_of
@@ -136,7 +136,7 @@ class Reach:
         except (OSError, UnicodeError) as problem:
             return Check("dns", FAIL, f"{host} has no address: {reason_of(problem)}", fix)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        return Check("dns", OK, listed(addresses))
+        return Check("dns", OK, first_few(addresses, SHOWN))
 
     def _tls(self, host: str, port: int, route: transport.Route) -> Check:
         proxy = urlsplit(route.proxy) if route.proxy else None
