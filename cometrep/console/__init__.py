@@ -17,7 +17,7 @@ from cometrep.text import ascii_json, brief, harmless, masked, one_line, without
 
 if TYPE_CHECKING:
     from cometrep.console.asking import Hidden
-    from cometrep.console.display import Silent
+    from cometrep.console.display import Display
 
 # The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
 _SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list|doctor)\b"
@@ -59,7 +59,7 @@ class Console:
         self._stderr = stderr
         self.environment = environment
         self._stdin_is_read = False
-        self._display: Silent | None = None
+        self._display: Display | None = None
         self._hidden: Hidden | None = None
         self.choices = Choices()
         self.command_line = "cometrep"
@@ -319,7 +319,7 @@ class Console:
     # What is drawn
 
     @contextlib.contextmanager
-    def lent_to(self, display: "Silent") -> Iterator[None]:
+    def lent_to(self, display: "Display") -> Iterator[None]:
         """Let a display have the terminal, but for what is written aside, and close it in the end."""
         try:
             self._display = display

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cometrep.console.display import LONGEST_LABEL, Animated, JsonLines, Silent, shortened
+from cometrep.console.display import LONGEST_LABEL, Animated, Display, JsonLines, Silent, shortened
 from cometrep.console.screen import Screen
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.text import beside_id, brief, format_elapsed, harmless, one_line
@@ -52,7 +52,7 @@ def _time_left(tally: Tally) -> str:
     return f", {format_elapsed(tally.left / tally.items_a_second)} left"
 
 
-class LogBoard(Silent):
+class LogBoard(Display):
     """A line every half minute, and one for each of the first failures."""
 
     def __init__(self, screen: Screen) -> None:
@@ -181,7 +181,7 @@ class LiveBoard(Animated):
         return grid
 
 
-def new_board(mode: str, screen: Screen) -> Silent:
+def new_board(mode: str, screen: Screen) -> Display:
     """Make the board of a mode: `bar`, `lines`, `json` or `none`."""
-    boards: dict[str, type[Silent]] = {"bar": LiveBoard, "lines": LogBoard, "json": JsonBoard, "none": Silent}
+    boards: dict[str, type[Display]] = {"bar": LiveBoard, "lines": LogBoard, "json": JsonBoard, "none": Silent}
     return boards[mode](screen)

@@ -38,8 +38,8 @@ _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 _LOG_END = 500  # characters of a log by which its newest state is joined to what was shown
 
 
-class Silent:
-    """Show nothing but warnings, and logs where they were asked for by name."""
+class Display:
+    """What shows events on a screen: of itself warnings, and logs where they were asked for by name."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -80,7 +80,11 @@ class Silent:
         return [line for line in shown if line.strip()]
 
 
-class Animated(Silent):
+class Silent(Display):
+    """Show nothing but warnings and logs."""
+
+
+class Animated(Display):
     """Lines that are drawn anew while the command runs, and leave the screen for everything that is to stay."""
 
     def __init__(self, screen: Screen) -> None:
@@ -141,7 +145,7 @@ def shortened(text: str, width: int, screen: Screen) -> str:
     return set_cell_size(text, width - len(sign)).rstrip(sign) + sign  # a part of it may have been cut before
 
 
-class Lines(Silent):
+class Lines(Display):
     """Plain lines, for logs: one a change, a sign of life now and then, never a frame."""
 
     def __init__(self, screen: Screen) -> None:
@@ -201,7 +205,7 @@ def _lasting_line(event: Event, screen: Screen) -> str:
     return ""
 
 
-class JsonLines(Silent):
+class JsonLines(Display):
     """One JSON object an event, on stderr, for programs."""
 
     def __init__(self, screen: Screen) -> None:
@@ -501,7 +505,7 @@ def _fitting_note(cells: _Cells, width: int, screen: Screen) -> str:
     return shortened(cells.note, width, screen) if _may_show(cells, width) else ""
 
 
-def new_display(mode: str, screen: Screen) -> Silent:
+def new_display(mode: str, screen: Screen) -> Display:
     """Make the display of a mode: `bar`, `lines`, `json` or `none`."""
-    displays: dict[str, type[Silent]] = {"bar": Bars, "lines": Lines, "json": JsonLines, "none": Silent}
+    displays: dict[str, type[Display]] = {"bar": Bars, "lines": Lines, "json": JsonLines, "none": Silent}
     return displays[mode](screen)

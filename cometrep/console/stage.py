@@ -16,7 +16,7 @@ from cometrep.prediction import Prediction
 from cometrep.text import ascii_json, harmless, one_line
 
 if TYPE_CHECKING:
-    from cometrep.console.display import Silent
+    from cometrep.console.display import Display
     from cometrep.console.github import Report
 
 Returned = TypeVar("Returned")
@@ -71,7 +71,7 @@ class Stage:
 
         return Report(is_batch=self._results.is_batch)
 
-    def _new_display(self) -> "Silent":
+    def _new_display(self) -> "Display":
         stdout, stderr = self._console.screens()
         if self._results.is_batch:
             from cometrep.console.board import new_board
