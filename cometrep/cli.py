@@ -22,7 +22,7 @@ TAGLINE = (
 )
 
 
-class Entry(NamedTuple):
+class Line(NamedTuple):
     """One line of the table of contents: the command's name is its module's in `cometrep.commands`."""
 
     name: str
@@ -31,22 +31,22 @@ class Entry(NamedTuple):
 
 
 CONTENTS = (
-    Entry("run", "Create a prediction, wait for it and save its output files.", "Predictions"),
-    Entry("create", "Create one prediction and print its id.", "Predictions"),
-    Entry("wait", "Wait until predictions have ended.", "Predictions"),
-    Entry("status", "Look at predictions once.", "Predictions"),
-    Entry("download", "Save the output files of finished predictions.", "Predictions"),
-    Entry("batch", "Run many inputs; resume where a run stopped.", "Predictions"),
-    Entry("rerun", "Create a prediction again, with inputs changed.", "Predictions"),
-    Entry("list", "List the predictions made from this machine.", "Predictions"),
-    Entry("models", "Show the known models, or one model's inputs.", "Predictions"),
-    Entry("login", "Store the API key.", "Set-up"),
-    Entry("logout", "Remove the stored API key.", "Set-up"),
-    Entry("config", "Show and change the settings.", "Set-up"),
-    Entry("doctor", "Check key, settings, network, files and terminal.", "Set-up"),
-    Entry("sandbox", "Serve the local stand-in API in the foreground.", "Set-up"),
-    Entry("help", "Show a command or another topic in full.", "Set-up"),
-    Entry("completion", "Print the completion script of a shell.", "Set-up"),
+    Line("run", "Create a prediction, wait for it and save its output files.", "Predictions"),
+    Line("create", "Create one prediction and print its id.", "Predictions"),
+    Line("wait", "Wait until predictions have ended.", "Predictions"),
+    Line("status", "Look at predictions once.", "Predictions"),
+    Line("download", "Save the output files of finished predictions.", "Predictions"),
+    Line("batch", "Run many inputs; resume where a run stopped.", "Predictions"),
+    Line("rerun", "Create a prediction again, with inputs changed.", "Predictions"),
+    Line("list", "List the predictions made from this machine.", "Predictions"),
+    Line("models", "Show the known models, or one model's inputs.", "Predictions"),
+    Line("login", "Store the API key.", "Set-up"),
+    Line("logout", "Remove the stored API key.", "Set-up"),
+    Line("config", "Show and change the settings.", "Set-up"),
+    Line("doctor", "Check key, settings, network, files and terminal.", "Set-up"),
+    Line("sandbox", "Serve the local stand-in API in the foreground.", "Set-up"),
+    Line("help", "Show a command or another topic in full.", "Set-up"),
+    Line("completion", "Print the completion script of a shell.", "Set-up"),
 )
 
 EXAMPLES = (
@@ -204,17 +204,17 @@ class Contents(Group):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the commands in help order."""
-        return [entry.name for entry in CONTENTS]
+        return [line.name for line in CONTENTS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import and build one command."""
-        return build(cmd_name) if any(entry.name == cmd_name for entry in CONTENTS) else None
+        return build(cmd_name) if any(line.name == cmd_name for line in CONTENTS) else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the table of contents without importing a single command."""
-        for panel in dict.fromkeys(entry.panel for entry in CONTENTS):
+        for panel in dict.fromkeys(line.panel for line in CONTENTS):
             with formatter.section(panel):
-                formatter.write_dl([(entry.name, entry.about) for entry in CONTENTS if entry.panel == panel])
+                formatter.write_dl([(line.name, line.about) for line in CONTENTS if line.panel == panel])
 
 
 def build(name: str) -> Any:
@@ -280,7 +280,7 @@ def _page(command: Any, ctx: Any) -> "Page":
     return Page(
         words=tuple(ctx.command_path.split()),
         about=_sentence(command),
-        in_short=next((entry.about for entry in CONTENTS if entry.name == ctx.info_name), _sentence(command)),
+        in_short=next((line.about for line in CONTENTS if line.name == ctx.info_name), _sentence(command)),
         usage=" ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
         arguments=tuple(
             Argument(param.metavar, param.help or "", is_repeated=param.nargs != 1, choices=_choices(param, ctx))

@@ -3,7 +3,7 @@
 import pytest
 
 from cometrep import errors
-from cometrep.batch.gate import IN_A_ROW, THROTTLED_BUDGETS, Gate, Row
+from cometrep.batch.gate import IN_A_ROW, THROTTLED_BUDGETS, Gate, Streak
 from cometrep.pace import Pace
 
 BUDGET = 60.0
@@ -22,7 +22,7 @@ def temporary(code: str, retry_after: float | None = None) -> errors.Temporary:
 
 
 def test_creates_without_a_connection_are_tried_again_for_the_retry_budget() -> None:
-    """Counted from the first one in a row; one that is accepted ends the row."""
+    """Counted from the first one in a row; one that is accepted ends the streak."""
     gate = made()
     assert [gate.try_again(temporary("network"), at) for at in (100.0, 130.0, 160.0)] == [True] * 3
     assert not gate.try_again(temporary("network"), 161.0)
@@ -89,47 +89,47 @@ def test_a_create_that_is_accepted_gives_speed_back() -> None:
     assert (gate.creates.rate_per_second or 100.0) > slow
 
 
-@pytest.mark.parametrize("row", Row)
-def test_too_many_in_a_row_close_it(row: Row) -> None:
+@pytest.mark.parametrize("streak", Streak)
+def test_too_many_in_a_row_close_it(streak: Streak) -> None:
     """With the last failure as the batch's, in words that say so; its hint is kept where it tells of all."""
     gate = made()
     failure = errors.CreateUnknown("no answer", hint="cometrep list --unknown")
     for _ in range(IN_A_ROW - 1):
-        gate.count(row, failure, has_more=True)
+        gate.count(streak, failure, has_more=True)
     assert not gate.is_closed
-    gate.count(row, failure, has_more=True)
+    gate.count(streak, failure, has_more=True)
     assert gate.is_closed
     assert gate.fatal is not None
-    assert gate.fatal.message == f"{IN_A_ROW} {row}, and no more are sent; the last: no answer"
-    assert gate.fatal.hint == (failure.hint if row is Row.NO_ANSWER else "")
+    assert gate.fatal.message == f"{IN_A_ROW} {streak}, and no more are sent; the last: no answer"
+    assert gate.fatal.hint == (failure.hint if streak is Streak.NO_ANSWER else "")
 
 
-def test_a_row_of_items_of_which_some_files_failed_ends_as_the_last_of_them() -> None:
+def test_a_streak_of_items_of_which_some_files_failed_ends_as_the_last_of_them() -> None:
     """A batch is not partly ended: what it meets tells what has to be mended."""
     gate = made()
     failures = [errors.OutputMissing("it is gone"), errors.LocalFileError("no room", code="disk_full")]
     for _ in range(IN_A_ROW):
-        gate.count(Row.NOT_SAVED, errors.Partial(failures, 4), has_more=True)
+        gate.count(Streak.NOT_SAVED, errors.Partial(failures, 4), has_more=True)
     assert gate.fatal is not None
     assert (gate.fatal.code, gate.fatal.exit_code) == ("disk_full", 12)
     assert gate.fatal.message.endswith("the last: 2 of 4 failed: it is gone; no room")
 
 
-def test_a_row_that_is_broken_begins_anew() -> None:
+def test_a_streak_that_is_broken_begins_anew() -> None:
     """One item for which it went well proves that it can."""
     gate = made()
     for _ in range(3):
         for _ in range(IN_A_ROW - 1):
-            gate.count(Row.NOT_SEEN, errors.Temporary("no"), has_more=True)
-        gate.end_row(Row.NOT_SEEN)
+            gate.count(Streak.NOT_SEEN, errors.Temporary("no"), has_more=True)
+        gate.end_streak(Streak.NOT_SEEN)
     assert not gate.is_closed
 
 
-def test_a_row_at_the_end_of_a_batch_is_no_reason() -> None:
+def test_a_streak_at_the_end_of_a_batch_is_no_reason() -> None:
     """Where nothing is left to send nothing is held back."""
     gate = made()
     for _ in range(2 * IN_A_ROW):
-        gate.count(Row.NOT_SAVED, errors.Temporary("no"), has_more=False)
+        gate.count(Streak.NOT_SAVED, errors.Temporary("no"), has_more=False)
     assert (gate.is_closed, gate.fatal) == (False, None)
 
 

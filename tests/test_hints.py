@@ -39,7 +39,7 @@ def texts_of(node: ast.AST) -> Iterator[str]:
             yield from texts_of(value)
 
 
-TYPED = {"cometrep", "&&", "|", "…", "-", *(entry.name for entry in cli.CONTENTS)}
+TYPED = {"cometrep", "&&", "|", "…", "-", *(line.name for line in cli.CONTENTS)}
 SUBWORDS = {"url", "get", "set", "unset", "show", "bash", "batch", "config", "<(cometrep", "bash)", "source"}
 
 

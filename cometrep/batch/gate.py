@@ -17,7 +17,7 @@ IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, aft
 THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
 
 
-class Row(StrEnum):
+class Streak(StrEnum):
     """What goes wrong for one item after the other where it is not the items' own fault."""
 
     NO_ANSWER = "creates in a row had no clear answer"
@@ -47,7 +47,7 @@ class Gate:
         self._random = random
         self._attempts = 0  # creates in a row that found no connection
         self._failing_since = self._accepted = began
-        self._rows: Counter[Row] = Counter()  # of items in a row
+        self._streaks: Counter[Streak] = Counter()  # of items in a row
 
     def close(self) -> None:
         """Let no more creates through; may be called from a signal handler."""
@@ -63,7 +63,7 @@ class Gate:
         self._attempts = 0
         self._accepted = now
         self.creates.accepted(now)
-        self.end_row(Row.NO_ANSWER)
+        self.end_streak(Streak.NO_ANSWER)
 
     def try_again(self, failure: errors.CometrepError, now: float) -> bool:
         """Take up that a create was not accepted for now, and slow down; say whether it is to be sent again.
@@ -95,14 +95,14 @@ class Gate:
         for pace in (self.creates, self.looks):
             pace.throttled(now, pause_seconds, asked_seconds=asked_seconds)
 
-    def count(self, row: Row, failure: errors.CometrepError, *, has_more: bool) -> None:
+    def count(self, streak: Streak, failure: errors.CometrepError, *, has_more: bool) -> None:
         """Count one more item in a row for which this went wrong; give up after too many, where there are more."""
-        self._rows[row] += 1
-        if self._rows[row] >= IN_A_ROW and has_more:
-            told = f"{self._rows[row]} {row}, and no more are sent; the last: {failure.told}"
+        self._streaks[streak] += 1
+        if self._streaks[streak] >= IN_A_ROW and has_more:
+            told = f"{self._streaks[streak]} {streak}, and no more are sent; the last: {failure.told}"
             cause = failure.parts[-1]
-            self.give_up(cause.told_as(type(cause), told, hint=failure.hint if row is Row.NO_ANSWER else ""))
+            self.give_up(cause.told_as(type(cause), told, hint=failure.hint if streak is Streak.NO_ANSWER else ""))
 
-    def end_row(self, row: Row) -> None:
+    def end_streak(self, streak: Streak) -> None:
         """Take up that it went well for an item."""
-        self._rows[row] = 0
+        self._streaks[streak] = 0

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry_of, settled
-from cometrep.batch.gate import Gate, Row
+from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
 from cometrep.batch.record import Record, Standing, State
@@ -407,9 +407,9 @@ class Batch:
                 self._follow(id, item)
             else:
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
-            self._count(Row.NO_ANSWER, answer)
+            self._count(Streak.NO_ANSWER, answer)
             return
-        self._gate.end_row(Row.NO_ANSWER)
+        self._gate.end_streak(Streak.NO_ANSWER)
         is_fatal = answer.code in FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
@@ -446,8 +446,8 @@ class Batch:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
             self._gate.give_up(failure)
 
-    def _count(self, row: Row, failure: errors.CometrepError) -> None:
-        self._gate.count(row, failure, has_more=self._has_more)
+    def _count(self, streak: Streak, failure: errors.CometrepError) -> None:
+        self._gate.count(streak, failure, has_more=self._has_more)
 
     # Watching
 
@@ -476,9 +476,9 @@ class Batch:
         if isinstance(event, Seen):
             item = self._item_of[event.id]
             flying = self._flying[item.key]
-            self._gate.end_row(Row.NOT_SEEN)
+            self._gate.end_streak(Streak.NOT_SEEN)
             if flying.doubt:  # it is there, and so it is the item's
-                self._gate.end_row(Row.NO_ANSWER)
+                self._gate.end_streak(Streak.NO_ANSWER)
                 self._flying[item.key] = flying._replace(doubt=None)
                 yield from self._outcomes.note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(item.model), item.key)
@@ -517,7 +517,7 @@ class Batch:
             else:
                 yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
                 if flying.entry:
-                    self._count(Row.NOT_SEEN, failure)
+                    self._count(Streak.NOT_SEEN, failure)
         else:
             is_unknown = failure.code == "prediction_not_found"  # paid for, and another node may know it
             if is_unknown:
@@ -526,7 +526,7 @@ class Batch:
             yield stopped(item, State.RUNNING, failure.message, seen)
             is_unseen = is_unknown or (isinstance(failure, errors.Temporary) and not seen.status)
             if flying.entry and is_unseen:
-                self._count(Row.NOT_SEEN, failure)
+                self._count(Streak.NOT_SEEN, failure)
             elif not is_unknown and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._gate.give_up(failure)
 

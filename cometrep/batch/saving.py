@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cometrep import errors
-from cometrep.batch.gate import Gate, Row
+from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped
 from cometrep.batch.record import Record, State
@@ -96,7 +96,7 @@ class Saving:
         item = self._item_of.pop(id)
         is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
         if failure is None:
-            self._gate.end_row(Row.NOT_SAVED)
+            self._gate.end_streak(Streak.NOT_SAVED)
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
             told_too = {"warnings": warnings} if warnings else {}
@@ -128,7 +128,7 @@ class Saving:
                 item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over
             )
             if not is_left_over:
-                self._gate.count(Row.NOT_SAVED, failure, has_more=has_more)
+                self._gate.count(Streak.NOT_SAVED, failure, has_more=has_more)
             if failure.code == "disk_full":
                 self._gate.give_up(failure)
 

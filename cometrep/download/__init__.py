@@ -29,7 +29,7 @@ from cometrep.partfile import Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_duration, format_times
-from cometrep.transport.reasons import is_cut_short, reason_of
+from cometrep.transport.reasons import ended_early, reason_of
 
 _EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
@@ -251,7 +251,7 @@ class Downloads:
             raise _encoded(str(problem)) from problem
         except (TransportError, HTTPException, OSError, zlib.error) as problem:
             why = reason_of(problem)
-            if is_cut_short(problem):  # it counts the bytes of one answer, which may be the rest alone
+            if ended_early(problem):  # it counts the bytes of one answer, which may be the rest alone
                 total = "" if part.total_bytes is None else f" of {part.total_bytes}"
                 why = f"the connection ended after {part.size}{total} bytes"
             told = f"the transfer from {host_of(response.url)} broke off: {why}"

@@ -37,7 +37,7 @@ def is_distrusted(problem: BaseException) -> bool:
     return isinstance(innermost, ssl.SSLCertVerificationError) and innermost.verify_code in _ISSUER_UNKNOWN
 
 
-def is_cut_short(problem: BaseException) -> bool:
+def ended_early(problem: BaseException) -> bool:
     """Say whether a connection ended before the body did."""
     return isinstance(_innermost(problem), _CUT_SHORT)
 
