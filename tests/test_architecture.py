@@ -61,7 +61,7 @@ INSIDE = {
         ("console.screen",),
     ),
     "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
-    "download": (("download",), ("download.fetch", "download.body"), ("download.addresses",)),
+    "download": (("download",), ("download.fetch", "download.body", "download.content"), ("download.addresses",)),
     "ledger": (("ledger",), ("ledger.database",)),
     "sandbox": (("sandbox.server",), ("sandbox.painter", "sandbox.faults"), ("sandbox.predictions",)),
     "transport": (

@@ -6,7 +6,6 @@ shown a validator (ETag, else Last-Modified) and confirms it; else the file is f
 """
 
 import os
-import re
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -14,34 +13,28 @@ from http.client import HTTPException
 from pathlib import Path
 from random import random as real_random
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats, hints
 from cometrep.download.body import UnknownEncoding, body_of, unknown_encodings
+from cometrep.download.content import is_media, is_misnamed, url_extension, wrong_content
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.json_values import decode_data_uri
-from cometrep.names import EXTENSION_LIMIT, Names
+from cometrep.names import Names
 from cometrep.partfile import Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_duration, format_times
 from cometrep.transport.reasons import ended_early, reason_of
 
-_EXTENSION = rf"\.(?=[0-9]*[A-Za-z])([A-Za-z0-9]{{1,{EXTENSION_LIMIT}}})$"  # no number alone, as a version's
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
 SAYING_SECONDS = 5.0  # after which bytes are told of, however few came
 ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _BUSY = (429, 503)  # which say nothing of ranges
-_MEDIA = ("image", "video", "audio")  # the types of what is no text
-_MEDIA_EXTENSIONS = frozenset(
-    (*formats.PICTURES, "mp4", "webm", "mov", "avi", "mkv", "mp3", "wav", "ogg", "flac", "m4a")
-)
-_TEXT_EXTENSIONS = frozenset({"html", "htm", "xhtml", "json", "geojson", "jsonl", "ipynb", "txt", "md", "xml"})
 
 
 class Rules(NamedTuple):
@@ -90,7 +83,7 @@ class Downloads:
         That is `saved`, `kept` (the same content stood there already) or `skipped` (an existing path was to be
         left alone). Raises UrlExpired, Temporary, Refused, OutputMissing, LocalFileError or ConfigError.
         """
-        guess = _url_extension(file.url) or file.extension
+        guess = url_extension(file.url) or file.extension
         if self.rules.skips_existing and (guess or not names.has_extension):
             target = names.path(file.index, guess or "bin")
             if os.path.lexists(target):
@@ -102,11 +95,10 @@ class Downloads:
                 content, content_type = _content_of(id, file)
                 part.restart(Facts(content_type=content_type))
                 part.append(content)
-                is_media = content_type.lower().partition("/")[0] in _MEDIA
-                if file.data_uri and is_media and (wrong := _wrong_content("", part)):
+                if file.data_uri and is_media(content_type) and (wrong := wrong_content("", part)):
                     told = f"output file {file.index} is a data URI with {wrong}"
                     raise errors.OutputMissing(told, code="output_broken")
-            kind = formats.extension_for(part.head, part.content_type, _url_extension(file.url))
+            kind = formats.extension_for(part.head, part.content_type, url_extension(file.url))
             extension = file.extension or kind
             target = names.path(file.index, extension)
             is_cut_short = part.is_cut_short()
@@ -119,9 +111,7 @@ class Downloads:
             )
             if how == "skipped":
                 return _skipped(file, target), how
-            named = formats.format_named(target.suffix)
-            is_known = formats.sniff(part.head) or (kind in _TEXT_EXTENSIONS and named in _MEDIA_EXTENSIONS)
-            if is_known and named not in ("", *map(formats.format_named, (extension, kind))):
+            if is_misnamed(target.suffix, part.head, kind, extension):
                 yield Noted(id, f"{target} holds {kind} data, whatever its name says", is_warning=True)
             if is_cut_short:  # by a length, or an end of its chunks, that confirms it
                 told = f"output file {file.index} of {id} lacks its end; that is all that was sent"
@@ -307,45 +297,6 @@ def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
 
 def _refuse_wrong_content(url: str, part: PartFile, http_status: int) -> None:
     """Raise UrlExpired where a web page, JSON or nothing came in a picture's place; let go of such bytes."""
-    if wrong := _wrong_content(url, part):
+    if wrong := wrong_content(url, part):
         part.restart()
         raise UrlExpired(wrong, http_status)
-
-
-def _wrong_content(url: str, part: PartFile) -> str:
-    """Tell what came in the place of a picture, text or other file, empty where it may well be the file."""
-    head, extension = part.head, _url_extension(url)
-    media_type = formats.media_type_of(part.content_type)
-    is_media = not extension or extension in _MEDIA_EXTENSIONS
-    is_due = extension in _MEDIA_EXTENSIONS or media_type.partition("/")[0] in _MEDIA
-    if extension == "svg" or media_type == "image/svg+xml":
-        may_be_xml = not formats.shows_root(head)  # else it was recognised
-    else:
-        may_be_xml = not extension and media_type.endswith(("/xml", "+xml"))
-    may_be_blank = not is_media or media_type.startswith("text/")
-    if not head or not (may_be_blank or head.strip()):
-        return "an empty file"
-    if extension in _TEXT_EXTENSIONS or formats.sniff(head):
-        return ""
-    if formats.looks_like_html(head) or media_type == "text/html":
-        return "a web page instead of the file"
-    if may_be_xml and formats.looks_like_markup(head):
-        return ""
-    if is_media and (formats.looks_like_json(head) or media_type == "application/json"):
-        return "JSON instead of the file"
-    if is_due and part.is_json_alone:
-        return "a value of JSON instead of the file"
-    if is_media and formats.looks_like_markup(head):
-        return "markup instead of the file"
-    if extension in _MEDIA_EXTENSIONS and (media_type == "text/plain" or head.startswith(formats.UTF_16_MARKS)):
-        return "text instead of the file"
-    return ""
-
-
-def _url_extension(url: str) -> str:
-    """Give the extension that a URL's path ends in, empty where it ends in none."""
-    try:
-        found = re.search(_EXTENSION, unquote(urlsplit(url).path))
-    except ValueError:
-        return ""
-    return found.group(1).lower() if found else ""
