@@ -19,8 +19,12 @@ from cometrep.text import nearest
 DATED = "2026-11-24"
 """The day of this version, which a manual page has to have."""
 
-OWN_PAGES = ("exit-codes", "environment", "json")
-"""The topics that are manual pages of their own, in section 7."""
+OWN_PAGES = {
+    "exit-codes": "exit codes and error codes, and what to do for each",
+    "environment": "environment variables, settings and files",
+    "json": "what --json and --progress json print, key by key",
+}
+"""The topics that are manual pages of their own, in section 7, and what each tells."""
 
 SECTIONS_ALONE = ("inputs", "templates")
 """The topics that are sections of several commands' pages."""
@@ -131,7 +135,7 @@ def topics(root: Page) -> dict[str, str]:
         found |= {" ".join(one.words[1:]): one.in_short for one in (page, *page.parts)}
     return {
         **found,
-        **{name: f"{_titled(name).capitalize()}." for name in OWN_PAGES},
+        **{name: f"{title.capitalize()}." for name, title in OWN_PAGES.items()},
         "inputs": "How INPUT items are written.",
         "templates": "How output files are named and saved.",
     }
@@ -168,14 +172,6 @@ def _name_line(page: Page, name: str) -> str:
     """Give the line that `whatis` and `apropos` show."""
     told = page.in_short.partition(": ")[0].rstrip(".")
     return f"{name} - {told[:1].lower()}{told[1:]}"
-
-
-def _titled(name: str) -> str:
-    return {
-        "exit-codes": "exit codes and error codes, and what to do for each",
-        "environment": "environment variables, settings and files",
-        "json": "what --json and --progress json print, key by key",
-    }[name]
 
 
 def _command(page: Page, root: Page) -> Document:
@@ -230,16 +226,16 @@ def _part(page: Page, root: Page) -> Document:
     )
 
 
-def _own_page(name: str, root: Page) -> Document:
+def _own_page(topic: str, root: Page) -> Document:
     """Write the page of a topic in section 7."""
-    prose = _prose(name, root)
-    name = f"cometrep-{name}"
+    prose = _prose(topic, root)
+    name = f"cometrep-{topic}"
     return Document(
         name,
         7,
         (
             Heading("NAME"),
-            f"{name} - {_titled(name.removeprefix('cometrep-'))}",
+            f"{name} - {OWN_PAGES[topic]}",
             Heading("DESCRIPTION"),
             *(block for block in prose if not _is_see(block)),
             Heading("SEE ALSO"),
