@@ -247,9 +247,9 @@ def _template(options: Options, settings: Settings) -> str:
 def _typed_template(settings: Settings) -> str:
     """Give the template as it was said, and where: an error about it may speak of what nobody typed just now."""
     _, template, origin = settings.resolved["output"]
-    if origin == "--output":
+    if origin.kind == "option":
         return f"-o {template}"
-    return f"{origin}={template}" if origin.isupper() else f"output = {template!r} in {origin}"
+    return f"{origin}={template}" if origin.kind == "variable" else f"output = {template!r} in {origin}"
 
 
 def _interval(text: str | None) -> float | None:

@@ -89,7 +89,7 @@ def test_flag_then_environment_then_file_then_default(
 
     def found(flags: dict[str, str | None]) -> tuple[str, str]:
         setting = config.load(flags).shown(name)
-        return setting.value, setting.origin
+        return setting.value, setting.origin.text
 
     default = default or (config.DEFAULT_BASE_URL if name == "base_url" else "")
     assert found({}) == (default, "default")
@@ -112,7 +112,7 @@ def test_the_api_key_comes_from_its_variables_in_order(file: Path, monkeypatch: 
     def found() -> tuple[str, str, str]:
         loaded = config.load()
         assert loaded.api_key is not None
-        return loaded.api_key.reveal(), loaded.shown("api_key").origin, config.variable_for("api_key")
+        return loaded.api_key.reveal(), loaded.shown("api_key").origin.text, config.variable_for("api_key")
 
     assert config.load().api_key is None
     assert config.variable_for("api_key") == ""
@@ -127,7 +127,7 @@ def test_the_api_key_comes_from_its_variables_in_order(file: Path, monkeypatch: 
 def test_the_sdk_s_base_url_is_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """COMETAPI_BASE_URL, with its trailing /v1 dropped, stands behind COMETREP_BASE_URL."""
     monkeypatch.setenv("COMETAPI_BASE_URL", "https://api.cometapi.com/v1")
-    assert config.load().shown("base_url").origin == "COMETAPI_BASE_URL"
+    assert config.load().shown("base_url").origin.text == "COMETAPI_BASE_URL"
     assert config.load().base_url == "https://api.cometapi.com"
     monkeypatch.setenv("COMETREP_BASE_URL", "https://other.example")
     assert config.load().base_url == "https://other.example"
@@ -156,7 +156,7 @@ def test_a_blank_stored_value_is_unset(file: Path) -> None:
     loaded = config.load()
     assert loaded.api_key is None
     assert loaded.deadline_seconds == 1800
-    assert loaded.shown("base_url").origin == "default"
+    assert loaded.shown("base_url").origin.text == "default"
 
 
 @pytest.mark.parametrize("value", ["", " ", "\ufeff"], ids=["empty", "space", "BOM"])
@@ -230,7 +230,7 @@ def test_a_bad_value_names_its_origin(
         config.load({name: value})
     assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
     option, form = of_flag.value.hint.split(" ")
-    assert config.load({name: form}).shown(name).origin == option
+    assert config.load({name: form}).shown(name).origin.text == option
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_a_typed_address_beats_the_sandbox_of_the_environment(monkeypatch: pytes
     assert config.load().uses_sandbox
     loaded = config.load({"base_url": "https://x.example"})
     assert not loaded.uses_sandbox
-    assert loaded.shown("sandbox").origin == "--base-url"
+    assert loaded.shown("sandbox").origin.text == "--base-url"
 
 
 @pytest.mark.parametrize(

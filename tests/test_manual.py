@@ -332,8 +332,8 @@ def test_every_key_of_other_objects_is_told(tmp_path: Path) -> None:
     inside = [*shown, *shown["inputs"]["prompt"]]
     assert [word for word in told["`models`"] if word not in ("one", "list")] == inside
     assert told["`doctor`"] == ["schema_version", "ok", "checks", *Check("", "", "").as_json()]
-    assert told["`config show`"] == [*_facts(config.Setting("", "", ""), None), "error"]
-    assert set(_facts(config.Setting("", "", ""), "wrong")) == set(told["`config show`"])
+    assert told["`config show`"] == [*_facts(config.Setting("", "", config.DEFAULT), None), "error"]
+    assert set(_facts(config.Setting("", "", config.DEFAULT), "wrong")) == set(told["`config show`"])
     sidecar = json.loads(write_sidecar(SUCCESS, [SAVED.at(str(tmp_path / "a"))], overwrites=False).read_bytes())
     left_out = set(SUCCESS.as_json()) - set(sidecar["prediction"]) - {"schema_version"}
     assert set(told["ID.cometrep.json, a sidecar"]) == {*sidecar, *left_out, "path"}

@@ -39,7 +39,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
         console.write_json({one.name: _facts(one, wrong.get(one.name)) for one in shown})
     else:
         rows = [
-            [one.name, "", wrong[one.name]] if one.name in wrong else [one.name, one.value, one.origin]
+            [one.name, "", wrong[one.name]] if one.name in wrong else [one.name, one.value, one.origin.text]
             for one in shown
         ]
         console.write_table(("NAME", "VALUE", "ORIGIN"), rows, wraps=True)
@@ -53,7 +53,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
 def _facts(setting: config.Setting, wrong: str | None) -> dict[str, str | None]:
     if wrong:
         return {"value": None, "origin": None, "error": wrong}
-    return {"value": setting.value, "origin": setting.origin}
+    return {"value": setting.value, "origin": setting.origin.text}
 
 
 @app.command()
@@ -63,7 +63,7 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
     settings, problems = config.load_leniently()
     setting = settings.shown(name)
     for cause in (name, "config_file"):  # a file that cannot be read may hold what stands at its default
-        if cause in problems and setting.origin == "default":
+        if cause in problems and setting.origin == config.DEFAULT:
             raise problems[cause]
     console.write_line(setting.value)
 

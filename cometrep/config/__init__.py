@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cometrep import errors, hints
 from cometrep.config.file import ConfigFile, FileWarning
@@ -35,15 +35,33 @@ SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 
 
+class Origin(NamedTuple):
+    """Where a setting came from, and what people are shown for it: an option, a variable, the path of the file."""
+
+    kind: Literal["option", "variable", "file", "argument", "default"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it was typed just now, as an option or for `config set`."""
+        return self.kind in ("option", "argument")
+
+
+DEFAULT = Origin("default", "default")
+
+
 class Setting(NamedTuple):
     """One resolved value, as text, and where it came from."""
 
     name: str
     value: str
-    origin: str
+    origin: Origin
 
     def __repr__(self) -> str:
-        return f"Setting({self.name!r}, origin={self.origin!r})"  # the value may be the API key
+        return f"Setting({self.name!r}, origin={self.origin.text!r})"  # the value may be the API key
 
 
 class _Known(NamedTuple):
@@ -91,7 +109,7 @@ class Settings(NamedTuple):
     def replace_key_command(self) -> str:
         """What to type where the API key is refused: a stored one does not count beside a variable's."""
         origin = self.resolved["api_key"].origin
-        unset = f"unset {origin} && " if origin in SETTINGS["api_key"].variables else ""
+        unset = f"unset {origin} && " if origin.kind == "variable" else ""
         return f"{unset}cometrep login"
 
     def shown(self, name: str) -> Setting:
@@ -130,7 +148,7 @@ class Settings(NamedTuple):
     @property
     def prompt_budget_seconds(self) -> float:
         """The same where a person waits for no more than a connection or one look: short, unless it was set."""
-        is_set = self.resolved["retry_budget"].origin != "default"
+        is_set = self.resolved["retry_budget"].origin != DEFAULT
         return self.retry_budget_seconds if is_set else PROMPT_BUDGET_SECONDS
 
     @property
@@ -254,12 +272,12 @@ def load_leniently(
             resolved[name] = _resolve(name, known, flags, stored, file)
         except errors.ConfigError as problem:
             problems[name] = problem
-            resolved[name] = Setting(name, known.default, "default")
+            resolved[name] = Setting(name, known.default, DEFAULT)
     if flags.get("base_url") and flags.get("sandbox"):
         raise errors.UsageError("--sandbox and --base-url name two different servers", hint="leave one of them out")
     if flags.get("base_url"):
         # A flag beats the environment: an address typed on the command line is not the sandbox's.
-        resolved["sandbox"] = Setting("sandbox", "false", "--base-url")
+        resolved["sandbox"] = Setting("sandbox", "false", Origin("option", "--base-url"))
     return Settings(resolved, file.warning() if "api_key" in stored else None), problems
 
 
@@ -268,13 +286,13 @@ def _resolve(
 ) -> Setting:
     flag = flags.get(name)
     if flag is not None:
-        return _checked(name, flag, option_for(name), errors.UsageError)
+        return _checked(name, flag, Origin("option", option_for(name)))
     for variable in known.variables:
         value = os.environ.get(variable, "")
         if not _is_blank(value):
-            return _checked(name, value, variable, errors.ConfigError)
+            return _checked(name, value, Origin("variable", variable))
     if name in stored:
-        value = stored[name]
+        value, origin = stored[name], Origin("file", str(file.path))
         if isinstance(value, (list, dict)):
             raise errors.ConfigError(
                 f"{file.path}: {name} holds a {'list' if isinstance(value, list) else 'table'}, not one value",
@@ -284,7 +302,7 @@ def _resolve(
         if name == "api_key" and not isinstance(value, str):
             raise errors.ConfigError(
                 f"{file.path}: the API key is not a text in quotes",
-                hint=_removal(name, str(file.path)),
+                hint=_removal(name, origin),
                 code="bad_setting",
             )
         try:
@@ -294,28 +312,30 @@ def _resolve(
                 f"{file.path}: {name} is too long a number", hint=file.edit_command, code="bad_setting"
             ) from problem
         if not _is_blank(text):
-            return _checked(name, text, str(file.path), errors.ConfigError)
-    return Setting(name, known.default, "default")
+            return _checked(name, text, origin)
+    return Setting(name, known.default, DEFAULT)
 
 
-def _checked(name: str, text: str, origin: str, error: type[errors.CometrepError]) -> Setting:
+def _checked(name: str, text: str, origin: Origin) -> Setting:
     try:
         value = SETTINGS[name].check(text)
     except errors.UsageError as problem:  # of a folder or template, in its own words
-        if error is errors.UsageError:
+        if origin.is_typed:
             raise
-        raise error(f"{origin}: {problem.message}", hint=_removal(name, origin), code="bad_setting") from problem
+        told = f"{origin}: {problem.message}"
+        raise errors.ConfigError(told, hint=_removal(name, origin), code="bad_setting") from problem
     except ValueError as problem:
         shown = "the API key" if name == "api_key" else repr(masked(text))
-        is_of_file = origin not in (name, option_for(name), *SETTINGS[name].variables)
-        named = f"{name} " if is_of_file and name != "api_key" else ""  # a file does not tell which setting it is
+        # A file does not tell which setting it is.
+        named = f"{name} " if origin.kind == "file" and name != "api_key" else ""
         fix = _correction(name, text, origin)
+        error = errors.UsageError if origin.is_typed else errors.ConfigError
         raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
 
 
-def _correction(name: str, text: str, origin: str) -> str:
+def _correction(name: str, text: str, origin: Origin) -> str:
     """Give the command that sets a bad value right, or takes it away where it was not typed just now.
 
     What chose another server than the paid API is not taken away: the same command would pay then.
@@ -324,15 +344,15 @@ def _correction(name: str, text: str, origin: str) -> str:
 
     if name == "api_key":
         return _removal(name, origin)
-    is_typed = origin in (name, option_for(name))
-    meant = {"sandbox": "true", "base_url": _as_base_url(text) or "https://HOST" * (not is_typed)}.get(name)
-    form = meant or (SETTINGS[name].default or {"dir": "pictures"}.get(name, "{id}.{ext}")) * is_typed
+    host = "" if origin.is_typed else "https://HOST"
+    meant = {"sandbox": "true", "base_url": _as_base_url(text) or host}.get(name)
+    form = meant or (SETTINGS[name].default or {"dir": "pictures"}.get(name, "{id}.{ext}")) * origin.is_typed
     if not form:
         return _removal(name, origin)
     form = shlex.quote(form)
-    if origin in SETTINGS[name].variables:
+    if origin.kind == "variable":
         return f"export {origin}={'1' if name == 'sandbox' else form}"
-    return f"{origin} {form}" if origin == option_for(name) else f"cometrep config set {name} {form}"
+    return f"{origin} {form}" if origin.kind == "option" else f"cometrep config set {name} {form}"
 
 
 def _as_base_url(text: str) -> str:
@@ -347,9 +367,9 @@ def _as_base_url(text: str) -> str:
         return ""
 
 
-def _removal(name: str, origin: str) -> str:
+def _removal(name: str, origin: Origin) -> str:
     """Give the command that takes a setting away from where it came from; that of the API key stores another."""
-    if origin in SETTINGS[name].variables:
+    if origin.kind == "variable":
         return f"unset {origin}"
     return "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
 
@@ -374,7 +394,7 @@ def store(name: str, value: str | None) -> Path:
             code="bad_setting",
         )
     if value is not None:
-        value = _checked(name, value, name, errors.UsageError).value
+        value = _checked(name, value, Origin("argument", name)).value
     elif name not in file.read():
         return file.path
     file.change(name, value)

@@ -75,7 +75,7 @@ def failure(checks: Sequence[Check]) -> errors.ConfigError | None:
 
 def known_base_url(settings: config.Settings, problems: Mapping[str, errors.CometrepError]) -> str:
     """Give the base URL, empty where a setting that does not resolve may have named another."""
-    is_default = settings.shown("base_url").origin == "default"
+    is_default = settings.shown("base_url").origin == config.DEFAULT
     is_doubtful = {"base_url", "sandbox"} & set(problems) or (is_default and "config_file" in problems)
     return "" if is_doubtful else settings.base_url
 
@@ -153,9 +153,9 @@ class _Examination:
         others = [
             variable
             for variable in config.SETTINGS["api_key"].variables
-            if variable != origin and config.environment(variable).strip()
+            if variable != origin.text and config.environment(variable).strip()
         ]
-        if origin != str(self._folders.config_file) and self._stored().get("api_key"):
+        if origin.kind != "file" and self._stored().get("api_key"):
             others.append("the stored key")
         beside = f" (not used: {', '.join(others)})" if others else ""
         if not key.reveal().startswith("sk-"):
@@ -204,7 +204,7 @@ class _Examination:
             origin = self._settings.shown("sandbox").origin
             return Check("base_url", OK, f"{self._subject.base_url}, the sandbox of {origin}")
         origin = self._settings.shown("base_url").origin
-        where = "the default" if origin == "default" else f"from {origin}"
+        where = "the default" if origin == config.DEFAULT else f"from {origin}"
         return Check("base_url", OK, f"{self._subject.base_url}, {where}")
 
     def _stored(self) -> Mapping[str, Any]:
@@ -216,11 +216,11 @@ class _Examination:
         origin = self._settings.shown("base_url").origin
         if self._settings.uses_sandbox:
             return f"run it again: {self._again()}"
-        if origin == "default":
+        if origin == config.DEFAULT:
             return "try from another network: something between this machine and the API answers in its place"
-        if origin in config.SETTINGS["base_url"].variables:
+        if origin.kind == "variable":
             return f"unset {origin}"
-        if origin == "--base-url":
+        if origin.kind == "option":
             return f"leave out --base-url, or correct it; the default is {config.DEFAULT_BASE_URL}"
         return "cometrep config unset base_url"
 
