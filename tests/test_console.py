@@ -7,7 +7,7 @@ import pytest
 
 from cometrep import console as console_module
 from cometrep import errors
-from cometrep.console import Choices, Console
+from cometrep.console import Choices, Console, asking
 from tests.conftest import wait_until
 
 
@@ -57,8 +57,10 @@ def test_what_was_typed_in_a_wrong_place_is_shown_without_the_key(*, is_json: bo
 
 @pytest.fixture
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every stream that is open be a terminal's."""
+    """Let every stream that is open be a terminal's, on which all is typed in time."""
     monkeypatch.setattr(console_module, "_is_terminal", lambda stream: stream is not None)
+    for wait in ("_drop_typed", "_wait_for"):
+        monkeypatch.setattr(asking, wait, lambda _: None)
 
 
 @pytest.mark.usefixtures("at_a_terminal")
