@@ -12,21 +12,9 @@ from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
 from cometrep.batch.command_line import adding, replacing
-from cometrep.batch.items import (
-    MODELS_KEPT,
-    Checked,
-    Common,
-    FileSource,
-    Item,
-    Source,
-    SweepSource,
-    check,
-    in_shard,
-    items,
-    parse_shard,
-    sweep_axes,
-)
+from cometrep.batch.items import MODELS_KEPT, Checked, Common, Item, check, in_shard, items, parse_shard
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
+from cometrep.batch.sources import FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model
 from cometrep.request import doubt_of_name
