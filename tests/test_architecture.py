@@ -48,7 +48,7 @@ INSIDE = {
             "batch.fate",
         ),
         ("batch.items", "batch.record", "batch.command_line"),
-        ("batch.sources", "batch.snapshot", "batch.hashes"),
+        ("batch.sources", "batch.standings", "batch.snapshot", "batch.hashes"),
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),
     "completion": (("completion", "completion.scripts"),),

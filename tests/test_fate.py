@@ -8,7 +8,8 @@ import pytest
 from cometrep import errors
 from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, decide, forecast, gone, known_by_ledger, settled
 from cometrep.batch.items import Item
-from cometrep.batch.record import Gone, Record, Standing, State
+from cometrep.batch.record import Gone, Record
+from cometrep.batch.standings import Standing, State
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 

@@ -1,10 +1,9 @@
-"""A batch's record: what its steps come to, whatever a death left of it, and who may write it."""
+"""A batch's record: what is read of it whatever a death left, and who may write it."""
 
 import fcntl
 import json
 import multiprocessing
 import os
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.batch.record import NEW, Record, State, read_steps, records_in
+from cometrep.batch.record import Record, read_steps, records_in
+from cometrep.batch.standings import NEW, State
 from cometrep.calls import within
-from cometrep.prediction import Prediction
 from tests.conftest import TIMEOUT_SECONDS
 
 
@@ -52,90 +51,6 @@ def again(record: Record) -> Record:
     opened = Record(record.folder)
     opened.read()
     return opened
-
-
-@pytest.mark.parametrize(
-    ("steps", "state"),
-    [
-        ([("sending", {})], State.UNKNOWN),
-        ([("sending", {}), ("unsent", {})], State.NEW),
-        ([("sending", {}), ("doubt", {"exit_code": 10})], State.UNKNOWN),
-        ([("sending", {}), ("refused", {"exit_code": 8})], State.FAILED),
-        ([("sending", {}), ("created", {"id": "abc"})], State.RUNNING),
-        ([("created", {"id": "abc"}), ("ended", {"status": "succeeded"})], State.UNSAVED),
-        ([("created", {"id": "abc"}), ("ended", {"status": "failed"})], State.FAILED),
-        ([("created", {"id": "abc"}), ("ended", {"status": "succeeded"}), ("saved", {"files": []})], State.DONE),
-        ([("created", {"id": "abc"}), ("lost", {"exit_code": 11})], State.FAILED),
-        ([("refused", {}), ("sending", {}), ("created", {"id": "abc"})], State.RUNNING),
-        ([("step of a later version", {})], State.NEW),
-    ],
-)
-def test_what_an_items_steps_come_to(record: Record, steps: list[tuple[str, Any]], state: State) -> None:
-    """The last step decides."""
-    for step, facts in steps:
-        record.add(step, "k", **facts)
-    assert again(record).standing("k").state is state
-
-
-def test_a_standing_has_the_facts_of_all_steps(record: Record) -> None:
-    """The id of the create, the files of the save, the digest of what was sent."""
-    file = {"path": "a.webp", "index": 0, "bytes": 3, "sha256": "00", "content_type": "", "url": ""}
-    record.add("sending", "k", digest="d1")
-    record.add("created", "k", id="abc")
-    record.add("ended", "k", status="succeeded")
-    record.add("saved", "k", files=[file])
-    found = again(record).standing("k")
-    assert (found.id, found.digest, json.loads(found.files)) == ("abc", "d1", [file])
-
-
-@pytest.mark.parametrize("reason", ["no", {"code": 7}, None], ids=str)
-def test_a_standing_has_what_is_known_of_its_prediction(record: Record, reason: object) -> None:
-    """What the server said in the form in which it did; what was sent where the record is read for that."""
-    record.add("sending", "k", model="a/b", input={"prompt": "cat"})
-    record.add("created", "k", id="abc")
-    record.add("ended", "k", id="abc", status="failed", error="prediction abc failed: no", reason=reason)
-    whole = Record(record.folder, reads_inputs=True)
-    for one, (model, sent) in ((again(record), ("", None)), (whole, ("a/b", {"prompt": "cat"}))):
-        one.read()
-        expected = Prediction("abc", "failed", model, sent, error=reason)
-        assert one.standing("k").prediction() == expected
-
-
-def test_what_ended_keeps_the_time_of_that(tmp_path: Path) -> None:
-    """However often its files could not be had since: from then on the hour counts."""
-    moments = iter([0.0, 100.0, 200.0, 300.0])
-    one = Record(tmp_path, now=lambda: next(moments))
-    one.open()
-    one.add("created", "k", id="abc")
-    one.add("ended", "k", status="succeeded")
-    for _ in range(2):
-        one.add("left", "k", error="HTTP 403")
-    found = again(one).standing("k")
-    assert (found.state, found.ended, found.changed) == (State.UNSAVED, 100.0, 300.0)
-
-
-def test_another_try_forgets_the_id_of_the_first(record: Record) -> None:
-    """An item in doubt is not shown with the id of the prediction that failed before."""
-    record.add("created", "k", id="abc")
-    record.add("ended", "k", status="failed", error="no", exit_code=4)
-    record.add("sending", "k")
-    found = again(record).standing("k")
-    assert found == NEW._replace(state=State.UNKNOWN, changed=found.changed)
-
-
-@pytest.mark.parametrize("has_run", [False, True], ids=["the first run", "an earlier run"])
-def test_an_id_is_of_the_item_that_it_was_given_to_first(record: Record, has_run: bool) -> None:
-    """In this run or an earlier one, and whatever became of that item since."""
-    if has_run:
-        for key in ("b", "a"):
-            record.add("sending", key, time=0)
-        for time, key in enumerate(("a", "b"), 1):
-            record.add("created", key, id="one", time=time)
-        record.add("saved", "a", id="one")
-        record.add("doubt", "c", id="two")  # which nobody has seen
-        record = again(record)
-    assert [record.owner(id, key) for id, key in (("one", "a"), ("one", "b"), ("two", "d"))] == ["a", "a", "d"]
-    assert record.owner("three", "\udcff") == "\udcff"
 
 
 @given(cut=st.integers(1, 200), tail=st.binary(max_size=30))
@@ -218,42 +133,6 @@ def test_a_pipe_of_the_records_name_is_said_to_be_none(
         within(TIMEOUT_SECONDS, partial(take_up, Record(tmp_path)))
 
 
-@pytest.mark.parametrize(
-    "facts",
-    [
-        {"error": "bad prompt \ud83d", "id": "\ud83d", "status": "\udfff", "digest": "\ud83d"},
-        {"entry": 2**70, "exit_code": -(2**70)},
-        {"entry": float("inf"), "exit_code": float("nan")},
-        {"input": json.loads("[" * 900 + "]" * 900)},
-    ],
-    ids=["half a character", "a number beyond all", "no number", "deep nesting"],
-)
-def test_facts_that_no_database_holds_stop_no_batch(record: Record, facts: dict[str, Any]) -> None:
-    """As in what a hostile server said: the item stands where its step left it."""
-    record.add("refused", "k", **facts)
-    found = again(record)
-    assert found.standing("k").state is State.FAILED
-    assert [key for key, _ in found.standings()] == ["k"]
-
-
-def test_a_temporary_folder_without_room_is_an_error(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps of very many items are looked up in a file of SQLite's; where it may have none, it is told."""
-    record.add("sending", "k")
-    record.close()
-    looked = Record(record.folder)
-    connect = sqlite3.connect
-
-    def small(path: str) -> sqlite3.Connection:
-        database = connect(path)
-        database.execute("PRAGMA max_page_count = 1")
-        return database
-
-    monkeypatch.setattr(sqlite3, "connect", small)
-    with pytest.raises(errors.LocalFileError, match="database or disk is full") as full:
-        looked.read()
-    assert full.value.hint == "export TMPDIR=FOLDER"
-
-
 def test_what_a_power_cut_leaves_is_torn(record: Record) -> None:
     """Zeros at the end of the file, and in a line that was not whole, are no step and hide none."""
     record.add("created", "k", id="abc")
@@ -299,16 +178,6 @@ def test_a_step_is_newer_than_those_before_it_whatever_the_clock_shows(tmp_path:
         found.read()
         assert (found.standing("k").state, found.standing("k").id) == (State.DONE, f"id{number}")
         found.close()
-
-
-def test_within_one_record_the_order_counts(tmp_path: Path) -> None:
-    """Where the clock was set back while a run was at work."""
-    moments = iter([100.0, 50.0])
-    one = Record(tmp_path, now=lambda: next(moments))
-    one.open()
-    one.add("sending", "k")
-    one.add("created", "k", id="abc")
-    assert again(one).standing("k").state is State.RUNNING
 
 
 def test_what_items_that_are_no_more_left_is_told_for_a_day(tmp_path: Path) -> None:

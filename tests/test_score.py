@@ -3,8 +3,8 @@
 import pytest
 
 from cometrep import errors, hints
-from cometrep.batch.record import State
 from cometrep.batch.score import FAILURES_KEPT, Score, commands_beside, next_commands, outcome, tell_stop
+from cometrep.batch.standings import State
 
 COMMAND = "cometrep batch lines.jsonl"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cometrep.batch.items import Item
-from cometrep.batch.record import NEW, Gone, Record, Standing, State
+from cometrep.batch.record import Gone, Record
+from cometrep.batch.standings import NEW, Standing, State
 from cometrep.errors import Refused
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
 from cometrep.text import format_count

@@ -8,8 +8,9 @@ from cometrep import errors
 from cometrep.batch.fate import TIMES_TOLD, told_of_further
 from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
-from cometrep.batch.record import Record, State
+from cometrep.batch.record import Record
 from cometrep.batch.score import Score
+from cometrep.batch.standings import State
 from cometrep.events import Events, ItemEnded, Noted
 from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import Prediction, SavedFile

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cometrep import errors
-from cometrep.batch.record import Record, Standing
+from cometrep.batch.record import Record
+from cometrep.batch.standings import Standing
 from cometrep.console import Console
 from cometrep.events import ItemEnded
 from cometrep.ledger import Ledger

@@ -3,8 +3,7 @@
 `batch.jsonl` holds one JSON object a line, each appended with a single write, so that several threads never tear
 each other's; a line that a death or a full disk tore is passed over, and any other that is no step stops the batch,
 as nobody knows what it held. A shard writes a record of its own, and reads those of the others too: what any run in
-the folder has sent is known to all. What the steps come to is looked up in a temporary database on disk, so that
-memory does not grow with the number of items.
+the folder has sent is known to all.
 """
 
 import contextlib
@@ -13,52 +12,25 @@ import json
 import os
 import re
 import shlex
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors, hints
 from cometrep.batch.snapshot import comes_once
+from cometrep.batch.standings import Standing, Standings, storable_number
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD
-from cometrep.prediction import Prediction, SavedFile
-from cometrep.text import format_count, format_item, storable
+from cometrep.prediction import SavedFile
+from cometrep.text import format_count
 
 SANDBOX = "sandbox"
 IDS_SHOWN = 5
-_PROMPT_KEPT = 50  # characters: more than a label shows
-_OPEN_LIMIT = 10_000  # items that are looked for in the file
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _ELSEWHERE = "save into another folder: --dir DIR"
 _START = b'{"step":"'  # of every line
-
-
-class State(StrEnum):
-    """What an item's steps come to."""
-
-    NEW = "new"
-    UNKNOWN = "unknown"  # its create left, and no answer came back
-    RUNNING = "running"
-    UNSAVED = "unsaved"  # it succeeded, and its files are not saved
-    DONE = "done"
-    FAILED = "failed"
-
-
-# What each step leaves an item in; `ended` depends on its status.
-_STATES = {
-    "sending": State.UNKNOWN,
-    "doubt": State.UNKNOWN,
-    "unsent": State.NEW,
-    "refused": State.FAILED,
-    "created": State.RUNNING,
-    "left": State.UNSAVED,
-    "saved": State.DONE,
-    "lost": State.FAILED,
-}
 
 
 def default_folder(file: str) -> str:
@@ -66,45 +38,6 @@ def default_folder(file: str) -> str:
     if not file:
         return "sweep"
     return "batch" if comes_once(file) else Path(file).stem
-
-
-class Standing(NamedTuple):
-    """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known.
-
-    `entry` is the number of its create in the ledger, `status` the one its prediction ended with, `changed` and
-    `ended` the Unix times of its last step and of the one that ended it, `reason` what the server said of that.
-    """
-
-    state: State
-    id: str = ""
-    error: str = ""
-    exit_code: int = 0
-    digest: str = ""
-    files: str = ""  # as JSON
-    entry: int = 0
-    status: str = ""
-    changed: float = 0.0
-    ended: float = 0.0
-    line: int = 0  # where the item stood, and how its prompt began
-    prompt: str = ""
-    reason: str = ""  # as JSON
-    model: str = ""  # and the input, as JSON, where the record is read for them
-    input: str = ""
-
-    def label(self, key: str) -> str:
-        """Give what people know its item by, as its events had it: its own key, else its place."""
-        is_hash = bool(self.digest and self.line) and key.startswith(self.digest)
-        return format_item(self.line, self.prompt) if is_hash else key
-
-    def prediction(self) -> Prediction:
-        """Give the item's prediction, as far as the record knows it."""
-        sent, reason = (json.loads(text) if text else None for text in (self.input, self.reason))
-        return Prediction(self.id, self.status, self.model, sent, error=reason)
-
-    def saved_files(self, folder: Path) -> list[SavedFile]:
-        """Give the files that were saved in a record's folder, where they were put."""
-        files = (SavedFile.from_json(facts) for facts in json.loads(self.files or "[]"))
-        return [file.at(str(folder / file.path)) for file in files]
 
 
 class Gone(NamedTuple):
@@ -129,10 +62,6 @@ class Gone(NamedTuple):
         return (
             f"{format_count(len(self.ids), 'prediction')} in {folder} {verb} of no item any more: {shown}{more}",
         )
-
-
-NEW = Standing(State.NEW)
-_COLUMNS = ", ".join(Standing._fields)
 
 
 class Record:
@@ -161,7 +90,7 @@ class Record:
         self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
-        self._index: sqlite3.Connection | None = None
+        self._standings = Standings(folder, reads_inputs=reads_inputs)
         self._apis: set[str] = set()  # where earlier runs made predictions
         self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
         self.gone = Gone()  # as the last run found
@@ -222,12 +151,10 @@ class Record:
         self._refuse_file()
         with self._translated("read"):
             self._paths = records_in(self.folder)
-            if self._index:
-                self._index.close()
-                self._index = None
+            self._standings.close()
+            self._standings = Standings(self.folder, reads_inputs=self._reads_inputs)
             if any(path.stat().st_size for path in self._paths):
-                self._index = _made_index()
-                self._fill(self._index)
+                self._standings.take(self._steps())
         others = sorted(self._apis - {self._api, ""})
         if self._api and others:
             raise errors.UsageError(
@@ -238,8 +165,7 @@ class Record:
 
     def close(self) -> None:
         """Let go of the lock and the file."""
-        if self._index:
-            self._index.close()
+        self._standings.close()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -284,25 +210,14 @@ class Record:
 
     def standing(self, key: str) -> Standing:
         """Tell where an item stood when this run began."""
-        if self._index is None:
-            return NEW
-        query = f"SELECT {_COLUMNS} FROM items WHERE key = ?"
-        with self._translated("read"):
-            row = self._index.execute(query, (storable(key),)).fetchone()
-        return Standing(State(row[0]), *row[1:]) if row else NEW
+        return self._standings.of(key)
 
     def owner(self, id: str, key: str) -> str:
         """Give the key of the item that a prediction's id was given to: this one, where no other had it first.
 
         To be asked from one thread.
         """
-        with contextlib.suppress(sqlite3.Error):  # it has no room: what was created is to be kept all the same
-            if self._index is None:
-                self._index = _made_index()
-            self._index.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (id, storable(key)))
-            (owner,) = self._index.execute("SELECT key FROM owners WHERE id = ?", (id,)).fetchone()
-            return key if owner == storable(key) else str(owner)
-        return key
+        return self._standings.owner(id, key)
 
     @property
     def total(self) -> int | None:
@@ -316,76 +231,33 @@ class Record:
 
     def open_items(self) -> tuple[int, dict[str, str]]:
         """Count the items of the folder, and give by key the first ids that may have to be saved yet."""
-        if self._index is None:
-            return 0, {}
-        query = (
-            "SELECT key, id FROM items WHERE id != '' AND changed > ? AND state IN (?, ?, ?) ORDER BY rowid LIMIT ?"
-        )
-        facts = (self._now() - _HAD_SECONDS, State.RUNNING, State.UNSAVED, State.UNKNOWN, _OPEN_LIMIT)
-        with self._translated("read"):
-            (count,) = self._index.execute("SELECT count(*) FROM items").fetchone()
-            return count, dict(self._index.execute(query, facts))
+        return self._standings.open_items(self._now() - _HAD_SECONDS)
 
     def standings(self) -> Iterator[tuple[str, Standing]]:
         """Yield every item of the folder with its standing, in the order in which they were sent.
 
         While a run is at work, a create that it waits for is no doubt and what it saves is not unsaved: both run.
         """
-        if self._index is None:
-            return
-        held = [is_held(path) for path in self._paths]
-        query = f"SELECT key, file, {_COLUMNS} FROM items ORDER BY rowid"
-        with self._translated("read"):
-            for key, file, state, *facts in self._index.execute(query):
-                standing = Standing(State(state), *facts)
-                is_open = standing.state in (State.UNKNOWN, State.UNSAVED) and not standing.error
-                yield key, standing._replace(state=State.RUNNING) if is_open and held[file] else standing
+        return self._standings.by_key([is_held(path) for path in self._paths])
 
-    def _fill(self, index: sqlite3.Connection) -> None:
-        """Look through all records and make a table of where their items stand."""
-        known = "excluded.state NOT IN ('unknown', 'new')"  # of the same prediction as the step before
-        # Within one file the order counts, between files the time.
-        index.executemany(
-            f"INSERT INTO items (key, {_COLUMNS}, created, file)"
-            f" VALUES ({', '.join('?' * (len(Standing._fields) + 3))})"
-            " ON CONFLICT (key) DO UPDATE SET state = excluded.state,"
-            f" id = CASE WHEN excluded.id = '' AND {known} THEN id ELSE excluded.id END,"
-            " error = excluded.error, exit_code = excluded.exit_code,"
-            " digest = coalesce(nullif(excluded.digest, ''), digest), files = excluded.files,"
-            " entry = coalesce(nullif(excluded.entry, 0), entry),"
-            " line = coalesce(nullif(excluded.line, 0), line),"
-            " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
-            " model = coalesce(nullif(excluded.model, ''), model),"
-            " input = coalesce(nullif(excluded.input, ''), input), reason = excluded.reason,"
-            f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
-            f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
-            " created = coalesce(nullif(excluded.created, 0), created),"
-            " changed = excluded.changed, file = excluded.file"
-            " WHERE excluded.file = file OR excluded.changed >= changed",
-            self._rows(),
-        )
-        index.execute(
-            "INSERT OR IGNORE INTO owners SELECT id, key FROM items WHERE id != '' AND created > 0 ORDER BY created"
-        )
-
-    def _rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what each step says of its item; take up what is true of whole runs."""
+    def _steps(self) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """Yield the steps of items, each with the number of its record; take up what is true of whole runs."""
         for number, path in enumerate(self._paths):
             api = ""
             for step, _ in read_steps(path):
-                self._newest = max(self._newest, _number(step.get("time")))
+                self._newest = max(self._newest, storable_number(step.get("time")))
                 if not step.get("key"):
                     api = str(step.get("api", ""))
                     if isinstance(step.get("total"), int):
                         self._totals[path] = step["total"]
-                    if (begun := _number(step.get("time"))) >= self._begun:
+                    if (begun := storable_number(step.get("time"))) >= self._begun:
                         ids = step.get("strays") if begun > self._now() - _HAD_SECONDS else ()
                         strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
-                        self.gone, self._begun = Gone(int(_number(step.get("gone"))), strays), begun
+                        self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
                     continue
                 if step["step"] == "created":
                     self._apis.add(api)
-                yield (*_row(step, has_input=self._reads_inputs), number)
+                yield step, number
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
@@ -416,26 +288,6 @@ class Record:
                 hint=hint,
                 code=errors.file_code(problem),
             ) from problem
-        except sqlite3.Error as problem:  # the temporary database has no room
-            raise errors.LocalFileError(
-                f"cannot look through the records in {self.folder}: {problem}", hint="export TMPDIR=FOLDER"
-            ) from problem
-
-
-def _made_index() -> sqlite3.Connection:
-    """Make a temporary database, on disk where it grows, gone with the process."""
-    index = sqlite3.connect("")
-    try:
-        index.execute(
-            "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
-            " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
-            " model TEXT, input TEXT, created REAL, file INT)"
-        )
-        index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
-    except sqlite3.Error:
-        index.close()
-        raise
-    return index
 
 
 def records_in(folder: Path) -> list[Path]:
@@ -504,42 +356,6 @@ def _is_step(value: Any) -> bool:
         return False
     files = value.get("files", [])
     return isinstance(files, list) and all(map(SavedFile.is_json, files))
-
-
-def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
-    """Give what a step says of its item: its key, then what a standing holds, and when it was created."""
-    name = step["step"]
-    state = _STATES.get(name, State.NEW)
-    if name == "ended":
-        state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
-    texts = ("id", "error", "digest", "status", "model")
-    id, error, digest, status, model = (storable(str(step.get(fact) or "")) for fact in texts)
-    time = _number(step.get("time"))
-    sent = step.get("input")
-    prompt = sent.get("prompt") if isinstance(sent, dict) else ""
-    standing = Standing(
-        state,
-        id=id,
-        error=error,
-        exit_code=int(_number(step.get("exit_code"))),
-        digest=digest,
-        files=json.dumps(step["files"]) if step.get("files") else "",
-        entry=int(_number(step.get("entry"))),
-        status=status,
-        changed=time,
-        ended=time if name == "ended" else 0.0,
-        line=int(_number(step.get("line"))),
-        prompt=storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else "",
-        reason=json.dumps(step["reason"]) if step.get("reason") else "",
-        model=model if has_input else "",
-        input=json.dumps(sent) if has_input and sent is not None else "",
-    )
-    return storable(str(step["key"])), *standing, time if name == "created" else 0.0
-
-
-def _number(value: Any) -> float:
-    """Take a number that SQLite can hold; 0 for anything else."""
-    return value if isinstance(value, (int, float)) and abs(value) < 2**63 else 0
 
 
 def _at(api: str) -> str:

@@ -25,9 +25,10 @@ from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
-from cometrep.batch.record import Record, Standing, State
+from cometrep.batch.record import Record
 from cometrep.batch.saving import Kept, Saving
 from cometrep.batch.sending import Sender, Sent
+from cometrep.batch.standings import Standing, State
 from cometrep.calls import Calls
 from cometrep.events import (
     SKIPPED,

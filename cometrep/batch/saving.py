@@ -8,8 +8,9 @@ from cometrep import errors
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped
-from cometrep.batch.record import Record, State
+from cometrep.batch.record import Record
 from cometrep.batch.score import remedy_of
+from cometrep.batch.standings import State
 from cometrep.events import Event, Events, ItemEnded, Noted, Saved
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS

@@ -4,7 +4,7 @@ from collections import Counter
 
 from cometrep import errors, hints
 from cometrep.batch.command_line import adding, resuming
-from cometrep.batch.record import State
+from cometrep.batch.standings import State
 from cometrep.events import BatchEnded, Tally
 from cometrep.names import OTHER_FOLDER
 from cometrep.text import format_count
