@@ -119,43 +119,20 @@ def planned(
     """
     model = parse_model(model, catalog.closest_few) if model else ""
     named = command if model else adding("-m OWNER/NAME", command)
-    kind_of = partial(catalog.kind_of, model)
-    with contextlib.ExitStack() as stack:
-        if not is_sweep:
-            _refuse_misplaced(file, texts, command, named)
+    if not is_sweep:
+        _refuse_misplaced(file, texts, command, named)
+    shared = _Shared(() if is_sweep else texts, read_stdin)
+    with contextlib.nullcontext() if is_sweep else opened(file, copy_stdin) as snapshot:
         source: FileSource | SweepSource
-        shared = _Shared(() if is_sweep else texts, read_stdin)
-        snapshot = None
-        if is_sweep:
-            if not model:
-                raise errors.UsageError("a sweep needs --model", hint=named)
-            if not texts:
-                raise errors.UsageError(
-                    "a sweep needs inputs to vary",
-                    hint=f"{command} prompt=cat,dog seed:=1..3",
-                )
-            if os.path.isfile(texts[0]):
-                raise errors.UsageError(
-                    f"--sweep takes no FILE, and {texts[0]!r} is one",
-                    hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
-                )
-            source = SweepSource(sweep_axes(texts, kind_of, partial(_values_in, read_stdin)))
+        if snapshot is None:
+            source = _sweep(texts, model, read_stdin, command=command, named=named)
+            checked = Checked(source.size, frozenset())
         else:
-            typed, again = ("-", "FILE") if comes_once(file) else (file, file)
-            as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
-            snapshot = stack.enter_context(opened(file, copy_stdin))
-            lines = io.BufferedReader(snapshot, BLOCK_BYTES)
-            if lines.peek(2).startswith(_GZIP):
-                raise errors.UsageError(
-                    "the file is compressed with gzip",
-                    hint=f"gzip -dc {shlex.quote(again)} | {replacing(typed, ['-'], command)}",
-                    code="bad_items",
-                )
-            source = FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in shared.keys)
-        known = Checked(source.size, frozenset()) if isinstance(source, SweepSource) else None
+            source = _file(file, snapshot, model, shared.keys, command=command, named=named)
+            checked = check(source, model=model, common=shared.of)
         plan = Plan(
             source=source,
-            checked=known or check(source, model=model, common=shared.of),
+            checked=checked,
             model=model,
             common=shared.of,
             shard=None if shard is None else parse_shard(shard),
@@ -165,9 +142,41 @@ def planned(
         )
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
-        looked_at = plan._replace(shard=None) if known else plan
-        doubts = () if known and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
+        looked_at = plan._replace(shard=None) if is_sweep else plan
+        doubts = () if is_sweep and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
         yield plan._replace(doubts=(*warnings, *doubts), hints=_hints_of_names(looked_at, template))
+
+
+def _sweep(
+    texts: Sequence[str], model: str, read_stdin: inputs.ReadStdin, *, command: str, named: str
+) -> SweepSource:
+    """Read what varies in a sweep; `named` is the command with a model."""
+    if not model:
+        raise errors.UsageError("a sweep needs --model", hint=named)
+    if not texts:
+        raise errors.UsageError("a sweep needs inputs to vary", hint=f"{command} prompt=cat,dog seed:=1..3")
+    if os.path.isfile(texts[0]):
+        raise errors.UsageError(
+            f"--sweep takes no FILE, and {texts[0]!r} is one",
+            hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
+        )
+    return SweepSource(sweep_axes(texts, partial(catalog.kind_of, model), partial(_values_in, read_stdin)))
+
+
+def _file(
+    file: str, snapshot: Snapshot, model: str, keys: Sequence[str], *, command: str, named: str
+) -> FileSource:
+    """Take up a file whose lines share the inputs `keys`; `named` is the command with a model."""
+    typed, again = ("-", "FILE") if comes_once(file) else (file, file)
+    lines = io.BufferedReader(snapshot, BLOCK_BYTES)
+    if lines.peek(2).startswith(_GZIP):
+        raise errors.UsageError(
+            "the file is compressed with gzip",
+            hint=f"gzip -dc {shlex.quote(again)} | {replacing(typed, ['-'], command)}",
+            code="bad_items",
+        )
+    as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
+    return FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in keys)
 
 
 def _refuse_misplaced(file: str, texts: Sequence[str], command: str, named: str) -> None:
