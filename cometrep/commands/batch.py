@@ -213,7 +213,7 @@ def _run(
     commands = commands_beside(failure.hint if failure else "", ended, console.command_line)
     for line in [*lines, *(f"  {line}" for line in commands), *gallery.told()]:
         console.say(line)
-    if console.choices.is_quiet and settings.progress != "json":
+    if console.choices.is_quiet and console.choices.progress != "json":
         for line in ended.first_failures:
             console.warn(line)
     if failure:
