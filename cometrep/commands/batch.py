@@ -1,14 +1,14 @@
 """Run many inputs; resume where a previous run stopped."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cometrep import errors, hints
+from cometrep import errors
 from cometrep.commands import (
     BATCH_SAVING,
     BATCH_WAITING,
@@ -21,15 +21,14 @@ from cometrep.commands import (
     takes,
 )
 from cometrep.config import Settings, folders
+from cometrep.console import Console
 from cometrep.options import Options
 from cometrep.session import Opened
-from cometrep.text import format_count
 
 if TYPE_CHECKING:
     from cometrep.batch.fate import Asked
     from cometrep.batch.plan import Plan
     from cometrep.batch.record import Record
-    from cometrep.events import BatchEnded
     from cometrep.pace import Pace
 
 EXAMPLES = (
@@ -38,8 +37,6 @@ EXAMPLES = (
     "cometrep batch --sweep -m stability-ai/sdxl prompt=cat,dog seed:=1..3",
     "cometrep batch prompts.jsonl --status",
 )
-
-_PIPED_AGAIN = "; the items are to be piped in again"
 
 
 @takes(BATCH_WAITING, BATCH_SAVING, REPORTING, CONNECTION)
@@ -96,6 +93,7 @@ def command(
         return
     from cometrep.batch.clashes import check_batch, check_folders, folders_of
     from cometrep.batch.command_line import typed_again
+    from cometrep.batch.conduct import announce, telling_how_to_go_on
     from cometrep.batch.fate import Asked
     from cometrep.batch.gallery import refuse_without_record
     from cometrep.batch.plan import planned
@@ -105,10 +103,12 @@ def command(
     from cometrep.pace import Pace, parse_rate
 
     pace = Pace(None if rate is None else parse_rate(rate))
-    ctx.obj.command_line = typed_again(ctx.obj.command_line, file)
-    with _telling_how_to_go_on(ctx, file), session(ctx, CONNECTIONS) as opened:
+    console: Console = ctx.obj
+    console.command_line = typed_again(console.command_line, file)
+    going_on = contextlib.nullcontext() if dry_run else telling_how_to_go_on(console, file)
+    with going_on, session(ctx, CONNECTIONS) as opened:
         folder = _folder(opened.options, opened.settings, file)
-        checking = partial(opened.console.saying_if_slow, "checking all items before the first one is sent")
+        checking = partial(console.saying_if_slow, "checking all items before the first one is sent")
         with contextlib.ExitStack() as stack:
             with checking():
                 plan = stack.enter_context(
@@ -120,12 +120,12 @@ def command(
                         is_sweep=sweep,
                         shard=shard,
                         is_strict=strict,
-                        command=ctx.obj.command_line,
-                        read_stdin=partial(opened.console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
-                        copy_stdin=opened.console.copy_stdin,
+                        command=console.command_line,
+                        read_stdin=partial(console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
+                        copy_stdin=console.copy_stdin,
                     )
                 )
-            _announce(opened, plan, is_confirmed=yes or dry_run)
+            announce(console, plan, is_confirmed=yes or dry_run)
             record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
             record.refuse_as_items(file)
             refuse_without_record(folder)
@@ -147,107 +147,27 @@ def command(
                 _run(opened, plan, record, asked, pace, check)
 
 
-@contextlib.contextmanager
-def _telling_how_to_go_on(ctx: typer.Context, file: str) -> Iterator[None]:
-    """Say in a stop that came before the items were run, or behind that, which command goes on."""
-    try:
-        yield
-    except errors.Stopped as stop:
-        if not (stop.hint or ctx.params["dry_run"]):
-            from cometrep.batch.score import tell_stop
-            from cometrep.batch.snapshot import comes_once
-
-            tell_stop(stop, 0, ctx.obj.command_line)
-            stop.message += _PIPED_AGAIN * comes_once(file)
-        raise
-
-
 def _run(
     opened: Opened, plan: "Plan", record: "Record", asked: "Asked", pace: "Pace", check: Callable[[], None]
 ) -> None:
-    from cometrep.batch.command_line import resuming
-    from cometrep.batch.fate import begin
+    from cometrep.batch.conduct import conduct
     from cometrep.batch.gallery import Gallery
     from cometrep.batch.run import Batch
-    from cometrep.batch.score import commands_beside, outcome, tell_stop
-    from cometrep.console import board
-    from cometrep.console.stage import Results
     from cometrep.runner import Patience
-    from cometrep.signals import finishing_first
 
-    console, settings = opened.console, opened.settings
     gallery = Gallery(record.folder, plan.axes)
-    again = hints.Command(resuming(console.command_line))
     batch = Batch(
         opened.api,
         opened.ledger,
         record,
         opened.keepers(str(record.folder)),
         asked=asked,
-        patience=Patience(settings.deadline_seconds, settings.retry_budget_seconds),
+        patience=Patience(opened.settings.deadline_seconds, opened.settings.retry_budget_seconds),
         pace=pace,
         check_folders=check,
         publish=gallery.write,
     )
-    try:
-        with contextlib.closing(record):
-            total = plan.total()
-            for told in begin(record, plan.items_of_all_shards(), opened.ledger, total=total, axes=plan.axes):
-                console.warn(told)
-            results = Results("json" if opened.options.json else "path", again, is_batch=True)
-            try:
-                with finishing_first(batch.stop):
-                    ended: BatchEnded = opened.show(batch.run(plan.items(), total), results)
-            except errors.LocalFileError as refused:  # as where the system gives no more threads
-                refused.message += "; the same command goes on from here"
-                raise
-            told_at_the_end = record.told_at_the_end()
-    except errors.Stopped as stop:
-        tell_stop(stop, batch.in_doubt, console.command_line)
-        stop.message += _PIPED_AGAIN * plan.is_piped
-        raise
-    for told in (*told_at_the_end, *plan.told_at_the_end()):
-        console.warn(told)
-    lines = board.summary_lines(ended)
-    failure = outcome(ended, console.command_line, was_stopped=batch.was_asked_to_stop)
-    commands = commands_beside(failure.hint if failure else "", ended, console.command_line)
-    for line in [*lines, *(f"  {line}" for line in commands), *gallery.told()]:
-        console.say(line)
-    if console.choices.is_quiet and console.choices.progress != "json":
-        for line in ended.first_failures:
-            console.warn(line)
-    if failure:
-        failure.message += _PIPED_AGAIN * plan.is_piped
-        raise failure
-
-
-def _announce(opened: Opened, plan: "Plan", *, is_confirmed: bool) -> None:
-    """Say what is doubtful; show the size of a sweep, and ask where it is large."""
-    from cometrep.batch.command_line import adding
-    from cometrep.batch.plan import ASKS_ABOVE
-
-    for doubt in plan.doubts:
-        opened.console.warn(doubt)
-    for hint in plan.hints:
-        opened.console.hint(hint)
-    if not plan.is_sweep:
-        return
-    opened.console.say(f"sweep: {plan.size_text()}")
-    if plan.size <= ASKS_ABOVE or is_confirmed:
-        return
-    part = "part of the " if plan.shard else ""
-    try:
-        is_confirmed = opened.console.confirm(f"Send {part}{plan.size} items?")
-    except errors.Stopped as stop:
-        stop.message += "; nothing was sent"
-        stop.hint = opened.console.command_line
-        raise
-    if not is_confirmed:
-        raise errors.UsageError(
-            f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
-            hint=adding("--yes", opened.console.command_line),
-            code="not_confirmed",
-        )
+    conduct(opened.console, batch, plan, record, opened.ledger, gallery, is_json=opened.options.json)
 
 
 def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", check: Callable[[], None]) -> None:

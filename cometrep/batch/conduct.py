@@ -1,0 +1,104 @@
+"""Carry a planned batch to its end: say what is doubtful, ask, run it, and tell what is left and how to go on."""
+
+import contextlib
+from collections.abc import Iterator
+
+from cometrep import errors, hints
+from cometrep.batch.command_line import adding, resuming
+from cometrep.batch.fate import begin
+from cometrep.batch.gallery import Gallery
+from cometrep.batch.plan import ASKS_ABOVE, Plan
+from cometrep.batch.record import Record
+from cometrep.batch.run import Batch
+from cometrep.batch.score import commands_beside, outcome, tell_stop
+from cometrep.batch.snapshot import comes_once
+from cometrep.console import Console
+from cometrep.console.board import summary_lines
+from cometrep.console.stage import Results, Stage
+from cometrep.events import BatchEnded
+from cometrep.ledger import Ledger
+from cometrep.signals import finishing_first
+from cometrep.text import format_count
+
+_PIPED_AGAIN = "; the items are to be piped in again"
+
+
+@contextlib.contextmanager
+def telling_how_to_go_on(console: Console, file: str) -> Iterator[None]:
+    """Say in a stop that came before the items were run, or behind that, which command goes on."""
+    try:
+        yield
+    except errors.Stopped as stop:
+        if not stop.hint:
+            tell_stop(stop, 0, console.command_line)
+            stop.message += _PIPED_AGAIN * comes_once(file)
+        raise
+
+
+def announce(console: Console, plan: Plan, *, is_confirmed: bool) -> None:
+    """Say what is doubtful; show the size of a sweep, and ask where it is large."""
+    for doubt in plan.doubts:
+        console.warn(doubt)
+    for hint in plan.hints:
+        console.hint(hint)
+    if not plan.is_sweep:
+        return
+    console.say(f"sweep: {plan.size_text()}")
+    if plan.size <= ASKS_ABOVE or is_confirmed:
+        return
+    part = "part of the " if plan.shard else ""
+    try:
+        is_confirmed = console.confirm(f"Send {part}{plan.size} items?")
+    except errors.Stopped as stop:
+        stop.message += "; nothing was sent"
+        stop.hint = console.command_line
+        raise
+    if not is_confirmed:
+        raise errors.UsageError(
+            f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
+            hint=adding("--yes", console.command_line),
+            code="not_confirmed",
+        )
+
+
+def conduct(
+    console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, gallery: Gallery, *, is_json: bool
+) -> None:
+    """Run a batch into its record and say how it ended; raise what it comes to where not all is done."""
+    command = console.command_line
+    try:
+        ended = _run(console, batch, plan, record, ledger, is_json=is_json)
+    except errors.Stopped as stop:
+        tell_stop(stop, batch.in_doubt, command)
+        stop.message += _PIPED_AGAIN * plan.is_piped
+        raise
+    failure = outcome(ended, command, was_stopped=batch.was_asked_to_stop)
+    commands = commands_beside(failure.hint if failure else "", ended, command)
+    for line in [*summary_lines(ended), *(f"  {line}" for line in commands), *gallery.told()]:
+        console.say(line)
+    if console.choices.is_quiet and console.choices.progress != "json":
+        for line in ended.first_failures:
+            console.warn(line)
+    if failure:
+        failure.message += _PIPED_AGAIN * plan.is_piped
+        raise failure
+
+
+def _run(
+    console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, *, is_json: bool
+) -> BatchEnded:
+    """Open the record and run all items, shown on the console; warn of what may be wrong with either source."""
+    results = Results("json" if is_json else "path", hints.Command(resuming(console.command_line)), is_batch=True)
+    with contextlib.closing(record):
+        total = plan.total()
+        for told in begin(record, plan.items_of_all_shards(), ledger, total=total, axes=plan.axes):
+            console.warn(told)
+        try:
+            with finishing_first(batch.stop):
+                ended = Stage(console, results).show(batch.run(plan.items(), total))
+        except errors.LocalFileError as refused:  # as where the system gives no more threads
+            refused.message += "; the same command goes on from here"
+            raise
+        for told in (*record.told_at_the_end(), *plan.told_at_the_end()):
+            console.warn(told)
+    return ended
