@@ -70,24 +70,19 @@ FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit",
 
 
 class _Flying(NamedTuple):
-    """One item under way: its prediction's id once known, and its entry in the ledger, 0 for an earlier run's.
+    """One item whose prediction is watched, with its entry in the ledger, 0 for an earlier run's.
 
-    One that was sent by this run has it with the answer to its create, or from an attempt that was not accepted.
-
-    It was `created` at that Unix time, or a little later. The `doubt` is there as long as that id is all that came
+    It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
     of the create's answer, and no look has shown it.
     """
 
     item: Item
     entry: int
-    id: str = ""
-    created: float = 0.0
+    created: float
     doubt: errors.CreateUnknown | None = None
 
 
-Key = tuple[str, str, float]  # what was called (create, look, save), for which item or id, and when it began
-
-
+Key = tuple[str, float]  # for which item or prediction something was called, and when that began
 Answer = Sent | Prediction | Kept
 
 
@@ -137,11 +132,11 @@ class Batch:
             retry_budget_seconds=patience.retry_budget_seconds,
             random=random,
         )
-        self._flying: dict[str, _Flying] = {}  # by key
+        self._sending: dict[str, Item] = {}  # whose creates are under way, by key
+        self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
         self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
-        self._item_of: dict[str, Item] = {}  # by prediction id, while it is watched
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
-        self._creating = self._looking = 0
+        self._looking = 0  # looks under way
         self._is_exhausted = self.was_asked_to_stop = False
         self._outcomes = Outcomes(record, self._gate, asked.max_failures)
         self._saving = Saving(
@@ -150,7 +145,7 @@ class Batch:
             self._gate,
             self._outcomes,
             look=partial(look_at, api, ledger),
-            submit=lambda id, save: self._saves.submit(("save", id, self._clock()), save),
+            submit=lambda id, save: self._saves.submit((id, self._clock()), save),
             now=now,
         )
 
@@ -188,10 +183,10 @@ class Batch:
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
-                self._looks.submit(("look", id, now), partial(look_at, self._api, self._ledger, id))
+                self._looks.submit((id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
-            if not self._flying and not self._saving.count and not self._has_more:
+            if not self._running and not self._saving.count and not self._has_more:
                 break
             if self.was_asked_to_stop and not has_said_stop:
                 has_said_stop = True
@@ -217,9 +212,9 @@ class Batch:
         deadline = self._clock() + STOP_GRACE_SECONDS
         answers = self._creates.untaken()
         while True:
-            for (_, name, _), answer in answers:
-                if isinstance(answer, Sent) and (flying := self._flying.get(name)) and not flying.id:
-                    deque(self._created(flying, answer), maxlen=0)  # nobody hears of it
+            for (name, _), answer in answers:
+                if isinstance(answer, Sent) and (item := self._sending.get(name)):
+                    deque(self._created(item, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
             if left <= 0 or not self.in_doubt:
                 break
@@ -238,12 +233,16 @@ class Batch:
     def _has_more(self) -> bool:
         return not self._gate.is_closed and (bool(self._unsent) or not self._is_exhausted)
 
+    @property
+    def _running(self) -> int:
+        return len(self._sending) + len(self._flying)
+
     def _has_room(self) -> bool:
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
         # Outputs live an hour: where saving falls behind, nothing more is created for it.
         return (
-            len(self._flying) < self._asked.jobs
-            and self._creating < CREATE_THREADS
+            self._running < self._asked.jobs
+            and len(self._sending) < CREATE_THREADS
             and self._saving.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
         )
 
@@ -292,13 +291,13 @@ class Batch:
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
             sent = standing.ended or standing.changed
-            self._flying[item.key] = _Flying(item, 0, standing.id, sent, doubt)
             entry = None if doubt else entry_of(item, standing, self._ledger)
             if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
-            self._follow(standing.id, item, age_seconds=max(0.0, self._now() - created))
+            flying = _Flying(item, 0, sent, doubt)
+            self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._pass_over(item, standing)
 
@@ -348,32 +347,26 @@ class Batch:
         """Send an item's create; `entry` is its number in the ledger where it was throttled."""
         now = self._clock()
         self._gate.creates.sent(now)
-        self._flying[item.key] = _Flying(item, entry)
-        self._creating += 1
-        self._creates.submit(("create", item.key, now), partial(self._sender.send, item, entry))
+        self._sending[item.key] = item
+        self._creates.submit((item.key, now), partial(self._sender.send, item, entry))
 
     # Answers
 
     def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
-        called, name, began = key
+        name, began = key
         if isinstance(answer, Sent):
-            self._creating -= 1
-            yield from self._created(self._flying[name], answer)
-            if isinstance(created := answer.answer, Prediction) and name in self._flying:
-                self._follow(created.id, self._flying[name].item, told_status=created.status)
-        elif called == "look":
-            assert isinstance(answer, (Prediction, errors.CometrepError))
+            yield from self._created(self._sending[name], answer)
+        elif isinstance(answer, Kept):
+            yield from self._saving.saved(answer, has_more=self._has_more)
+        else:
             self._looking -= 1
             self._gate.looked(answer if isinstance(answer, errors.CometrepError) else None, self._clock())
             for event in self._watch.answer(name, began, answer, self._clock()):
                 yield from self._followed(event)
-        else:
-            assert isinstance(answer, Kept)
-            yield from self._saving.saved(answer, has_more=self._has_more)
 
-    def _created(self, flying: _Flying, sent: Sent) -> Events:
+    def _created(self, item: Item, sent: Sent) -> Events:
         """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
-        item, (entry, answer) = flying.item, sent
+        entry, answer = sent
         self._sender.answered(item)
         attempt = self._attempts.pop(item.key, 0) + 1
         if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
@@ -388,11 +381,11 @@ class Batch:
                 patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
-            self._flying[item.key] = flying._replace(entry=entry, id=answer.id, created=self._now())
+            if not self._sender.is_left:
+                self._follow(answer.id, _Flying(item, entry, self._now()), told_status=answer.status)
         else:
             yield from self._refused(item, entry, answer, attempt)
-            if not self._flying[item.key].id:
-                del self._flying[item.key]
+        del self._sending[item.key]
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
@@ -404,8 +397,7 @@ class Batch:
             id = answer.prediction_id or ""
             yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             if id and self._is_own(id, item) and not self._sender.is_left:
-                self._flying[item.key] = _Flying(item, entry, id, self._now(), answer)
-                self._follow(id, item)
+                self._follow(id, _Flying(item, entry, self._now(), answer))
             else:
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
             self._count(Streak.NO_ANSWER, answer)
@@ -458,10 +450,10 @@ class Batch:
             return 0
         return max(0, 2 * LOOK_THREADS - self._looking)
 
-    def _follow(self, id: str, item: Item, *, told_status: str = "", age_seconds: float = 0.0) -> None:
+    def _follow(self, id: str, flying: _Flying, *, told_status: str = "", age_seconds: float = 0.0) -> None:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
-        self._item_of[id] = item
-        own = self._schedule(item.model, age_seconds)
+        self._flying[id] = flying
+        own = self._schedule(flying.item.model, age_seconds)
         target = Target(id, is_fresh=age_seconds < FRESH_SECONDS, told_status=told_status)
         self._watch.add(target, self._clock(), SharedSchedule(own, self._gate.looks, lambda: len(self._watch)))
 
@@ -475,24 +467,24 @@ class Batch:
     def _followed(self, event: Event) -> Events:
         """Take up what the watch says of one prediction."""
         if isinstance(event, Seen):
-            item = self._item_of[event.id]
-            flying = self._flying[item.key]
+            flying = self._flying[event.id]
+            item = flying.item
             self._gate.end_streak(Streak.NOT_SEEN)
             if flying.doubt:  # it is there, and so it is the item's
                 self._gate.end_streak(Streak.NO_ANSWER)
-                self._flying[item.key] = flying._replace(doubt=None)
+                self._flying[event.id] = flying._replace(doubt=None)
                 yield from self._outcomes.note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(item.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
-            yield event._replace(key=self._item_of[event.id].key)
+            yield event._replace(key=self._flying[event.id].item.key)
         elif isinstance(event, Result):
             yield from self._ended(event)
 
     def _ended(self, result: Result) -> Events:
-        item = self._item_of.pop(result.id)
-        flying = self._flying.pop(item.key)
+        flying = self._flying.pop(result.id)
+        item = flying.item
         seen = unseen(item, result.id)
         if result.prediction:
             seen = result.prediction.as_asked(item.model, item.values)
@@ -506,7 +498,7 @@ class Batch:
             yield from self._succeeded(item, seen, may_return=known is not None and self._is_young(result.id))
             return
         if flying.doubt:
-            yield from self._unfound(flying, failure)
+            yield from self._unfound(result.id, flying, failure)
         elif seen.is_terminal and failure is not result.failure:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
@@ -531,9 +523,9 @@ class Batch:
             elif not is_unknown and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
                 self._gate.give_up(failure)
 
-    def _unfound(self, flying: _Flying, failure: errors.CometrepError) -> Events:
+    def _unfound(self, id: str, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
-        item, id, doubt = flying.item, flying.id, flying.doubt
+        item, doubt = flying.item, flying.doubt
         assert doubt
         is_gone = failure.code == "prediction_not_found"
         doubt.message += f"; the API does not know {id}" if is_gone else f"; {failure.message}"
@@ -572,7 +564,7 @@ class Batch:
     def _tally(self, total: int, began: float) -> Tally:
         return self._outcomes.score.tally(
             total,
-            running=len(self._flying),
+            running=self._running,
             saving=self._saving.count,
             elapsed_seconds=self._clock() - began,
             is_stopping=self._gate.is_closed,
