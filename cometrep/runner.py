@@ -167,9 +167,10 @@ class Runner:
         """
         self._api.check_settings()  # before there is an entry
         number = self._ledger.begin(request.model, request.values)
-        received: list[Prediction] = []  # what came, even where a signal cuts in between
+        calls: Calls[None, Prediction] = Calls(threads=1)  # which keeps what came, even where a signal cuts in
+        prediction = None
         try:
-            answered = yield from self._send(request, number, received, deadline_seconds)
+            answered = yield from self._send(request, number, calls, deadline_seconds)
             prediction = answered.as_asked(request.model, request.values)
             try:
                 self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
@@ -179,29 +180,25 @@ class Runner:
             else:
                 yield Created(prediction)
         except errors.Stopped as stop:
-            for prediction in received:
-                stop.prediction_id = prediction.id
-                try:  # whether or not it got through before
-                    self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
-                except errors.LocalFileError as failure:
-                    stop.message += f"; {failure.message}"
+            yield from self._rescue(calls, number, stop)
             raise
         except errors.LocalFileError as failure:
-            if not received:
+            if prediction is None:
                 raise
-            prediction = received[-1].as_asked(request.model, request.values)
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
             yield Noted(prediction.id, told, is_warning=True)
+        finally:
+            calls.close()
         return prediction
 
     def _send(
-        self, request: Request, number: int, received: list[Prediction], deadline_seconds: float | None
+        self, request: Request, number: int, calls: Calls[None, Prediction], deadline_seconds: float | None
     ) -> Generator[Event, None, Prediction]:
         """Make attempts until one is accepted or may have been; mark the entry with how they ended."""
         began, attempts = self._clock(), 0
         while True:
             try:
-                return (yield from self._attempt(request, number, received))
+                return (yield from self._attempt(request, calls))
             except errors.Temporary as failure:
                 attempts += 1
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
@@ -215,7 +212,7 @@ class Runner:
                     raise _not_accepted(failure, attempts, *limit) from failure
                 yield Creating("", request.model)
                 yield Retrying("", failure.message, attempts, pause)
-                self._pause(pause)
+                self._sleep(pause)
                 self._ledger.send_again(number)
             except errors.CreateUnknown as failure:
                 self._ledger.insist(self._ledger.doubt, number, failure)
@@ -230,59 +227,43 @@ class Runner:
                     explain(request, failure)
                 raise
 
-    def _attempt(
-        self, request: Request, number: int, received: list[Prediction]
-    ) -> Generator[Event, None, Prediction]:
+    def _attempt(self, request: Request, calls: Calls[None, Prediction]) -> Generator[Event, None, Prediction]:
         """Send the create and wait for its answer, saying so where it is slow."""
-
-        def send() -> Prediction:
-            received.append(self._api.create(request.model, request.values))
-            return received[-1]
-
-        calls: Calls[None, Prediction] = Calls(threads=1)
-        try:
-            calls.submit(None, send)
-            calls.close()  # behind it
-            began = self._clock()
-            answered = calls.next(SOON_SECONDS)
-            if answered is None:
-                yield Creating("", request.model)
-            while answered is None and (answered := calls.next(SLOW_SECONDS)) is None:
-                yield Slow("", self._clock() - began)
-        except errors.Stopped as stop:
-            if not received:
-                answered = calls.next(SOON_SECONDS)
-                if answered is None:
-                    grace = format_duration(STOP_GRACE_SECONDS)
-                    told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
-                    then = f"{stop.another} leaves at once (then: {hints.LIST_UNKNOWN})"  # a dead one says no more
-                    yield Noted("", f"{told}; {then}", is_warning=True)
-                    answered = calls.next(STOP_GRACE_SECONDS)
-                self._rescue(answered, number, stop)
-            raise
+        calls.forget()  # what the attempt before was answered
+        calls.submit(None, partial(self._api.create, request.model, request.values))
+        began = self._clock()
+        answered = calls.next(SOON_SECONDS)
+        if answered is None:
+            yield Creating("", request.model)
+        while answered is None and (answered := calls.next(SLOW_SECONDS)) is None:
+            yield Slow("", self._clock() - began)
         answer = answered[1]
         if isinstance(answer, errors.CometrepError):
             raise answer
         return answer
 
-    def _rescue(
-        self, answered: tuple[None, Prediction | errors.CometrepError] | None, number: int, stop: errors.Stopped
-    ) -> None:
-        """Say what is known of a create that was stopped under way, from the answer of its last moment."""
+    def _rescue(self, calls: Calls[None, Prediction], number: int, stop: errors.Stopped) -> Events:
+        """Keep what a create that was stopped is answered, within a moment, and say what is known of it."""
+        answered = next(iter(calls.untaken()), None) or calls.next(SOON_SECONDS)
+        if answered is None:
+            grace = format_duration(STOP_GRACE_SECONDS)
+            told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
+            then = f"{stop.another} leaves at once (then: {hints.LIST_UNKNOWN})"  # a dead one says no more
+            yield Noted("", f"{told}; {then}", is_warning=True)
+            answered = calls.next(STOP_GRACE_SECONDS)
         answer = answered[1] if answered else None
-        if answer is None or isinstance(answer, errors.CreateUnknown):
+        if isinstance(answer, Prediction):
+            stop.prediction_id = answer.id
+            try:  # whether or not it got through before
+                self._ledger.accept(number, answer, patience_seconds=LEDGER_SECONDS)
+            except errors.LocalFileError as failure:
+                stop.message += f"; {failure.message}"
+        elif answer is None or isinstance(answer, errors.CreateUnknown):
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = hints.LIST_UNKNOWN
-        elif isinstance(answer, errors.CometrepError):
+        else:
             stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)
-
-    def _pause(self, seconds: float) -> None:
-        try:
-            self._sleep(seconds)
-        except errors.Stopped as stop:
-            stop.message += "; nothing was created"
-            raise
 
     # Watching
 

@@ -435,6 +435,16 @@ def test_a_create_stopped_and_refused_says_so(bench: Bench, monkeypatch: pytest.
     assert bench.entries() == [("", "refused")]
 
 
+def test_a_create_stopped_between_two_attempts_is_none(bench: Bench) -> None:
+    """What the first one was answered is told, and the second one is not sent."""
+    bench.server.on_create(answer_json({"detail": "slow down"}, 429))
+    events = bench.runner.create(REQUEST)
+    assert isinstance([next(events), next(events)][-1], Retrying)
+    with pytest.raises(errors.Stopped, match=r"nothing was created: HTTP 429 .*slow down"):
+        stop(events)
+    assert (bench.entries(), bench.server.creates) == ([("", "refused")], 1)
+
+
 @pytest.mark.parametrize("doubt", [{"then": "reset", "raw": b""}, {"status": 502}], ids=["reset", "502"])
 def test_a_create_stopped_and_then_in_doubt_stays_unknown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, doubt: dict[str, Any]
