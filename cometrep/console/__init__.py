@@ -290,7 +290,13 @@ class Console:
         logger.handlers = [handler]
 
     def with_flags(self, text: str) -> str:
-        """Add to the commands in a hint the flag that chose the server."""
+        """Add to the commands in a hint the flag that chose the server, where they have it not."""
+        commands = text.split(" && ")
+        if any(command.count("'") % 2 for command in commands):
+            commands = [text]  # that sign stands in quotes
+        return " && ".join(map(self._with_flags, commands))
+
+    def _with_flags(self, text: str) -> str:
         if not self.choices.flags or self.choices.flags in text or self.choices.flags.replace(" ", "=", 1) in text:
             return text
         # What stands in quotes is a name or a template, whatever words it holds.
