@@ -1,5 +1,6 @@
 """A batch's record: what is read of it whatever a death left, and who may write it."""
 
+import contextlib
 import fcntl
 import json
 import multiprocessing
@@ -108,6 +109,35 @@ def test_no_line_is_lost_where_several_are_damaged(record: Record) -> None:
         assert subprocess.run(refused.value.hint, shell=True, check=False).returncode == 0
     assert again(record).standing("k").id == "abc"
     assert record.path.with_name("batch.jsonl.damaged").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_open"),
+    [
+        (["sending"], True),
+        (["sending", "doubt"], True),
+        (["sending", "unsent", "sending"], True),
+        (["sending", "unsent"], False),
+        (["sending", "refused"], False),
+    ],
+    ids=["no answer", "in doubt", "sent again", "not sent", "refused"],
+)
+def test_a_create_that_may_have_been_accepted_keeps_its_folder(
+    tmp_path: Path, steps: list[str], is_open: bool
+) -> None:
+    """Another API would leave what may be paid for behind, and the first one be refused for ever."""
+    first = Record(tmp_path, api="https://one.test")
+    first.open()
+    first.add_header()
+    for step in steps:
+        first.add(step, "k", error="no", model="a/b", input={})
+    first.close()
+    for api in ("https://other.test", "sandbox"):
+        other = Record(tmp_path, api=api)
+        with pytest.raises(errors.UsageError, match="not ") if is_open else contextlib.nullcontext():
+            other.read()
+    same = Record(tmp_path, api="https://one.test")
+    same.read()
 
 
 @pytest.mark.parametrize("content", [b'{"custom_id":"r1"}', b'{"custom_id":"r1"}\n', b"a,b\n1,2\n", b"[1"])

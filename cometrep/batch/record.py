@@ -91,7 +91,7 @@ class Record:
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
         self._standings = Standings(folder, reads_inputs=reads_inputs)
-        self._apis: set[str] = set()  # where earlier runs made predictions
+        self._apis: set[str] = set()  # where earlier runs made predictions, or may have
         self._totals: dict[Path, int] = {}  # of items, by record, as the last run of each counted them
         self.gone = Gone()  # as the last run found
         self._begun = 0.0  # when that began
@@ -244,6 +244,7 @@ class Record:
         """Yield the steps of items, each with the number of its record; take up what is true of whole runs."""
         for number, path in enumerate(self._paths):
             api = ""
+            begun_at: dict[str, str] = {}  # creates without an end, by key, and where they were sent
             for step, _ in read_steps(path):
                 self._newest = max(self._newest, storable_number(step.get("time")))
                 if not step.get("key"):
@@ -255,9 +256,15 @@ class Record:
                         strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
                         self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
                     continue
-                if step["step"] == "created":
+                if step["step"] == "sending":
+                    begun_at[str(step["key"])] = api
+                elif step["step"] in ("unsent", "refused"):
+                    begun_at.pop(str(step["key"]), None)
+                elif step["step"] == "created":
                     self._apis.add(api)
+                    begun_at.pop(str(step["key"]), None)
                 yield step, number
+            self._apis.update(begun_at.values())  # which may have been accepted there
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
