@@ -351,11 +351,24 @@ def test_a_record_that_the_page_was_drawn_from_is_missed(tmp_path: Path, is_empt
     lack = "has nothing of it" if is_emptied else "is gone"
     with pytest.raises(errors.LocalFileError, match=f"its record batch.2-3.jsonl {lack}") as raised:
         refuse_without_record(folder)
-    assert raised.value.code == "record"
+    assert (raised.value.code, raised.value.hint) == ("record", "put batch.2-3.jsonl back")
     page = folder / "index.html"
     lines = page.read_text("utf-8").splitlines(keepends=True)
     page.write_text("".join(line for line in lines if "cometrep-records" not in line), "utf-8")
     refuse_without_record(folder)
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["other content", "a folder"])
+def test_no_other_folder_is_advised_where_a_record_is_destroyed(tmp_path: Path, is_folder: bool) -> None:
+    """All that it knew of would be paid for again there."""
+    save(tmp_path, 1, "a.svg")
+    Gallery(tmp_path, {}).write()
+    record = tmp_path / "batch.jsonl"
+    record.unlink()
+    record.mkdir() if is_folder else record.write_text("a,b\n1,2\n")
+    with pytest.raises(errors.LocalFileError, match="shows what a batch made there") as raised:
+        refuse_without_record(tmp_path)
+    assert raised.value.hint == "put the record back as it was"
 
 
 def test_a_record_that_comes_later_is_named_by_the_next_page(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from cometrep.batch.record import read_steps, records_in
 from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX
 from cometrep.partfile import write_whole
 from cometrep.sidecar import sidecar_path
-from cometrep.text import cut, format_elapsed, harmless
+from cometrep.text import cut, first_few, format_elapsed, harmless
 
 MOST_PICTURES = 5000
+NAMED_AT_MOST = 5  # records that are gone
 DRAWN_AT_MOST = 3  # times, one after the other, while records grow
 LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
@@ -72,22 +73,29 @@ def refuse_without_record(folder: Path) -> None:
     emptied record a sidecar does, which single predictions may have too.
     """
     with contextlib.suppress(OSError):
-        records = records_in(folder)
         page = folder / BATCH_PAGE
         shown = page if page.is_file() and _is_ours(page) else None
-        has_items = {record for record in records if any(step.get("key") for step in _steps_in(record))}
+        try:
+            records = records_in(folder)
+            has_items = {record for record in records if any(step.get("key") for step in _steps_in(record))}
+        except errors.LocalFileError as failure:
+            if shown:
+                failure.message += f"; {shown} shows what a batch made there"
+                failure.hint = "put the record back as it was"
+            raise
         lost = [record for record in _records_of(page) if record not in has_items] if shown else []
         if has_items and not lost:
             return
         if shown is None and any(next(_steps_in(record), None) is None for record in records):
             shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
         if shown:
-            record = next(iter(lost or records), folder / "batch.jsonl")
-            lack = "has nothing of it" if record in records else "is gone"
+            lost = lost or records[:1] or [folder / "batch.jsonl"]
+            names = first_few([record.name for record in lost], NAMED_AT_MOST)
+            lack = "has nothing of it" if lost[0] in records else "is gone"
             raise errors.LocalFileError(
-                f"{shown} shows what a batch made there, and its record {record.name} {lack}: what that knew of"
+                f"{shown} shows what a batch made there, and its record {names} {lack}: what that knew of"
                 " would be created, and paid for, again",
-                hint=f"put {record.name} back, or save into another folder: --dir DIR",
+                hint=f"put {names} back",
                 code="record",
             )
 
