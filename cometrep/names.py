@@ -54,7 +54,9 @@ class Names(NamedTuple):
     def path(self, index: int, extension: str) -> Path:
         """Give the path of output file number `index` with an extension."""
         path = Path(self.folder, self._relative(index, extension))
-        return path.with_name(f"_{path.name}") if self.is_the_batchs(index, extension) else path
+        if self.is_the_batchs(index, extension):  # its id tells it from all that other keys may give
+            return path.with_name(f"{path.stem}-{portable(self.id)}{path.suffix}")
+        return path
 
     def is_the_batchs(self, index: int, extension: str) -> bool:
         """Say whether the template gives a batch's item the name of its record, another shard's, or its page."""

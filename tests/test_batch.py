@@ -347,8 +347,9 @@ def test_no_output_takes_the_records_place(bench: Bench) -> None:
     with contextlib.closing(downloads):
         bench.keeper = Keeper(Keeping(template="{key}.{ext}"), downloads, bench.ledger)
         assert bench.run("batch").tally.done == 1
-    assert (bench.out / "_batch.jsonl").read_bytes() == b'{"a": 1}\n'
-    assert bench.steps("batch")[-1]["files"][0]["path"] == "_batch.jsonl"
+    name = f"batch-item{0:022d}.jsonl"
+    assert (bench.out / name).read_bytes() == b'{"a": 1}\n'
+    assert bench.steps("batch")[-1]["files"][0]["path"] == name
 
 
 def test_fresh_urls_are_no_warning(bench: Bench) -> None:

@@ -217,11 +217,11 @@ def test_the_key_of_an_item() -> None:
 @pytest.mark.parametrize(
     ("template", "key", "extension", "name"),
     [
-        ("{key}.{ext}", "batch", "jsonl", "_batch.jsonl"),
-        ("{key}.{ext}", "Batch.1-20", "JSONL", "_Batch.1-20.jsonl"),
-        ("{key}.{ext}", "index", "html", "_index.html"),
-        ("sub/../{key}.{ext}", "index", "html", "_index.html"),
-        ("here/{key}.{ext}", "batch", "jsonl", "_batch.jsonl"),
+        ("{key}.{ext}", "batch", "jsonl", "batch-p1.jsonl"),
+        ("{key}.{ext}", "Batch.1-20", "JSONL", "Batch.1-20-p1.jsonl"),
+        ("{key}.{ext}", "index", "html", "index-p1.html"),
+        ("sub/../{key}.{ext}", "index", "html", "index-p1.html"),
+        ("here/{key}.{ext}", "batch", "jsonl", "batch-p1.jsonl"),
         ("sub/{key}.{ext}", "index", "html", "index.html"),
         ("{key}.{ext}", "index", "png", "index.png"),
         ("{id}.{ext}", "", "jsonl", "batch.jsonl"),
@@ -231,7 +231,7 @@ def test_an_item_never_has_the_name_of_the_batchs_own_files(
     template: str, key: str, extension: str, name: str, tmp_path: Path
 ) -> None:
     """However its path is written; below the folder, and of a single prediction, it is a name as any other."""
-    names = named(template, id="batch", key=key, folder=str(tmp_path / "out"))
+    names = named(template, id="p1" if key else "batch", key=key, folder=str(tmp_path / "out"))
     if not template.startswith("here"):
         assert Names.path.__wrapped__(names, 0, extension).name == name  # before there is a folder
     (tmp_path / "out").mkdir()
