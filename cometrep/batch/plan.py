@@ -244,8 +244,10 @@ def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[s
             if doubt not in of_common:
                 lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
+            told = (*_told(plan, lines)[:SHOWN_DOUBTS], "and many more doubts")
             break
-    told = _told(plan, lines)
+    else:
+        told = _told(plan, lines)
     if told and is_strict:
         raise errors.UsageError(
             "; ".join(told),
