@@ -313,12 +313,13 @@ def test_a_success_without_output_is_looked_at_again(
     assert (bench.run("a").tally.done, bench.gateway.creates) == (1, {"a": 1})
 
 
-@pytest.mark.parametrize("code", ["output_missing", "output_broken", "output_expired"])
+@pytest.mark.parametrize("code", ["output_missing", "output_broken", "output_expired", "unsafe_url"])
 def test_a_success_whose_output_stays_away_is_lost_after_its_hour(bench: Bench, code: str) -> None:
     """Then alone it is one to be sent again."""
     for minutes, step in [(0, "left"), (61, "lost")]:
         bench.minutes_ahead = minutes
-        bench.keeper = Failing(errors.OutputMissing("there is no output", code=code))
+        kind = errors.Refused if code == "unsafe_url" else errors.OutputMissing
+        bench.keeper = Failing(kind("there is no output", code=code))
         bench.run("a")
         assert bench.steps("a")[-1]["step"] == step
     assert bench.gateway.creates == {"a": 1}

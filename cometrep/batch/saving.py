@@ -136,9 +136,11 @@ class Saving:
     def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
         """Say whether output files that could not be had will not be had by the next run either.
 
-        A page or a refusal in a file's place may pass, and so may an output that is empty or broken; what the API
-        removed, or keeps no longer, does not.
+        A page or a refusal in a file's place may pass, and so may an output that is empty, broken or at an address
+        that is not asked; what the API removed, or keeps no longer, does not.
         """
         standing = self._record.standing(item.key)
         is_old = standing.state is State.UNSAVED and self._now() > standing.ended + RETENTION_SECONDS
-        return (is_removed or is_old) and all(isinstance(one, errors.OutputMissing) for one in failure.parts)
+        return (is_removed or is_old) and all(
+            isinstance(one, errors.OutputMissing) or one.code == "unsafe_url" for one in failure.parts
+        )
