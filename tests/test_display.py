@@ -4,8 +4,11 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import pyte
@@ -37,6 +40,8 @@ from cometrep.events import (
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import no_more_threads
 from tests.servers import SCHNELL
+
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 ID = "15vn707jchrg60d21v0fbjw4ab"
 SAVED = SavedFile("abc.webp", 0, 3000, "0" * 64, "image/webp", "https://x.test/abc.webp")
@@ -411,6 +416,58 @@ def test_a_log_that_loses_its_beginning_is_shown_on(paper: Paper, kept: int, ste
         "none", *(seen(logs=step) for step in steps), seen(status="succeeded", logs=steps[-1]), shows_logs=True
     )
     assert shown == [f"| line {number}" for number in range(400)]
+
+
+def cut_into(live: Live, due: int, signal: Callable[[], None]) -> int:
+    """Begin and end live lines, with a signal at the `due`th step of Python in there; give how many there were."""
+    moments = 0
+
+    def traced(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal moments
+        if frame.f_code not in (Live.start.__code__, Live.stop.__code__):
+            return None
+        frame.f_trace_opcodes = True
+        moments += event == "opcode"
+        if event == "opcode" and moments == due:
+            sys.settrace(None)
+            signal()
+        return traced
+
+    before = sys.gettrace()
+    sys.settrace(traced)
+    try:
+        live.start()
+        live.stop()
+    finally:
+        sys.settrace(before)
+    return moments
+
+
+def test_a_signal_leaves_the_screen_in_order_whatever_it_cuts_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z ends the drawing and begins it anew, in the middle of its end or its beginning too."""
+    monkeypatch.setattr(Live, "_run", lambda self: None)
+    written: list[str] = []
+
+    def made() -> Live:
+        return Live(Screen(None, written.append, is_terminal=True), lambda width, height: "")
+
+    def showing(live: Live) -> Animated:
+        display = bars(seen(ID, "processing"))
+        display._live = live
+        return display
+
+    def suspend(display: Animated) -> None:
+        with display.aside():
+            assert not "".join(written).rpartition(SHOW)[2]
+
+    moments = cut_into(made(), 0, lambda: None)
+    assert moments > 50
+    for due in range(1, moments + 1):
+        written.clear()
+        live = made()
+        cut_into(live, due, partial(suspend, showing(live)))
+        assert written[-1].endswith(SHOW), f"at moment {due}"
+        assert not live.is_on
 
 
 def test_nothing_begins_to_be_drawn_aside() -> None:

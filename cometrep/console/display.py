@@ -101,9 +101,11 @@ class Animated(Display):
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Leave the screen while something else is written."""
+        # Else it is another's turn already: a signal came aside, or while the first lines are made.
+        is_drawing = self._live is not None and self._live.is_on
         self.close()
         yield
-        if self._live is not None:  # a signal may have come while the first one was made
+        if is_drawing:
             self.resume()
 
     def close(self) -> None:

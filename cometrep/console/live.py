@@ -43,34 +43,48 @@ class Live:
             emoji=False,
         )
         self._lock = threading.RLock()
-        self._ended: threading.Event | None = None  # of the thread that draws
+        self.is_on = False
+        self._begun = 0  # how often they were begun
+        self._thread: threading.Thread | None = None
         self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
         self._drawn_size: tuple[int, int] | None = None  # of the screen that shows the lines
 
+    # A signal may cut in anywhere here and do both: so all that is taken can be taken once more, as no Event can.
+
     def start(self) -> None:
         """Hide the cursor, and draw from now on."""
-        if self._ended is None:
-            self._ended = ended = threading.Event()
+        if self.is_on:
+            return
+        with self._lock:
+            self._begun += 1
+            self.is_on = True
             if self._screen.is_in_front:
                 self._screen.write(_HIDE)
-            with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is drawn
-                threading.Thread(target=self._run, args=(ended,), daemon=True).start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is drawn
+                    self._thread.start()
 
     def stop(self) -> None:
-        """Erase what was drawn and show the cursor; where a signal cuts in, stopping again does the rest."""
+        """Erase what was drawn and show the cursor, once more where they were begun anew in between."""
         with self._lock:
-            while (ended := self._ended) is not None:
-                ended.set()
+            while self.is_on:
+                begun = self._begun
                 is_ours = self._drawn_size and self._screen.is_in_front
                 self._screen.write(("\r\x1b[J" if is_ours else "") + _SHOW)
-                if self._ended is ended:  # and Ctrl-Z has not begun anew in between
-                    self._ended = self._drawn_size = None
+                self._drawn_size = None
+                self.is_on = False
+                if self._begun != begun:
+                    self.is_on = True
 
-    def _run(self, ended: threading.Event) -> None:
-        while not ended.wait(max(0.0, self._due - time.monotonic())):
+    def _run(self) -> None:
+        while True:
+            time.sleep(max(0.0, self._due - time.monotonic()))
             with self._lock:
-                if not ended.is_set():
-                    self._draw()
+                if not self.is_on:
+                    self._thread = None
+                    return
+                self._draw()
             self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
 
     def _draw(self) -> None:
