@@ -27,6 +27,7 @@ LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
         b"no header\r\nTransfer-Encoding: chunked",
         b"no header\r\n\xfcmlaut: 1\r\nX-Odd : 1\r\nX-Folded: a\r\n  b\r\nTransfer-Encoding: chunked ",
         b"Content-Length: 3\r\nno header\r\nTransfer-Encoding: chunked",
+        b"Content-Type: message/rfc822\r\nno header\r\nTransfer-Encoding: chunked",
         LONG_HEAD + b"Transfer-Encoding: chunked",
     ],
     ids=[
@@ -39,6 +40,7 @@ LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
         "odd line",
         "odd lines",
         "length",
+        "message",
         "long",
     ],
 )

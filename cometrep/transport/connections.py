@@ -137,6 +137,8 @@ def _mended(headers: http.client.HTTPMessage) -> bytes:
     of the body. Of such words those that are no coding mean nothing, and a compression is one of the content then.
     """
     lines, rest = headers.items(), headers.get_payload()
+    if isinstance(rest, list):  # as of a Content-Type `message/…`, behind which Python sees a message
+        rest = "".join(map(str, rest))
     if (
         not rest
         and headers.get_all("Transfer-Encoding", ["chunked"]) == ["chunked"]
