@@ -512,16 +512,20 @@ class Batch:
                 if flying.entry:
                     self._count(Streak.NOT_SEEN, failure)
         else:
-            is_unknown = failure.code == "prediction_not_found"  # paid for, and another node may know it
-            if is_unknown:
-                failure.message += "; while its hour lasts the same command looks again"
-            self._outcomes.score.leave(item.label, failure)
-            yield stopped(item, State.RUNNING, failure.message, seen)
-            is_unseen = is_unknown or (isinstance(failure, errors.Temporary) and not seen.status)
-            if flying.entry and is_unseen:
+            yield from self._leave(flying, seen, failure)
+
+    def _leave(self, flying: _Flying, seen: Prediction, failure: errors.CometrepError) -> Events:
+        """Leave an item that could not be seen, or not to its end, as running; the next run looks again."""
+        is_unknown = failure.code == "prediction_not_found"  # it is paid for, and another node may know it
+        if is_unknown:
+            failure.message += "; while its hour lasts the same command looks again"
+        self._outcomes.score.leave(flying.item.label, failure)
+        yield stopped(flying.item, State.RUNNING, failure.message, seen)
+        if is_unknown or (isinstance(failure, errors.Temporary) and not seen.status):
+            if flying.entry:
                 self._count(Streak.NOT_SEEN, failure)
-            elif not is_unknown and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
-                self._gate.give_up(failure)
+        elif not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+            self._gate.give_up(failure)
 
     def _unfound(self, id: str, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
