@@ -244,7 +244,7 @@ class Record:
         """Yield the steps of items, each with the number of its record; take up what is true of whole runs."""
         for number, path in enumerate(self._paths):
             api = ""
-            begun_at: dict[str, str] = {}  # creates without an end, by key, and where they were sent
+            open_at: dict[str, str] = {}  # where creates were sent that may have been accepted, by key
             for step, _ in read_steps(path):
                 self._newest = max(self._newest, storable_number(step.get("time")))
                 if not step.get("key"):
@@ -257,14 +257,13 @@ class Record:
                         self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
                     continue
                 if step["step"] == "sending":
-                    begun_at[str(step["key"])] = api
-                elif step["step"] in ("unsent", "refused"):
-                    begun_at.pop(str(step["key"]), None)
-                elif step["step"] == "created":
+                    open_at[str(step["key"])] = api
+                elif step["step"] in ("created", "unsent", "refused"):
+                    open_at.pop(str(step["key"]), None)
+                if step["step"] == "created":
                     self._apis.add(api)
-                    begun_at.pop(str(step["key"]), None)
                 yield step, number
-            self._apis.update(begun_at.values())  # which may have been accepted there
+            self._apis.update(open_at.values())
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
