@@ -74,7 +74,7 @@ class Live:
                 self._screen.write(("\r\x1b[J" if is_ours else "") + _SHOW)
                 self._drawn_size = None
                 self.is_on = False
-                if self._begun != begun:
+                if self._begun != begun:  # by a signal, after which the cursor may be hidden
                     self.is_on = True
 
     def _run(self) -> None:
