@@ -86,10 +86,7 @@ class Keeper:
         return Keeper(keeping, self._downloads, self._ledger, now=self._now)
 
     def check(self, request: Request) -> None:
-        """Raise where the outputs asked for cannot all be kept, before anything is paid for.
-
-        UsageError where names clash, LocalFileError where the folder to save in takes no file.
-        """
+        """Raise UsageError where the outputs asked for cannot all have names, before anything is paid for."""
         template, count = self.keeping.template, request.asked_outputs
         if template == "-" and count > 1:
             raise errors.UsageError(
@@ -98,15 +95,8 @@ class Keeper:
                 code="name_clash",
             )
         if template == "-":
-            try:
-                _temporary_folder().cleanup()
-            except errors.LocalFileError as failure:
-                failure.message += "; nothing was sent"
-                raise
             return
-        names = self._names("ID", request.model, template or default_template(count), "")
-        if not self.paths_that_stay(request):  # for which nothing is paid
-            check_writable(names.part_folder(0))
+        names = self._foreseen(request)
         target = names.path(0, "ext")
         if os.path.isdir(target):
             raise errors.UsageError(
@@ -122,6 +112,17 @@ class Keeper:
                 hint="add {index} to it: -o 'picture-{index}.{ext}'",
                 code="name_clash",
             )
+
+    def check_room(self, request: Request) -> None:
+        """Raise LocalFileError where the folder that outputs are to be saved in takes no file."""
+        if self.keeping.template == "-":
+            try:
+                _temporary_folder().cleanup()
+            except errors.LocalFileError as failure:
+                failure.message += "; nothing was sent"
+                raise
+        elif not self.paths_that_stay(request):  # for which nothing is paid
+            check_writable(self._foreseen(request).part_folder(0))
 
     def paths_that_stay(self, request: Request) -> list[Path]:
         """List the paths of a request's outputs where all of them exist and are to be left alone.
@@ -391,6 +392,11 @@ class Keeper:
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
 
+    def _foreseen(self, request: Request) -> Names:
+        """Give the names of a request's outputs, as far as they are known before its prediction is."""
+        template = self.keeping.template or default_template(request.asked_outputs)
+        return self._names("ID", request.model, template, "")
+
     def _names(self, id: str, model: str, template: str, created_at: str) -> Names:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)
         date = found.group() if found else date_of(self._now())
@@ -414,7 +420,7 @@ def check_writable(folder: Path) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot save in {folder}: {problem.strerror}; nothing was sent",
-            hint="save elsewhere: -d DIR",
+            hint=f"save elsewhere: {OTHER_FOLDER}",
             code=errors.file_code(problem),
         ) from problem
 

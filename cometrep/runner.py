@@ -126,9 +126,14 @@ class Runner:
         _raise([outcomes[id] for id in distinct])
 
     def check(self, request: Request) -> None:
-        """Raise where the outputs of a request cannot all be kept, as `Keeper.check` does."""
+        """Raise where the outputs of a request cannot all have names, as `Keeper.check` does."""
         if self._keeper:
             self._keeper.check(request)
+
+    def check_room(self, request: Request) -> None:
+        """Raise where the outputs of a request cannot be saved, as `Keeper.check_room` does."""
+        if self._keeper:
+            self._keeper.check_room(request)
 
     def run(self, request: Request) -> Events:
         """Create a prediction, wait for it and save its outputs."""
@@ -136,6 +141,7 @@ class Runner:
         if self._keeper and (paths := self._keeper.paths_that_stay(request)):
             yield Noted("", f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created")
             return
+        self.check_room(request)
         began = self._clock()
         created = yield from self._create(request, self._patience.deadline_seconds)
         failure: errors.CometrepError | None = None

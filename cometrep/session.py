@@ -94,6 +94,7 @@ class Opened(NamedTuple):
         if self.options.dry_run:
             self.runner.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
+            self.runner.check_room(request)
         else:
             self.show(self.runner.run(request), self.results("path"))
 

@@ -101,6 +101,7 @@ def test_outputs_that_cannot_all_be_kept_are_refused(
 def test_outputs_that_can_be_kept_are_not(shelf: Shelf, template: str, request_: Request) -> None:
     """A check writes nothing, not even the folder."""
     shelf.keeper(template).check(request_)
+    shelf.keeper(template).check_room(request_)
     assert not shelf.folder.exists()
 
 
@@ -109,8 +110,8 @@ def test_a_folder_that_cannot_be_is_refused(shelf: Shelf) -> None:
     shelf.folder.write_text("a file")
     for keeper in (shelf.keeper(), shelf.keeper(folder=str(shelf.folder / "below"))):
         with pytest.raises(errors.LocalFileError, match="nothing was sent"):
-            keeper.check(ONE)
-    shelf.keeper("-").check(ONE)
+            keeper.check_room(ONE)
+    shelf.keeper("-").check_room(ONE)
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -118,7 +119,7 @@ def test_a_folder_that_cannot_be_is_refused(shelf: Shelf) -> None:
 def test_a_full_disk_is_found_before_anything_is_paid_for(shelf: Shelf) -> None:
     """It may have room for the name of one more file, and for none of its bytes."""
     with pytest.raises(errors.LocalFileError, match="No space left on device; nothing was sent") as raised:
-        shelf.keeper().check(ONE)
+        shelf.keeper().check_room(ONE)
     assert (raised.value.code, raised.value.hint) == ("disk_full", "save elsewhere: -d DIR")
 
 
@@ -151,7 +152,7 @@ def test_a_path_that_stays_needs_no_room(shelf: Shelf) -> None:
     """Nothing is paid for where all outputs stand already."""
     shelf.folder.mkdir()
     (shelf.folder / "cat.webp").touch()
-    shelf.keeper("cat.webp", skips_existing=True).check(ONE)
+    shelf.keeper("cat.webp", skips_existing=True).check_room(ONE)
 
 
 def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:

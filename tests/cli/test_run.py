@@ -379,7 +379,10 @@ def test_a_folder_that_takes_no_file_is_found_before_it_costs(
     done = served("run", SCHNELL, "prompt=cat", *where)
     assert done.code == 12
     assert "nothing was sent" in done.stderr
-    assert "--" not in done.stdout
+    assert done.stdout == ""
+    rehearsed = served("run", SCHNELL, "prompt=cat", *where, "--dry-run")
+    assert (rehearsed.code, rehearsed.stderr) == (12, done.stderr), "and a rehearsal finds it behind the request"
+    assert json.loads(rehearsed.stdout)["body"] == {"input": {"prompt": "cat"}}
     assert server.received == []
     assert [path.name for path in served.folder.iterdir()] == ["file"]
 
