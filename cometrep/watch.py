@@ -320,9 +320,12 @@ class Watch:
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
         is_known = watched.status in STATUSES
-        seen = f"still {watched.status}" if is_known else "not seen yet"
-        if watched.status and not is_known:  # which may sound like an end
+        if is_known:
+            seen = f"still {watched.status}"
+        elif watched.status:  # which may sound like an end
             seen = f"{watched.status!r}, a status that counts as running"
+        else:
+            seen = "not seen yet"
         if watched.attempts and watched.failed_looks == 1:
             seen += ", the last attempt failed"
         elif watched.attempts:
