@@ -1,6 +1,19 @@
 """What people are told to type next: commands, which keep the options of the one that ended."""
 
+import re
 from typing import NamedTuple
+
+_QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+SERVER_COMMANDS = ("create", "status", "wait", "download", "run", "rerun", "batch", "list", "doctor")
+"""The commands that a flag turns to another server."""
+
+OWN_NAMES = "-o '{id}-{index}.{ext}'"
+"""The option that gives every file a name of its own."""
+OWN_FOLDERS = "-o '{id}/{index}.{ext}'"
+"""The option that does so where some have the names of others already."""
+OTHER_FOLDER = "-d DIR"
+"""The option for what cannot stand in this folder."""
+ELSEWHERE = f"save elsewhere: {OTHER_FOLDER}"
 
 
 class Command(NamedTuple):
@@ -24,6 +37,24 @@ class Command(NamedTuple):
 def _alike(option: str, remedy: str) -> bool:
     name, other = option.partition(" ")[0], remedy.partition(" ")[0]
     return name == other or {name, other} == {"--skip-existing", "--overwrite"}
+
+
+def with_flag(hint: str, flag: str) -> str:
+    """Add to the commands in a hint the flag that chose the server, where they have none."""
+    commands = hint.split(" && ")
+    if any(command.count("'") % 2 for command in commands):
+        commands = [hint]  # that sign stands in quotes
+    return " && ".join(_with_flag(command, flag) for command in commands)
+
+
+def _with_flag(command: str, flag: str) -> str:
+    if not flag or flag in command or flag.replace(" ", "=", 1) in command:
+        return command
+    # What stands in quotes is a name or a template, whatever words it holds.
+    pieces = re.split(_QUOTED, command)
+    reaches_server = rf"\bcometrep (?:{'|'.join(SERVER_COMMANDS)})\b"
+    pieces[::2] = [re.sub(reaches_server, lambda found: f"{found.group()} {flag}", piece) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 RUN_AGAIN = "run the same command again"

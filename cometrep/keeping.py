@@ -15,13 +15,7 @@ from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import RETENTION_SECONDS, Ledger
-from cometrep.names import (
-    OTHER_FOLDER,
-    OWN_FOLDERS,
-    OWN_NAMES,
-    Names,
-    default_template,
-)
+from cometrep.names import Names, default_template
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
@@ -91,7 +85,7 @@ class Keeper:
         if template == "-" and count > 1:
             raise errors.UsageError(
                 f"{self.keeping.typed} writes one file, and num_outputs asks for {count}",
-                hint=f"add {OWN_NAMES}, or ask for one output",
+                hint=f"add {hints.OWN_NAMES}, or ask for one output",
                 code="name_clash",
             )
         if template == "-":
@@ -150,7 +144,7 @@ class Keeper:
         if template == "-":
             raise errors.UsageError(
                 f"{self.keeping.typed} writes one file, and {len(distinct)} predictions are named",
-                hint=hints.Command("cometrep download").of(*distinct, remedy=OWN_NAMES),
+                hint=hints.Command("cometrep download").of(*distinct, remedy=hints.OWN_NAMES),
                 code="name_clash",
             )
         entries = {id: self._ledger.lenient(self._ledger.entry, id) for id in distinct}
@@ -165,7 +159,7 @@ class Keeper:
             raise errors.UsageError(
                 f"the template {template!r} {'gives' if are_known else 'may give'} the outputs of {len(distinct)}"
                 " predictions one name",
-                hint=f"add {{id}} to it: {OWN_NAMES}"
+                hint=f"add {{id}} to it: {hints.OWN_NAMES}"
                 if _differ(*distinct)
                 else "one command for each, with a folder of its own: -d DIR",
                 code="name_clash",
@@ -232,7 +226,7 @@ class Keeper:
             if owner != names.id:
                 raise errors.UsageError(
                     f"the template {names.template!r} gives output files of {owner} and {names.id} one name",
-                    remedy=OWN_FOLDERS if _differ(owner, names.id) else OTHER_FOLDER,
+                    remedy=hints.OWN_FOLDERS if _differ(owner, names.id) else hints.OTHER_FOLDER,
                     code="name_clash",
                     prediction_id=names.id,
                 )
@@ -243,7 +237,7 @@ class Keeper:
         if len(files) > 1:
             raise errors.UsageError(
                 f"{self.keeping.typed} writes one file, and {prediction.id} has {len(files)}",
-                remedy=OWN_NAMES,
+                remedy=hints.OWN_NAMES,
                 code="name_clash",
             )
         with _temporary_folder() as folder:
@@ -420,7 +414,7 @@ def check_writable(folder: Path) -> None:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot save in {folder}: {problem.strerror}; nothing was sent",
-            hint=f"save elsewhere: {OTHER_FOLDER}",
+            hint=hints.ELSEWHERE,
             code=errors.file_code(problem),
         ) from problem
 

@@ -14,13 +14,10 @@ from pathlib import Path
 from string import Formatter
 from typing import NamedTuple
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.text import masked
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
-OWN_NAMES = "-o '{id}-{index}.{ext}'"  # the option that gives every file a name of its own
-OWN_FOLDERS = "-o '{id}/{index}.{ext}'"  # and the one that does where some have the names of others already
-OTHER_FOLDER = "-d DIR"  # the option for what cannot stand in this one
 LIMIT_BYTES = 255  # of one name, on every file system in use
 EXTENSION_LIMIT = 12  # characters; `safetensors` has one less
 SIDECAR_SUFFIX = ".cometrep.json"
@@ -100,7 +97,7 @@ class Names(NamedTuple):
         if not self.are_distinct(count):
             raise errors.UsageError(
                 f"the template {self.template!r} gives {count} output files of {self.id} one name",
-                remedy=OWN_NAMES,
+                remedy=hints.OWN_NAMES,
                 code="name_clash",
                 prediction_id=self.id,
             )
@@ -136,9 +133,7 @@ def fixed_extension(template: str) -> str:
 def check_folder(folder: str) -> None:
     """Raise UsageError for a folder whose paths are no lines, or that holds no files of its own, as /dev."""
     if re.search(_CONTROLS, folder):
-        raise errors.UsageError(
-            f"the folder {folder!r} has a control character inside", hint="save elsewhere: --dir DIR"
-        )
+        raise errors.UsageError(f"the folder {folder!r} has a control character inside", hint=hints.ELSEWHERE)
     real = folder
     with contextlib.suppress(OSError):  # the working folder may be gone
         real = os.path.realpath(folder)

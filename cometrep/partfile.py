@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from cometrep import errors, formats
+from cometrep import errors, formats, hints
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
-from cometrep.names import OTHER_FOLDER, OWN_FOLDERS
 from cometrep.prediction import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -264,7 +263,7 @@ class PartFile:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists() and not target.is_file():
                 what = "a folder" if target.is_dir() else "no regular file"
-                raise errors.LocalFileError(f"{target} is {what}", remedy=OWN_FOLDERS, code="file_exists")
+                raise errors.LocalFileError(f"{target} is {what}", remedy=hints.OWN_FOLDERS, code="file_exists")
             if os.name == "nt":
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):
@@ -277,7 +276,7 @@ class PartFile:
                 if target.exists() and not os.access(target, os.R_OK):
                     raise errors.LocalFileError(
                         f"{target} exists and cannot be read, to be compared with output file {index} of {id}",
-                        remedy=OTHER_FOLDER,
+                        remedy=hints.OTHER_FOLDER,
                         code="file_exists",
                         prediction_id=id,
                     )
@@ -446,7 +445,7 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as problem:
         raise errors.LocalFileError(
             f"cannot write {path}: {problem.strerror or problem}",
-            remedy=OTHER_FOLDER,
+            remedy=hints.OTHER_FOLDER,
             code=errors.file_code(problem),
         ) from problem
 

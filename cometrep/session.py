@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
@@ -235,11 +235,9 @@ def _template(options: Options, settings: Settings) -> str:
         if options.sidecar:
             raise contradiction("--sidecar", _typed_template(settings))
         if options.json or options.print_what:
-            from cometrep.names import OWN_NAMES
-
             raise errors.UsageError(
                 f"{_typed_template(settings)} fills stdout with the file, so nothing else can go there",
-                hint=f"add {OWN_NAMES}",
+                hint=f"add {hints.OWN_NAMES}",
             )
         return "-"
     return settings.template

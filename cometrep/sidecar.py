@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cometrep import __version__, errors
+from cometrep import __version__, errors, hints
 from cometrep.json_values import shorten_data_uris
-from cometrep.names import OTHER_FOLDER, SIDECAR_SUFFIX, portable
+from cometrep.names import SIDECAR_SUFFIX, portable
 from cometrep.partfile import read_whole, write_whole
 from cometrep.prediction import Prediction, SavedFile
 
@@ -29,7 +29,7 @@ def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], *, overwri
     if os.path.lexists(path):
         if path.is_dir() and not path.is_symlink():
             raise errors.LocalFileError(
-                f"{path} is a folder", remedy=OTHER_FOLDER, code="file_exists", prediction_id=prediction.id
+                f"{path} is a folder", remedy=hints.OTHER_FOLDER, code="file_exists", prediction_id=prediction.id
             )
         before = _read(path, prediction.id)
         if before is None and not overwrites:

@@ -119,15 +119,3 @@ def test_nobody_is_asked_where_there_is_no_terminal(typed: str | None) -> None:
     stderr = Stderr(typed)
     assert not stderr.console.confirm("Send 150 items?")
     assert stderr.text == ""
-
-
-def test_each_command_of_a_hint_keeps_the_server() -> None:
-    """One that has it already, and one before it that has not; what stands in quotes is no command."""
-    console = Stderr().console
-    console.configure(Choices(flags="--base-url https://x.test"))
-    again = "cometrep batch a.jsonl --base-url https://x.test"
-    assert (
-        console.with_flags(f"cometrep doctor && {again}") == f"cometrep doctor --base-url https://x.test && {again}"
-    )
-    quoted = "cometrep run a/b prompt='this && that' --base-url https://x.test"
-    assert console.with_flags(quoted) == quoted

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.download import Downloads, Rules, UrlExpired, fetch
 from cometrep.events import Event, Noted, Retrying, Saving
-from cometrep.names import OWN_FOLDERS, Names
+from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.transport import connections
 from tests.conftest import TIMEOUT_SECONDS, needs_proc
@@ -926,7 +926,7 @@ def test_what_is_no_file_at_the_target_is_an_error(
     server.on("GET", "/f", Answer(200, BODY, TYPED))
     with pytest.raises(errors.LocalFileError, match=told) as raised:
         Saver(folder, overwrites=overwrites)(f"{server.url}/f")
-    assert raised.value.remedy == OWN_FOLDERS
+    assert raised.value.remedy == hints.OWN_FOLDERS
     assert os.path.samestat((folder / f"{ID}.webp").stat(), before)
 
 

@@ -17,12 +17,17 @@ def every_hint() -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "hint":
                 value: ast.AST = node.value
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-                value = node.value if node.targets[0].attr == "hint" else ast.Constant("")
+            elif isinstance(node, ast.Assign) and named(node.targets[0]) == "hint":
+                value = node.value
             else:
                 continue
             for text in texts_of(value):
                 yield f"{path.name}:{node.value.lineno}", text
+
+
+def named(node: ast.AST) -> str:
+    """Give the last name of what is assigned to, empty where it has none."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def texts_of(node: ast.AST) -> Iterator[str]:
@@ -78,3 +83,20 @@ def test_a_remedy_takes_the_place_of_its_like(remedy: str, command: str) -> None
     """The command is one that can be typed: no option stands in it twice, or against another."""
     resume = hints.Command("cometrep download", ("-d out", "--skip-existing"))
     assert resume.of("p1", remedy=remedy) == command
+
+
+def test_each_command_of_a_hint_keeps_the_server() -> None:
+    """One that has it already, and one before it that has not; what stands in quotes is no command."""
+    flag = "--base-url https://x.test"
+    again = f"cometrep batch a.jsonl {flag}"
+    assert hints.with_flag(f"cometrep doctor && {again}", flag) == f"cometrep doctor {flag} && {again}"
+    quoted = f"cometrep run a/b prompt='this && that' {flag}"
+    assert hints.with_flag(quoted, flag) == quoted
+
+
+def test_every_command_that_a_flag_turns_to_another_server_keeps_it_in_hints() -> None:
+    """Without it the command of a hint would ask, and pay, the API itself."""
+    turned = {
+        page.words[-1] for page in cli.pages().parts if any("--sandbox" in option.names for option in page.options)
+    }
+    assert turned == set(hints.SERVER_COMMANDS)

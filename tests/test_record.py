@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.record import Record, read_steps, records_in
 from cometrep.batch.standings import NEW, State
 from cometrep.calls import within
@@ -148,7 +148,7 @@ def test_a_file_of_the_records_name_that_is_none_is_left_alone(tmp_path: Path, c
     with pytest.raises(errors.LocalFileError, match="is no record of a batch") as refused:
         one.open()
     one.close()
-    assert refused.value.hint == "save into another folder: --dir DIR"
+    assert refused.value.hint == hints.ELSEWHERE
     assert (tmp_path / "batch.jsonl").read_bytes() == content
 
 

@@ -29,7 +29,6 @@ SANDBOX = "sandbox"
 IDS_SHOWN = 5
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
-_ELSEWHERE = "save into another folder: --dir DIR"
 _START = b'{"step":"'  # of every line
 
 
@@ -103,7 +102,7 @@ class Record:
             if any(os.path.samefile(file, path) for path in records_in(self.folder)):  # noqa: PTH121
                 raise errors.UsageError(
                     f"{file!r} is where the record of the batch in {str(self.folder)!r} is kept",
-                    hint=_ELSEWHERE,
+                    hint=hints.ELSEWHERE,
                 )
 
     def open(self) -> None:
@@ -133,7 +132,7 @@ class Record:
         if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise errors.LocalFileError(
                 f"the folder of the batch would be {str(self.folder)!r}, and that is a file",
-                hint=_ELSEWHERE,
+                hint=hints.ELSEWHERE,
             )
 
     def _lock(self) -> bool:
@@ -159,7 +158,7 @@ class Record:
         if self._api and others:
             raise errors.UsageError(
                 f"the batch in {str(self.folder)!r} was made {_at(others[0])}, not {_at(self._api)}",
-                hint=_ELSEWHERE,
+                hint=hints.ELSEWHERE,
                 code="other_base_url",
             )
 
@@ -286,7 +285,7 @@ class Record:
         except OSError as problem:
             # Another folder has no record, and all would be sent again there.
             is_full = problem.errno in errors.NO_SPACE
-            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else _ELSEWHERE
+            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else hints.ELSEWHERE
             if not is_full and os.access(self.path, os.F_OK):
                 hint = f"ls -l {shlex.quote(str(self.path))}"
             raise errors.LocalFileError(
@@ -305,7 +304,9 @@ def records_in(folder: Path) -> list[Path]:
         return []
     if odd := next((path for path in paths if path.exists() and not path.is_file()), None):
         raise errors.LocalFileError(
-            f"{odd} is no regular file, and its name is that of a batch's record", hint=_ELSEWHERE, code="record"
+            f"{odd} is no regular file, and its name is that of a batch's record",
+            hint=hints.ELSEWHERE,
+            code="record",
         )
     return paths
 
@@ -344,7 +345,7 @@ def _damaged(path: Path, number: int, offset: int) -> errors.LocalFileError:
         if not any(_is_step(_parsed(line)) for line in file):
             return errors.LocalFileError(
                 f"{path} is no record of a batch, and its name is that of one",
-                hint=_ELSEWHERE,
+                hint=hints.ELSEWHERE,
                 code="record",
             )
     behind = f" behind byte {offset}" if offset else ""

@@ -6,7 +6,6 @@ from cometrep import errors, hints
 from cometrep.batch.command_line import adding, resuming
 from cometrep.batch.standings import State
 from cometrep.events import BatchEnded, Tally
-from cometrep.names import OTHER_FOLDER
 from cometrep.text import format_count
 
 FAILURES_KEPT = 5
@@ -91,7 +90,7 @@ def remedy_of(failure: errors.CometrepError) -> str:
     """Give the option with which the same command saves what it could not; empty where none does."""
     remedies = {one.remedy for one in failure.parts}
     # In another folder all would be sent again.
-    return remedies.pop() if len(remedies) == 1 and OTHER_FOLDER not in remedies else ""
+    return remedies.pop() if len(remedies) == 1 and hints.OTHER_FOLDER not in remedies else ""
 
 
 def next_commands(ended: BatchEnded, command: str) -> list[tuple[str, str]]:

@@ -6,12 +6,11 @@ on a terminal and in a pipe, whatever is drawn beside it; only tables are aligne
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.console.screen import Screen
 from cometrep.text import ascii_json, brief, harmless, masked, one_line, without_key
 
@@ -19,13 +18,8 @@ if TYPE_CHECKING:
     from cometrep.console.asking import Hidden
     from cometrep.console.display import Display
 
-# The commands a hint names that talk to a server: where a flag chose the server, the hint keeps that flag.
-_SERVER_COMMAND = r"\bcometrep (?:create|status|wait|download|run|rerun|batch|list|doctor)\b"
-
-
 _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
-_QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
 _SLOW_SECONDS = 2.0  # without a word
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
@@ -291,21 +285,7 @@ class Console:
 
     def with_flags(self, text: str) -> str:
         """Add to the commands in a hint the flag that chose the server, where they have it not."""
-        commands = text.split(" && ")
-        if any(command.count("'") % 2 for command in commands):
-            commands = [text]  # that sign stands in quotes
-        return " && ".join(map(self._with_flags, commands))
-
-    def _with_flags(self, text: str) -> str:
-        if not self.choices.flags or self.choices.flags in text or self.choices.flags.replace(" ", "=", 1) in text:
-            return text
-        # What stands in quotes is a name or a template, whatever words it holds.
-        pieces = re.split(_QUOTED, text)
-        pieces[::2] = [
-            re.sub(_SERVER_COMMAND, lambda found: f"{found.group()} {self.choices.flags}", piece)
-            for piece in pieces[::2]
-        ]
-        return "".join(pieces)
+        return hints.with_flag(text, self.choices.flags)
 
     def _line(self, text: str) -> None:
         with self.aside():
