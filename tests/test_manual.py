@@ -202,6 +202,25 @@ def codes_used() -> Iterator[tuple[str, str]]:
                         yield inner.value, kind.rpartition(".")[2]
 
 
+def codes_compared() -> Iterator[str]:
+    """Yield each error code that a module decides something by: compared, or one of a tuple of codes.
+
+    What speaks with the API is left out: the codes it compares are the server's.
+    """
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "api.py" or path.parent.name == "transport":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            deciding: list[ast.expr] = []
+            if isinstance(node, ast.Compare) and ast.unparse(node.left).endswith(".code"):
+                deciding = node.comparators
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("_CODES"):
+                deciding = [node.value] * isinstance(node.value, ast.Tuple)
+            for inner in (inner for part in deciding for inner in ast.walk(part)):
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    yield inner.value
+
+
 def documented() -> dict[str, set[int]]:
     """Read the error codes and their exit codes from the page."""
     found = re.findall(r"(?m)^`([a-z_]+)` \(([\d, ]+)\)$", prose("exit-codes"))
@@ -217,6 +236,13 @@ def test_every_error_code_is_documented() -> None:
         code = getattr(getattr(errors, kind, None), "exit_code", None)
         if code is not None and kind not in ("Stopped", "Failure"):
             assert code in words[word], f"{word} comes with exit code {code}"
+
+
+def test_every_error_code_that_decides_is_one_of_them() -> None:
+    """A slip in one would be silent, and may have something sent, and paid for, again."""
+    compared = set(codes_compared())
+    assert {"prediction_not_found", "api_key_refused", "disk_full"} <= compared
+    assert compared <= set(documented())
 
 
 def test_every_exit_code_is_explained() -> None:
