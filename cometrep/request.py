@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, formats, inputs
 from cometrep.json_values import SHORTENED_DATA_URI, leaves, shorten_data_uris
@@ -16,35 +16,21 @@ _NO_TEXT = r"-?\d+(?:\.\d+)?|true|false"  # as JSON writes a number and a boolea
 _TYPE = r"(?i)\btype\b|integer|number|boolean|\b(?:int|float|bool)\b"
 
 
-def prepare(
-    model: str,
-    items: Sequence[str],
-    *,
-    input_file: str | None,
-    is_strict: bool,
-    read_stdin: Callable[[], bytes],
-) -> tuple[Request, list[str]]:
-    """Build a create's request and list what is doubtful about it; with `is_strict` a doubt is a UsageError."""
-    return _prepared(
-        parse_model(model, catalog.closest_few),
-        items,
-        {},
-        input_file=input_file,
-        is_strict=is_strict,
-        read_stdin=read_stdin,
-    )
+class Given(NamedTuple):
+    """What a create's input was given as: INPUT items and a file, `-` for stdin; a doubt is an error if strict."""
+
+    items: Sequence[str]
+    input_file: str | None
+    is_strict: bool
+    read_stdin: inputs.ReadStdin
 
 
-def prepare_again(
-    entry: Entry | None,
-    id: str,
-    items: Sequence[str],
-    *,
-    command: str,
-    input_file: str | None,
-    is_strict: bool,
-    read_stdin: Callable[[], bytes],
-) -> tuple[Request, list[str]]:
+def prepare(model: str, given: Given) -> tuple[Request, list[str]]:
+    """Build a create's request and list what is doubtful about it; raise UsageError for a doubt if strict."""
+    return _prepared(parse_model(model, catalog.closest_few), {}, given)
+
+
+def prepare_again(entry: Entry | None, id: str, given: Given, *, command: str) -> tuple[Request, list[str]]:
     """Build a create's request from a ledger entry's input and the items that change it.
 
     Raises UsageError where there is no such entry, and where an input was a file, of which the ledger keeps
@@ -58,9 +44,7 @@ def prepare_again(
         raise errors.UsageError(
             f"the ledger has no input of {id} that can be read", hint=f"cometrep create {entry.model} …"
         )
-    request, doubts = _prepared(
-        entry.model, items, entry.input, input_file=input_file, is_strict=is_strict, read_stdin=read_stdin
-    )
+    request, doubts = _prepared(entry.model, entry.input, given)
     for name, value in request.values.items():
         if lost := _lost_file(value):
             again = f"{name}{':=@JSONFILE' if isinstance(value, dict) else '@FILE'}"
@@ -79,20 +63,14 @@ def _lost_file(value: Any) -> str:
     return f"{found['type']}, {found['bytes']} bytes, SHA-256 {found['sha'][:12]}…" if found else ""
 
 
-def _prepared(
-    model: str,
-    items: Sequence[str],
-    base: Mapping[str, Any],
-    *,
-    input_file: str | None,
-    is_strict: bool,
-    read_stdin: Callable[[], bytes],
-) -> tuple[Request, list[str]]:
-    if input_file is not None:
-        base = {**base, **inputs.read_base(input_file, read_stdin)}
-    built = inputs.build_input(items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=read_stdin)
+def _prepared(model: str, base: Mapping[str, Any], given: Given) -> tuple[Request, list[str]]:
+    if given.input_file is not None:
+        base = {**base, **inputs.read_base(given.input_file, given.read_stdin)}
+    built = inputs.build_input(
+        given.items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=given.read_stdin
+    )
     doubts = catalog.doubts(model, built.values)
-    if is_strict and doubts:
+    if given.is_strict and doubts:
         raise errors.UsageError(
             "; ".join(doubts),
             hint=catalog.command_for(model),

@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cometrep import errors, hints
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cometrep.keeping import Keeper
     from cometrep.ledger import Ledger
     from cometrep.prediction import Request
+    from cometrep.request import Given
     from cometrep.runner import Runner
 
 Returned = TypeVar("Returned")
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
         from cometrep.request import prepare
 
         try:
-            return self._warned(*prepare(model, items, **self._input_options()))
+            return self._warned(*prepare(model, self._given(items)))
         except errors.UsageError as problem:
             if problem.remedy == "--sweep" and self.options.input_file is None:
                 problem.hint = f"to vary it: {self.options.sweep(model, items)}"
@@ -69,16 +70,14 @@ class Opened(NamedTuple):
                 f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command
             )
         entry = self.ledger.entry(asked, anywhere=True)
-        return self._warned(*prepare_again(entry, named, items, command=command, **self._input_options()))
+        return self._warned(*prepare_again(entry, named, self._given(items), command=command))
 
-    def _input_options(self) -> dict[str, Any]:
+    def _given(self, items: Sequence[str]) -> "Given":
         from cometrep.inputs import REFUSE_BYTES
+        from cometrep.request import Given
 
-        return {
-            "input_file": self.options.input_file,
-            "is_strict": self.options.strict,
-            "read_stdin": functools.partial(self.console.read_stdin, limit_bytes=REFUSE_BYTES),
-        }
+        read_stdin = functools.partial(self.console.read_stdin, limit_bytes=REFUSE_BYTES)
+        return Given(items, self.options.input_file, self.options.strict, read_stdin)
 
     def _warned(self, request: "Request", doubts: Sequence[str]) -> "Request":
         for doubt in doubts:

@@ -10,10 +10,15 @@ import pytest
 from cometrep import catalog, errors
 from cometrep.ledger import Entry
 from cometrep.prediction import Request
-from cometrep.request import doubt_of_name, explain, prepare, prepare_again
+from cometrep.request import Given, doubt_of_name, explain, prepare, prepare_again
 from tests.servers import SCHNELL
 
 KONTEXT = "black-forest-labs/flux-kontext-pro"
+
+
+def given(*items: str, input_file: str | None = None, is_strict: bool = False, stdin: bytes = b"") -> Given:
+    """Give what was typed for a create's input, and what stdin holds."""
+    return Given(items, input_file, is_strict, lambda: stdin)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_an_unknown_model_has_only_what_was_sent(message: str, values: dict[str,
 def test_a_model_without_its_owner_is_the_nearest_that_is_known(model: str, hint: str) -> None:
     """And no other one, which would be paid for; where none is near, the table of all tells."""
     with pytest.raises(errors.UsageError, match="OWNER/NAME") as raised:
-        prepare(model, [], input_file=None, is_strict=False, read_stdin=bytes)
+        prepare(model, given())
     assert raised.value.hint == hint
 
 
@@ -84,38 +89,32 @@ def test_a_model_without_its_owner_is_the_nearest_that_is_known(model: str, hint
 def test_an_entry_whose_input_is_none_is_not_sent_again(values: Any) -> None:
     """As one that somebody edited, or that no text could be made of: another picture would be paid for."""
     entry = Entry(1, "p1", SCHNELL, "https://x", False, "succeeded", values, None, "", "", 0.0, 0.0)
-    rest = dict[str, Any](command="cometrep rerun p1", input_file=None, is_strict=False, read_stdin=bytes)
     with pytest.raises(errors.UsageError, match="no input of p1 that can be read"):
-        prepare_again(entry, "p1", ["seed=2"], **rest)
-    request, _ = prepare_again(entry._replace(input={"prompt": "x"}), "p1", ["seed=2"], **rest)
+        prepare_again(entry, "p1", given("seed=2"), command="cometrep rerun p1")
+    whole = entry._replace(input={"prompt": "x"})
+    request, _ = prepare_again(whole, "p1", given("seed=2"), command="cometrep rerun p1")
     assert request == Request(SCHNELL, {"prompt": "x", "seed": 2})
 
 
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
     with pytest.raises(errors.UsageError, match="no file is named"):
-        prepare(SCHNELL, ["prompt=x"], input_file="", is_strict=False, read_stdin=lambda: b"")
+        prepare(SCHNELL, given("prompt=x", input_file=""))
 
 
 def test_items_lie_over_the_input_file() -> None:
     """INPUT items override what the file or stdin gives."""
-    request, doubts = prepare(
-        SCHNELL,
-        ["seed=8"],
-        input_file="-",
-        is_strict=True,
-        read_stdin=lambda: b'{"prompt": "cat", "seed": 7}',
-    )
+    stdin = b'{"prompt": "cat", "seed": 7}'
+    request, doubts = prepare(SCHNELL, given("seed=8", input_file="-", is_strict=True, stdin=stdin))
     assert request == Request(SCHNELL, {"prompt": "cat", "seed": 8})
     assert doubts == []
 
 
 def test_an_unknown_model_is_an_error_when_strict() -> None:
     """What cannot be checked does not pass a strict check; else it is a doubt with the nearest name."""
-    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
     with pytest.raises(errors.UsageError, match="did you mean black-forest-labs/flux-schnell"):
-        prepare("black-forest-labs/flux-schnel", ["prompt=x"], is_strict=True, **rest)
-    _, doubts = prepare("some-owner/some-model", ["prompt=x"], is_strict=False, **rest)
+        prepare("black-forest-labs/flux-schnel", given("prompt=x", is_strict=True))
+    _, doubts = prepare("some-owner/some-model", given("prompt=x"))
     assert doubts == ["the catalog does not know some-owner/some-model; its inputs cannot be checked"]
 
 
@@ -133,14 +132,13 @@ def test_an_unknown_model_is_an_error_when_strict() -> None:
 )
 def test_doubtful_inputs_are_warned_of_or_refused(items: list[str], doubts: list[str]) -> None:
     """What the catalog does not know or expect passes with a warning, and is an error when strict."""
-    rest = dict[str, Any](input_file=None, read_stdin=lambda: b"")
-    request, warnings = prepare(SCHNELL, items, is_strict=False, **rest)
+    request, warnings = prepare(SCHNELL, given(*items))
     assert request.model == SCHNELL
     assert len(warnings) == len(doubts)
     assert all(doubt in warning for doubt, warning in zip(doubts, warnings, strict=True))
     if doubts:
         with pytest.raises(errors.UsageError):
-            prepare(SCHNELL, items, is_strict=True, **rest)
+            prepare(SCHNELL, given(*items, is_strict=True))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,7 @@ def test_the_example_of_each_model_passes_its_own_catalog(
     known = catalog.find(model)
     assert known is not None
     name, *items = shlex.split(known.example().removeprefix("cometrep run "))
-    request, warnings = prepare(name, items, input_file=None, is_strict=True, read_stdin=lambda: b"")
+    request, warnings = prepare(name, given(*items, is_strict=True))
     assert request.model == model
     assert set(request.values) >= {known.name for known in known.inputs.values() if known.is_required}
     assert warnings == []
