@@ -196,7 +196,7 @@ class Api:
 
     def check_settings(self) -> None:
         """Raise ConfigError where nothing can be sent: without an API key, or where the proxy is no address."""
-        self._session().merge_environment_settings(self._base_url, {}, None, None, None)
+        self._session().route_to(self._base_url)
 
     def _required_key(self) -> ApiKey:
         if self._api_key is None:

@@ -115,7 +115,7 @@ class Fetcher:
         elif not self._allows_local:
             if parts.scheme != "https":
                 problem_text = "not https"
-            elif is_private(host, port, is_proxied=_is_proxied(url, session)):
+            elif is_private(host, port, is_proxied=bool(session.route_to(url).proxy)):
                 problem_text = "a private address"
         if problem_text:
             led = "leads to" if is_redirect else "is"
@@ -164,8 +164,3 @@ def host_of(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2][:200] or url[:200]
     except ValueError:
         return url[:200]
-
-
-def _is_proxied(url: str, session: Session) -> bool:
-    proxies = session.merge_environment_settings(url, {}, None, None, None)["proxies"]
-    return bool(proxies.get(urlsplit(url).scheme) or proxies.get("all"))

@@ -30,6 +30,13 @@ class NoAuth(AuthBase):
         return request
 
 
+class Route(NamedTuple):
+    """How requests reach a URL: the proxy's URL, empty for none, and the file or folder of trusted certificates."""
+
+    proxy: str
+    ca_bundle: str
+
+
 class Session(requests.Session):
     """A session that follows no redirect, keeps no cookie and reads no netrc; proxies and CA bundles stay."""
 
@@ -98,6 +105,13 @@ class Session(requests.Session):
             self._environment = (asked, settings)
         return dict(settings)
 
+    def route_to(self, url: str) -> Route:
+        """Tell how a request would reach a URL; raise ConfigError for a proxy that is no address."""
+        settings = self.merge_environment_settings(url, {}, None, None, None)
+        verify = settings["verify"]
+        ca_bundle = requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
+        return Route(settings["proxies"].get("all", ""), ca_bundle)
+
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
         """Send a request and give its answer, the body unread; raise as requests does.
 
@@ -134,22 +148,10 @@ def _no_certificates(told: str) -> errors.ConfigError:
     return errors.ConfigError(told, hint="unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE", code="bad_setting")
 
 
-class Route(NamedTuple):
-    """How requests reach a URL: the proxy's URL, empty for none, and the file or folder of trusted certificates."""
-
-    proxy: str
-    ca_bundle: str
-
-
 def route_to(url: str) -> Route:
-    """Tell which proxy and which certificates a request to a URL would use."""
+    """Tell how a request of any session would reach a URL; raise ConfigError for a proxy that is no address."""
     with Session(NoAuth()) as session:
-        settings = session.merge_environment_settings(url, {}, None, None, None)
-    verify = settings["verify"]
-    return Route(
-        settings["proxies"].get("all", ""),
-        requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify),
-    )
+        return session.route_to(url)
 
 
 def way_to(url: str) -> str:
