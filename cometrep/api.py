@@ -56,7 +56,7 @@ from urllib3.exceptions import HTTPError as TransportError
 from cometrep import __version__, catalog, errors, hints
 from cometrep.config import KEY_PAGE
 from cometrep.config.values import ApiKey
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key

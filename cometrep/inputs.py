@@ -4,17 +4,16 @@ The grammar is httpie's (https://httpie.io/docs/cli/request-items), for a JSON b
 of an item decides, a backslash escapes a separator in a key, and a value is never looked into.
 """
 
-import json
 import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors, formats
-from cometrep.json_values import DEPTH_LIMIT, is_nested_too_deeply, text_sizes
+from cometrep.data_uris import text_sizes
+from cometrep.json_values import strict_json
 from cometrep.prediction import is_url
 from cometrep.text import cut, masked
 
@@ -261,53 +260,6 @@ def _parse_json(text: str, shown: str) -> Any:
             remedy="--sweep" * is_varied,
             code="bad_input",
         ) from problem
-
-
-def strict_json(text: str) -> Any:
-    """Read JSON; raise ValueError for what could not be sent as it stands: 1e999, NaN, a name that stands twice.
-
-    And for what is nested more deeply than all that looks through it can follow.
-    """
-    try:
-        value = _decoder().decode(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except json.JSONDecodeError as problem:
-        line = f"line {problem.lineno}, " if "\n" in text else ""
-        raise ValueError(f"{problem.msg} ({line}column {problem.colno})") from None
-    except ValueError as problem:
-        if "integer string conversion" not in str(problem):
-            raise
-        raise ValueError("a number has too many digits") from None  # Python reads no more than 4300
-    # Each level has a bracket of its own, and to count them takes a tenth of the time.
-    if text.count("{") + text.count("[") >= DEPTH_LIMIT and is_nested_too_deeply(value):
-        raise ValueError("nested too deeply")
-    return value
-
-
-@cache
-def _decoder() -> json.JSONDecoder:
-    # Made once: json.loads makes a new one for each call that has options.
-    return json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large a number")
-    return number
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
-    return values
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _decode(content: bytes, shown: str) -> str:

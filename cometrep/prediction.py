@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cometrep import errors, hints
-from cometrep.json_values import SHORTENED_DATA_URI, cut_down, is_data_uri, leaves, shorten_data_uris
-from cometrep.text import cut, masked, parse_json
+from cometrep.data_uris import SHORTENED_DATA_URI, is_data_uri, shorten_data_uris
+from cometrep.json_values import cut_down, leaves, parse_json
+from cometrep.text import cut, masked
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""

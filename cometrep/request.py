@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, formats, inputs
-from cometrep.json_values import SHORTENED_DATA_URI, leaves, shorten_data_uris
+from cometrep.data_uris import SHORTENED_DATA_URI, shorten_data_uris
+from cometrep.json_values import leaves
 from cometrep.ledger import Entry
 from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model

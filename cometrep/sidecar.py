@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cometrep import __version__, errors, hints
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from cometrep.names import SIDECAR_SUFFIX, portable
 from cometrep.partfile import read_whole, write_whole
 from cometrep.prediction import Prediction, SavedFile

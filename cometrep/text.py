@@ -4,14 +4,12 @@ Text that came from a server is made harmless here: no escape sequences, no bidi
 """
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-_MOST_DIGITS = 4300  # of a number that Python reads
 _TOLD_CHARACTERS = 4000  # the API's message is cut before, and what stands behind it is to be seen
 _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -175,24 +173,3 @@ def format_duration(seconds: float) -> str:
 def ascii_json(value: Any) -> str:
     """Write JSON in printable ASCII, which is harmless on every terminal and in every log, CI's too."""
     return re.sub(_CI_COMMAND, r"#\\u0023", json.dumps(value).replace("\x7f", "\\u007f"))
-
-
-def parse_json(text: str) -> Any:
-    """Read the JSON of a server; None where it is none.
-
-    What JSON cannot say again, as NaN or a number beyond all, is null: the rest beside it is not lost. Nor is it
-    for a line break or a tab that stands in a text as it is.
-    """
-    try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole, strict=False)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if len(text) <= _MOST_DIGITS else None
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)  # infinity for 1e999
-    return number if math.isfinite(number) else None

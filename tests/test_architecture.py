@@ -27,7 +27,7 @@ ROWS = (
     ("names",),
     ("events",),
     ("prediction",),
-    ("side_by_side",),
+    ("side_by_side", "data_uris"),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("text",),
     ("errors", "hints"),

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep.data_uris import decode_data_uri
 from cometrep.inputs import BuiltInput, Item, build_input, coerce, read_base, split_item
-from cometrep.json_values import decode_data_uri
 
 quick = settings(max_examples=150)
 

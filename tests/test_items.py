@@ -14,7 +14,7 @@ from cometrep import errors
 from cometrep.batch import items
 from cometrep.batch.items import Item, check, in_shard, parse_shard
 from cometrep.batch.sources import FileSource
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from tests.servers import SCHNELL
 
 

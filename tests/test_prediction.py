@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep import errors
-from cometrep.json_values import (
-    DEPTH_LIMIT,
-    shorten_data_uris,
-)
+from cometrep.data_uris import shorten_data_uris
+from cometrep.json_values import DEPTH_LIMIT
 from cometrep.prediction import (
     STATUSES,
     TERMINAL_STATUSES,

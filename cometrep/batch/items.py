@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cometrep import errors, inputs
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.sources import Line, Source, Wrong
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from cometrep.prediction import parse_model
 from cometrep.text import format_count, format_item
 

@@ -11,8 +11,8 @@ from cometrep.batch.items import Item
 from cometrep.batch.record import Record
 from cometrep.batch.score import Score
 from cometrep.batch.standings import State
+from cometrep.data_uris import shorten_data_uris
 from cometrep.events import Events, ItemEnded, Noted
-from cometrep.json_values import shorten_data_uris
 from cometrep.prediction import Prediction, SavedFile
 
 

@@ -7,7 +7,7 @@ from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
 

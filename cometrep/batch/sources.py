@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cometrep import catalog, errors, inputs
+from cometrep.json_values import strict_json
 from cometrep.text import format_count
 
 CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
@@ -201,7 +202,7 @@ class FileSource:
                 values[name] = inputs.coerce(cell, catalog.kind_of(model or self._model, name))
                 continue
             try:
-                values[name.removesuffix(":json")] = inputs.strict_json(cell)
+                values[name.removesuffix(":json")] = strict_json(cell)
             except ValueError as problem:
                 return Wrong(number, f"{name}: {problem}")
         return Line(number, key, model, values)
@@ -228,7 +229,7 @@ def _csv_fault(problem: csv.Error) -> str:
 
 def _json_line(number: int, text: bytes) -> Line | Wrong:
     try:
-        value = inputs.strict_json(text.decode("utf-8"))
+        value = strict_json(text.decode("utf-8"))
     except UnicodeDecodeError:
         return Wrong(number, "not UTF-8")
     except ValueError as problem:

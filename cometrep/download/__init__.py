@@ -18,11 +18,11 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats, hints
+from cometrep.data_uris import decode_data_uri
 from cometrep.download.body import UnknownEncoding, body_of, unknown_encodings
 from cometrep.download.content import is_media, is_misnamed, url_extension, wrong_content
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
-from cometrep.json_values import decode_data_uri
 from cometrep.names import Names
 from cometrep.partfile import Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile

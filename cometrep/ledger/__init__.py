@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cometrep import errors, hints
-from cometrep.json_values import shorten_data_uris
+from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
 from cometrep.text import nearest, storable
