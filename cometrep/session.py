@@ -43,7 +43,16 @@ class Opened(NamedTuple):
         """Resolve what the user typed for predictions into their ids."""
         from cometrep.typed_ids import expand_ids
 
-        return [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
+        found = [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
+        if not (self.settings.api_key or self.settings.uses_sandbox or self.options.dry_run):
+            for id in found:
+                if self.ledger.lenient(self.ledger.is_of_sandbox, id):
+                    raise errors.ConfigError(
+                        f"no API key is set, and {id} was made in the sandbox",
+                        hint=f"{self.console.command_line} --sandbox",
+                        code="api_key_missing",
+                    )
+        return found
 
     def request(self, model: str, items: list[str]) -> "Request":
         """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
@@ -70,6 +79,8 @@ class Opened(NamedTuple):
                 f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command
             )
         entry = self.ledger.entry(asked, anywhere=True)
+        if entry is None and self.ledger.is_of_sandbox(asked):
+            raise errors.UsageError(f"{named} was made in the sandbox", hint=f"{command} --sandbox")
         return self._warned(*prepare_again(entry, named, self._given(items), command=command))
 
     def _given(self, items: Sequence[str]) -> "Given":

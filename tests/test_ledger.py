@@ -405,6 +405,18 @@ def test_no_ledger_has_no_last_one(ledger: Ledger) -> None:
         ledger.resolve(Reference(back=1))
 
 
+def test_the_last_one_of_a_ledger_of_the_sandbox_alone(shelf: Shelf, ledger: Ledger) -> None:
+    """Who has only tried the sandbox is told where its predictions are; one beside others is no such one."""
+    made(shelf.ledger(is_sandbox=True), "s1")
+    with pytest.raises(errors.UsageError, match="holds no predictions but the sandbox's") as raised:
+        ledger.resolve(Reference(back=1))
+    assert raised.value.hint == "cometrep list --sandbox"
+    made(ledger, "p1")
+    with pytest.raises(errors.UsageError, match="holds no such prediction"):
+        ledger.resolve(Reference(back=2))
+    assert [ledger.is_of_sandbox(id) for id in ("s1", "p1", "p2")] == [True, False, False]
+
+
 def test_the_last_one_of_another_server(shelf: Shelf, ledger: Ledger) -> None:
     """A prediction of another base URL is not looked for here; the hint is the flag that goes there."""
     made(ledger, "p1")

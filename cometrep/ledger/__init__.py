@@ -363,6 +363,12 @@ class Ledger:
             *(id, self._is_sandbox, anywhere, self._base_url),
         )
 
+    def is_of_sandbox(self, id: str) -> bool:
+        """Say whether a prediction id is one of the sandbox's alone, though the sandbox is not what is asked."""
+        if self._is_sandbox or self.entry(id, anywhere=True):
+            return False
+        return bool(self._database.rows("SELECT 1 FROM entries WHERE id = ? AND is_sandbox LIMIT 1", id))
+
     def ended(self, id: str) -> Prediction | None:
         """Give a prediction as it was last seen, where it had ended then."""
         entry = self.entry(id)
@@ -391,10 +397,12 @@ class Ledger:
             *(self._is_sandbox, REFUSED, reference.back - 1),
         )
         if not rows:
+            held, command = "no such prediction", "cometrep list"
+            halves = [bool(row[0]) for row in self._database.rows("SELECT DISTINCT is_sandbox FROM entries")]
+            if halves == [True] and not self._is_sandbox:
+                held, command = "no predictions but the sandbox's", "cometrep list --sandbox"
             raise errors.UsageError(
-                f"{shown}: the ledger of this machine holds no such prediction",
-                hint="cometrep list",
-                code="no_such_entry",
+                f"{shown}: the ledger of this machine holds {held}", hint=command, code="no_such_entry"
             )
         entry = _entry(rows[0])
         if not entry.id:

@@ -167,6 +167,20 @@ def test_a_wrong_command_line_is_json_where_that_was_asked_for(line: str, cli: C
     assert error["hint"]
 
 
+def test_a_prediction_of_the_sandbox_is_looked_for_there(cli: Cli) -> None:
+    """Who tried the sandbox first, and leaves it out in the next command, is told where the prediction is."""
+    id = cli("create", "--sandbox", SCHNELL, "prompt=cat").stdout.strip()
+    for command in ("status", "download"):
+        done = cli(command, id)
+        assert (done.code, done.stdout) == (3, "")
+        assert done.stderr.splitlines()[0] == f"cometrep: no API key is set, and {id} was made in the sandbox"
+        assert done.stderr.splitlines()[1] == f"hint: cometrep {command} {id} --sandbox"
+    again = cli("rerun", id, "--dry-run")
+    assert (again.code, again.stdout) == (2, "")
+    assert again.stderr.splitlines()[0] == f"cometrep: {id} was made in the sandbox"
+    assert cli.shell_line(again.stderr.splitlines()[1].removeprefix("hint: ")).code == 0
+
+
 def test_without_a_key_it_says_how_to_get_one(cli: Cli, server: Server) -> None:
     """Every command that talks to the API is exit 3 without a key, before a request, and names login."""
     arguments = {"run": (SCHNELL, "prompt=cat"), "create": (SCHNELL, "prompt=cat")}
