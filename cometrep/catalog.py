@@ -72,14 +72,29 @@ class KnownInput(NamedTuple):
                 return f"{self.name} is a multiple of {self.multiple_of}, not {shown}"
         if self.max_items is not None and isinstance(value, list) and len(value) > self.max_items:
             return f"{self.name} takes at most {self.max_items} values, not {len(value)}"
-        for picture in (value if isinstance(value, list) else [value]) if self.is_image else ():
-            if isinstance(picture, str) and not picture.lower().startswith(("http://", "https://", "data:")):
-                import shlex
-
-                path = picture.lstrip("@")
-                item = f"{self.name}@{shlex.quote(path) if re.fullmatch(_PATH, path) else 'FILE'}"
-                return f"{self.name} takes a picture: a URL, a data URI, or on the command line {item} for a file"
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (doubt := self._doubt_of_file(text)):
+                return doubt
         return ""
+
+    def _doubt_of_file(self, text: str) -> str:
+        """Say where a picture is due and a text no file of one, or the other way round; empty where neither is."""
+        from cometrep.data_uris import media_type_of
+
+        media_type = media_type_of(text)
+        if not self.is_image:
+            is_file = media_type and self.kind == "string"
+            return f"{self.name} takes text, not a file; {self.name}=@FILE gives the text of one" if is_file else ""
+        if media_type:
+            is_odd = not re.match(r"image/|application/octet-stream", media_type)
+            return f"{self.name} takes a picture, not {media_type}" if is_odd else ""
+        if text.lower().startswith(("http://", "https://", "data:")):
+            return ""
+        import shlex
+
+        path = text.lstrip("@")
+        item = f"{self.name}@{shlex.quote(path) if re.fullmatch(_PATH, path) else 'FILE'}"
+        return f"{self.name} takes a picture: a URL, a data URI, or on the command line {item} for a file"
 
 
 _NOTHING = KnownInput("", "string", "")

@@ -25,6 +25,12 @@ def is_data_uri(text: str) -> bool:
     return bool(found and (found["type"] or found["base64"])) or re.match(_BROKEN_MEDIA, text) is not None
 
 
+def media_type_of(text: str) -> str:
+    """Give the media type that a data URI names, in lower case; empty where it names none, or the text is none."""
+    found = re.match(_DATA_URI, text) if text[:5].lower() == "data:" else None
+    return (found["type"] or "").lower() if found else ""
+
+
 def decode_data_uri(uri: str) -> tuple[bytes, str]:
     """Give a data URI's bytes and media type; raise ValueError where it is broken, or its bytes were not kept.
 

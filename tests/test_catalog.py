@@ -145,6 +145,22 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"prompt": "a", "input_images": ["https://x/a.png", "@b.png"]},
         ["input_images takes a picture: a URL, a data URI, or on the command line input_images@b.png for a file"],
     ),
+    "a text for a picture": (
+        KONTEXT,
+        {"prompt": "a", "input_image": "data:text/plain;base64,eA=="},
+        ["input_image takes a picture, not text/plain"],
+    ),
+    "a file of no known type for a picture": (
+        FLEX,
+        {"prompt": "a", "input_images": ["data:application/octet-stream;base64,eA==", "data:Image/PNG,x"]},
+        [],
+    ),
+    "a file for a text": (
+        SCHNELL,
+        {"prompt": "data:text/plain;base64,eA=="},
+        ["prompt takes text, not a file; prompt=@FILE gives the text of one"],
+    ),
+    "a text that begins like a file": (SCHNELL, {"prompt": "data: a chart, in ink"}, []),
     "too many pictures": (
         FLEX,
         {"prompt": "a", "input_images": ["https://x/a.png"] * 11},
