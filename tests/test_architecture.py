@@ -45,6 +45,7 @@ INSIDE = {
             "batch.clashes",
             "batch.sending",
             "batch.score",
+            "batch.ending",
             "batch.gate",
             "batch.fate",
         ),

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 from cometrep import errors, hints
 from cometrep.batch.command_line import adding, resuming
+from cometrep.batch.ending import commands_beside, outcome, tell_stop
 from cometrep.batch.fate import begin
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.plan import ASKS_ABOVE, Plan
 from cometrep.batch.record import Record
 from cometrep.batch.run import Batch
-from cometrep.batch.score import commands_beside, outcome, tell_stop
 from cometrep.batch.snapshot import comes_once
 from cometrep.console import Console
 from cometrep.console.board import summary_lines

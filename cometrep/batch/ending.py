@@ -1,0 +1,82 @@
+"""Say how a run of a batch ended, and what to type for what is left."""
+
+from cometrep import errors, hints
+from cometrep.batch.command_line import adding, resuming
+from cometrep.events import BatchEnded
+from cometrep.text import format_count
+
+
+def next_commands(ended: BatchEnded, command: str) -> list[tuple[str, str]]:
+    """Give what to type for the items that are not done, behind which these are, from the command that ran them."""
+    tally, again = ended.tally, resuming(command)
+    counts = (
+        (tally.left, "left", ended.remedy),
+        (tally.failed, "failed", "--retry-failed"),
+        (tally.unknown, "in doubt, and perhaps paid for", "--retry-unknown"),
+    )
+    return [(f"{count} {what}", adding(option, again)) for count, what, option in counts if count]
+
+
+def commands_beside(hint: str, ended: BatchEnded, command: str) -> list[str]:
+    """Give what to type as `next_commands` does, nothing where the hint of the run's error says it all."""
+    commands = next_commands(ended, command)
+    is_said = len(commands) == 1 and (not ended.fatal or hint.endswith(commands[0][1]))
+    return [] if is_said else [f"{what}: {typed}" for what, typed in commands]
+
+
+def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
+    """Say in what ended a run at once how many creates had no answer, and how `command`, which ran it, goes on."""
+    stop.hint = resuming(command)
+    if in_doubt:
+        stop.message += f"; {format_count(in_doubt, 'create')} had no answer yet and may be paid for"
+        stop.message += " (--retry-unknown sends again)"
+    same = "the same command" if stop.hint == command else "the command of the hint"
+    stop.message += f"; {same} goes on from here"
+
+
+def outcome(ended: BatchEnded, command: str, *, was_stopped: bool = False) -> errors.Failure | None:
+    """Give the error that a run of a batch comes to, None where all is done; `command` is what ran it.
+
+    Where it `was_stopped` after what was running, that is the error, as long as anything is left.
+    """
+    failure = _failure(ended, command)
+    if failure is None or not (was_stopped and ended.tally.left):
+        return failure
+    stopped = errors.Stopped("Ctrl-C", 130)
+    stopped.message += f"; {failure.message}"
+    stopped.hint = resuming(command)
+    return stopped
+
+
+def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
+    tally = ended.tally
+    if ended.fatal:
+        ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
+        if ended.fatal.code == "api_key_refused":
+            ended.fatal.hint += f" && {resuming(command)}"
+        before, is_again, _ = ended.fatal.hint.partition(hints.RUN_AGAIN)
+        if is_again or not before:
+            ended.fatal.hint = before + adding(ended.remedy, resuming(command))
+        return ended.fatal
+    counts = (
+        (tally.failed, "failed"),
+        (tally.unknown, "in doubt, and perhaps paid for (--retry-unknown sends again)"),
+        (tally.left, "left"),
+    )
+    words = [f"{count} {what}" for count, what in counts if count]
+    if not words:
+        return None
+    alike = [code for code, count in ended.codes.items() if count == tally.total]
+    if set(ended.codes) == {errors.CreateUnknown.exit_code} and tally.total == tally.unknown + tally.left:
+        # The rest was not sent for that.
+        alike = [errors.CreateUnknown.exit_code]
+    exit_code = alike[0] if alike else errors.Partial.exit_code
+    # What is in doubt is to be looked at before more is sent.
+    is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
+    failure = errors.CometrepError(
+        f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
+        hint=hints.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
+        code=errors.code_of(exit_code),
+    )
+    failure.exit_code = exit_code
+    return failure
