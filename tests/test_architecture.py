@@ -35,7 +35,7 @@ ROWS = (
 # Inside a folder, likewise; it is named here itself where its own `__init__` holds more than a docstring.
 INSIDE = {
     "batch": (
-        ("batch.conduct", "batch.overview"),
+        ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run",),
         ("batch.saving",),
         ("batch.outcomes",),

@@ -15,8 +15,9 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch import gate
-from cometrep.batch.fate import TIMES_TOLD, Asked
+from cometrep.batch.fate import Asked
 from cometrep.batch.items import Item
+from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
 from cometrep.config.values import ApiKey

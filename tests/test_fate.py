@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD, Asked, Fate, changed, decide, forecast, gone, known_by_ledger, settled
+from cometrep.batch.fate import Asked, Fate, changed, decide, gone, known_by_ledger, settled
 from cometrep.batch.items import Item
 from cometrep.batch.record import Gone, Record
 from cometrep.batch.standings import Standing, State
@@ -94,22 +94,6 @@ def test_an_id_that_another_item_had_first_leaves_one_in_doubt(state: State, tmp
     in_doubt = standing._replace(state=State.UNKNOWN, id="", error="the API gave it the id of another item, id")
     is_open = state in (State.RUNNING, State.UNSAVED, State.UNKNOWN)
     assert settled(second, standing, record, ledger) == (in_doubt if is_open else standing)
-    record.close()
-
-
-def test_a_forecast_warns_of_the_first_items_that_changed(tmp_path: Path) -> None:
-    """As the run does: not of those that it sends again, nor of what is as it was; of the others it counts them."""
-    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
-    record = Record(tmp_path)
-    record.open()
-    for number in range(9):
-        record.add("refused" if number == 1 else "saved", f"k{number}", digest="new" if number == 2 else "old")
-    record.read()
-    items = [Item(number, f"k{number}", "a/b", {}, "new") for number in range(9)]
-    counts, _, told = forecast(items, record, ledger, Asked(retries_failed=True), lambda item: [], 0)
-    assert counts == {Fate.DONE_BEFORE: 8, Fate.TO_SEND_AGAIN: 1}
-    assert [text.split("'")[1] for text in told[:TIMES_TOLD]] == ["k0", "k3", "k4", "k5", "k6"]
-    assert told[TIMES_TOLD:] == ["and 2 warnings more, of inputs that changed since they were sent"]
     record.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.batch.clashes import check_batch, check_folders, folders_of, preview
+from cometrep.batch.clashes import check_batch, check_folders, folders_of
 from cometrep.batch.items import Item
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event, Noted, Saved
@@ -361,15 +361,6 @@ def test_a_file_is_called_expired_after_its_hour_alone(
     assert (saved, failure.code, failure.http_status) == ([], "output_expired", status)
     assert ("files live about an hour" in failure.message) is is_over
     assert failure.hint == ("cometrep rerun p1" if is_over else "")
-
-
-def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:
-    """But for the id and the extension, which nobody knows yet."""
-    assert preview("out", "", Item(1, "k1", SCHNELL, ONE.values, "?")) == ["out/ID.ext"]
-    assert preview("out", "", Item(1, "k1", SCHNELL, TWO.values, "?")) == ["out/ID-0.ext", "out/ID-1.ext"]
-    assert preview("out", "{key}/{name}.webp", Item(1, "k1", SCHNELL, ONE.values, "?")) == [
-        "out/k1/flux-schnell.webp"
-    ]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 from cometrep import errors
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
-from cometrep.keeping import Keeping, check_writable, date_of
-from cometrep.names import Names, default_template, fields_of
+from cometrep.keeping import Keeping, check_writable
+from cometrep.names import Names, fields_of
 from cometrep.prediction import Request
 
 FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
@@ -128,11 +127,3 @@ class Clashes:
 
 def _hash(*texts: str) -> int:
     return hash(texts) & 0xFFFF_FFFF_FFFF_FFFF
-
-
-def preview(folder: str, template: str, item: Item) -> list[str]:
-    """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
-    count = Request(item.model, item.values).asked_outputs
-    template = template or default_template(count)
-    names = Names(folder, template, "ID", item.model, date_of(time.time()), item.key)
-    return [str(names.path(index, "ext")) for index in range(count)]

@@ -1,6 +1,5 @@
 """Decide what a run of a batch does with an item, from where earlier runs left it."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
@@ -11,17 +10,11 @@ from cometrep.batch.items import Item
 from cometrep.batch.record import Gone, Record
 from cometrep.batch.standings import NEW, Standing, State
 from cometrep.errors import Refused
+from cometrep.keeping import Keeper
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
-from cometrep.text import format_count
+from cometrep.prediction import Request
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
-TIMES_TOLD = 5  # that a warning of one kind is given
-_FURTHER = {
-    "changed": "inputs that changed since they were sent",
-    "vanished": "files that are not what was saved any more",
-    "warned": "what was saved; the record has them all",
-}
-"""What the warnings of each kind are about."""
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
 
 
@@ -105,7 +98,11 @@ def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> S
 
 
 PathsThatStay = Callable[[Item], Sequence[Path]]
-"""Lists the paths of an item's outputs where all of them exist, and are to be left alone."""
+
+
+def paths_that_stay(keeper_of: Callable[[str], Keeper], item: Item) -> list[Path]:
+    """List the paths of an item's outputs where all of them exist, and are to be left alone."""
+    return keeper_of(item.key).paths_that_stay(Request(item.model, item.values))
 
 
 def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsThatStay) -> Fate:
@@ -128,11 +125,6 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
         way += ", or --retry-failed sends it as it is now"
     told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again"
     return f"{told}; {way}"
-
-
-def told_of_further(kind: str, count: int) -> str:
-    """Say how many warnings of one kind are not given; empty for none."""
-    return f"and {format_count(count, 'warning')} more, of {_FURTHER[kind]}" if count > 0 else ""
 
 
 def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
@@ -158,29 +150,3 @@ def begin(
     left_over = gone(items, record, ledger)
     record.add_header(total=total, axes=list(axes), gone=left_over.items, strays=left_over.ids)
     return (*record.told_at_the_beginning(), *left_over.told(record.folder))
-
-
-def forecast(
-    items: Iterable[Item],
-    record: Record,
-    ledger: Ledger,
-    asked: Asked,
-    paths_that_stay: PathsThatStay,
-    most: int,
-) -> tuple[Counter[Fate], list[Item], list[str]]:
-    """Count what a run would do with items; give the first ones that it would send, and what it would warn of."""
-    counts: Counter[Fate] = Counter()
-    sent: list[Item] = []
-    warnings: list[str] = []
-    times = 0
-    for item in items:
-        standing = settled(item, record.standing(item.key), record, ledger)
-        fate = decide(item, standing, asked, paths_that_stay)
-        counts[fate] += 1
-        if fate.is_sending and len(sent) < most:
-            sent.append(item)
-        if told := changed(item, standing, asked):
-            times += 1
-            warnings += [told] * (times <= TIMES_TOLD)
-    further = told_of_further("changed", times - TIMES_TOLD)
-    return counts, sent, [*warnings, *[further] * bool(further)]

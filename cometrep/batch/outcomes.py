@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from cometrep import errors
-from cometrep.batch.fate import TIMES_TOLD, told_of_further
 from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
@@ -14,6 +13,15 @@ from cometrep.batch.standings import State
 from cometrep.data_uris import shorten_data_uris
 from cometrep.events import Events, ItemEnded, Noted
 from cometrep.prediction import Prediction, SavedFile
+from cometrep.text import format_count
+
+TIMES_TOLD = 5  # that a warning of one kind is given
+_FURTHER = {
+    "changed": "inputs that changed since they were sent",
+    "vanished": "files that are not what was saved any more",
+    "warned": "what was saved; the record has them all",
+}
+"""What the warnings of each kind are about."""
 
 
 class Outcomes:
@@ -66,6 +74,11 @@ class Outcomes:
         if self._max_failures is not None and self.score.failed_now >= self._max_failures:
             self._gate.close()
         yield stopped(item, outcome, failure.told, prediction, files)
+
+
+def told_of_further(kind: str, count: int) -> str:
+    """Say how many warnings of one kind are not given; empty for none."""
+    return f"and {format_count(count, 'warning')} more, of {_FURTHER[kind]}" if count > 0 else ""
 
 
 def stopped(

@@ -1,8 +1,7 @@
-"""Show what a batch would send, and what its folder holds; send nothing."""
+"""Show what the folder of a batch holds; send nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
 from cometrep import errors
 from cometrep.batch.record import Record
@@ -10,69 +9,9 @@ from cometrep.batch.standings import Standing
 from cometrep.console import Console
 from cometrep.events import ItemEnded
 from cometrep.ledger import Ledger
-from cometrep.prediction import Request, SavedFile
+from cometrep.prediction import SavedFile
 from cometrep.sidecar import read_sidecar
-from cometrep.text import beside_id, format_count
-
-if TYPE_CHECKING:
-    from cometrep.batch.fate import Asked
-    from cometrep.batch.plan import Plan
-    from cometrep.keeping import Keeper
-
-SHOWN_ITEMS = 3  # of those that would be sent
-
-
-def show_forecast(
-    console: Console,
-    plan: "Plan",
-    record: Record,
-    ledger: Ledger,
-    asked: "Asked",
-    *,
-    keeper_of: "Callable[[str], Keeper]",
-    request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
-    check_folders: Callable[[], None],
-    template: str,
-    is_json: bool,
-) -> None:
-    """Print what a batch would do: how many items, the first requests, the names of the files.
-
-    In the end raise as `check_folders` does, where anything would be sent.
-    """
-    from cometrep.batch.clashes import preview
-    from cometrep.batch.fate import Fate, forecast
-
-    record.read()
-    counts, sent, warnings = forecast(
-        plan.items(),
-        record,
-        ledger,
-        asked,
-        lambda item: keeper_of(item.key).paths_that_stay(Request(item.model, item.values)),
-        SHOWN_ITEMS,
-    )
-    for told in warnings:
-        console.warn(told)
-    shown = [
-        {
-            "key": item.key,
-            "request": request_of(item.model, item.values),
-            "files": preview(str(record.folder), template, item),
-        }
-        for item in sent
-    ]
-    if is_json:
-        facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
-        console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
-    else:
-        fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
-        console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
-        console.write_line(f"folder: {record.folder}")
-        for one in shown:
-            console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
-            console.write_json(one["request"])
-    if sent:
-        check_folders()
+from cometrep.text import beside_id
 
 
 def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bool) -> None:

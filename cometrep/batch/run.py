@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry_of, settled
+from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry_of, paths_that_stay, settled
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
@@ -48,7 +48,7 @@ from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.partfile import size_of
-from cometrep.prediction import Prediction, Request
+from cometrep.prediction import Prediction
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at
 from cometrep.schedule import Schedule, schedule_for
 from cometrep.sidecar import read_sidecar
@@ -114,7 +114,7 @@ class Batch:
         self._ledger = ledger
         self._record = record
         self._sender = Sender(api, ledger, record)
-        self._keeper_of = keeper_of
+        self._paths_that_stay = partial(paths_that_stay, keeper_of)
         self._asked = asked
         self._patience = patience
         self._gate = Gate(pace, began=clock(), retry_budget_seconds=patience.retry_budget_seconds, random=random)
@@ -300,9 +300,6 @@ class Batch:
             self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._pass_over(item, standing)
-
-    def _paths_that_stay(self, item: Item) -> list[Path]:
-        return self._keeper_of(item.key).paths_that_stay(Request(item.model, item.values))
 
     def _pass_over(self, item: Item, standing: Standing) -> Events:
         """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""

@@ -171,7 +171,7 @@ def _run(
 
 
 def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", check: Callable[[], None]) -> None:
-    from cometrep.batch.overview import show_forecast
+    from cometrep.batch.forecast import show_forecast
 
     show_forecast(
         opened.console,

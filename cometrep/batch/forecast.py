@@ -1,0 +1,105 @@
+"""Show what a batch would do, its first requests and the names of their files; send nothing."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from cometrep.batch.fate import Asked, Fate, PathsThatStay, changed, decide, paths_that_stay, settled
+from cometrep.batch.items import Item
+from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
+from cometrep.batch.plan import Plan
+from cometrep.batch.record import Record
+from cometrep.console import Console
+from cometrep.keeping import Keeper, date_of
+from cometrep.ledger import Ledger
+from cometrep.names import Names, default_template
+from cometrep.prediction import Request
+from cometrep.text import format_count
+
+SHOWN_ITEMS = 3  # of those that would be sent
+
+
+def show_forecast(
+    console: Console,
+    plan: Plan,
+    record: Record,
+    ledger: Ledger,
+    asked: Asked,
+    *,
+    keeper_of: Callable[[str], Keeper],
+    request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
+    check_folders: Callable[[], None],
+    template: str,
+    is_json: bool,
+) -> None:
+    """Print what a batch would do: how many items, the first requests, the names of the files.
+
+    In the end raise as `check_folders` does, where anything would be sent.
+    """
+    record.read()
+    counts, sent, warnings = forecast(
+        plan.items(),
+        record,
+        ledger,
+        asked,
+        partial(paths_that_stay, keeper_of),
+        SHOWN_ITEMS,
+    )
+    for told in warnings:
+        console.warn(told)
+    shown = [
+        {
+            "key": item.key,
+            "request": request_of(item.model, item.values),
+            "files": preview(str(record.folder), template, item),
+        }
+        for item in sent
+    ]
+    if is_json:
+        facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
+        console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
+    else:
+        fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
+        console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
+        console.write_line(f"folder: {record.folder}")
+        for one in shown:
+            console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
+            console.write_json(one["request"])
+    if sent:
+        check_folders()
+
+
+def forecast(
+    items: Iterable[Item],
+    record: Record,
+    ledger: Ledger,
+    asked: Asked,
+    paths_that_stay: PathsThatStay,
+    most: int,
+) -> tuple[Counter[Fate], list[Item], list[str]]:
+    """Count what a run would do with items; give the first ones that it would send, and what it would warn of."""
+    counts: Counter[Fate] = Counter()
+    sent: list[Item] = []
+    warnings: list[str] = []
+    times = 0
+    for item in items:
+        standing = settled(item, record.standing(item.key), record, ledger)
+        fate = decide(item, standing, asked, paths_that_stay)
+        counts[fate] += 1
+        if fate.is_sending and len(sent) < most:
+            sent.append(item)
+        if told := changed(item, standing, asked):
+            times += 1
+            warnings += [told] * (times <= TIMES_TOLD)
+    further = told_of_further("changed", times - TIMES_TOLD)
+    return counts, sent, [*warnings, *[further] * bool(further)]
+
+
+def preview(folder: str, template: str, item: Item) -> list[str]:
+    """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
+    count = Request(item.model, item.values).asked_outputs
+    template = template or default_template(count)
+    names = Names(folder, template, "ID", item.model, date_of(time.time()), item.key)
+    return [str(names.path(index, "ext")) for index in range(count)]
