@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cometrep import errors
-from cometrep.batch.fate import Asked, Fate, changed, decide, gone, known_by_ledger, settled
+from cometrep.batch.fate import Asked, Fate, changed, decide, known_by_ledger, settled
 from cometrep.batch.items import Item
-from cometrep.batch.record import Gone, Record
+from cometrep.batch.record import Record
 from cometrep.batch.standings import Standing, State
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
@@ -123,24 +123,6 @@ def test_paths_that_stay_keep_an_item_from_being_sent_and_from_nothing_else(stat
     assert decide(item, Standing(state), asked, lambda _: []) is asked.fate(Standing(state))
     stays = decide(item, Standing(state), asked, lambda _: [Path("k.webp")])
     assert stays is (Fate.TO_LEAVE_ALONE if is_sent else asked.fate(Standing(state)))
-
-
-@pytest.mark.parametrize(
-    ("left", "count", "ids"),
-    [("abcd", 0, ()), ("bdxa", 1, ("id-c",)), ("dc", 2, ("id-a", "id-b")), ("x", 4, ("id-a", "id-b", "id-c"))],
-)
-def test_predictions_of_items_that_are_no_more(tmp_path: Path, left: str, count: int, ids: tuple[str, ...]) -> None:
-    """Of lines that were edited: what runs for those that still stand is theirs, whatever stands between."""
-    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
-    record = Record(tmp_path)
-    record.open()
-    for key in "abc":
-        record.add("created", key, id=f"id-{key}")
-    record.add("refused", "d")
-    record.read()
-    items = [Item(number, key, "a/b", {}, "digest") for number, key in enumerate(left)]
-    assert gone(items, record, ledger) == Gone(count, ids)
-    record.close()
 
 
 @pytest.mark.parametrize(("late_seconds", "id"), [(-1, "p1"), (0, "p1"), (0.9, "p1"), (1.1, "")])

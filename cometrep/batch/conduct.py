@@ -1,17 +1,19 @@
 """Carry a planned batch to its end: say what is doubtful, ask, run it, and tell what is left and how to go on."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from cometrep import errors, hints
 from cometrep.batch.command_line import adding, resuming
 from cometrep.batch.ending import commands_beside, outcome, tell_stop
-from cometrep.batch.fate import begin
 from cometrep.batch.gallery import Gallery
+from cometrep.batch.items import Item
 from cometrep.batch.plan import ASKS_ABOVE, Plan
-from cometrep.batch.record import Record
+from cometrep.batch.record import Gone, Record
 from cometrep.batch.run import Batch
 from cometrep.batch.snapshot import comes_once
+from cometrep.batch.standings import NEW
 from cometrep.console import Console
 from cometrep.console.board import summary_lines
 from cometrep.console.stage import Results, Stage
@@ -91,7 +93,10 @@ def _run(
     results = Results("json" if is_json else "path", hints.Command(resuming(console.command_line)), is_batch=True)
     with contextlib.closing(record):
         total = plan.total()
-        for told in begin(record, plan.items_of_all_shards(), ledger, total=total, axes=plan.axes):
+        record.open()
+        left_over = gone(plan.items_of_all_shards(), record, ledger)
+        record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
+        for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
             console.warn(told)
         try:
             with finishing_first(batch.stop):
@@ -102,3 +107,15 @@ def _run(
         for told in (*record.told_at_the_end(), *plan.told_at_the_end()):
             console.warn(told)
     return ended
+
+
+def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
+    """Find what the record holds of items that there are no more, as of lines that were edited."""
+    count, ids = record.open_items()
+    for item in items if count else ():
+        if record.standing(item.key) is not NEW:
+            ids.pop(item.key, None)
+            count -= 1
+            if not count:
+                break
+    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))

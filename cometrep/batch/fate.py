@@ -1,14 +1,13 @@
 """Decide what a run of a batch does with an item, from where earlier runs left it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from cometrep.batch.items import Item
-from cometrep.batch.record import Gone, Record
-from cometrep.batch.standings import NEW, Standing, State
+from cometrep.batch.record import Record
+from cometrep.batch.standings import Standing, State
 from cometrep.errors import Refused
 from cometrep.keeping import Keeper
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
@@ -125,28 +124,3 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
         way += ", or --retry-failed sends it as it is now"
     told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again"
     return f"{told}; {way}"
-
-
-def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
-    """Find what the record holds of items that there are no more, as of lines that were edited."""
-    count, ids = record.open_items()
-    for item in items if count else ():
-        if record.standing(item.key) is not NEW:
-            ids.pop(item.key, None)
-            count -= 1
-            if not count:
-                break
-    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
-
-
-def begin(
-    record: Record, items: Iterable[Item], ledger: Ledger, *, total: int, axes: Iterable[str]
-) -> tuple[str, ...]:
-    """Open the record of a run and write what is true of all of it; give what people are to know of that.
-
-    `items` are those of all shards, `total` counts those of this run. Raises as `Record.open` does.
-    """
-    record.open()
-    left_over = gone(items, record, ledger)
-    record.add_header(total=total, axes=list(axes), gone=left_over.items, strays=left_over.ids)
-    return (*record.told_at_the_beginning(), *left_over.told(record.folder))
