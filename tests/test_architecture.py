@@ -38,7 +38,7 @@ INSIDE = {
         ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run",),
         ("batch.saving",),
-        ("batch.outcomes",),
+        ("batch.outcomes", "batch.lost_record"),
         (
             "batch.plan",
             "batch.gallery",

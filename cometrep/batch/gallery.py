@@ -6,14 +6,13 @@ on from where it stopped; what it holds does not depend on when it was written b
 """
 
 import base64
-import contextlib
 import hashlib
 import html
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +20,12 @@ from urllib.parse import quote
 
 from cometrep import errors
 from cometrep.batch.record import read_steps, records_in
-from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX
+from cometrep.names import BATCH_PAGE
 from cometrep.partfile import write_whole
 from cometrep.sidecar import sidecar_path
-from cometrep.text import cut, first_few, format_elapsed, harmless
+from cometrep.text import cut, format_elapsed, harmless
 
 MOST_PICTURES = 5000
-NAMED_AT_MOST = 5  # records that are gone
 DRAWN_AT_MOST = 3  # times, one after the other, while records grow
 LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
@@ -66,53 +64,13 @@ class _Shown(NamedTuple):
         return self.sent.line, self.key
 
 
-def refuse_without_record(folder: Path) -> None:
-    """Raise LocalFileError where a folder shows what a batch made and no record has it: it would be paid for again.
-
-    Its page shows that, and names the records that it was drawn from, of which each has to be there; beside an
-    emptied record a sidecar does, which single predictions may have too.
-    """
-    with contextlib.suppress(OSError):
-        page = folder / BATCH_PAGE
-        shown = page if page.is_file() and _is_ours(page) else None
-        try:
-            records = records_in(folder)
-            has_items = {record for record in records if any(step.get("key") for step in _steps_in(record))}
-        except errors.LocalFileError as failure:
-            if shown:
-                failure.message += f"; {shown} shows what a batch made there"
-                failure.hint = "put the record back as it was"
-            raise
-        lost = [record for record in _records_of(page) if record not in has_items] if shown else []
-        if has_items and not lost:
-            return
-        if shown is None and any(next(_steps_in(record), None) is None for record in records):
-            shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
-        if shown:
-            lost = lost or records[:1] or [folder / "batch.jsonl"]
-            names = first_few([record.name for record in lost], NAMED_AT_MOST)
-            lack = "has nothing of it" if lost[0] in records else "is gone"
-            raise errors.LocalFileError(
-                f"{shown} shows what a batch made there, and its record {names} {lack}: what that knew of"
-                " would be created, and paid for, again",
-                hint=f"put {names} back",
-                code="record",
-            )
-
-
-def _steps_in(record: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a record, none where its name leads nowhere; raises as `read_steps` does."""
-    if record.exists():
-        yield from (step for step, _ in read_steps(record))
-
-
-def _is_ours(page: Path) -> bool:
+def is_ours(page: Path) -> bool:
     """Say whether a page was written by cometrep; raises OSError."""
     with page.open("rb") as file:
         return _MARK in file.read(_MARK_WITHIN)
 
 
-def _records_of(page: Path) -> list[Path]:
+def records_of(page: Path) -> list[Path]:
     """List the records that a page of cometrep was drawn from, none for an older one; raises OSError."""
     with page.open("rb") as file:
         found = re.search(_RECORDS, b"".join(islice(file, _RECORDS_WITHIN)))

@@ -19,7 +19,7 @@ def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bo
     record.read()
     total = record.total
     if total is None:
-        from cometrep.batch.gallery import refuse_without_record
+        from cometrep.batch.lost_record import refuse_without_record
 
         refuse_without_record(record.folder)
         raise errors.UsageError(f"no batch has run in {str(record.folder)!r}", hint="find . -name 'batch*.jsonl'")

@@ -95,7 +95,7 @@ def command(
     from cometrep.batch.command_line import typed_again
     from cometrep.batch.conduct import announce, telling_how_to_go_on
     from cometrep.batch.fate import Asked
-    from cometrep.batch.gallery import refuse_without_record
+    from cometrep.batch.lost_record import refuse_without_record
     from cometrep.batch.plan import planned
     from cometrep.batch.record import SANDBOX, Record
     from cometrep.batch.run import CONNECTIONS
