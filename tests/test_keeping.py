@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.batch.clashes import check_batch, check_folders, folders_of
-from cometrep.batch.items import Item
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event, Noted, Saved
 from cometrep.keeping import Keeper, Keeping, LookAgain
@@ -124,30 +122,6 @@ def test_a_full_disk_is_found_before_anything_is_paid_for(shelf: Shelf) -> None:
 
 
 @pytest.mark.usefixtures("full_disk")
-@needs_proc
-@pytest.mark.parametrize("template", ["", "{key}/{id}.{ext}"])
-def test_no_other_folder_is_advised_where_a_batch_cannot_save(shelf: Shelf, template: str) -> None:
-    """It would have no record, and all would be paid for again; what is to be saved has names all the same."""
-    keeping = shelf.keeper(template).keeping
-    items = [Item(1, "one", SCHNELL, ONE.values, "?")]
-    shelf.folder.mkdir()
-    check_batch(keeping, lambda: items)
-    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
-        check_folders(folders_of(keeping, items))
-    assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {shelf.folder}")
-
-
-def test_a_file_in_the_way_of_a_batch_is_shown(shelf: Shelf) -> None:
-    """What takes no file is to be made to take one."""
-    shelf.folder.mkdir()
-    (shelf.folder / "one").touch()
-    items = [Item(1, "one", SCHNELL, ONE.values, "?")]
-    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
-        check_folders(folders_of(shelf.keeper("{key}/{id}.{ext}").keeping, items))
-    assert raised.value.hint == f"ls -ld {shelf.folder / 'one'}"
-
-
-@pytest.mark.usefixtures("full_disk")
 def test_a_path_that_stays_needs_no_room(shelf: Shelf) -> None:
     """Nothing is paid for where all outputs stand already."""
     shelf.folder.mkdir()
@@ -170,31 +144,6 @@ def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
         (shelf.folder / name).write_bytes(b"")
     for template in ("", "-", "{id}-{index}.webp", "cat-{index}.{ext}"):
         assert shelf.keeper(template, skips_existing=True).paths_that_stay(TWO) == []
-
-
-@pytest.mark.parametrize(
-    ("template", "told"),
-    [
-        ("-", "a batch has many"),
-        ("a-{index}.{ext}", "gives 'two' a name that an item before it has"),
-        ("{key}.{ext}", "gives the 2 outputs of 'two' one name"),
-        ("{key}/index.html", "gives the 2 outputs of 'two' one name"),
-        ("batch.jsonl", "gives 'one' the name of a file that the batch itself writes"),
-    ],
-)
-def test_a_batch_whose_outputs_share_a_name_is_refused(shelf: Shelf, template: str, told: str) -> None:
-    """The first item that would is named."""
-    items = [Item(1, "one", SCHNELL, ONE.values, "?"), Item(2, "two", SCHNELL, TWO.values, "?")]
-    with pytest.raises(errors.UsageError, match=told) as raised:
-        check_batch(shelf.keeper(template).keeping, lambda: items)
-    assert raised.value.code == "name_clash"
-
-
-@pytest.mark.parametrize("template", ["", "{id}-{index}.{ext}", "{key}-{index}.{ext}", "{key}/{index}.html"])
-def test_a_batch_with_a_name_for_each_output_is_not(shelf: Shelf, template: str) -> None:
-    """Its id or its key tells items apart, the index the outputs of one."""
-    items = [Item(1, "one", SCHNELL, TWO.values, "?"), Item(2, "two", SCHNELL, TWO.values, "?")]
-    check_batch(shelf.keeper(template).keeping, lambda: items)
 
 
 def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> None:

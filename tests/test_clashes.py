@@ -1,0 +1,63 @@
+"""A batch whose items would get one name, or cannot be written: refused before anything is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from cometrep import errors
+from cometrep.batch.clashes import check_batch, check_folders, folders_of
+from cometrep.batch.items import Item
+from cometrep.keeping import Keeping
+from tests.conftest import needs_proc
+from tests.servers import SCHNELL
+
+
+def item(key: str, count: int = 1) -> Item:
+    """Make an item that asks for a number of outputs."""
+    return Item(1, key, SCHNELL, {"prompt": "cat", "num_outputs": count}, "?")
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("-", "a batch has many"),
+        ("a-{index}.{ext}", "gives 'two' a name that an item before it has"),
+        ("{key}.{ext}", "gives the 2 outputs of 'two' one name"),
+        ("{key}/index.html", "gives the 2 outputs of 'two' one name"),
+        ("batch.jsonl", "gives 'one' the name of a file that the batch itself writes"),
+    ],
+)
+def test_a_batch_whose_outputs_share_a_name_is_refused(tmp_path: Path, template: str, told: str) -> None:
+    """The first item that would is named."""
+    items = [item("one"), item("two", 2)]
+    with pytest.raises(errors.UsageError, match=told) as raised:
+        check_batch(Keeping(str(tmp_path), template), lambda: items)
+    assert raised.value.code == "name_clash"
+
+
+@pytest.mark.parametrize("template", ["", "{id}-{index}.{ext}", "{key}-{index}.{ext}", "{key}/{index}.html"])
+def test_a_batch_with_a_name_for_each_output_is_not(tmp_path: Path, template: str) -> None:
+    """Its id or its key tells items apart, the index the outputs of one."""
+    items = [item("one", 2), item("two", 2)]
+    check_batch(Keeping(str(tmp_path), template), lambda: items)
+
+
+@pytest.mark.usefixtures("full_disk")
+@needs_proc
+@pytest.mark.parametrize("template", ["", "{key}/{id}.{ext}"])
+def test_no_other_folder_is_advised_where_a_batch_cannot_save(tmp_path: Path, template: str) -> None:
+    """It would have no record, and all would be paid for again; what is to be saved has names all the same."""
+    keeping = Keeping(str(tmp_path), template)
+    items = [item("one")]
+    check_batch(keeping, lambda: items)
+    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
+        check_folders(folders_of(keeping, items))
+    assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {tmp_path}")
+
+
+def test_a_file_in_the_way_of_a_batch_is_shown(tmp_path: Path) -> None:
+    """What takes no file is to be made to take one."""
+    (tmp_path / "one").touch()
+    with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
+        check_folders(folders_of(Keeping(str(tmp_path), "{key}/{id}.{ext}"), [item("one")]))
+    assert raised.value.hint == f"ls -ld {tmp_path / 'one'}"
