@@ -63,13 +63,11 @@ def announce(console: Console, plan: Plan, *, is_confirmed: bool) -> None:
         )
 
 
-def conduct(
-    console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, gallery: Gallery, *, is_json: bool
-) -> None:
+def conduct(console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, gallery: Gallery) -> None:
     """Run a batch into its record and say how it ended; raise what it comes to where not all is done."""
     command = console.command_line
     try:
-        ended = _run(console, batch, plan, record, ledger, is_json=is_json)
+        ended = _run(console, batch, plan, record, ledger)
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt, command)
         stop.message += _PIPED_AGAIN * plan.is_piped
@@ -86,11 +84,10 @@ def conduct(
         raise failure
 
 
-def _run(
-    console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, *, is_json: bool
-) -> BatchEnded:
+def _run(console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger) -> BatchEnded:
     """Open the record and run all items, shown on the console; warn of what may be wrong with either source."""
-    results = Results("json" if is_json else "path", hints.Command(resuming(console.command_line)), is_batch=True)
+    what = "json" if console.choices.is_json else "path"
+    results = Results(what, hints.Command(resuming(console.command_line)), is_batch=True)
     with contextlib.closing(record):
         total = plan.total()
         record.open()

@@ -32,7 +32,6 @@ def show_forecast(
     request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
     check_folders: Callable[[], None],
     template: str,
-    is_json: bool,
 ) -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files.
 
@@ -57,7 +56,7 @@ def show_forecast(
         }
         for item in sent
     ]
-    if is_json:
+    if console.choices.is_json:
         facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
         console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
     else:

@@ -14,7 +14,7 @@ from cometrep.sidecar import read_sidecar
 from cometrep.text import beside_id
 
 
-def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bool) -> None:
+def show_folder(console: Console, record: Record, ledger: Ledger) -> None:
     """Print what the records of a batch's folder hold; raise UsageError where no batch has run there."""
     record.read()
     total = record.total
@@ -30,7 +30,7 @@ def show_folder(console: Console, record: Record, ledger: Ledger, *, is_json: bo
             counts[standing.state] += 1
             yield key, standing, standing.saved_files(record.folder)
 
-    if is_json:
+    if console.choices.is_json:
         for key, standing, files in known():
             seen = read_sidecar(standing.id, files) or standing.prediction()
             ended = ItemEnded(standing.id, key, key, standing.state, standing.error, tuple(files), seen)

@@ -167,7 +167,7 @@ def _run(
         check_folders=check,
         publish=gallery.write,
     )
-    conduct(opened.console, batch, plan, record, opened.ledger, gallery, is_json=opened.options.json)
+    conduct(opened.console, batch, plan, record, opened.ledger, gallery)
 
 
 def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", check: Callable[[], None]) -> None:
@@ -183,7 +183,6 @@ def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", ch
         request_of=opened.api.describe_create,
         check_folders=check,
         template=opened.settings.template,
-        is_json=opened.options.json,
     )
 
 
@@ -204,4 +203,4 @@ def _show_status(ctx: typer.Context, file: str) -> None:
     record = Record(_folder(options, settings, file), reads_inputs=options.json)
     ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
     with contextlib.closing(ledger):
-        show_folder(console, record, ledger, is_json=options.json)
+        show_folder(console, record, ledger)
