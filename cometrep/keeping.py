@@ -15,7 +15,7 @@ from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.ledger import RETENTION_SECONDS, Ledger
-from cometrep.names import Names, default_template
+from cometrep.names import Names, check_folder, default_template
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
@@ -74,9 +74,16 @@ class Keeper:
         self._now = now
         self._owners: dict[str, str] = {}  # by comparable name, the prediction that it was given to
 
-    def for_item(self, folder: str, key: str) -> "Keeper":
+    def for_batch(self, folder: str) -> "Keeper":
+        """Give what keeps the outputs of many items in a folder; raise UsageError where that holds no files."""
+        check_folder(folder)
+        return self._with(self.keeping._replace(folder=folder, writes_sidecar=True, files_at_once=1))
+
+    def for_item(self, key: str) -> "Keeper":
         """Give what keeps the outputs of one batch item, beside those of others; for any thread."""
-        keeping = self.keeping._replace(folder=folder, key=key, writes_sidecar=True, files_at_once=1)
+        return self._with(self.keeping._replace(key=key))
+
+    def _with(self, keeping: Keeping) -> "Keeper":
         return Keeper(keeping, self._downloads, self._ledger, now=self._now)
 
     def check(self, request: Request) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -113,14 +113,6 @@ class Opened(NamedTuple):
         from cometrep.console.stage import Stage
 
         return Stage(self.console, results).show(events)
-
-    def keepers(self, folder: str) -> "Callable[[str], Keeper]":
-        """Give what makes the keeper of each item of a batch in a folder, from its key."""
-        from cometrep.names import check_folder
-
-        assert self.keeper is not None  # all commands that save have one
-        check_folder(folder)
-        return functools.partial(self.keeper.for_item, folder)
 
     def results(self, default: str, ids: list[str] | None = None) -> "Results":
         """Choose what goes to stdout: `--json`, else `--print`, else the command's own default."""

@@ -36,7 +36,7 @@ ROWS = (
 INSIDE = {
     "batch": (
         ("batch.conduct", "batch.forecast", "batch.overview"),
-        ("batch.run",),
+        ("batch.run", "batch.prepare"),
         ("batch.saving",),
         ("batch.outcomes", "batch.lost_record"),
         (

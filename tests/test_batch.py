@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ class Bench:
                 self.api,
                 self.ledger,
                 record,
-                partial(self.keeper.for_item, str(self.out)),
+                self.keeper.for_batch(str(self.out)).for_item,
                 asked=Asked(jobs=jobs, retries_failed=self.retries_failed),
                 patience=Patience(None, self.budget_seconds),
                 pace=self.pace,
@@ -263,7 +262,11 @@ class Failing(Keeper):
     def __init__(self, failure: errors.CometrepError) -> None:
         self._failure = failure
 
-    def for_item(self, folder: str, key: str) -> Keeper:
+    def for_batch(self, folder: str) -> Keeper:
+        """Give itself."""
+        return self
+
+    def for_item(self, key: str) -> Keeper:
         """Give itself."""
         return self
 

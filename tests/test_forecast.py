@@ -7,6 +7,7 @@ from cometrep.batch.forecast import forecast, preview
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
+from cometrep.keeping import Keeping
 from cometrep.ledger import Ledger
 from tests.servers import SCHNELL
 
@@ -30,6 +31,6 @@ def test_a_forecast_warns_of_the_first_items_that_changed(tmp_path: Path) -> Non
 def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:
     """But for the id and the extension, which nobody knows yet."""
     one, two = (Item(1, "k1", SCHNELL, {"prompt": "cat", "num_outputs": count}, "?") for count in (1, 2))
-    assert preview("out", "", one) == ["out/ID.ext"]
-    assert preview("out", "", two) == ["out/ID-0.ext", "out/ID-1.ext"]
-    assert preview("out", "{key}/{name}.webp", one) == ["out/k1/flux-schnell.webp"]
+    assert preview(Keeping("out"), one) == ["out/ID.ext"]
+    assert preview(Keeping("out"), two) == ["out/ID-0.ext", "out/ID-1.ext"]
+    assert preview(Keeping("out", "{key}/{name}.webp"), one) == ["out/k1/flux-schnell.webp"]

@@ -16,7 +16,7 @@ import pytest
 from cometrep import errors
 from cometrep.batch import plan
 from cometrep.batch.command_line import typed_again
-from cometrep.batch.plan import Plan, planned
+from cometrep.batch.plan import Plan, Wanted, planned
 from tests.servers import SCHNELL
 
 FROM_IMAGE = "black-forest-labs/flux-dev"
@@ -54,13 +54,8 @@ def planning(
     """Plan a batch as the command does, and check it wholly."""
     stdin = stdin or Stdin()
     with planned(
-        file,
-        texts,
-        model=model,
+        Wanted(file, texts, model, is_sweep=is_sweep, shard=shard, is_strict=is_strict),
         template=template,
-        is_sweep=is_sweep,
-        shard=shard,
-        is_strict=is_strict,
         command=typed_again(f"cometrep batch {typed or file}", file),
         read_stdin=stdin.read_stdin,
         copy_stdin=stdin.copy_stdin,

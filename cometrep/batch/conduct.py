@@ -1,15 +1,17 @@
-"""Carry a planned batch to its end: say what is doubtful, ask, run it, and tell what is left and how to go on."""
+"""Carry a batch that is ready to its end: run it, and tell what is left and how to go on."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 
 from cometrep import errors, hints
-from cometrep.batch.command_line import adding, resuming
+from cometrep.api import Api
+from cometrep.batch.command_line import resuming
 from cometrep.batch.ending import commands_beside, outcome, tell_stop
+from cometrep.batch.fate import Asked
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.items import Item
-from cometrep.batch.plan import ASKS_ABOVE, Plan
+from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Gone, Record
 from cometrep.batch.run import Batch
 from cometrep.batch.snapshot import comes_once
@@ -19,8 +21,9 @@ from cometrep.console.board import summary_lines
 from cometrep.console.stage import Results, Stage
 from cometrep.events import BatchEnded
 from cometrep.ledger import Ledger
+from cometrep.pace import Pace
+from cometrep.runner import Patience
 from cometrep.signals import finishing_first
-from cometrep.text import format_count
 
 _PIPED_AGAIN = "; the items are to be piped in again"
 
@@ -37,37 +40,25 @@ def telling_how_to_go_on(console: Console, file: str) -> Iterator[None]:
         raise
 
 
-def announce(console: Console, plan: Plan, *, is_confirmed: bool) -> None:
-    """Say what is doubtful; show the size of a sweep, and ask where it is large."""
-    for doubt in plan.doubts:
-        console.warn(doubt)
-    for hint in plan.hints:
-        console.hint(hint)
-    if not plan.is_sweep:
-        return
-    console.say(f"sweep: {plan.size_text()}")
-    if plan.size <= ASKS_ABOVE or is_confirmed:
-        return
-    part = "part of the " if plan.shard else ""
-    try:
-        is_confirmed = console.confirm(f"Send {part}{plan.size} items?")
-    except errors.Stopped as stop:
-        stop.message += "; nothing was sent"
-        stop.hint = console.command_line
-        raise
-    if not is_confirmed:
-        raise errors.UsageError(
-            f"a sweep of {format_count(plan.size, 'item')} was not confirmed; nothing was sent",
-            hint=adding("--yes", console.command_line),
-            code="not_confirmed",
-        )
-
-
-def conduct(console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger, gallery: Gallery) -> None:
+def conduct(
+    console: Console, ready: Ready, asked: Asked, api: Api, ledger: Ledger, *, patience: Patience, pace: Pace
+) -> None:
     """Run a batch into its record and say how it ended; raise what it comes to where not all is done."""
-    command = console.command_line
+    command, plan = console.command_line, ready.plan
+    gallery = Gallery(ready.record.folder, plan.axes)
+    batch = Batch(
+        api,
+        ledger,
+        ready.record,
+        ready.keeper.for_item,
+        asked=asked,
+        patience=patience,
+        pace=pace,
+        check_folders=ready.check_folders,
+        publish=gallery.write,
+    )
     try:
-        ended = _run(console, batch, plan, record, ledger)
+        ended = _run(console, batch, ready, ledger)
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt, command)
         stop.message += _PIPED_AGAIN * plan.is_piped
@@ -84,8 +75,9 @@ def conduct(console: Console, batch: Batch, plan: Plan, record: Record, ledger: 
         raise failure
 
 
-def _run(console: Console, batch: Batch, plan: Plan, record: Record, ledger: Ledger) -> BatchEnded:
+def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchEnded:
     """Open the record and run all items, shown on the console; warn of what may be wrong with either source."""
+    plan, record = ready.plan, ready.record
     what = "json" if console.choices.is_json else "path"
     results = Results(what, hints.Command(resuming(console.command_line)), is_batch=True)
     with contextlib.closing(record):

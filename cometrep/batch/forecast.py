@@ -9,10 +9,10 @@ from typing import Any
 from cometrep.batch.fate import Asked, Fate, PathsThatStay, changed, decide, paths_that_stay, settled
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
-from cometrep.batch.plan import Plan
+from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Record
 from cometrep.console import Console
-from cometrep.keeping import Keeper, date_of
+from cometrep.keeping import Keeping, date_of
 from cometrep.ledger import Ledger
 from cometrep.names import Names, default_template
 from cometrep.prediction import Request
@@ -23,27 +23,24 @@ SHOWN_ITEMS = 3  # of those that would be sent
 
 def show_forecast(
     console: Console,
-    plan: Plan,
-    record: Record,
-    ledger: Ledger,
+    ready: Ready,
     asked: Asked,
+    ledger: Ledger,
     *,
-    keeper_of: Callable[[str], Keeper],
     request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
-    check_folders: Callable[[], None],
-    template: str,
 ) -> None:
     """Print what a batch would do: how many items, the first requests, the names of the files.
 
-    In the end raise as `check_folders` does, where anything would be sent.
+    In the end raise as its `check_folders` does, where anything would be sent.
     """
+    plan, record, keeper, check_folders = ready
     record.read()
     counts, sent, warnings = forecast(
         plan.items(),
         record,
         ledger,
         asked,
-        partial(paths_that_stay, keeper_of),
+        partial(paths_that_stay, keeper.for_item),
         SHOWN_ITEMS,
     )
     for told in warnings:
@@ -52,7 +49,7 @@ def show_forecast(
         {
             "key": item.key,
             "request": request_of(item.model, item.values),
-            "files": preview(str(record.folder), template, item),
+            "files": preview(keeper.keeping, item),
         }
         for item in sent
     ]
@@ -96,9 +93,9 @@ def forecast(
     return counts, sent, [*warnings, *[further] * bool(further)]
 
 
-def preview(folder: str, template: str, item: Item) -> list[str]:
+def preview(keeping: Keeping, item: Item) -> list[str]:
     """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
     count = Request(item.model, item.values).asked_outputs
-    template = template or default_template(count)
-    names = Names(folder, template, "ID", item.model, date_of(time.time()), item.key)
+    template = keeping.template or default_template(count)
+    names = Names(keeping.folder, template, "ID", item.model, date_of(time.time()), item.key)
     return [str(names.path(index, "ext")) for index in range(count)]

@@ -27,6 +27,17 @@ _ITEM = r"\w+(?:=|:=|@)"
 ASKS_ABOVE = 100  # items of a sweep, whose number is easily mistaken
 
 
+class Wanted(NamedTuple):
+    """What a batch is to be made of, as it was typed: a file (`-` for stdin) or a sweep, and INPUT items."""
+
+    file: str
+    texts: Sequence[str]
+    model: str = ""
+    is_sweep: bool = False
+    shard: str | None = None
+    is_strict: bool = False
+
+
 class Plan(NamedTuple):
     """A batch: where its items come from, and what they have in common.
 
@@ -101,22 +112,18 @@ class Plan(NamedTuple):
 
 @contextlib.contextmanager
 def planned(
-    file: str,
-    texts: Sequence[str],
+    wanted: Wanted,
     *,
-    model: str,
     template: str,
-    is_sweep: bool,
-    shard: str | None,
-    is_strict: bool,
     command: str,
     read_stdin: inputs.ReadStdin,
     copy_stdin: CopyTo,
 ) -> Iterator[Plan]:
-    """Plan a batch from a file (`-` for stdin) or a sweep; the file stays open meanwhile.
+    """Plan a batch; its file stays open meanwhile.
 
     Raises UsageError that names every bad line; its hints are `command`, as it was typed, put right.
     """
+    file, texts, model, is_sweep, shard, is_strict = wanted
     model = parse_model(model, catalog.closest_few) if model else ""
     named = command if model else adding("-m OWNER/NAME", command)
     if not is_sweep:

@@ -1,10 +1,8 @@
 """Run many inputs; resume where a previous run stopped."""
 
 import contextlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,13 +21,6 @@ from cometrep.commands import (
 from cometrep.config import Settings, folders
 from cometrep.console import Console
 from cometrep.options import Options
-from cometrep.session import Opened
-
-if TYPE_CHECKING:
-    from cometrep.batch.fate import Asked
-    from cometrep.batch.plan import Plan
-    from cometrep.batch.record import Record
-    from cometrep.pace import Pace
 
 EXAMPLES = (
     "cometrep batch prompts.jsonl --model black-forest-labs/flux-schnell -j 8",
@@ -91,99 +82,40 @@ def command(
     if status:
         _show_status(ctx, file)
         return
-    from cometrep.batch.clashes import check_batch, check_folders, folders_of
     from cometrep.batch.command_line import typed_again
-    from cometrep.batch.conduct import announce, telling_how_to_go_on
+    from cometrep.batch.conduct import conduct, telling_how_to_go_on
     from cometrep.batch.fate import Asked
-    from cometrep.batch.lost_record import refuse_without_record
-    from cometrep.batch.plan import planned
-    from cometrep.batch.record import SANDBOX, Record
+    from cometrep.batch.forecast import show_forecast
+    from cometrep.batch.plan import Wanted
+    from cometrep.batch.prepare import prepared
+    from cometrep.batch.record import SANDBOX
     from cometrep.batch.run import CONNECTIONS
-    from cometrep.inputs import REFUSE_BYTES
     from cometrep.pace import Pace, parse_rate
+    from cometrep.runner import Patience
 
     pace = Pace(None if rate is None else parse_rate(rate))
+    wanted = Wanted(file, words if sweep else words[1:], model, is_sweep=sweep, shard=shard, is_strict=strict)
     console: Console = ctx.obj
     console.command_line = typed_again(console.command_line, file)
     going_on = contextlib.nullcontext() if dry_run else telling_how_to_go_on(console, file)
     with going_on, session(ctx, CONNECTIONS) as opened:
-        folder = _folder(opened.options, opened.settings, file)
-        checking = partial(console.saying_if_slow, "checking all items before the first one is sent")
-        with contextlib.ExitStack() as stack:
-            with checking():
-                plan = stack.enter_context(
-                    planned(
-                        file,
-                        words if sweep else words[1:],
-                        model=model,
-                        template=opened.settings.template,
-                        is_sweep=sweep,
-                        shard=shard,
-                        is_strict=strict,
-                        command=console.command_line,
-                        read_stdin=partial(console.read_stdin, limit_bytes=None if sweep else REFUSE_BYTES),
-                        copy_stdin=console.copy_stdin,
-                    )
-                )
-            announce(console, plan, is_confirmed=yes or dry_run)
-            record = Record(folder, plan.shard, api=SANDBOX if opened.settings.is_sandboxed else opened.base_url)
-            record.refuse_as_items(file)
-            refuse_without_record(folder)
-            with checking():
-                plan = plan.wholly_checked(is_strict=strict)
-                keeping = opened.keepers(str(folder))("").keeping
-                check_batch(keeping, plan.items_of_all_shards)
-                check = partial(check_folders, folders_of(keeping, plan.items_of_all_shards()))
-            asked = Asked(
-                jobs=jobs,
-                max_failures=max_failures,
-                retries_failed=retry_failed,
-                retries_unknown=retry_unknown,
-                reads_sidecars=opened.options.json,
-            )
+        settings, keeper = opened.settings, opened.keeper
+        assert keeper  # a command that saves has one
+        asked = Asked(
+            jobs=jobs,
+            max_failures=max_failures,
+            retries_failed=retry_failed,
+            retries_unknown=retry_unknown,
+            reads_sidecars=opened.options.json,
+        )
+        folder = _folder(opened.options, settings, file)
+        api = SANDBOX if settings.is_sandboxed else opened.base_url
+        with prepared(console, wanted, folder, keeper, api=api, is_confirmed=yes or dry_run) as ready:
             if dry_run:
-                _describe(opened, plan, record, asked, check)
+                show_forecast(console, ready, asked, opened.ledger, request_of=opened.api.describe_create)
             else:
-                _run(opened, plan, record, asked, pace, check)
-
-
-def _run(
-    opened: Opened, plan: "Plan", record: "Record", asked: "Asked", pace: "Pace", check: Callable[[], None]
-) -> None:
-    from cometrep.batch.conduct import conduct
-    from cometrep.batch.gallery import Gallery
-    from cometrep.batch.run import Batch
-    from cometrep.runner import Patience
-
-    gallery = Gallery(record.folder, plan.axes)
-    batch = Batch(
-        opened.api,
-        opened.ledger,
-        record,
-        opened.keepers(str(record.folder)),
-        asked=asked,
-        patience=Patience(opened.settings.deadline_seconds, opened.settings.retry_budget_seconds),
-        pace=pace,
-        check_folders=check,
-        publish=gallery.write,
-    )
-    conduct(opened.console, batch, plan, record, opened.ledger, gallery)
-
-
-def _describe(opened: Opened, plan: "Plan", record: "Record", asked: "Asked", check: Callable[[], None]) -> None:
-    from cometrep.batch.forecast import show_forecast
-
-    show_forecast(
-        opened.console,
-        plan,
-        record,
-        opened.ledger,
-        asked,
-        keeper_of=opened.keepers(str(record.folder)),
-        request_of=opened.api.describe_create,
-        check_folders=check,
-        template=opened.settings.template,
-    )
+                patience = Patience(settings.deadline_seconds, settings.retry_budget_seconds)
+                conduct(console, ready, asked, opened.api, opened.ledger, patience=patience, pace=pace)
 
 
 def _folder(options: Options, settings: Settings, file: str) -> Path:
