@@ -1,18 +1,23 @@
 """Write each step of an item into the record, count what becomes of it, and tell it."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cometrep import errors
+from cometrep.batch.fate import Asked
 from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
 from cometrep.batch.score import Score
-from cometrep.batch.standings import State
+from cometrep.batch.standings import Standing, State
 from cometrep.data_uris import shorten_data_uris
-from cometrep.events import Events, ItemEnded, Noted
+from cometrep.events import Events, ItemEnded, Noted, Saved
+from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, SavedFile
+from cometrep.sidecar import read_sidecar
 from cometrep.text import format_count
 
 TIMES_TOLD = 5  # that a warning of one kind is given
@@ -27,12 +32,11 @@ _FURTHER = {
 class Outcomes:
     """What becomes of the items of a batch, for the record, the score and whoever watches."""
 
-    def __init__(self, record: Record, gate: Gate, max_failures: int | None) -> None:
-        """After `max_failures` of this run the gate is closed, None for never."""
+    def __init__(self, record: Record, gate: Gate, asked: Asked) -> None:
         self.score = Score()
         self._record = record
         self._gate = gate
-        self._max_failures = max_failures
+        self._asked = asked
         self._told: Counter[str] = Counter()  # warnings, by what they are about
 
     def warn(self, kind: str, told: str, *, hint: str = "") -> Events:
@@ -71,9 +75,39 @@ class Outcomes:
         One `is_left_over` stops nothing: that an earlier run's prediction is not to be had tells nothing of others.
         """
         self.score.fail(item.label, outcome, failure, is_left_over=is_left_over)
-        if self._max_failures is not None and self.score.failed_now >= self._max_failures:
+        most = self._asked.max_failures
+        if most is not None and self.score.failed_now >= most:
             self._gate.close()
         yield stopped(item, outcome, failure.told, prediction, files)
+
+    def pass_over(self, item: Item, standing: Standing) -> Events:
+        """Count and tell an item that an earlier run left failed or in doubt, and that is not to be tried again."""
+        is_unknown = standing.state is State.UNKNOWN
+        unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
+        text = standing.error or ("no answer to its create" if is_unknown else "it failed")
+        seen = standing.prediction().as_asked(item.model, item.values)
+        self.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
+        yield stopped(item, standing.state, text, seen)
+
+    def done_before(self, item: Item, standing: Standing) -> Events:
+        """Count and tell an item that an earlier run finished, with those of its files that are still there."""
+        self.score.skip()
+        folder = self._record.folder
+        files = standing.saved_files(folder)
+        prediction = None
+        if self._asked.reads_sidecars:
+            known = standing.prediction().as_asked(item.model, item.values)
+            prediction = read_sidecar(standing.id, files) or known
+        vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
+        if vanished:
+            told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
+            told += "; while its hour lasts it can be had again"
+            again = _save_again(standing.id, [Path(file.path) for file in files])
+            yield from self.warn("vanished", told, hint=again)
+        files = [file for file in files if file.path not in vanished]
+        for file in files:
+            yield Saved(standing.id, file, "kept", item.key)
+        yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
 
 def told_of_further(kind: str, count: int) -> str:
@@ -91,3 +125,12 @@ def stopped(
 def unseen(item: Item, id: str = "") -> Prediction:
     """Give what is known of an item's prediction before any reply showed it."""
     return Prediction(id, "", item.model, shorten_data_uris(item.values))
+
+
+def _save_again(id: str, paths: Sequence[Path]) -> str:
+    """Give the command that saves an item's files once more, to where they were."""
+    first = paths[0]
+    where = f"-d {shlex.quote(str(first.parent))}"
+    if len(paths) == 1 and first.stem != id:
+        where = "-o " + shlex.quote(str(first).replace("{", "{{").replace("}", "}}"))
+    return f"cometrep download {id} {where} --overwrite"

@@ -10,12 +10,10 @@ untouched, and one after it leaves it in doubt, which no run resends by itself.
 """
 
 import contextlib
-import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from pathlib import Path
 from random import random as real_random
 from typing import NamedTuple
 
@@ -36,22 +34,18 @@ from cometrep.events import (
     Created,
     Event,
     Events,
-    ItemEnded,
     Noted,
     Result,
     Retrying,
-    Saved,
     Seen,
     Tally,
 )
 from cometrep.keeping import Keeper
 from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
 from cometrep.pace import Pace, SharedSchedule
-from cometrep.partfile import size_of
 from cometrep.prediction import Prediction
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at
 from cometrep.schedule import Schedule, schedule_for
-from cometrep.sidecar import read_sidecar
 from cometrep.text import format_duration
 from cometrep.watch import Target, Watch
 
@@ -138,7 +132,7 @@ class Batch:
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._looking = 0  # looks under way
         self._is_exhausted = self.was_asked_to_stop = False
-        self._outcomes = Outcomes(record, self._gate, asked.max_failures)
+        self._outcomes = Outcomes(record, self._gate, asked)
         self._saving = Saving(
             keeper_of,
             record,
@@ -286,8 +280,7 @@ class Batch:
             told = f"{paths} exists and stays as it is; nothing was created"
             yield stopped(item, SKIPPED, told, unseen(item))
         elif fate is Fate.DONE_BEFORE:
-            self._outcomes.score.skip()
-            yield from self._tell_done_before(item, standing)
+            yield from self._outcomes.done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
             sent = standing.ended or standing.changed
@@ -299,35 +292,7 @@ class Batch:
             flying = _Flying(item, 0, sent, doubt)
             self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
-            yield from self._pass_over(item, standing)
-
-    def _pass_over(self, item: Item, standing: Standing) -> Events:
-        """Count an item that failed or is in doubt from an earlier run, and that nobody asked to try again."""
-        is_unknown = standing.state is State.UNKNOWN
-        unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
-        text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        seen = standing.prediction().as_asked(item.model, item.values)
-        self._outcomes.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
-        yield stopped(item, standing.state, text, seen)
-
-    def _tell_done_before(self, item: Item, standing: Standing) -> Events:
-        """Tell of an item that an earlier run finished, with those of its files that are still there."""
-        folder = self._record.folder
-        files = standing.saved_files(folder)
-        prediction = None
-        if self._asked.reads_sidecars:
-            known = standing.prediction().as_asked(item.model, item.values)
-            prediction = read_sidecar(standing.id, files) or known
-        vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
-        if vanished:
-            told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
-            told += "; while its hour lasts it can be had again"
-            again = _save_again(standing.id, [Path(file.path) for file in files])
-            yield from self._outcomes.warn("vanished", told, hint=again)
-        files = [file for file in files if file.path not in vanished]
-        for file in files:
-            yield Saved(standing.id, file, "kept", item.key)
-        yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
+            yield from self._outcomes.pass_over(item, standing)
 
     def _may_save(self) -> bool:
         """Say whether what is to be paid for can be saved; where it cannot, send nothing, and finish what runs."""
@@ -537,7 +502,7 @@ class Batch:
             if is_gone:
                 yield from self._take_up(item, standing._replace(id=""))
             else:
-                yield from self._pass_over(item, standing)
+                yield from self._outcomes.pass_over(item, standing)
         if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
             self._gate.give_up(failure)
 
@@ -575,12 +540,3 @@ class Batch:
 def _is_a_page(answer: errors.CometrepError) -> bool:
     """Say whether a create was answered by a web page as if all were well."""
     return answer.code == "not_an_api" and (answer.http_status or 0) in range(200, 300)
-
-
-def _save_again(id: str, paths: Sequence[Path]) -> str:
-    """Give the command that saves an item's files once more, to where they were."""
-    first = paths[0]
-    where = f"-d {shlex.quote(str(first.parent))}"
-    if len(paths) == 1 and first.stem != id:
-        where = "-o " + shlex.quote(str(first).replace("{", "{{").replace("}", "}}"))
-    return f"cometrep download {id} {where} --overwrite"
