@@ -23,8 +23,6 @@ from cometrep.sidecar import sidecar_path, write_sidecar
 from cometrep.text import cut, masked
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
-Saving = Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]
-
 
 FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing else is saved beside them
 
@@ -172,7 +170,9 @@ class Keeper:
                 code="name_clash",
             )
 
-    def save(self, prediction: Prediction, look_again: LookAgain) -> Saving:
+    def save(
+        self, prediction: Prediction, look_again: LookAgain
+    ) -> Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]:
         """Save every output file of a prediction that succeeded; give the files and what failed.
 
         `look_again` fetches the prediction anew where a URL has expired. Nothing is raised but what ends the

@@ -22,10 +22,10 @@ from cometrep.batch.run import CONNECTIONS, Batch
 from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
 from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
-from cometrep.keeping import Keeper, Keeping, LookAgain, Saving
+from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
-from cometrep.prediction import Prediction, Request
+from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.runner import Patience
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
@@ -274,7 +274,9 @@ class Failing(Keeper):
         """List none."""
         return []
 
-    def save(self, prediction: Prediction, look_again: LookAgain) -> Saving:
+    def save(
+        self, prediction: Prediction, look_again: LookAgain
+    ) -> Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]:
         """Fail."""
         yield from ()
         return [], self._failure

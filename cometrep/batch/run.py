@@ -24,7 +24,7 @@ from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
 from cometrep.batch.record import Record
-from cometrep.batch.saving import Kept, Saving
+from cometrep.batch.saving import Kept, Saver
 from cometrep.batch.sending import Sender, Sent
 from cometrep.batch.standings import Standing, State
 from cometrep.calls import Calls
@@ -133,7 +133,7 @@ class Batch:
         self._looking = 0  # looks under way
         self._is_exhausted = self.was_asked_to_stop = False
         self._outcomes = Outcomes(record, self._gate, asked)
-        self._saving = Saving(
+        self._saver = Saver(
             keeper_of,
             record,
             self._gate,
@@ -180,7 +180,7 @@ class Batch:
                 self._looks.submit((id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
-            if not self._running and not self._saving.count and not self._has_more:
+            if not self._running and not self._saver.count and not self._has_more:
                 break
             if self.was_asked_to_stop and not has_said_stop:
                 has_said_stop = True
@@ -237,7 +237,7 @@ class Batch:
         return (
             self._running < self._asked.jobs
             and len(self._sending) < CREATE_THREADS
-            and self._saving.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
+            and self._saver.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
         )
 
     def _may_send(self, now: float) -> bool:
@@ -319,7 +319,7 @@ class Batch:
         if isinstance(answer, Sent):
             yield from self._created(self._sending[name], answer)
         elif isinstance(answer, Kept):
-            yield from self._saving.saved(answer, has_more=self._has_more)
+            yield from self._saver.saved(answer, has_more=self._has_more)
         else:
             self._looking -= 1
             self._gate.looked(answer if isinstance(answer, errors.CometrepError) else None, self._clock())
@@ -516,7 +516,7 @@ class Batch:
             self._runs[item.model].append(prediction.run_seconds)
         facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
         yield from self._outcomes.note("ended", item, id=prediction.id, **facts)
-        self._saving.begin(item, prediction, may_return=may_return)
+        self._saver.begin(item, prediction, may_return=may_return)
 
     # Time and tallies
 
@@ -531,7 +531,7 @@ class Batch:
         return self._outcomes.score.tally(
             total,
             running=self._running,
-            saving=self._saving.count,
+            saving=self._saver.count,
             elapsed_seconds=self._clock() - began,
             is_stopping=self._gate.is_closed,
         )

@@ -32,8 +32,8 @@ class Kept(NamedTuple):
     warnings: list[str]
 
 
-class Saving:
-    """The predictions of a batch that succeeded and are not saved yet.
+class Saver:
+    """What saves the outputs of a batch's predictions that succeeded, some at a time.
 
     `keeper_of` gives what keeps the outputs of an item, from its key. It is called in threads, as is `look`, which
     asks the API for a prediction. `submit` has a call made in a thread, and its answer given to `saved`.
@@ -57,11 +57,11 @@ class Saving:
         self._look = look
         self._submit = submit
         self._now = now
-        self._item_of: dict[str, Item] = {}  # by prediction id
+        self._item_of: dict[str, Item] = {}  # of what is not saved yet, by prediction id
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many predictions are not saved yet."""
         return len(self._item_of)
 
     def begin(self, item: Item, prediction: Prediction, *, may_return: bool) -> None:
