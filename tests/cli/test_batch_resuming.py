@@ -290,7 +290,7 @@ def test_a_rehearsal_in_the_sandbox_is_no_run(
         ran = served(*BATCH, *options)
         assert (ran.code, ran.lines, gateway.total) == (2, [], 0)
         assert "was made in the sandbox" in ran.stderr
-        assert "--dir" in ran.stderr
+        assert "-d DIR" in ran.stderr
     assert served(*BATCH, "--status").code == 0
     assert served(*BATCH, "-d", "real").code == 0
     assert gateway.total == 1
