@@ -57,7 +57,7 @@ INSIDE = {
     "config": (("config",), ("config.file", "config.values")),
     "console": (
         ("console.stage",),
-        ("console", "console.board"),
+        ("console", "console.board", "console.bars"),
         ("console.display", "console.table", "console.github", "console.unfinished", "console.asking"),
         ("console.live",),
         ("console.screen",),
@@ -195,6 +195,7 @@ HEAVY = {
         (("sandbox", "--help"), HEAVY),
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
+        (("status", "--sandbox", "abc"), {"rich", "cometrep.console.bars"}),
         (("batch", "--help"), HEAVY | {"csv", "cometrep.batch.run", "cometrep.batch.gallery"}),
         (("batch", "--status", "-d", "."), (HEAVY | {"csv", "cometrep.batch.run"}) - {"sqlite3"}),
         (("__complete", "ids", "--", ""), (HEAVY | {"typer"}) - {"sqlite3"}),
@@ -206,11 +207,12 @@ HEAVY = {
         "sandbox help",
         "config get",
         "list",
+        "status off a terminal",
         "batch help",
         "batch status",
         "complete",
     ],
 )
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
-    """Commands that talk to no server load neither requests nor rich nor the sandbox."""
+    """Without a server there is neither requests nor the sandbox; off a terminal nothing that draws is loaded."""
     assert not absent & loaded_by(*arguments, home=tmp_path)

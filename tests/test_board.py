@@ -14,7 +14,7 @@ from cometrep.console.board import LiveBoard, new_board, summary_lines, tally_te
 from cometrep.console.screen import Screen
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.prediction import Prediction, SavedFile
-from tests.test_display import drawn
+from tests.test_bars import drawn
 
 
 def tally(**counts: Any) -> Tally:

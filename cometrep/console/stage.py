@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cometrep import errors, hints
 from cometrep.console import Console
+from cometrep.console.screen import Screen
 from cometrep.console.unfinished import Unfinished
 from cometrep.events import Event, ItemEnded, Noted, Result, Saved
 from cometrep.prediction import Prediction
@@ -77,8 +78,6 @@ class Stage:
             from cometrep.console.board import new_board
 
             return new_board(self._mode, stderr)
-        from cometrep.console.display import new_display
-
         paths_follow = self._results.what == "path" and stderr.is_terminal and stdout.is_terminal
         names_logs = len(set(self._results.ids)) > 1
         return new_display(self._mode, stderr._replace(paths_follow=paths_follow, names_logs=names_logs))
@@ -172,6 +171,18 @@ class Stage:
                         console.write_line(path)
                 for text in _result_texts(event.prediction, what):
                     console.write_line(text)
+
+
+def new_display(mode: str, screen: Screen) -> "Display":
+    """Make the display of a mode: `bar`, `lines`, `json` or `none`."""
+    if mode == "bar":
+        from cometrep.console.bars import Bars
+
+        return Bars(screen)
+    from cometrep.console.display import JsonLines, Lines, Silent
+
+    displays: dict[str, type[Display]] = {"lines": Lines, "json": JsonLines, "none": Silent}
+    return displays[mode](screen)
 
 
 def _result_texts(prediction: Prediction, what: str) -> list[str]:
