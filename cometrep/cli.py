@@ -1,18 +1,16 @@
 """The table of contents: the app and every command, in help order."""
 
 import importlib
-import itertools
-import re
 import shlex
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
-import typer.core
 import typer.main
 
 from cometrep import __version__, errors
 from cometrep.console import Console
+from cometrep.plain_commands import Command, Group
 
 if TYPE_CHECKING:
     from cometrep.manual import Page
@@ -59,140 +57,6 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
 _Problem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class _Plain:
-    """Help as plain text, at most 80 columns: one sentence, usage, options under their panels, examples."""
-
-    examples: Sequence[str] = ()
-    params: list[Any]
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Give the usage line's words: arguments first, as they are typed."""
-        return [*(param.metavar for param in self.params if param.param_type_name == "argument"), "[OPTIONS]"]
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """Give `--help`, which writes through the console, as all results are written."""
-        if getattr(self, "_own_help", None) is None:
-            self._own_help = typer.core.TyperOption(
-                param_decls=["help", "-h", "--help"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=_show_help,
-                help="Show this message and exit.",
-            )
-        return self._own_help
-
-    def valued(self) -> frozenset[str]:
-        """Give the names of the options that take a value."""
-        return frozenset(
-            name for param in self.params if not getattr(param, "is_flag", True) for name in param.opts
-        )
-
-    def takes_next(self, word: str) -> bool:
-        """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
-        return _takes_next(word, self.valued())
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the whole help, its sentence first."""
-        formatter.write_text(_sentence(self))
-        formatter.write_paragraph()
-        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)))
-        self.format_options(ctx, formatter)
-        self.format_epilog(ctx, formatter)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options, grouped by panel."""
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for param in _in_panels(self.get_params(ctx)):  # type: ignore[attr-defined]
-            names = ", ".join(sorted(param.opts, key=len)) if param.param_type_name == "option" else ""
-            term = " ".join(filter(None, (names, _metavar(param, ctx))))
-            panels.setdefault(_panel(param), []).append((term, param.help or ""))
-        for panel, records in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl(records, col_max=26)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples, each on a line of its own."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
-
-
-# In help order; "" is the place of a command's own panels.
-_PANELS = ("Arguments", "Input", "", "Pace", "Resuming", "Waiting", "Saving", "Output", "Connection", "Options")
-
-
-def _panel(param: Any) -> str:
-    if param.param_type_name == "argument":
-        return "Arguments"
-    return getattr(param, "rich_help_panel", None) or "Options"
-
-
-def _in_panels(params: Iterable[Any]) -> list[Any]:
-    """Give what a command's help shows, panel after panel."""
-    shown = [param for param in params if not getattr(param, "hidden", False)]
-    return sorted(shown, key=lambda param: _PANELS.index(_panel(param) if _panel(param) in _PANELS else ""))
-
-
-def _metavar(param: Any, ctx: Any) -> str:
-    """Give the word for a parameter's value, empty for a switch."""
-    return "" if getattr(param, "is_flag", False) else str(param.metavar or param.make_metavar(ctx=ctx))
-
-
-def _sentence(command: Any) -> str:
-    return " ".join((command.help or "").split())
-
-
-def _show_help(ctx: Any, param: Any, is_asked: bool) -> None:
-    if is_asked and not ctx.resilient_parsing:
-        console: Console = ctx.obj
-        console.write_line(ctx.get_help())
-        raise typer.Exit
-
-
-class Command(_Plain, typer.core.TyperCommand):
-    """A command with plain help."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
-        valued = self.valued()
-        parted: list[str] = []
-        words = iter(args)
-        for word in words:
-            name, sign, value = word.partition("=")
-            if word == "--":
-                parted += [word, *words]
-            elif _takes_next(word, valued):
-                parted += [word, *itertools.islice(words, 1)]
-            elif sign and not name.startswith("--") and _takes_next(name, valued):
-                parted += [name, value]
-            else:
-                parted.append(word)
-        read: list[str] = super().parse_args(ctx, parted)
-        return read
-
-
-def _takes_next(word: str, valued: Container[str]) -> bool:
-    if not re.match("-[^-]", word):
-        return word in valued
-    *before, last = (f"-{letter}" in valued for letter in word[1:])
-    return last and not any(before)
-
-
-class Group(_Plain, typer.core.TyperGroup):
-    """A group with plain help."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Give the usage line's words."""
-        return ["COMMAND", "[ARGS]..."]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands, then the options."""
-        self.format_commands(ctx, formatter)
-        _Plain.format_options(self, ctx, formatter)
-
-
 class Contents(Group):
     """The top level: its commands are named here and imported only when one of them runs."""
 
@@ -200,7 +64,9 @@ class Contents(Group):
 
     def page(self, ctx: Any) -> "Page":
         """Describe the whole command tree as values, for `help` too."""
-        return _page(self, ctx)
+        from cometrep import command_tree
+
+        return command_tree.read(self, ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the commands in help order."""
@@ -233,6 +99,7 @@ def build(name: str) -> Any:
     app._add_completion = False
     built: Any = typer.main.get_command(app)
     built.name = name
+    built.short_help = next(line.about for line in CONTENTS if line.name == name)
     built.examples = module.EXAMPLES
     for part, examples in getattr(module, "PART_EXAMPLES", {}).items():
         built.commands[part].examples = examples
@@ -269,47 +136,6 @@ def pages() -> "Page":
     command: Any = typer.main.get_command(app)
     page: Page = command.page(typer.Context(command, info_name="cometrep"))
     return page
-
-
-def _page(command: Any, ctx: Any) -> "Page":
-    from cometrep.manual import Argument, Option, Page
-
-    params = _in_panels(command.get_params(ctx))
-    names = command.list_commands(ctx) if hasattr(command, "list_commands") else []
-    parts = [command.get_command(ctx, name) for name in names]
-    return Page(
-        words=tuple(ctx.command_path.split()),
-        about=_sentence(command),
-        in_short=next((line.about for line in CONTENTS if line.name == ctx.info_name), _sentence(command)),
-        usage=" ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
-        arguments=tuple(
-            Argument(param.metavar, param.help or "", is_repeated=param.nargs != 1, choices=_choices(param, ctx))
-            for param in params
-            if param.param_type_name == "argument"
-        ),
-        options=tuple(
-            Option(
-                names=tuple(sorted(param.opts, key=len)),
-                metavar=_metavar(param, ctx),
-                about=param.help or "",
-                panel=_panel(param),
-                choices=_choices(param, ctx),
-                is_repeated=param.multiple and not param.callback,  # which refuses a second one
-            )
-            for param in params
-            if param.param_type_name == "option"
-        ),
-        examples=tuple(command.examples),
-        parts=tuple(
-            _page(part, typer.Context(part, info_name=name, parent=ctx))
-            for name, part in zip(names, parts, strict=True)
-        ),
-    )
-
-
-def _choices(param: Any, ctx: Any) -> tuple[str, ...]:
-    """Give the values that a command names as its parameter's `autocompletion`."""
-    return tuple(item.value for item in param.shell_complete(ctx, ""))
 
 
 def run(arguments: Sequence[str], console: Console) -> int:

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "cometrep"
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("usage",),
-    ("commands",),
+    ("usage", "command_tree"),
+    ("commands", "plain_commands"),
     ("session", "completion"),
     ("options", "typed_ids"),
     ("batch", "doctor"),
@@ -73,7 +73,7 @@ INSIDE = {
     ),
 }
 OWNERS = {
-    "typer": {"__main__", "cli", "commands"},
+    "typer": {"__main__", "cli", "command_tree", "plain_commands", "commands"},
     "rich": {"console"},
     "requests": {"api", "download", "transport"},
     "urllib3": {"api", "download", "transport"},

@@ -1,0 +1,147 @@
+"""Commands and groups of typer's with plain help, which read `-o=cat.webp` as gh and httpie do."""
+
+import itertools
+import re
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
+
+import typer
+import typer.core
+
+from cometrep.console import Console
+
+
+class _Plain:
+    """Help as plain text, at most 80 columns: one sentence, usage, options under their panels, examples."""
+
+    examples: Sequence[str] = ()
+    params: list[Any]
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Give the usage line's words: arguments first, as they are typed."""
+        return [*(param.metavar for param in self.params if param.param_type_name == "argument"), "[OPTIONS]"]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give `--help`, which writes through the console, as all results are written."""
+        if getattr(self, "_own_help", None) is None:
+            self._own_help = typer.core.TyperOption(
+                param_decls=["help", "-h", "--help"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_help,
+                help="Show this message and exit.",
+            )
+        return self._own_help
+
+    def valued(self) -> frozenset[str]:
+        """Give the names of the options that take a value."""
+        return frozenset(
+            name for param in self.params if not getattr(param, "is_flag", True) for name in param.opts
+        )
+
+    def takes_next(self, word: str) -> bool:
+        """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
+        return _takes_next(word, self.valued())
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the whole help, its sentence first."""
+        formatter.write_text(sentence_of(self))
+        formatter.write_paragraph()
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)))
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, grouped by panel."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for param in in_panels(self.get_params(ctx)):  # type: ignore[attr-defined]
+            names = ", ".join(sorted(param.opts, key=len)) if param.param_type_name == "option" else ""
+            term = " ".join(filter(None, (names, metavar_of(param, ctx))))
+            panels.setdefault(panel_of(param), []).append((term, param.help or ""))
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records, col_max=26)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples, each on a line of its own."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+# In help order; "" is the place of a command's own panels.
+_PANELS = ("Arguments", "Input", "", "Pace", "Resuming", "Waiting", "Saving", "Output", "Connection", "Options")
+
+
+def panel_of(param: Any) -> str:
+    """Give the heading under which a parameter stands."""
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return getattr(param, "rich_help_panel", None) or "Options"
+
+
+def in_panels(params: Iterable[Any]) -> list[Any]:
+    """Give what a command's help shows, panel after panel."""
+    shown = [param for param in params if not getattr(param, "hidden", False)]
+    return sorted(shown, key=lambda param: _PANELS.index(panel_of(param) if panel_of(param) in _PANELS else ""))
+
+
+def metavar_of(param: Any, ctx: Any) -> str:
+    """Give the word for a parameter's value, empty for a switch."""
+    return "" if getattr(param, "is_flag", False) else str(param.metavar or param.make_metavar(ctx=ctx))
+
+
+def sentence_of(command: Any) -> str:
+    """Give what a command does, on one line."""
+    return " ".join((command.help or "").split())
+
+
+def _show_help(ctx: Any, param: Any, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        console: Console = ctx.obj
+        console.write_line(ctx.get_help())
+        raise typer.Exit
+
+
+class Command(_Plain, typer.core.TyperCommand):
+    """A command with plain help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
+        valued = self.valued()
+        parted: list[str] = []
+        words = iter(args)
+        for word in words:
+            name, sign, value = word.partition("=")
+            if word == "--":
+                parted += [word, *words]
+            elif _takes_next(word, valued):
+                parted += [word, *itertools.islice(words, 1)]
+            elif sign and not name.startswith("--") and _takes_next(name, valued):
+                parted += [name, value]
+            else:
+                parted.append(word)
+        read: list[str] = super().parse_args(ctx, parted)
+        return read
+
+
+def _takes_next(word: str, valued: Container[str]) -> bool:
+    if not re.match("-[^-]", word):
+        return word in valued
+    *before, last = (f"-{letter}" in valued for letter in word[1:])
+    return last and not any(before)
+
+
+class Group(_Plain, typer.core.TyperGroup):
+    """A group with plain help."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Give the usage line's words."""
+        return ["COMMAND", "[ARGS]..."]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        _Plain.format_options(self, ctx, formatter)
