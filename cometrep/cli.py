@@ -13,7 +13,7 @@ from cometrep.console import Console
 from cometrep.plain_commands import Command, Group
 
 if TYPE_CHECKING:
-    from cometrep.manual import Page
+    from cometrep.manual.page import Page
 
 TAGLINE = (
     "Make pictures through CometAPI's Replicate-format endpoints: create predictions, watch them, save their files."

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from cometrep.manual import Argument, Option, Page
+from cometrep.manual.page import Argument, Option, Page
 from cometrep.plain_commands import in_panels, metavar_of, panel_of, sentence_of
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cometrep import cli, manual
 from cometrep.completion.scripts import script
-from cometrep.manual import Page
+from cometrep.manual.page import Page
+from cometrep.manual.roff import roff_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,7 +19,7 @@ Producer = Callable[[Page], Mapping[str, str]]
 
 def manual_pages(root: Page) -> Mapping[str, str]:
     """Give the manual pages."""
-    return {f"man/{name}": text for name, text in manual.files(root).items()}
+    return {f"man/{one.name}.{one.section}": roff_text(one) for one in manual.documents(root)}
 
 
 def completions(root: Page) -> Mapping[str, str]:

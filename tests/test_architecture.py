@@ -65,6 +65,11 @@ INSIDE = {
     "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
     "download": (("download",), ("download.fetch", "download.body", "download.content"), ("download.addresses",)),
     "ledger": (("ledger",), ("ledger.database",)),
+    "manual": (
+        ("manual",),
+        ("manual.prose", "manual.plain", "manual.roff"),
+        ("manual.page", "manual.blocks"),
+    ),
     "sandbox": (("sandbox.server",), ("sandbox.painter", "sandbox.faults"), ("sandbox.predictions",)),
     "transport": (
         ("transport",),
@@ -193,6 +198,7 @@ HEAVY = {
         (("--help",), HEAVY | {"platformdirs", "tomllib"}),
         (("run", "--help"), HEAVY),
         (("sandbox", "--help"), HEAVY),
+        (("help", "run"), (HEAVY | {"cometrep.manual.roff"}) - {"sqlite3"}),
         (("config", "get", "base_url"), HEAVY),
         (("list",), HEAVY - {"sqlite3"}),
         (("status", "--sandbox", "abc"), {"rich", "cometrep.console.bars"}),
@@ -205,6 +211,7 @@ HEAVY = {
         "help",
         "run help",
         "sandbox help",
+        "a page",
         "config get",
         "list",
         "status off a terminal",

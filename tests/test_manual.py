@@ -22,7 +22,11 @@ from cometrep.console.screen import Screen
 from cometrep.doctor.checks import Check
 from cometrep.events import Created, ItemEnded, Noted, Result, Retrying, Saved, Saving, Seen, Slow, Waiting
 from cometrep.ledger import Ledger
-from cometrep.manual import Heading, Item, Literal, Page
+from cometrep.manual.blocks import Document, Heading, Item, Literal
+from cometrep.manual.page import Page
+from cometrep.manual.plain import plain_text
+from cometrep.manual.prose import ANY_EXIT
+from cometrep.manual.roff import roff_text
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.sandbox.faults import KINDS
 from cometrep.schedule import schedule_for
@@ -54,8 +58,8 @@ def prose(name: str) -> str:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_no_directive_is_left_in_a_page(name: str) -> None:
     """What stands for another text is replaced wherever it stands, in the page and in what `help` shows."""
-    assert not re.findall(r"(?m)^(?:\\&)?@.*", manual.roff(DOCUMENTS[name]))
-    shown = manual.plain(DOCUMENTS[name].blocks)
+    assert not re.findall(r"(?m)^(?:\\&)?@.*", roff_text(DOCUMENTS[name]))
+    shown = plain_text(DOCUMENTS[name].blocks)
     assert not re.findall(r"@(?:include|exit|advise|settings|variables|files|see)\b", shown)
 
 
@@ -72,7 +76,7 @@ def test_every_command_lists_its_exit_codes(command: str) -> None:
     """Each page has its codes in order, with those of every command: a bug, a full disk, signals, a closed pipe."""
     codes = exit_status(f"cometrep-{command}.1")
     assert codes == sorted(codes, key=int)
-    assert set(map(str, manual.ANY_EXIT)) | {"2"} <= set(codes)
+    assert set(map(str, ANY_EXIT)) | {"2"} <= set(codes)
     assert set(codes) <= set(map(str, errors.EXIT_CODES))
     if command in ("run", "rerun", "batch"):
         assert codes == [str(code) for code in errors.EXIT_CODES]
@@ -82,7 +86,7 @@ def test_every_command_lists_its_exit_codes(command: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_page_is_well_formed(name: str) -> None:
     """mandoc has nothing to warn of, and the page is plain ASCII."""
-    text = manual.roff(DOCUMENTS[name])
+    text = roff_text(DOCUMENTS[name])
     done = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "warning"], input=text, capture_output=True, text=True, check=False
     )
@@ -94,7 +98,7 @@ def test_a_page_is_well_formed(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_man_and_help_say_the_same(name: str) -> None:
     """A manual page and the plain text of `help` are the same words in the same order, within 80 columns."""
-    lines = mandoc(manual.roff(DOCUMENTS[name])).splitlines()
+    lines = mandoc(roff_text(DOCUMENTS[name])).splitlines()
     assert max(map(len, lines)) <= 80
     shown = manual.show(ROOT, DOCUMENTS[name].name)
     assert " ".join(lines[1:-1]).split() == shown.split()
@@ -112,7 +116,7 @@ def test_plain_text_is_plain(topic: str) -> None:
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
 def test_examples_can_be_copied_from_a_page(page: Page) -> None:
     """Quotes, dashes and backslashes of an example come out of a page as they went in."""
-    shown = mandoc(manual.roff(manual.Document("x", 1, (Heading("EXAMPLES"), Literal(page.examples)))))
+    shown = mandoc(roff_text(Document("x", 1, (Heading("EXAMPLES"), Literal(page.examples)))))
     assert tuple(line.strip() for line in shown.splitlines()[3:-2]) == page.examples
 
 
@@ -121,7 +125,7 @@ def test_examples_can_be_copied_from_a_page(page: Page) -> None:
 def test_any_text_comes_out_as_it_went_in(text: str) -> None:
     """What roff would read as its own is shown as it is, in a paragraph, an item and a literal line."""
     blocks = (Heading("A"), text, Item(f"`{text}`", text), Literal((text,)))
-    shown = mandoc(manual.roff(manual.Document("x", 1, blocks)))
+    shown = mandoc(roff_text(Document("x", 1, blocks)))
     assert " ".join(shown.split()).count(text) == 4
 
 
@@ -153,7 +157,7 @@ def test_every_text_is_used() -> None:
 def test_pages_name_only_pages_that_exist() -> None:
     """What a page sends its reader to is there."""
     for document in DOCUMENTS.values():
-        named = re.findall(r"(cometrep[a-z-]*)\((\d)\)", manual.plain(document.blocks))
+        named = re.findall(r"(cometrep[a-z-]*)\((\d)\)", plain_text(document.blocks))
         assert named
         assert {f"{name}.{section}" for name, section in named} <= set(DOCUMENTS)
 

@@ -9,7 +9,7 @@ import pytest
 
 from cometrep import cli
 from cometrep.completion.scripts import SHELLS, script
-from cometrep.manual import Argument, Option, Page
+from cometrep.manual.page import Argument, Option, Page
 from tests.conftest import TIMEOUT_SECONDS
 
 ROOT = cli.pages()

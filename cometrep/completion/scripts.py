@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from cometrep.manual import Option, Page
+    from cometrep.manual.page import Option, Page
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cometrep import cli as program
-from cometrep.manual import Page
+from cometrep.manual.page import Page
 from tests.cli.test_terminal import Terminal
 from tests.conftest import TIMEOUT_SECONDS, Cli
 from tests.servers import SCHNELL
