@@ -35,6 +35,7 @@ from tests.conftest import Cli, needs
 from tests.servers import SCHNELL
 
 PACKAGE = Path(cli.__file__).parent
+TOPICS = PACKAGE / "manual/topics"
 ROOT = cli.pages()
 DOCUMENTS = {f"{document.name}.{document.section}": document for document in manual.documents(ROOT)}
 COMMANDS = [page.words[-1] for page in ROOT.parts]
@@ -51,7 +52,7 @@ def mandoc(text: str) -> str:
 
 def prose(name: str) -> str:
     """Give the text of a topic with what it includes."""
-    text = (PACKAGE / "topics" / f"{name}.txt").read_text("utf-8")
+    text = (TOPICS / f"{name}.txt").read_text("utf-8")
     return re.sub(r"(?m)^@include (\S+)$", lambda found: prose(found[1]), text)
 
 
@@ -143,12 +144,12 @@ def test_a_page_has_every_argument_option_and_example(page: Page) -> None:
 
 def test_every_command_has_a_text_of_its_own() -> None:
     """A command's page says more than its help: topics/NAME.txt."""
-    assert [name for name in COMMANDS if not (PACKAGE / "topics" / f"{name}.txt").exists()] == []
+    assert [name for name in COMMANDS if not (TOPICS / f"{name}.txt").exists()] == []
 
 
 def test_every_text_is_used() -> None:
     """No text lies about that no page shows."""
-    texts = {path.stem: path.read_text("utf-8") for path in (PACKAGE / "topics").iterdir()}
+    texts = {path.stem: path.read_text("utf-8") for path in TOPICS.iterdir()}
     included = {name for text in texts.values() for name in re.findall(r"(?m)^@include (\S+)$", text)}
     assert included <= set(texts)
     assert set(texts) - included <= {*COMMANDS, "cometrep", *manual.OWN_PAGES}
@@ -181,7 +182,7 @@ def test_a_text_names_only_options_of_its_command(command: str) -> None:
 
 def test_a_text_names_only_commands_that_exist() -> None:
     """Every `cometrep NAME` in a text can be typed."""
-    for path in (PACKAGE / "topics").iterdir():
+    for path in TOPICS.iterdir():
         if path.stem in {*COMMANDS, *manual.OWN_PAGES, "cometrep"}:
             named = re.findall(r"`cometrep ([a-z]+)", prose(path.stem))
             assert set(named) <= set(COMMANDS), path

@@ -21,7 +21,7 @@ ANY_EXIT = (1, 12, 129, 130, 141, 143)
 
 def read_topic(name: str, root: Page) -> list[Block]:
     """Read a topic's text with all it includes; nothing where it has none."""
-    path = Path(__file__).parents[1] / "topics" / f"{name}.txt"
+    path = Path(__file__).with_name("topics") / f"{name}.txt"
     if not path.exists():
         return []
     text = path.read_text("utf-8").strip("\n")

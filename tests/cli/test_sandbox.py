@@ -123,7 +123,7 @@ def test_without_pillow_it_says_what_to_install(cli: Cli, tmp_path: Path) -> Non
         assert re.search(r"hint: /\S+ -m pip install 'pillow>=10\.3'\n", done.stderr)
 
 
-SHELL_LINES = re.findall(r"(?m)^    (.+)$", (ROOT / "cometrep/topics/sandbox.txt").read_text("utf-8"))[:5]
+SHELL_LINES = re.findall(r"(?m)^    (.+)$", (ROOT / "cometrep/manual/topics/sandbox.txt").read_text("utf-8"))[:5]
 
 
 def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
