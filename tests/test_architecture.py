@@ -62,7 +62,12 @@ INSIDE = {
         ("console.live",),
         ("console.screen",),
     ),
-    "doctor": (("doctor",), ("doctor.reach", "doctor.installed"), ("doctor.checks",)),
+    "doctor": (
+        ("doctor",),
+        ("doctor.settings", "doctor.reach", "doctor.files", "doctor.machine"),
+        ("doctor.subject", "doctor.installed"),
+        ("doctor.checks",),
+    ),
     "download": (("download",), ("download.fetch", "download.body", "download.content"), ("download.addresses",)),
     "ledger": (("ledger",), ("ledger.database",)),
     "manual": (

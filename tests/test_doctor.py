@@ -1,5 +1,6 @@
 """What each check finds, and the fix it names: over real sockets, real files and a real ledger."""
 
+import errno
 import fcntl
 import json
 import os
@@ -19,8 +20,9 @@ import pytest
 
 from cometrep import config, errors
 from cometrep.console.screen import Screen
-from cometrep.doctor import Subject, examine, failure, installed, known_base_url
-from cometrep.doctor.checks import Check
+from cometrep.doctor import examine, failure, installed
+from cometrep.doctor.checks import Check, guarded
+from cometrep.doctor.subject import Subject, known_base_url
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import Certificate, needs_proc
@@ -97,6 +99,18 @@ def assert_each_fault_has_a_fix(checks: dict[str, Check]) -> None:
         assert check.outcome in ("ok", "warn", "fail")
         assert check.message
         assert bool(check.fix) == (check.outcome != "ok"), check
+
+
+def test_a_check_that_cannot_be_made_says_so() -> None:
+    """What the system refuses to one check is a warning, and keeps no other from being made."""
+
+    def refused() -> Check:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    told = guarded("ledger", refused, "cometrep doctor --sandbox")
+    assert told.outcome == "warn"
+    assert told.message == "it cannot be checked: Permission denied"
+    assert told.fix == "run it again: cometrep doctor --sandbox"
 
 
 # Settings

@@ -17,8 +17,8 @@ from cometrep.session import started_sandbox
 from cometrep.text import one_line
 
 if TYPE_CHECKING:
-    from cometrep.doctor import Subject
     from cometrep.doctor.checks import Check
+    from cometrep.doctor.subject import Subject
 
 EXAMPLES = ("cometrep doctor", "cometrep doctor --json | jq -r '.checks[].fix // empty'")
 
@@ -71,7 +71,7 @@ def _write(console: Console, check: "Check", subject: "Subject") -> None:
 @contextlib.contextmanager
 def _subject(console: Console, options: Options) -> "Iterator[Subject]":
     """Gather what is examined, with the sandbox started where it is what the settings name."""
-    from cometrep.doctor import Subject, known_base_url
+    from cometrep.doctor.subject import Subject, known_base_url
 
     settings, unresolved = config.load_leniently(options.of_settings)
     problems: dict[str, errors.CometrepError] = {**unresolved}

@@ -2,7 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from cometrep.transport.reasons import reason_of
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SHOWN = 5  # ids or files that one line names
@@ -24,6 +27,14 @@ class Check(NamedTuple):
 def untried(name: str, cause: str, again: str, why: str = "") -> Check:
     """Say that a check was not made for what another found; `again` is the command that checks once more."""
     return Check(name, WARN, f"not tried: {why or f'{cause} comes first'}", f"mend {cause}, then: {again}")
+
+
+def guarded(name: str, make: Callable[[], Check], again: str) -> Check:
+    """Make a check; one that cannot be made says so."""
+    try:
+        return make()
+    except (OSError, ValueError) as problem:
+        return Check(name, WARN, f"it cannot be checked: {reason_of(problem)}", f"run it again: {again}")
 
 
 def installing(*words: str) -> str:

@@ -20,8 +20,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from cometrep import config, errors, transport
 from cometrep.calls import within
-from cometrep.config.values import ApiKey, is_local_host
+from cometrep.config.values import is_local_host
 from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, untried
+from cometrep.doctor.subject import Subject
 from cometrep.prediction import Prediction
 from cometrep.text import first_few, format_elapsed
 from cometrep.transport import proxies
@@ -38,28 +39,14 @@ _log = logging.getLogger("cometrep.doctor.reach")
 
 
 class Reach:
-    """The way to the API at one base URL, which is empty where it is not known.
+    """The way to the API at one base URL, which is empty where it is not known."""
 
-    `again` is the command that checks once more; `replace_base_url` and `replace_key_command` are what to type
-    where the base URL or the API key is wrong.
-    """
-
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: ApiKey | None,
-        again: str,
-        replace_base_url: str,
-        replace_key_command: str,
-        now: Callable[[], float],
-        limit_seconds: float,
-    ) -> None:
-        self._base_url = base_url
-        self._api_key = api_key
-        self._again = again
-        self._replace_base_url = replace_base_url
-        self._replace_key_command = replace_key_command
+    def __init__(self, subject: Subject, *, now: Callable[[], float], limit_seconds: float) -> None:
+        self._base_url = subject.base_url
+        self._api_key = subject.api_key
+        self._again = subject.again
+        self._replace_base_url = subject.replace_base_url
+        self._replace_key_command = subject.settings.replace_key_command
         self._now = now
         self._limit_seconds = limit_seconds
 
