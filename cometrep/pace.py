@@ -13,7 +13,7 @@ _PACE_FLOOR = 1 / 30  # requests a second, however often it was throttled
 _PACE_STEP = 0.5  # requests a second, given back each second or so
 _PACE_WINDOW = 1000  # requests remembered to measure the rate
 _PACE_SECONDS = 10.0
-_PACE_SLACK_SECONDS = 0.05  # a late one does not shorten the pause after it by more
+_PACE_SLACK_SECONDS = 0.05  # one that is late by no more shortens the pause after it, so that the rate is reached
 
 
 def parse_rate(text: str) -> float:
@@ -84,7 +84,8 @@ class Pace:
         """Take up that one was sent."""
         self._sent.append(now)
         if self._rate is not None:
-            self._next = max(self._next, now - _PACE_SLACK_SECONDS) + 1 / self._rate
+            is_late = self._next < now - _PACE_SLACK_SECONDS
+            self._next = (now if is_late else self._next) + 1 / self._rate
 
     def throttled(self, now: float, pause_seconds: float, *, asked_seconds: float = 0.0) -> None:
         """Slow all down after a 429; those that come in one burst count as one.
