@@ -1,5 +1,7 @@
 """When a batch may send its next create, and when it sends no more."""
 
+from collections.abc import Callable
+
 import pytest
 
 from cometrep import errors
@@ -10,8 +12,8 @@ BUDGET = 60.0
 
 
 def made() -> Gate:
-    """Make a gate that has been open since the time 0."""
-    return Gate(Pace(), began=0.0, retry_budget_seconds=BUDGET, random=lambda: 0.0)
+    """Make a gate without a cap."""
+    return Gate(Pace(), retry_budget_seconds=BUDGET, random=lambda: 0.0)
 
 
 def temporary(code: str, retry_after: float | None = None) -> errors.Temporary:
@@ -22,22 +24,38 @@ def temporary(code: str, retry_after: float | None = None) -> errors.Temporary:
 
 
 def test_creates_without_a_connection_are_tried_again_for_the_retry_budget() -> None:
-    """Counted from the first one in a row; one that is accepted ends the streak."""
+    """Counted from the first one in a row."""
     gate = made()
     assert [gate.try_again(temporary("network"), at) for at in (100.0, 130.0, 160.0)] == [True] * 3
     assert not gate.try_again(temporary("network"), 161.0)
-    gate.accepted(162.0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda gate: gate.accepted(162.0),
+        lambda gate: gate.reached(),
+        lambda gate: gate.try_again(temporary("rate_limited"), 162.0),
+    ],
+    ids=["accepted", "refused", "throttled"],
+)
+def test_whatever_the_api_answers_ends_an_outage(answer: Callable[[Gate], object]) -> None:
+    """The next one has the whole budget again."""
+    gate = made()
+    assert gate.try_again(temporary("network"), 100.0)
+    answer(gate)
     assert gate.try_again(temporary("network"), 200.0)
 
 
 def test_throttled_creates_are_tried_again_for_many_budgets() -> None:
-    """Counted from the last one that was accepted: others of the account may use the limit up for long."""
-    gate = made()
-    assert gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET)
-    assert not gate.try_again(temporary("rate_limited"), THROTTLED_BUDGETS * BUDGET + 1)
-    assert not gate.try_again(temporary("rate_limited", retry_after=THROTTLED_BUDGETS * BUDGET + 1), 0.0)
-    gate.accepted(700.0)
-    assert gate.try_again(temporary("rate_limited"), 1200.0)
+    """Counted from the first one since the last that was accepted: others of the account may use the limit up."""
+    gate, long = made(), THROTTLED_BUDGETS * BUDGET
+    assert gate.try_again(temporary("rate_limited"), 5000.0)  # nothing was tried until then, as at a low --rate
+    assert gate.try_again(temporary("rate_limited"), 5000.0 + long)
+    assert not gate.try_again(temporary("rate_limited"), 5001.0 + long)
+    gate.accepted(7000.0)
+    assert gate.try_again(temporary("rate_limited"), 9000.0)
+    assert not made().try_again(temporary("rate_limited", retry_after=long + 1), 0.0)
 
 
 @pytest.mark.parametrize("is_look", [False, True])

@@ -14,7 +14,7 @@ from cometrep.schedule import backoff_seconds
 from cometrep.watch import LOOKS_A_SECOND
 
 IN_A_ROW = 8  # items for which one thing went wrong, each perhaps paid for, after which no more are sent
-THROTTLED_BUDGETS = 10  # retry budgets without a single accepted create, after which throttling ends the batch
+THROTTLED_BUDGETS = 10  # retry budgets of 429s without a single accepted create, after which they end the batch
 
 
 class Streak(StrEnum):
@@ -35,7 +35,6 @@ class Gate:
         self,
         creates: Pace,
         *,
-        began: float,
         retry_budget_seconds: float,
         random: Callable[[], float] = real_random,
     ) -> None:
@@ -46,7 +45,8 @@ class Gate:
         self._retry_budget_seconds = retry_budget_seconds
         self._random = random
         self._attempts = 0  # creates in a row that found no connection
-        self._failing_since = self._accepted = began
+        self._failing_since = 0.0
+        self._throttled_since: float | None = None  # that no create was accepted, from the first 429 on
         self._streaks: Counter[Streak] = Counter()  # of items in a row
 
     def close(self) -> None:
@@ -60,10 +60,14 @@ class Gate:
 
     def accepted(self, now: float) -> None:
         """Take up that a create was accepted."""
-        self._attempts = 0
-        self._accepted = now
+        self.reached()
+        self._throttled_since = None
         self.creates.accepted(now)
         self.end_streak(Streak.NO_ANSWER)
+
+    def reached(self) -> None:
+        """Take up that the API answered a create, whatever it said."""
+        self._attempts = 0
 
     def try_again(self, failure: errors.CometrepError, now: float) -> bool:
         """Take up that a create was not accepted for now, and slow down; say whether it is to be sent again.
@@ -72,7 +76,10 @@ class Gate:
         """
         asked = failure.retry_after_seconds or 0.0
         if failure.code == "rate_limited":
-            if now + asked > self._accepted + THROTTLED_BUDGETS * self._retry_budget_seconds:
+            self.reached()
+            if self._throttled_since is None:
+                self._throttled_since = now
+            if now + asked > self._throttled_since + THROTTLED_BUDGETS * self._retry_budget_seconds:
                 return False
         else:
             if self._attempts == 0:

@@ -111,7 +111,7 @@ class Batch:
         self._paths_that_stay = partial(paths_that_stay, keeper_of)
         self._asked = asked
         self._patience = patience
-        self._gate = Gate(pace, began=clock(), retry_budget_seconds=patience.retry_budget_seconds, random=random)
+        self._gate = Gate(pace, retry_budget_seconds=patience.retry_budget_seconds, random=random)
         self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
         self._check_folders: Callable[[], None] | None = check_folders  # None once they were checked
         self._publish = publish
@@ -354,6 +354,8 @@ class Batch:
 
     def _refused(self, item: Item, entry: int, answer: errors.CometrepError, attempt: int) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
+        if not isinstance(answer, errors.Temporary):
+            self._gate.reached()
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
