@@ -1,7 +1,7 @@
 """Carry a batch that is ready to its end: run it, and tell what is left and how to go on."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from cometrep import errors, hints
@@ -89,13 +89,26 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchE
             console.warn(told)
         try:
             with finishing_first(batch.stop):
-                ended = Stage(console, results).show(batch.run(plan.items(), total))
+                ended = Stage(console, results).show(batch.run(open_first(plan.items, record), total))
         except errors.LocalFileError as refused:  # as where the system gives no more threads
             refused.message += "; the same command goes on from here"
             raise
         for told in (*record.told_at_the_end(), *plan.told_at_the_end()):
             console.warn(told)
     return ended
+
+
+def open_first(items: Callable[[], Iterator[Item]], record: Record) -> Iterator[Item]:
+    """Give those items first for which earlier runs may have paid: their outputs live an hour, whatever is new."""
+    _, still_open = record.open_items()
+    taken: set[str] = set()
+    for item in items() if still_open else ():
+        if item.key in still_open:
+            taken.add(item.key)
+            yield item
+            if len(taken) == len(still_open):
+                break
+    yield from (item for item in items() if item.key not in taken)
 
 
 def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
