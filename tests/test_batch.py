@@ -204,6 +204,12 @@ def test_an_outage_has_the_whole_retry_budget_whatever_was_before(
     assert (ended.fatal, ended.tally.done, outages) == (None, 2, [])
 
 
+def test_a_batch_at_a_low_rate_ends_when_its_last_item_does(bench: Bench) -> None:
+    """No create is to come, so none is waited for."""
+    bench.pace = Pace(1 / 3600)
+    assert bench.run("a").tally.done == 1
+
+
 def test_a_look_that_is_throttled_slows_creates_down(bench: Bench) -> None:
     """The API's limit is one for both."""
     bench.budget_seconds = 60.0

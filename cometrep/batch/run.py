@@ -172,8 +172,8 @@ class Batch:
         has_said_stop = False
         while True:
             now = self._clock()
-            while self._may_send(now) and self._clock() < now + ADMITTING_SECONDS:
-                yield from self._send_next(items)
+            while self._may_go_on(now) and self._clock() < now + ADMITTING_SECONDS:
+                yield from self._go_on(items)
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
@@ -240,10 +240,15 @@ class Batch:
             and self._saver.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
         )
 
-    def _may_send(self, now: float) -> bool:
-        return self._has_more and self._has_room() and not self._gate.creates.ready_in(now)
+    def _may_go_on(self, now: float) -> bool:
+        return self._has_more and self._has_room() and not self._go_on_in(now)
 
-    def _send_next(self, items: Iterator[Item]) -> Events:
+    def _go_on_in(self, now: float) -> float:
+        # To take the next item up waits for no pace: it may be done already, or there may be none.
+        return self._gate.creates.ready_in(now) if self._unsent else 0.0
+
+    def _go_on(self, items: Iterator[Item]) -> Events:
+        """Send the create that is next, or take up the next item where none is."""
         if self._unsent:
             if self._may_save():
                 self._begin(*self._unsent.popleft())
@@ -526,7 +531,7 @@ class Batch:
         now = self._clock()
         waits = [self._watch.wake_in(now), max(0.0, said + TALLY_SECONDS - now)]
         if self._has_more and self._has_room():
-            waits.append(self._gate.creates.ready_in(now))
+            waits.append(self._go_on_in(now))
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
