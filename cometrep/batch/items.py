@@ -8,11 +8,11 @@ import itertools
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from cometrep import errors, inputs
+from cometrep import catalog, errors, inputs
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.sources import Line, Source, Wrong
 from cometrep.data_uris import shorten_data_uris
@@ -56,6 +56,8 @@ class Checked(NamedTuple):
 
 Common = Callable[[str], Mapping[str, Any]]
 """Gives the values that all items of a model have in common, quickly."""
+Doubts = Callable[[str, Mapping[str, Any]], Sequence[str]]
+"""Says what is doubtful about a model and its input."""
 
 
 def items(source: Source, checked: Checked, *, model: str, common: Common) -> Iterator[Item]:
@@ -87,8 +89,11 @@ def _keyed(
         yield line, key, digest
 
 
-def check(source: Source, *, model: str, common: Common) -> Checked:
-    """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why."""
+def check(source: Source, *, model: str, common: Common, doubts: Doubts = lambda _, __: ()) -> Checked:
+    """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why.
+
+    A line with `doubts` is a bad one too.
+    """
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
     problems = _Problems(source.place)
@@ -98,10 +103,11 @@ def check(source: Source, *, model: str, common: Common) -> Checked:
         if isinstance(line, Wrong):
             problems.add(line)
             continue
+        own = line.model or model
         if problem := _problem(line, model):
             problems.add(Wrong(line.number, problem))
-        else:
-            common(line.model or model)  # which may raise
+        elif told := doubts(own, {**common(own), **line.values}):  # the first of which may raise
+            problems.add(Wrong(line.number, "; ".join(told), catalog.command_for(own)))
         if line.key:
             explicit.add(_key_hash(line.key))
             if re.fullmatch(_HASHED_KEY, line.key):  # as another line's may be, or was in an earlier run's results

@@ -55,13 +55,11 @@ class Plan(NamedTuple):
     snapshot: Snapshot | None  # None for a sweep
 
     def wholly_checked(self, *, is_strict: bool) -> "Plan":
-        """Look through the combinations of a sweep; raise UsageError, with `is_strict` for all that is doubtful."""
+        """Look through the combinations of a sweep; raise UsageError, with `is_strict` for what is doubtful too."""
         if not self.is_sweep:
             return self
-        plan = self._replace(checked=check(self.source, model=self.model, common=self.common))
-        if is_strict:
-            _doubts(plan, self.doubts, is_strict=True)
-        return plan
+        doubts = partial(_doubts_of, self.doubts) if is_strict else _no_doubts
+        return self._replace(checked=check(self.source, model=self.model, common=self.common, doubts=doubts))
 
     @property
     def is_sweep(self) -> bool:
@@ -136,7 +134,8 @@ def planned(
             checked = Checked(source.size, frozenset())
         else:
             source = _file(file, snapshot, model, shared.keys, command=command, named=named)
-            checked = check(source, model=model, common=shared.of)
+            doubts = partial(_doubts_of, shared.warnings()) if is_strict else _no_doubts
+            checked = check(source, model=model, common=shared.of, doubts=doubts)
         plan = Plan(
             source=source,
             checked=checked,
@@ -150,8 +149,8 @@ def planned(
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if is_sweep else plan
-        doubts = () if is_sweep and is_strict else _doubts(looked_at, warnings, is_strict=is_strict)
-        yield plan._replace(doubts=(*warnings, *doubts), hints=_hints_of_names(looked_at, template))
+        told = () if is_strict else _first_doubts(looked_at, warnings)
+        yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(looked_at, template))
 
 
 def _sweep(
@@ -238,30 +237,25 @@ class _Shared:
         return tuple(dict.fromkeys(told for built in self._built.values() for told in built.warnings))
 
 
-def _doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[str, ...]:
-    """Say what is doubtful about the first many items; with `is_strict` raise UsageError for all of it.
+def _no_doubts(_: str, __: Mapping[str, Any]) -> tuple[str, ...]:
+    return ()
 
-    `of_common` is said already, of the inputs that all items have.
-    """
+
+def _doubts_of(of_common: Sequence[str], model: str, values: Mapping[str, Any]) -> list[str]:
+    """Say what is doubtful about an item; `of_common` is said already, of the inputs that all items have."""
+    told = (*catalog.doubts(model, values), *inputs.size_warnings(values))
+    return [doubt for doubt in told if doubt not in of_common]
+
+
+def _first_doubts(plan: Plan, of_common: Sequence[str]) -> tuple[str, ...]:
+    """Say what is doubtful about the first many items."""
     lines: dict[str, list[int]] = {}  # by what is doubtful
-    model = ""
-    for item in plan.items() if is_strict else islice(plan.items(), DOUBTED_ITEMS):
-        for doubt in (*catalog.doubts(item.model, item.values), *inputs.size_warnings(item.values)):
-            model = model or item.model
-            if doubt not in of_common:
-                lines.setdefault(doubt, []).append(item.number)
+    for item in islice(plan.items(), DOUBTED_ITEMS):
+        for doubt in _doubts_of(of_common, item.model, item.values):
+            lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
-            told = (*_told(plan, lines)[:SHOWN_DOUBTS], "and many more doubts")
-            break
-    else:
-        told = _told(plan, lines)
-    if told and is_strict:
-        raise errors.UsageError(
-            "; ".join(told),
-            hint=catalog.command_for(model),
-            code="bad_input",
-        )
-    return told
+            return (*_told(plan, lines)[:SHOWN_DOUBTS], "and many more doubts")
+    return _told(plan, lines)
 
 
 def _hints_of_names(plan: Plan, template: str) -> tuple[str, ...]:
