@@ -4,6 +4,7 @@ The tree, by what the user does next::
 
     CometrepError              1    report a bug
     ├── UsageError             2    correct the command; nothing was sent
+    │   └── BadItems           2    correct the items of a batch
     ├── ConfigError            3    set or replace the API key, mend the settings
     ├── PredictionFailed       4    read the model's error, change the input
     ├── PredictionCanceled     5    run it again if it is still wanted
@@ -124,6 +125,12 @@ class UsageError(CometrepError):
 
     exit_code = 2
     code = "usage"
+
+
+class BadItems(UsageError):
+    """Items of a batch are wrong: each of them is named, so that all can be mended at once."""
+
+    code = "bad_items"
 
 
 class ConfigError(CometrepError):

@@ -67,6 +67,13 @@ def test_every_bad_line_is_named_and_the_first_ones_with_the_reason() -> None:
     assert told.endswith("and wrong too: 21-25, 27")
 
 
+def test_a_long_fault_leaves_room_for_the_others() -> None:
+    """As one with the text that stands in the place of a model."""
+    told = refusal("\n".join(f'{{"model": "{"x" * 10_000}", "prompt": "{number}"}}' for number in range(30)))
+    assert re.findall(r"line (\d+): ", told) == [str(number) for number in range(1, 21)]
+    assert len(told) < 10_000
+
+
 def test_bad_lines_are_told_in_their_order() -> None:
     """Those too that only a look at all keys finds."""
     line = '{"key": "k", "input": {"prompt": "x"}}'

@@ -17,10 +17,11 @@ from cometrep.batch.hashes import Hashes
 from cometrep.batch.sources import Line, Source, Wrong
 from cometrep.data_uris import shorten_data_uris
 from cometrep.prediction import parse_model
-from cometrep.text import format_count, format_item
+from cometrep.text import cut, format_count, format_item
 
 KEY_LIMIT = 200  # characters
 SHOWN_PROBLEMS = 20
+WHY_LIMIT = 400  # characters of what is wrong with one line
 MODELS_KEPT = 100  # at hand, of those that lines name
 _HASHED_KEY = r"[0-9a-f]{20}(?:-[0-9]+)?"  # of a line without one
 # Made once: json.dumps makes a new one for each call that has options.
@@ -121,7 +122,7 @@ def check(source: Source, *, model: str, common: Common, doubts: Doubts = lambda
             problems.add(wrong)
     problems.refuse()
     if not total:
-        raise errors.UsageError("the batch has no items", hint="cometrep help batch", code="bad_items")
+        raise errors.BadItems("the batch has no items", hint="cometrep help batch")
     return checked
 
 
@@ -160,13 +161,12 @@ class _Problems:
         """Raise the UsageError that they come to, if there are any."""
         if not self._shown:
             return
-        told = "; ".join(f"{self._place} {wrong.number}: {wrong.text}" for wrong in sorted(self._shown))
+        told = "; ".join(f"{self._place} {one.number}: {cut(one.text, WHY_LIMIT)}" for one in sorted(self._shown))
         more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
         count = len(self._shown) + len(self._others)
-        raise errors.UsageError(
+        raise errors.BadItems(
             f"{format_count(count, f'bad {self._place}')}, nothing was sent: {told}{more}",
             hint=next((wrong.hint for wrong in self._shown if wrong.hint), "cometrep help batch"),
-            code="bad_items",
         )
 
 

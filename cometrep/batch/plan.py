@@ -176,10 +176,9 @@ def _file(
     typed, again = ("-", "FILE") if comes_once(file) else (file, file)
     lines = io.BufferedReader(snapshot, BLOCK_BYTES)
     if lines.peek(2).startswith(_GZIP):
-        raise errors.UsageError(
+        raise errors.BadItems(
             "the file is compressed with gzip",
             hint=f"gzip -dc {shlex.quote(again)} | {replacing(typed, ['-'], command)}",
-            code="bad_items",
         )
     as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
     return FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in keys)

@@ -268,7 +268,8 @@ class Console:
             }
             self._line(ascii_json({"error": facts}))
             return
-        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(brief(message))}")
+        told = message if isinstance(failure, errors.BadItems) else brief(message)
+        self._line(f"{self._screen().styled('cometrep:', 'error')} {harmless(told)}")
         if hint:
             self._line(f"hint: {harmless(hint)}")
 

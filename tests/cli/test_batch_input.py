@@ -310,6 +310,15 @@ def test_every_doubt_is_told_with_its_lines(served: Cli, gateway: Gateway, folde
     assert "(line 3)" in told
 
 
+def test_every_bad_line_is_named_however_many_they_are(cli: Cli, folder: Path) -> None:
+    """On stderr too, where what a server says is cut to what a screen holds."""
+    (folder / "p.jsonl").write_text('{"prompt": "x"}\n[]\n' * 3000)
+    ran = cli(*BATCH, "--sandbox")
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "3000 bad lines" in ran.stderr
+    assert ", 5998, 6000\n" in ran.stderr
+
+
 def test_a_sweep_over_a_file_that_is_no_text_is_refused(cli: Cli, folder: Path) -> None:
     """With the line, as `run` does."""
     (folder / "words.txt").write_bytes(b"fox\ncaf\xe9\n")
