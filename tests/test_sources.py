@@ -133,6 +133,7 @@ def test_a_bad_line_is_named_by_its_number(text: str | bytes, told: str) -> None
         ("prompt\na cat, red\n", "line 2: 2 values under 1 column; text with a comma stands in double quotes"),
         ("\n\nprompt,\ncat,1\n", "line 3: the header names no input in some column"),
         ("prompt,\ncat,1\n", "line 1: the header names no input in some column"),
+        ("prompt,:json\ncat,1\n", "line 1: the header names no input in some column"),
         ("prompt,prompt\na,b\n", "line 1: the header names an input twice"),
         ("key:json,prompt\n1,b\n", "line 1: a key and a model are texts: their columns are `key` and `model`"),
         ("prompt,model:json\na,1\n", "line 1: a key and a model are texts: their columns are `key` and `model`"),

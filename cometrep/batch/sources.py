@@ -154,7 +154,7 @@ class FileSource:
 
     def _wrong_header(self, number: int, header: Sequence[str]) -> Wrong | None:
         """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
-        if not all(name.strip() for name in header):
+        if not all(name.removesuffix(":json").strip() for name in header):
             return Wrong(number, "the header names no input in some column")
         if "key:json" in header or "model:json" in header:
             return Wrong(number, "a key and a model are texts: their columns are `key` and `model`")
