@@ -29,7 +29,7 @@ def show_forecast(
     *,
     request_of: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
 ) -> None:
-    """Print what a batch would do: how many items, the first requests, the names of the files.
+    """Print the first requests that a batch would send and the names of their files; say what it would do.
 
     In the end raise as its `check_folders` does, where anything would be sent.
     """
@@ -58,11 +58,10 @@ def show_forecast(
         console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
     else:
         fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
-        console.write_line(f"{format_count(counts.total(), 'item')}: {fates}")
-        console.write_line(f"folder: {record.folder}")
-        for one in shown:
-            console.write_line(f"item {one['key']}: {', '.join(one['files'])}")
-            console.write_json(one["request"])
+        console.say(f"{format_count(counts.total(), 'item')}: {fates}")
+        console.say(f"folder: {record.folder}")
+        for item, one in zip(sent, shown, strict=True):
+            console.write_json({**request_of(item.model, item.values), "key": item.key, "files": one["files"]})
     if sent:
         check_folders()
 

@@ -167,7 +167,7 @@ def test_a_rehearsed_sweep_shows_its_size_before_it_is_looked_through(served: Cl
     ran = served(*sweep, "prompt2=bad", "--strict")  # which is found on the way
     assert (ran.code, gateway.total) == (2, 0)
     assert ran.stderr.startswith("sweep: 1 prompt x 101 seed x 1 prompt2 = 101 items\n")
-    assert served(*sweep).stdout.startswith("101 items: 101 to send\n")
+    assert "\n101 items: 101 to send\n" in served(*sweep).stderr
 
 
 def test_dry_run_shows_counts_requests_and_names(
@@ -177,10 +177,13 @@ def test_dry_run_shows_counts_requests_and_names(
     out = folder_of("cat", "bad", "dog", "owl")
     ran = served(*BATCH, "--dry-run", "num_outputs:=2", "-o", "{id}-{index}.png")
     assert (ran.code, gateway.server.received, out.exists()) == (0, [], False)
-    assert "4 items: 4 to send" in ran.stdout
-    assert "p/ID-0.png, p/ID-1.png" in ran.stdout
+    assert "4 items: 4 to send\nfolder: p\n" in ran.stderr
     assert ran.stderr.count("is to hold png") == 1
-    assert ran.stdout.count('"method": "POST"') == 3
+    shown = [json.loads(line) for line in ran.lines]
+    assert [(one["method"], one["body"]["input"]["prompt"]) for one in shown] == [
+        ("POST", prompt) for prompt in ("cat", "bad", "dog")
+    ]
+    assert shown[0]["files"] == ["p/ID-0.png", "p/ID-1.png"]
     assert "sk-" not in ran.stdout
     gateway.ends["bad"] = "failed"
     served(*BATCH)

@@ -355,7 +355,7 @@ def test_files_that_stay_gone_for_an_hour_fail_their_item(
         served(*BATCH)
     (row,) = served(*BATCH, "--status").lines
     assert row.split("\t")[1] == "failed"
-    assert served(*BATCH, "--retry-failed", "--dry-run").stdout.startswith("1 item: 1 to send again\n")
+    assert served(*BATCH, "--retry-failed", "--dry-run").stderr.startswith("1 item: 1 to send again\n")
 
 
 def test_a_record_that_is_gone_at_the_end_is_told(

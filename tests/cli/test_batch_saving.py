@@ -89,7 +89,7 @@ def test_a_folder_that_takes_no_file_is_told_before_anything_is_paid_for(
     where = () if template.startswith("sub") else ("-d", "p/sub/below")
     for options in ((), ("--dry-run",)):
         ran = served(*BATCH, *where, *(("-o", template) if template else ()), *options)
-        assert (ran.code, gateway.total, "1 to send" in ran.stdout) == (12, 0, bool(options))
+        assert (ran.code, gateway.total, "1 to send" in ran.stderr) == (12, 0, bool(options))
         assert "p/sub" in ran.stderr
 
 
@@ -100,7 +100,7 @@ def test_a_skipped_path_is_not_taken_for_the_output(served: Cli, gateway: Gatewa
     out.mkdir()
     (out / "cat.webp").write_bytes(b"mine")
     rehearsed = served(*BATCH, "-o", "{key}.webp", "--skip-existing", "--dry-run")
-    assert "1 item: 1 to leave alone" in rehearsed.stdout
+    assert (rehearsed.stdout, "1 item: 1 to leave alone" in rehearsed.stderr) == ("", True)
     known = served(*BATCH, "-o", "{key}.webp", "--skip-existing")
     assert (known.code, gateway.total) == (0, 0)
     assert "exists and stays as it is; nothing was created" in known.stderr
