@@ -84,6 +84,7 @@ class _Watched:
     attempts: int = 0  # failed ones in a row
     failed_looks: int = 0  # of these and beside them
     pages: int = 0  # of these, web pages at the end of the row
+    last_failure: errors.CometrepError | None = None  # of these
     failing_since: float = _NEVER  # with no good answer in between
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
@@ -94,6 +95,11 @@ class _Watched:
     def status(self) -> str:
         """Its status as it was last told, empty before that."""
         return self.prediction.status if self.prediction else self.told_status
+
+    @property
+    def has_seen_pages_alone(self) -> bool:
+        """Whether all that ever came are web pages."""
+        return self.prediction is None and 0 < self.pages == self.attempts
 
     def next_turn(self) -> float:
         """Give the time at which something is to be done or said about it."""
@@ -274,14 +280,17 @@ class Watch:
         watched.failing_since = min(watched.failing_since, now)
         watched.attempts += 1
         watched.failed_looks += 1
+        watched.last_failure = failure
         watched.pages = watched.pages + 1 if failure.code == "not_an_api" else 0
         asked = failure.retry_after_seconds
         pause = max(backoff_seconds(watched.attempts, self._random()), asked or 0.0)
         if is_early and not is_doubtful:
             pause = min(pause, max(grace, SHORTEST_INTERVAL_SECONDS))
-        is_over = now + pause > watched.failing_since + self._retry_budget_seconds
-        has_seen_pages_alone = watched.prediction is None and watched.pages == watched.attempts
-        if has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
+        budget_end = watched.failing_since + self._retry_budget_seconds
+        # A deadline that comes first is what ends the wait, however long the pause happens to be.
+        is_for_deadline = watched.deadline <= budget_end and (asked or 0.0) <= self._retry_budget_seconds
+        is_over = now + pause > budget_end and not is_for_deadline
+        if watched.has_seen_pages_alone and (is_over or watched.pages >= WEB_PAGE_ATTEMPTS):
             return [self._end(watched, now, failure.told_as(errors.Refused, failure.message))]
         if is_over and (is_early or is_doubtful):
             return [self._end(watched, now, failure)]  # said for so long, it is meant
@@ -319,6 +328,9 @@ class Watch:
         return Result(watched.id, watched.prediction, failure=failure, elapsed_seconds=now - watched.started)
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
+        last = watched.last_failure if watched.attempts else None
+        if last and not watched.status and watched.has_seen_pages_alone:
+            return last.told_as(errors.Refused, last.message)
         is_known = watched.status in STATUSES
         if is_known:
             seen = f"still {watched.status}"
@@ -326,10 +338,10 @@ class Watch:
             seen = f"{watched.status!r}, a status that counts as running"
         else:
             seen = "not seen yet"
-        if watched.attempts and watched.failed_looks == 1:
-            seen += ", the last attempt failed"
-        elif watched.attempts:
-            seen += f", {format_times(watched.failed_looks)} in a row failed"
+        if last and watched.failed_looks == 1:
+            seen += f", the last attempt failed: {last.message}"
+        elif last:
+            seen += f", {format_times(watched.failed_looks)} in a row failed, the last: {last.message}"
         elif watched.looks:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
@@ -337,6 +349,8 @@ class Watch:
             f" is {seen}; {'it runs on' if is_known else 'it may still run'}",
             hint=self._resume.of(watched.id),
             prediction_id=watched.id,
+            request_id=last.request_id if last else None,
+            http_status=last.http_status if last else None,
         )
 
     def _budget_failure(

@@ -542,17 +542,31 @@ def test_no_budget_means_no_second_attempt() -> None:
 
 
 def test_the_deadline_comes_before_the_budget() -> None:
-    """Where the deadline passes while attempts fail it is the deadline that ends the wait, and says so."""
+    """Where it passes while attempts fail it ends the wait, and says so with what they met last."""
     events = World({"p1": [temporary()]}).watch(budget=600.0, deadline=5.0)
-    assert isinstance(failure_of(events), errors.StillRunning)
-    assert failure_of(events).message == (
-        "the deadline of 5s passed: prediction p1 is not seen yet, 5 attempts in a row failed; it may still run"
+    failure = failure_of(events)
+    assert isinstance(failure, errors.StillRunning)
+    assert failure.message == (
+        "the deadline of 5s passed: prediction p1 is not seen yet, 5 attempts in a row failed,"
+        " the last: cannot reach it; it may still run"
     )
+    assert (failure.code, failure.request_id, failure.http_status) == ("deadline", "r1", 503)
     events = World({"p1": [running(), temporary(retry_after=20.0)]}).watch(deadline=5.0)
     assert failure_of(events).message == (
-        "the deadline of 5s passed: prediction p1 is still processing, the last attempt failed; it runs on"
+        "the deadline of 5s passed: prediction p1 is still processing, the last attempt failed: cannot reach it;"
+        " it runs on"
     )
     assert events[-1][0] == 5.0
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("deadline", "is_deadline"), [(50.0, True), (60.0, True), (61.0, False)])
+def test_which_of_them_comes_first_is_no_matter_of_chance(
+    random: float, deadline: float, *, is_deadline: bool
+) -> None:
+    """However long the pauses between attempts happen to be."""
+    events = World({"p1": [temporary()]}, random=random).watch(deadline=deadline, budget=60.0)
+    assert failure_of(events).exit_code == (6 if is_deadline else 7)
 
 
 def test_the_pause_a_server_asks_for_is_kept() -> None:
@@ -673,6 +687,13 @@ def test_nothing_but_web_pages_until_the_budget_ends_means_a_wrong_address() -> 
     world = World({"p1": [WEB_PAGE]})
     assert isinstance(failure_of(world.watch(budget=0.5)), errors.Refused)
     assert len(world.looks) == 2
+
+
+def test_nothing_but_web_pages_until_the_deadline_means_a_wrong_address() -> None:
+    """Nothing tells then that the prediction runs; where its create was answered it may."""
+    assert isinstance(failure_of(World({"p1": [WEB_PAGE]}).watch(deadline=1.0)), errors.Refused)
+    created = World({"p1": [WEB_PAGE]}).watch(Target("p1", told_status="starting"), deadline=1.0)
+    assert isinstance(failure_of(created), errors.StillRunning)
 
 
 def test_web_pages_after_an_answer_may_pass() -> None:
