@@ -56,11 +56,11 @@ def test_a_block_runs(block: str, cli: Cli, folder: Path) -> None:
 
 
 def test_the_script_that_knows_what_happened_ends_with_the_code(cli: Cli, folder: Path) -> None:
-    """A passing fault is no success of the script, whatever it says about it."""
+    """A temporary fault is no success of the script, whatever it says about it."""
     [script] = [block for block in BLOCKS if "case $code" in block]
     nowhere = "COMETREP_SANDBOX=0 COMETREP_BASE_URL=http://127.0.0.1:9 COMETREP_RETRY_BUDGET=0 COMETAPI_KEY=sk-1"
     done = shell(cli, f"export {nowhere}\n{script}", folder)
-    assert (done.returncode, done.stdout) == (7, "a passing fault: the hint above says what to do\n")
+    assert (done.returncode, done.stdout) == (7, "a temporary fault: the hint above says what to do\n")
 
 
 def test_the_github_recipe_runs(cli: Cli, folder: Path) -> None:
