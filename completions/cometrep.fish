@@ -31,11 +31,11 @@ function __cometrep_page
                 'option' '-i --input' 'files' 'JSON object of inputs, - for stdin' \
                 'option' '--dry-run' '' 'Print the request as JSON; send nothing' \
                 'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90, 10m, 1h; 0 none' \
-                'option' '--interval' 'text' 'Fixed pause between looks' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
-                'option' '-o --output' 'text' 'Name to save as, with fields; - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in' \
+                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
                 'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
@@ -43,11 +43,11 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'create'
             printf '%s\t%s\t%s\t%s\n' \
@@ -58,46 +58,46 @@ function __cometrep_page
                 'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'wait'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' 'ids+' '' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90, 10m, 1h; 0 none' \
-                'option' '--interval' 'text' 'Fixed pause between looks' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'status'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' 'ids+' '' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '--exit-status' '' 'Exit as wait would; 6 while it runs' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'download'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' 'ids+' '' \
                 'option' '--wait' '' 'Wait for unfinished ones first' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90, 10m, 1h; 0 none' \
-                'option' '-o --output' 'text' 'Name to save as, with fields; - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
                 'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
@@ -105,11 +105,11 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'batch'
             printf '%s\t%s\t%s\t%s\n' \
@@ -127,19 +127,19 @@ function __cometrep_page
                 'option' '--retry-failed' '' 'Send failed items again' \
                 'option' '--retry-unknown' '' 'Send items in doubt again; may pay twice' \
                 'option' '--status' '' 'Show what the folder holds; send nothing' \
-                'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90, 10m, 1h; 0 none' \
-                'option' '-o --output' 'text' 'Name to save as, with fields' \
-                'option' '-d --dir' 'folders' 'Folder to save in' \
+                'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90s, 1h (30m); 0 none' \
+                'option' '-o --output' 'text' 'Saved name (see cometrep help templates)' \
+                'option' '-d --dir' 'folders' 'Folder of the batch (FILE without its extension)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
                 'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'rerun'
             printf '%s\t%s\t%s\t%s\n' \
@@ -148,11 +148,11 @@ function __cometrep_page
                 'option' '-i --input' 'files' 'JSON object of inputs, - for stdin' \
                 'option' '--dry-run' '' 'Print the request as JSON; send nothing' \
                 'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90, 10m, 1h; 0 none' \
-                'option' '--interval' 'text' 'Fixed pause between looks' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
-                'option' '-o --output' 'text' 'Name to save as, with fields; - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in' \
+                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
                 'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
@@ -160,28 +160,28 @@ function __cometrep_page
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'list'
             printf '%s\t%s\t%s\t%s\n' \
                 'option' '--model' 'models' 'Only models that match: \'*/flux-*\'' \
-                'option' '--status' '(starting processing succeeded failed canceled aborted unknown refused)' 'Only with this status' \
+                'option' '--status' '(starting processing succeeded failed canceled aborted unknown refused)' 'Only starting, processing, succeeded, failed, canceled, aborted, unknown or refused' \
                 'option' '--since' 'text' 'Only younger than this: 2h, 7d' \
-                'option' '-n --limit' 'text' 'At most so many' \
+                'option' '-n --limit' 'text' 'At most so many (all)' \
                 'option' '--unsaved' '' 'Only successes not saved here; with the time left' \
                 'option' '--unknown' '' 'Only creates whose outcome is unknown' \
                 'option' '--refresh' '' 'Ask the API about unfinished ones first' \
                 'option' '--prune' 'text' 'Forget older ones instead of listing: 90d' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'models'
             printf '%s\t%s\t%s\t%s\n' \
@@ -226,11 +226,11 @@ function __cometrep_page
         case 'doctor'
             printf '%s\t%s\t%s\t%s\n' \
                 'option' '--json' '' 'Print JSON, errors too' \
-                'option' '-q --quiet' '' 'No progress, no hints but an error\'s; warnings stay' \
+                'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is' \
+                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'sandbox'
             printf '%s\t%s\t%s\t%s\n' \

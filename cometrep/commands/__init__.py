@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cometrep import errors
-from cometrep.config import Settings
+from cometrep.config import DEFAULT_BASE_URL, Settings
 from cometrep.config.values import PROGRESS_MODES
 from cometrep.console import Choices, Console
 from cometrep.options import PRINTED, Options
@@ -39,13 +39,18 @@ InputArgument = Annotated[
 ]
 IdArgument = Annotated[
     list[str],
-    typer.Argument(metavar="ID...", help="A prediction id, its URL, @last, @2, or - for ids on stdin."),
+    typer.Argument(
+        metavar="ID...",
+        help="A prediction's id, a URL that ends in /p/ID or /predictions/ID, @last, @2, or - for ids on stdin.",
+    ),
 ]
 
 OneIdArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="A prediction of this machine: its id, its URL, @last, @2, or - for one id on stdin."
+        metavar="ID",
+        help="A prediction of this machine: its id, a URL that ends in /p/ID or /predictions/ID, @last, @2,"
+        " or - for one id on stdin.",
     ),
 ]
 
@@ -94,34 +99,46 @@ def _waiting_group(about: str) -> Group:
     return _group(timeout=_text(_WAITING, "--timeout", metavar="DURATION", help=about))
 
 
-WAITING = _waiting_group("Deadline of the wait: 90, 10m, 1h; 0 none.")
-BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90, 10m, 1h; 0 none.")
+WAITING = _waiting_group("Deadline of the wait: 90s, 10m, 1h (30m); 0 for none.")
+BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90s, 1h (30m); 0 none.")
 POLLING = (
     *WAITING,
     *_group(
-        interval=_text(_WAITING, "--interval", metavar="SECONDS", help="Fixed pause between looks."),
+        interval=_text(
+            _WAITING,
+            "--interval",
+            metavar="SECONDS",
+            help="Fixed pause between looks, 0.2 to 3600; else it adapts.",
+        ),
         logs=_switch(_WAITING, "--logs", help="Show the model's log lines."),
     ),
 )
 
 
-def _output_group(about: str) -> Group:
-    return _group(output=_text(_SAVING, "-o", "--output", metavar="TEMPLATE", help=about))
+def _place_group(about_name: str, about_folder: str) -> Group:
+    return _group(
+        output=_text(_SAVING, "-o", "--output", metavar="TEMPLATE", help=about_name),
+        dir=_text(_SAVING, "-d", "--dir", metavar="DIR", help=about_folder),
+    )
 
 
 _FILES = _group(
-    dir=_text(_SAVING, "-d", "--dir", metavar="DIR", help="Folder to save in."),
     overwrite=_switch(_SAVING, "--overwrite", help="Replace files that exist."),
     skip_existing=_switch(_SAVING, "--skip-existing", help="Leave files that exist alone."),
     max_size=_text(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (2GiB)."),
 )
 SAVING = (
-    *_output_group("Name to save as, with fields; - for stdout."),
+    *_place_group(
+        "Saved name (see cometrep help templates); - for stdout.", "Folder to save in (the current one)."
+    ),
     *_FILES,
     *_group(sidecar=_switch(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")),
 )
 # A batch has many files, so none goes to stdout; it always writes sidecars: its page and its record lean on them.
-BATCH_SAVING = (*_output_group("Name to save as, with fields."), *_FILES)
+BATCH_SAVING = (
+    *_place_group("Saved name (see cometrep help templates).", "Folder of the batch (FILE without its extension)."),
+    *_FILES,
+)
 PRINTING = _group(
     print_what=_text(
         _OUTPUT,
@@ -136,17 +153,17 @@ REPORTING = _group(
 )
 CONNECTION = _group(
     json=_switch(_OUTPUT, "--json", help="Print JSON, errors too."),
-    quiet=_switch(_OUTPUT, "-q", "--quiet", help="No progress, no hints but an error's; warnings stay."),
+    quiet=_switch(_OUTPUT, "-q", "--quiet", help="No progress, no hints; warnings and errors stay."),
     verbose=_switch(_OUTPUT, "-v", "--verbose", help="Show requests and answers."),
     progress=_text(
         _OUTPUT,
         "--progress",
         metavar="MODE",
-        help="auto, bar, lines, json or none.",
+        help="auto, bar, lines, json or none (auto).",
         autocompletion=lambda: PROGRESS_MODES,
     ),
     sandbox=_switch(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing."),
-    base_url=_text(_CONNECTION, "--base-url", metavar="URL", help="Where the API is."),
+    base_url=_text(_CONNECTION, "--base-url", metavar="URL", help=f"Where the API is ({DEFAULT_BASE_URL})."),
 )
 
 

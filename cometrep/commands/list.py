@@ -35,13 +35,13 @@ def command(
         _select(
             "--status",
             metavar="STATUS",
-            help="Only with this status.",
+            help=f"Only {', '.join((*STATUSES, UNKNOWN))} or {REFUSED}.",
             autocompletion=lambda: (*STATUSES, UNKNOWN, REFUSED),
         ),
     ] = None,
     since: Annotated[str | None, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = None,
     limit: Annotated[
-        int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many.")
+        int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many (all).")
     ] = None,
     unsaved: Annotated[
         bool, _select("--unsaved", help="Only successes not saved here; with the time left.")

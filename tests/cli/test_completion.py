@@ -302,7 +302,7 @@ LISTED: dict[str, tuple[str, tuple[tuple[str, str], ...], tuple[str, ...]]] = {
     ),
     "options": (
         f"cometrep run {DEV} --json -",
-        (("-o", "Name to save as"), ("--output", "Name to save as"), ("--strict", "Refuse inputs")),
+        (("-o", "Saved name"), ("--output", "Saved name"), ("--strict", "Refuse inputs")),
         ("--json ", "--fault"),
     ),
     "models": (

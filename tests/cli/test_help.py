@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from cometrep import cli as program
+from cometrep import config
 from cometrep.manual.page import Page
 from tests.cli.test_terminal import Terminal
 from tests.conftest import TIMEOUT_SECONDS, Cli
@@ -62,11 +63,20 @@ def test_the_help_of_output_speaks_of_stdout_where_that_works(command: str, cli:
     """`-o -` is in the help of the commands that take it, and not in that of `batch`, which refuses it."""
     (page,) = (page for page in ROOT.parts if page.words[-1] == command)
     (told,) = (option.about for option in page.options if "-o" in option.names)
-    assert told == "Name to save as, with fields" + ("." if command == "batch" else "; - for stdout.")
+    assert told == "Saved name (see cometrep help templates)" + ("." if command == "batch" else "; - for stdout.")
     (cli.folder / "items.jsonl").write_text('{"prompt": "cat"}\n')
     words = {"batch": ["items.jsonl", "-m", "a/b"], "run": ["a/b"]}.get(command, ["@last"])
     done = cli(command, *words, "-o", "-", "--sandbox", *(["--dry-run"] if command in ("run", "batch") else []))
     assert ("-o - writes one file" in done.stderr) == (command == "batch")
+
+
+@pytest.mark.parametrize("name", ["base_url", "timeout", "max_size", "progress", "sandbox_seconds"])
+def test_the_help_of_an_option_tells_its_default(name: str) -> None:
+    """An option that takes the value of a setting has the setting's default behind what it says."""
+    option, default = config.option_for(name), config.SETTINGS[name].default
+    told = [one.about for page in ROOT.parts for one in page.options if option in one.names]
+    assert told
+    assert not [about for about in told if f"({default})" not in about]
 
 
 @pytest.mark.parametrize("columns", ["40", "200"])
