@@ -64,11 +64,13 @@ class _Plain:
                 formatter.write_dl(records, col_max=26)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples, each on a line of its own."""
+        """Write the examples, each on a line of its own, and where the whole page is."""
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+        formatter.write_paragraph()
+        formatter.write(f"{' '.join(['More: cometrep help', *ctx.command_path.split()[1:2]])}\n")
 
 
 # In help order; "" is the place of a command's own panels.

@@ -20,7 +20,9 @@ PART_EXAMPLES = {
 app = typer.Typer()
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A setting, as config show names it.")]
-ValueArgument = Annotated[str, typer.Argument(metavar="VALUE", help="What it is set to.")]
+ValueArgument = Annotated[
+    str, typer.Argument(metavar="VALUE", help="What it is set to; cometrep help config tells what each takes.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default=False)]
 
 

@@ -79,21 +79,26 @@ SETTINGS: Mapping[str, _Known] = {
         "where the API is", ("COMETREP_BASE_URL", "COMETAPI_BASE_URL"), DEFAULT_BASE_URL, parse_base_url
     ),
     "timeout": _Known(
-        "deadline of the whole wait, or of each prediction's in a batch; 0 none",
+        "deadline of the whole wait, or of each prediction's in a batch: 90s, 10m, 1h; 0 for none",
         ("COMETREP_TIMEOUT",),
         "30m",
         parse_duration,
     ),
     "retry_budget": _Known(
-        "how long failed attempts are repeated", ("COMETREP_RETRY_BUDGET",), "1m", parse_duration
+        "how long failed attempts are repeated: 30s, 2m", ("COMETREP_RETRY_BUDGET",), "1m", parse_duration
     ),
     "dir": _Known("folder to save in", ("COMETREP_DIR",), "", parse_folder),
-    "output": _Known("template of saved names", ("COMETREP_OUTPUT",), "", parse_template),
-    "max_size": _Known("largest file to save", ("COMETREP_MAX_SIZE",), "2GiB", parse_size),
-    "progress": _Known("how progress is shown", ("COMETREP_PROGRESS",), "auto", choice_of(*PROGRESS_MODES)),
-    "sandbox": _Known("use the sandbox", ("COMETREP_SANDBOX",), "false", parse_switch),
+    "output": _Known("template of saved names: {id}-{index}.{ext}", ("COMETREP_OUTPUT",), "", parse_template),
+    "max_size": _Known("largest file to save: 500k, 200M", ("COMETREP_MAX_SIZE",), "2GiB", parse_size),
+    "progress": _Known(
+        f"how progress is shown: {', '.join(PROGRESS_MODES)}",
+        ("COMETREP_PROGRESS",),
+        "auto",
+        choice_of(*PROGRESS_MODES),
+    ),
+    "sandbox": _Known("use the sandbox: true or false", ("COMETREP_SANDBOX",), "false", parse_switch),
     "sandbox_seconds": _Known(
-        "how long a sandbox prediction runs", ("COMETREP_SANDBOX_SECONDS",), "2", parse_duration
+        "how long a sandbox prediction runs: 2, 1m", ("COMETREP_SANDBOX_SECONDS",), "2", parse_duration
     ),
 }
 """Every setting, in the order in which `config show` lists them."""

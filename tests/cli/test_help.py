@@ -28,7 +28,7 @@ EXAMPLE_COLUMNS = 73  # what is left of 80 in a manual page
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
 def test_help_is_plain(page: Page, cli: Cli) -> None:
-    """The help is one sentence, the usage, the options under their panels and two examples or more, all plain."""
+    """The help is one sentence, usage, options under their panels, examples and the way to the page, all plain."""
     done = cli(*page.words[1:], "--help", env={"FORCE_COLOR": "1"})
     assert (done.code, done.stderr) == (0, "")
     opening, usage, *_ = done.stdout.split("\n\n")
@@ -44,7 +44,9 @@ def test_help_is_plain(page: Page, cli: Cli) -> None:
     assert shared == sorted(shared, key=SHARED_PANELS.index)
     assert headings[-2:] == ["Options", "Examples"]
     assert len(page.examples) >= 2
-    assert done.lines[-len(page.examples) :] == [f"  {example}" for example in page.examples]
+    examples, more = done.stdout.partition("Examples:\n")[2].split("\n\n")
+    assert examples.splitlines() == [f"  {example}" for example in page.examples]
+    assert more.split() == ["More:", "cometrep", "help", *page.words[1:2]]
     assert max(map(len, page.examples)) <= EXAMPLE_COLUMNS
 
 
