@@ -261,6 +261,7 @@ function __cometrep_page
                 'part' 'exit-codes' '' 'Exit codes and error codes, and what to do for each' \
                 'part' 'environment' '' 'Environment variables, settings and files' \
                 'part' 'json' '' 'What --json and --progress json print, key by key' \
+                'part' 'ids' '' 'How predictions are named' \
                 'part' 'inputs' '' 'How INPUT items are written' \
                 'part' 'templates' '' 'How output files are named and saved' \
                 'option' '-h --help' '' 'Show this message and exit'

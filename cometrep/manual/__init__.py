@@ -17,7 +17,7 @@ OWN_PAGES = {
 }
 """The topics that are manual pages of their own, in section 7, and what each tells."""
 
-SECTIONS_ALONE = ("inputs", "templates")
+SECTIONS_ALONE = ("ids", "inputs", "templates")
 """The topics that are sections of several commands' pages."""
 
 
@@ -38,6 +38,7 @@ def topics(root: Page) -> dict[str, str]:
     return {
         **found,
         **{name: f"{title.capitalize()}." for name, title in OWN_PAGES.items()},
+        "ids": "How predictions are named.",
         "inputs": "How INPUT items are written.",
         "templates": "How output files are named and saved.",
     }

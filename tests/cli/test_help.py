@@ -162,7 +162,8 @@ def test_help_lists_its_topics(cli: Cli) -> None:
     assert (done.code, done.stderr) == (0, "")
     listed = dict(re.findall(r"(?m)^    (\S+(?: \S+)?)  +([A-Z].+\.)$", done.stdout))
     commands = [" ".join(page.words[1:]) for page in EVERY_PAGE if page is not ROOT]
-    assert list(listed) == ["cometrep", *commands, "exit-codes", "environment", "json", "inputs", "templates"]
+    shared = ["exit-codes", "environment", "json", "ids", "inputs", "templates"]
+    assert list(listed) == ["cometrep", *commands, *shared]
     for page in ROOT.parts:
         assert listed[page.words[-1]] == page.in_short
     assert max(map(len, done.lines)) <= 80
@@ -176,6 +177,7 @@ def test_help_lists_its_topics(cli: Cli) -> None:
         ("exit-codes", "rate_limited (7)"),
         ("environment", "COMETREP_HOME"),
         ("json", "schema_version"),
+        ("ids", "/predictions/ID"),
         ("inputs", "name@file"),
         ("templates", "{index}"),
     ],
