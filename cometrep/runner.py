@@ -72,10 +72,11 @@ class Runner:
         self._sleep = sleep
         self._random = random
 
-    def create(self, request: Request) -> Events:
-        """Send one create; its `Result` is the prediction as the answer shows it."""
+    def create(self, request: Request) -> Generator[Event, None, Prediction]:
+        """Send one create; its `Result` is the prediction as the answer shows it, which it returns too."""
         prediction = yield from self._create(request)
         yield Result(prediction.id, prediction)
+        return prediction
 
     def look(self, ids: Sequence[str], *, exits_by_status: bool = False) -> Events:
         """Look at each prediction once; with `exits_by_status` fail as `wait` would, StillRunning while it runs."""

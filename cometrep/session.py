@@ -95,6 +95,17 @@ class Opened(NamedTuple):
             self.console.warn(doubt)
         return request
 
+    def create_or_describe(self, request: "Request") -> None:
+        """Create a prediction, and warn of what `--print` cannot print yet; with `--dry-run` show it."""
+        if self.options.dry_run:
+            self.console.write_json(self.api.describe_create(request.model, request.values))
+            return
+        created, what = self.show(self.runner.create(request), self.results("id")), self.options.print_what
+        if what == "path":
+            self.console.warn(f"create saves no file: cometrep download --wait {created.id}")
+        elif what in ("url", "output") and not created.is_terminal:
+            self.console.warn(f"create waits for no {what}: cometrep wait {created.id} --print {what}")
+
     def run_or_describe(self, request: "Request") -> None:
         """Run a request to files on disk, or with `--dry-run` show it."""
         from cometrep.request import doubt_of_name

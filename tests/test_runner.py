@@ -387,7 +387,7 @@ def test_a_slow_create_is_said_to_be_slow(bench: Bench, monkeypatch: pytest.Monk
     assert bench.entries() == [("made1", "starting")]
 
 
-def stop(events: Generator[Event, None, None]) -> list[Event]:
+def stop(events: Generator[Event, None, Any]) -> list[Event]:
     """Stop a use case by a signal, and hear what it says until it raises that."""
     return [events.throw(errors.Stopped("Ctrl-C", 130)), *events]
 

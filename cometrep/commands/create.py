@@ -14,8 +14,4 @@ EXAMPLES = (
 def command(ctx: typer.Context, model: ModelArgument, items: InputArgument = []) -> None:  # noqa: B006
     """Create one prediction and print its id."""
     with session(ctx) as opened:
-        request = opened.request(model, items)
-        if opened.options.dry_run:
-            opened.console.write_json(opened.api.describe_create(request.model, request.values))
-        else:
-            opened.show(opened.runner.create(request), opened.results("id"))
+        opened.create_or_describe(opened.request(model, items))

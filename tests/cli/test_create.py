@@ -83,6 +83,23 @@ def test_print_chooses_what_stdout_gets(what: str, stdout: str, served: Cli, ser
     assert (done.code, done.stdout) == (0, stdout)
 
 
+@pytest.mark.parametrize(
+    ("what", "warning"),
+    [
+        ("path", "create saves no file: cometrep download --wait {}"),
+        ("url", "create waits for no url: cometrep wait {} --print url"),
+        ("output", "create waits for no output: cometrep wait {} --print output"),
+        ("status", ""),
+    ],
+)
+def test_print_warns_of_what_is_not_there_yet(what: str, warning: str, served: Cli, server: Server) -> None:
+    """What a create cannot print before the prediction has ended is a warning with its id, also with `--quiet`."""
+    server.on_create(STARTED)
+    done = served("create", SCHNELL, "prompt=cat", "--print", what, "-q")
+    assert done.code == 0
+    assert done.stderr == (f"cometrep: warning: {warning.format('abc123')}\n" if warning else "")
+
+
 def test_sends_one_authorized_request_to_the_documented_path(served: Cli, server: Server) -> None:
     """One POST, the slash of the model literal, the key as bearer, everything inside `input`."""
     server.on_create(STARTED)
