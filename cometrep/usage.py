@@ -11,6 +11,16 @@ from cometrep.commands import POLLING
 from cometrep.config import key_as_argument
 from cometrep.text import masked, nearest
 
+_PLAIN_WORDS = (  # for what typer says
+    (r"^invalid value for (?:'-\w' / )?'(--[\w-]+)': ", r"\1 "),
+    (r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number"),
+    (r"is not a valid float(?: range)?$", "is not a number"),
+    (r"is not in the range (\d+)<=x<=(\d+)$", r"is not between \1 and \2"),
+    (r"is not in the range x>=(\d+)$", r"is less than \1"),
+    (r"(?s)^got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1"),
+)
+_NO_CANCEL = ": the API documents no way to end a prediction"
+
 
 def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.UsageError:
     """Give the error for what typer found wrong with a command line; `contents` is the group of all commands."""
@@ -25,6 +35,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     message = _message(problem, option, ctx, is_guessed=bool(item or meant))
     if ordered:
         message = f"{option} goes behind the command"
+    message, question, near = message.partition("; did you mean ")
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
@@ -32,15 +43,15 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
     hint = f"write {masked(item)}" if item else masked(meant) or f"{ctx.command_path} --help"
-    return errors.UsageError(f"{told}; usage: {usage}", hint=hint)
+    return errors.UsageError(f"{told}; usage: {usage}{question}{near}", hint=hint)
 
 
 def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
     """Say what is wrong, and where nothing better is guessed which name is near a mistyped one."""
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    message = re.sub(r"is not a valid int(?:eger)?(?: range)?$", "is not a whole number", message)
-    message = re.sub(r"is not a valid float(?: range)?$", "is not a number", message)
+    for told, plain in _PLAIN_WORDS:
+        message = re.sub(told, plain, message)
     unknown = re.match(r"no such command '(.*?)'", message)
     if unknown and ctx is not None:
         return unknown.group() + _near_command(unknown[1], ctx)
@@ -52,6 +63,8 @@ def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
 
 def _near_command(typed: str, ctx: Any) -> str:
     """Say which command a mistyped one is near to, or which ones a group has."""
+    if typed == "cancel":
+        return _NO_CANCEL
     known = tuple(ctx.command.list_commands(ctx))
     group = "" if ctx.parent is None else f" of {ctx.info_name}"
     alike = tuple(name for name in known if name[0] == typed[:1].lower())
@@ -121,10 +134,12 @@ def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
 
 def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
     """Give the command line with its command before the options, empty where the command has no such option."""
-    names = [] if ctx is None or ctx.parent is not None else ctx.command.list_commands(ctx)
-    place = next((number for number, word in enumerate(arguments) if word in names), 0)
+    names = ctx.command.list_commands(ctx) if hasattr(getattr(ctx, "command", None), "list_commands") else []
+    group = ctx.command_path.split()[1:] if names else []
+    words = arguments[len(group) :]
+    place = next((number for number, word in enumerate(words) if word in names), 0)
     if not place:
         return ""
-    command, before, behind = arguments[place], arguments[:place], arguments[place + 1 :]
+    command, before, behind = words[place], words[:place], words[place + 1 :]
     has_it = any(option in param.opts for param in ctx.command.get_command(ctx, command).params)
-    return shlex.join(["cometrep", command, *before, *behind]) if has_it else ""
+    return shlex.join(["cometrep", *group, command, *before, *behind]) if has_it else ""

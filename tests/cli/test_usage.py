@@ -95,7 +95,8 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("frobnicate", "no such command 'frobnicate'"),
         ("auth", "no such command 'auth', in: cometrep auth; usage: "),
         ("whoami", "no such command 'whoami', in: cometrep whoami; usage: "),
-        ("Stauts", "no such command 'Stauts'; did you mean status?, in: "),
+        ("Stauts", "in: cometrep Stauts; usage: cometrep COMMAND [ARGS]...; did you mean status?"),
+        ("cancel x", "no such command 'cancel': the API documents no way to end a prediction, in: "),
         ("--nope", "no such option: --nope"),
         ("--nope run", "no such option: --nope"),
         ("--logs list", "no such option: --logs"),
@@ -105,8 +106,8 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("status", "missing argument 'ID...'"),
         ("download", "missing argument 'ID...'"),
         ("create --nope", "no such option: --nope, in: "),
-        ("run --tiemout 3", "no such option: --tiemout; did you mean --timeout?, in: "),
-        ("run a/b --dry", "no such option: --dry; did you mean --dry-run?, in: "),
+        ("run --tiemout 3", "[OPTIONS]; did you mean --timeout?"),
+        ("run a/b --dry", "[OPTIONS]; did you mean --dry-run?"),
         ("status --wait x", "no such option: --wait, in: "),
         ("create a/b prompt=x --print", "--print"),
         ("create a/b prompt=x --print nothing", "id, status, path, url, output"),
@@ -114,7 +115,10 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("status x --progress loud", "auto, bar, lines, json, none"),
         ("status x --timeout 3", "no such option: --timeout"),
         ("create a/b prompt=x -o x", "no such option: -o"),
-        ("logout extra", "extra"),
+        ("logout extra", "too many arguments: extra, in: cometrep logout extra; usage: "),
+        ("list -n 0", "cometrep: --limit 0 is not between 1 and 1000000000, in: "),
+        ("batch a.csv --max-failures 0", "cometrep: --max-failures 0 is less than 1, in: "),
+        ("sandbox --port high", "cometrep: --port 'high' is not a whole number, in: "),
     ],
 )
 def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: Cli) -> None:
@@ -236,6 +240,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> 
     [
         ("--sandbox run a/b 'prompt=a cat'", "run --sandbox a/b 'prompt=a cat'"),
         ("-q list", "list -q"),
+        ("config --json show", "config show --json"),
         (
             "--base-url https://x.test --progress=none wait abc",
             "wait --base-url https://x.test --progress=none abc",
@@ -312,7 +317,7 @@ def test_a_mistyped_option_of_login_is_no_key() -> None:
     ("typed", "told"),
     [
         ("list -n=many", "'many' is not a whole number"),
-        ("batch a.csv -j=0", "0 is not in the range"),
+        ("batch a.csv -j=0", "--jobs 0 is not between 1 and 1000"),
         ("run a/b -o=", "--output '' names no file"),
         ("list -q=1", "no such option: -="),
     ],
