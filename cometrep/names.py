@@ -169,8 +169,8 @@ def _field_problem(template: str) -> str:
             elif conversion or (spec and not (name == "index" and re.fullmatch(r"0[1-9]d?", spec))):
                 given = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 problem = f"only {{index:03}} takes a format, not {{{name}{given}}}"
-    except ValueError as broken:
-        return str(broken).lower()
+    except ValueError:
+        return "it has a brace alone; one that belongs to a name is written {{ or }}"
     return problem
 
 

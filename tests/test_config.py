@@ -287,7 +287,7 @@ def test_a_bad_folder_is_refused_where_it_is_set(file: Path, monkeypatch: pytest
 
 def test_a_bad_template_names_its_origin(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As any other value; that of the option, or one that is to be stored, is told with the fields there are."""
-    told = "the output template '{bad': expected '}' before end of string"
+    told = "the output template '{bad': it has a brace alone; one that belongs to a name is written {{ or }}"
     write(file, 'output = "{bad"\n')
     with pytest.raises(errors.ConfigError) as of_file:
         config.load()
