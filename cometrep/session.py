@@ -270,7 +270,7 @@ def _interval(text: str | None) -> float | None:
     try:
         seconds = parse_duration(text)
     except ValueError as problem:
-        raise errors.UsageError(f"--interval {text!r}: {problem}", hint="--interval 2") from problem
+        raise errors.UsageError(f"--interval {text!r} {problem}", hint="--interval 2") from problem
     if not 0.2 <= seconds <= 3600:
         raise errors.UsageError(f"--interval {text} is not between 0.2 s and 1 h", hint="--interval 2")
     return seconds

@@ -198,11 +198,11 @@ MEANT = {"sandbox": "true", "base_url": "https://example.org"}
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("timeout", "soon", "'soon': not a duration"),
-        ("base_url", "example.org", "'example.org': not a URL"),
-        ("progress", "dots", "'dots': not one of auto, bar, lines, json, none"),
-        ("sandbox", "maybe", "'maybe': neither true nor false"),
-        ("max_size", "big", "'big': not a size"),
+        ("timeout", "soon", "'soon' is not a duration"),
+        ("base_url", "example.org", "'example.org' is not a URL"),
+        ("progress", "dots", "'dots' is not one of auto, bar, lines, json, none"),
+        ("sandbox", "maybe", "'maybe' is neither true nor false"),
+        ("max_size", "big", "'big' is not a size"),
         ("dir", "a\\u0000b", "NUL"),
     ],
     ids=["timeout", "base_url", "progress", "sandbox", "max_size", "dir"],

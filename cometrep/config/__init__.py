@@ -330,12 +330,14 @@ def _checked(name: str, text: str, origin: Origin) -> Setting:
         told = f"{origin}: {problem.message}"
         raise errors.ConfigError(told, hint=_removal(name, origin), code="bad_setting") from problem
     except ValueError as problem:
-        shown = "the API key" if name == "api_key" else repr(masked(text))
-        # A file does not tell which setting it is.
-        named = f"{name} " if origin.kind == "file" and name != "api_key" else ""
+        shown = f"{origin} {masked(text)!r}"
+        if name == "api_key":
+            shown = f"{origin}: the API key"
+        elif origin.kind == "file":  # which does not tell the setting
+            shown = f"{origin}: {name} {masked(text)!r}"
         fix = _correction(name, text, origin)
         error = errors.UsageError if origin.is_typed else errors.ConfigError
-        raise error(f"{origin}: {named}{shown}: {problem}", hint=fix, code="bad_setting") from problem
+        raise error(f"{shown} {problem}", hint=fix, code="bad_setting") from problem
     # Both are kept in their plain form: what is shown is what is used.
     return Setting(name, value if name in ("api_key", "base_url") else text.strip(), origin)
 
@@ -412,7 +414,7 @@ def store_api_key(text: str) -> tuple[ApiKey, Path]:
         key = parse_api_key(text)
     except ValueError as problem:
         raise errors.UsageError(
-            f"that is no API key: {problem}; copy it from {KEY_PAGE}", hint="cometrep login", code="bad_key"
+            f"that is no API key: it {problem}; copy it from {KEY_PAGE}", hint="cometrep login", code="bad_key"
         ) from problem
     if not key:
         raise errors.UsageError(

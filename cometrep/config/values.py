@@ -49,9 +49,9 @@ def parse_duration(text: str) -> float:
     """Read `90`, `90s`, `10m`, `1h30m` as seconds; raise ValueError for anything else."""
     found = re.fullmatch(_DURATION, text.strip())
     if not found and re.fullmatch(_DURATION, re.sub(r"(?a)\d+", "1", text.strip())):
-        raise ValueError("too many digits for a duration")
+        raise ValueError("has too many digits for a duration")
     if not found or not found.group():
-        raise ValueError("not a duration like 90, 90s, 10m or 1h30m")
+        raise ValueError("is not a duration like 90, 90s, 10m or 1h30m")
     return int(found["h"] or 0) * 3600 + int(found["m"] or 0) * 60 + float(found["s"] or found["alone"] or 0)
 
 
@@ -59,7 +59,7 @@ def parse_size(text: str) -> int:
     """Read `500k`, `200M`, `2GiB` as bytes; raise ValueError for anything else."""
     found = re.fullmatch(r"(\d{1,15})\s*(|k|m|g|ki|mi|gi)b?", text.strip().lower(), re.ASCII)
     if not found or int(found.group(1)) == 0:
-        raise ValueError("not a size like 500k, 200M or 2GiB")
+        raise ValueError("is not a size like 500k, 200M or 2GiB")
     return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
 
 
@@ -67,7 +67,7 @@ def parse_switch(text: str) -> bool:
     """Read 1, true, yes, on or their opposites; raise ValueError for anything else."""
     word = text.strip().lower()
     if word not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-        raise ValueError("neither true nor false")
+        raise ValueError("is neither true nor false")
     return word in ("1", "true", "yes", "on")
 
 
@@ -83,18 +83,18 @@ def parse_base_url(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:  # whose words repeat what may be a part of a password
-        raise ValueError("not a URL, or its port is no number from 1 to 65535") from None
+        raise ValueError("is not a URL, or its port is no number from 1 to 65535") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not a URL like https://api.cometapi.com")
+        raise ValueError("is not a URL like https://api.cometapi.com")
     if "@" in parts.netloc or "?" in text or "#" in text or port == 0:
-        raise ValueError("a base URL has a host and a path, no user, query or fragment")
+        raise ValueError("is no base URL, which has a host and a path, but no user, query or fragment")
     labels = parts.hostname.rstrip(".").split(".")
     if ":" not in parts.hostname and not all(0 < len(label) < 64 for label in labels):
-        raise ValueError("its host has a part that is empty or longer than 63 characters")
+        raise ValueError("has a host with a part that is empty or longer than 63 characters")
     if re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", text):
-        raise ValueError("it has characters that no URL has")
+        raise ValueError("has characters that no URL has")
     if parts.scheme == "http" and not is_local_host(parts.hostname):
-        raise ValueError("plain http is for this machine only; write https")
+        raise ValueError("is plain http, which is for this machine only; write https")
     return text
 
 
@@ -122,15 +122,15 @@ def parse_api_key(text: str) -> str:
     """Trim white space and a BOM from a key; raise ValueError for what no header carries, or plainly is no key."""
     key = text.strip().removeprefix("\ufeff").strip()
     if re.match(r"(?:export\s+)?(?:[A-Z][A-Z0-9_]*=[^=]|\w+=[\"']?sk-)", key):
-        raise ValueError("it begins with a name; the key is what stands behind the =, without quotes")
+        raise ValueError("begins with a name; the key is what stands behind the =, without quotes")
     if key[:1] in ("'", '"') or key[-1:] in ("'", '"'):
-        raise ValueError("it has quotes around it")
+        raise ValueError("has quotes around it")
     if re.search(r"[\r\n]", key):
-        raise ValueError("it has a line break inside")
+        raise ValueError("has a line break inside")
     if not re.fullmatch(r"[\x21-\x7e]*", key):
-        raise ValueError("it has spaces or characters outside ASCII inside")
+        raise ValueError("has spaces or characters outside ASCII inside")
     if len(key) > LONGEST_KEY:
-        raise ValueError(f"it has more than {LONGEST_KEY} characters, and no key has")
+        raise ValueError(f"has more than {LONGEST_KEY} characters, and no key has")
     return key
 
 
@@ -139,7 +139,7 @@ def choice_of(*words: str) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         if text not in words:
-            raise ValueError(f"not one of {', '.join(words)}")
+            raise ValueError(f"is not one of {', '.join(words)}")
         return text
 
     return check
@@ -147,11 +147,11 @@ def choice_of(*words: str) -> Callable[[str], str]:
 
 def _text(text: str) -> str:
     if "\0" in text:
-        raise ValueError("it has a NUL character inside")
+        raise ValueError("has a NUL character inside")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as problem:
-        raise ValueError("it is not UTF-8 text") from problem
+        raise ValueError("is not UTF-8 text") from problem
     return text
 
 

@@ -45,7 +45,7 @@ def test_show_names_every_setting_with_its_origin(cli: Cli) -> None:
 def test_a_bad_option_hints_at_its_form(option: str, cli: Cli) -> None:
     """The hint can be typed in its place, and so can that of `config set`."""
     done = cli("run", SCHNELL, "prompt=cat", "--dry-run", option, "bad")
-    form = re.fullmatch(rf"cometrep: {option}: 'bad': .+\nhint: ({option} \S+)\n", done.stderr)
+    form = re.fullmatch(rf"cometrep: {option} 'bad' is .+\nhint: ({option} \S+)\n", done.stderr)
     assert (done.code, bool(form)) == (2, True)
     assert cli("run", SCHNELL, "prompt=cat", "--dry-run", *(form[1] if form else "").split()).code == 0
     done = cli("config", "set", option[2:].replace("-", "_"), "bad")
@@ -59,15 +59,15 @@ def test_a_bad_setting_hides_no_other(cli: Cli) -> None:
     env = {"COMETREP_TIMEOUT": "abc"}
     done = cli("config", "show", env=env)
     assert done.code == 3
-    told = "COMETREP_TIMEOUT: 'abc': not a duration like 90, 90s, 10m or 1h30m"
+    told = "COMETREP_TIMEOUT 'abc' is not a duration like 90, 90s, 10m or 1h30m"
     *warnings, error, hint = done.stderr.splitlines()
     assert (error, hint) == (f"cometrep: {told}", "hint: unset COMETREP_TIMEOUT")
     assert len(warnings) == 1  # each on a line of its own, which no table cuts
-    assert "max_size 'much': not a size" in warnings[0]
+    assert "max_size 'much' is not a size" in warnings[0]
     rows = {row[0]: row[1:] for row in (line.split("\t") for line in done.lines)}
     assert set(NAMES) <= set(rows)
     assert rows["timeout"] == ["", told]
-    assert "'much': not a size" in rows["max_size"][1]
+    assert "'much' is not a size" in rows["max_size"][1]
     assert rows["dir"][0] == "pics"
     facts = json.loads(cli("config", "show", "--json", env=env).stdout)
     assert facts["timeout"] == {"value": None, "origin": None, "error": told}
