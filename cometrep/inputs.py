@@ -82,9 +82,12 @@ def split_item(text: str) -> Item:
             return Item("".join(key), separator, value)
         key.append(text[at])
         at += 1
+    lack = "name" if at < len(text) else "="
+    if lack == "=" and re.fullmatch(r"\S+", text):
+        lack += "; text with spaces goes in quotes"
     raise errors.UsageError(
-        f"{_short(text)} is not an input: it has no {'name' if at < len(text) else 'separator'}",
-        hint="write name=text, name:=json, name=@textfile or name@file, for instance prompt='A red fox'",
+        f"{_short(text)} is not an input: it has no {lack}",
+        hint="write prompt='A red fox', or name:=json, name=@textfile, name@file",
         code="bad_input",
     )
 

@@ -98,22 +98,23 @@ def test_the_first_separator_decides(text: str, item: Item) -> None:
 @pytest.mark.parametrize(
     ("text", "lacks"),
     [
-        ("", "separator"),
-        ("prompt", "separator"),
-        ("a:b", "separator"),
-        (r"a\=b", "separator"),
-        ("--seed", "separator"),
+        ("", "="),
+        ("fox", "=; text with spaces goes in quotes"),
+        ("a red fox", "="),
+        ("a:b", "=; text with spaces goes in quotes"),
+        (r"a\=b", "=; text with spaces goes in quotes"),
+        ("--seed", "=; text with spaces goes in quotes"),
         ("=x", "name"),
         (":=1", "name"),
         ("@a.png", "name"),
         (":=@a.json", "name"),
     ],
-    ids=["empty", "word", "colon", "escaped", "option", "=", ":=", "@", ":=@"],
+    ids=["empty", "word", "words", "colon", "escaped", "option", "=", ":=", "@", ":=@"],
 )
 def test_an_item_without_a_name_or_a_separator_is_refused(text: str, lacks: str) -> None:
-    """What is no item is a usage error that says what is missing and shows the forms."""
+    """What is no item is a usage error that says what is missing, most often the quotes, and shows the forms."""
     problem = refused(text)
-    assert f"it has no {lacks}" in problem.message
+    assert problem.message.endswith(f" is not an input: it has no {lacks}")
     assert "name:=json" in problem.hint
     assert problem.code == "bad_input"
 
