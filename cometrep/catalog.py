@@ -244,6 +244,23 @@ def closest_few(name: str) -> list[str]:
     return list(dict.fromkeys(near))[:3]
 
 
+def guess(name: str) -> str:
+    """Give the known model that a name without its owner means, empty where none does or several may.
+
+    Any of several would be paid for, whichever was meant.
+    """
+    plain = _plain(name)
+    alike = [known for known in names() if plain in _plain(known)]
+    exact = [known for known in alike if plain == _plain(known)]
+    if len(alike) > 1 and not exact:
+        return ""
+    return next(iter(exact or alike or closest_few(name)), "")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.rpartition("/")[2].lower())
+
+
 @cache
 def _facts() -> Mapping[str, Any]:
     facts: Mapping[str, Any] = json.loads(Path(__file__).with_name("catalog.json").read_bytes())["models"]

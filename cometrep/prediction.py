@@ -66,10 +66,10 @@ def normalize_status(word: str) -> str:
     return _STATUS_WORDS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), word.strip())
 
 
-def parse_model(text: str, closest: Callable[[str], Sequence[str]] = lambda text: ()) -> str:
+def parse_model(text: str, guess: Callable[[str], str] = lambda text: "") -> str:
     """Check that a model is named `owner/name` and return it; raise UsageError that shows the form.
 
-    `closest` gives the known models that a text may mean which has no such name in it.
+    `guess` gives the known model that a text means which has no such name in it, empty where it is not plain.
     """
     if re.fullmatch(_MODEL, text):
         return text
@@ -77,11 +77,15 @@ def parse_model(text: str, closest: Callable[[str], Sequence[str]] = lambda text
         r"(?:^|/)([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
     )
     named = found.group(1) if found else ""
-    meant = [named] if re.fullmatch(_MODEL, named) else closest(text[:200])
+    why = "is not a model, which is named OWNER/NAME"
+    if re.match(r"\w+(?::?=|@)", text):
+        meant, why = "", "is an input; the model, as OWNER/NAME, goes before it"
+    elif re.fullmatch(_MODEL, named):
+        meant, why = named, f"{why}, without a version or an address"
+    else:
+        meant = guess(text[:200])
     raise errors.UsageError(
-        f"{masked(text)!r} is not a model: it is named OWNER/NAME, with no version and no address",
-        hint=f"name it as {meant[0]}" if meant else "cometrep models",
-        code="bad_model",
+        f"{masked(text)!r} {why}", hint=f"name it as {meant}" if meant else "cometrep models", code="bad_model"
     )
 
 

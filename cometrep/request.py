@@ -28,7 +28,7 @@ class Given(NamedTuple):
 
 def prepare(model: str, given: Given) -> tuple[Request, list[str]]:
     """Build a create's request and list what is doubtful about it; raise UsageError for a doubt if strict."""
-    return _prepared(parse_model(model, catalog.closest_few), {}, given)
+    return _prepared(parse_model(model, catalog.guess), {}, given)
 
 
 def prepare_again(entry: Entry | None, id: str, given: Given, *, command: str) -> tuple[Request, list[str]]:

@@ -855,6 +855,14 @@ def test_anything_else_is_no_model(text: str, shown: str) -> None:
     assert raised.value.code == "bad_model"
 
 
+@pytest.mark.parametrize("text", ["prompt=a/b/c", "seed:=7", "image@fox.png", "prompt=@fox.txt"])
+def test_an_input_in_the_place_of_the_model_is_told(text: str) -> None:
+    """The model was forgotten, and what stands there is none that is misspelt."""
+    with pytest.raises(errors.UsageError, match="is an input; the model, as OWNER/NAME, goes before it") as raised:
+        parse_model(text)
+    assert raised.value.hint == "cometrep models"
+
+
 @pytest.mark.usefixtures("little_work")
 def test_a_very_long_model_is_refused_at_once() -> None:
     """The search for what was meant does not grow with what was typed."""

@@ -74,12 +74,19 @@ def test_an_unknown_model_has_only_what_was_sent(message: str, values: dict[str,
         ("flux-dev", "name it as black-forest-labs/flux-dev"),
         ("SDXL", "name it as stability-ai/sdxl"),
         ("flux-dev:5c7d5dc6", "name it as black-forest-labs/flux-dev"),
+        ("flux", "cometrep models"),
+        ("flux2", "cometrep models"),
+        ("kontext", "cometrep models"),
+        ("recraft", "name it as recraft-ai/recraft-v3"),
+        ("Flux 1.1 pro", "name it as black-forest-labs/flux-1.1-pro"),
+        ("flux-shnell", "name it as black-forest-labs/flux-schnell"),
+        ("", "cometrep models"),
         ("--help", "cometrep models"),
         ("prompt=x", "cometrep models"),
     ],
 )
 def test_a_model_without_its_owner_is_the_nearest_that_is_known(model: str, hint: str) -> None:
-    """And no other one, which would be paid for; where none is near, the table of all tells."""
+    """And no other one, which would be paid for; where none is near, or several are, the table of all tells."""
     with pytest.raises(errors.UsageError, match="OWNER/NAME") as raised:
         prepare(model, given())
     assert raised.value.hint == hint

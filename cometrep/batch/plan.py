@@ -122,7 +122,7 @@ def planned(
     Raises UsageError that names every bad line; its hints are `command`, as it was typed, put right.
     """
     file, texts, model, is_sweep, shard, is_strict = wanted
-    model = parse_model(model, catalog.closest_few) if model else ""
+    model = parse_model(model, catalog.guess) if model else ""
     named = command if model else adding("-m OWNER/NAME", command)
     if not is_sweep:
         _refuse_misplaced(file, texts, command, named)
