@@ -90,7 +90,7 @@ class Keeper:
         if template == "-" and count > 1:
             raise errors.UsageError(
                 f"{self.keeping.typed} writes one file, and num_outputs asks for {count}",
-                hint=f"add {hints.OWN_NAMES}, or ask for one output",
+                hint=f"write {hints.OWN_NAMES} instead, or ask for one output",
                 code="name_clash",
             )
         if template == "-":

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cometrep import errors, hints
+from cometrep import errors
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
@@ -245,13 +245,13 @@ def started_sandbox(settings: Settings) -> Iterator[str]:
 
 def _template(options: Options, settings: Settings) -> str:
     if settings.template == "-":
-        if options.sidecar:
-            raise contradiction("--sidecar", _typed_template(settings))
-        if options.json or options.print_what:
-            raise errors.UsageError(
-                f"{_typed_template(settings)} fills stdout with the file, so nothing else can go there",
-                hint=f"add {hints.OWN_NAMES}",
-            )
+        for one, is_given in (
+            ("--sidecar", options.sidecar),
+            ("--json", options.json),
+            ("--print", options.print_what),
+        ):
+            if is_given:
+                raise contradiction(one, _typed_template(settings))
         return "-"
     return settings.template
 

@@ -27,7 +27,7 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
     if template == "-":
         raise errors.UsageError(
             f"{keeping.typed} writes one file, and a batch has many",
-            hint="add -o '{key}-{index}.{ext}'",
+            hint="write -o '{key}-{index}.{ext}' instead",
             code="name_clash",
         )
     if not template:

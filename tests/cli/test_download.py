@@ -274,6 +274,8 @@ def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
             served("download", "one", *beside, env={"COMETREP_OUTPUT": "-"}),
         ):
             assert (both.code, both.stdout) == (2, "")
+            assert f"{beside[0]} and " in both.stderr
+            assert f"leave out {beside[0]}" in both.stderr
     assert files(served) == {}
 
 
