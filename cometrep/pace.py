@@ -21,7 +21,9 @@ def parse_rate(text: str) -> float:
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/(s|m|h)", text.strip())
     rate = float(found.group(1)) / _RATE_UNITS[found.group(2)] if found else 0.0
     if rate <= 0:
-        raise errors.UsageError(f"--rate {text!r} is not a number of creates over s, m or h", hint="--rate 60/m")
+        raise errors.UsageError(
+            f"--rate {text!r} is not a number and its unit, as in 60/s, 60/m or 60/h", hint="--rate 60/m"
+        )
     return rate
 
 

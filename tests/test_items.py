@@ -188,7 +188,8 @@ def test_a_bad_shard_is_refused(text: str) -> None:
     """With the form it should have."""
     with pytest.raises(errors.UsageError) as refused:
         parse_shard(text)
-    assert repr(text) in refused.value.message
+    assert refused.value.message == f"--shard {text!r} is not a part I/N, with I from 1 to N"
+    assert parse_shard(refused.value.hint.split()[1].rstrip(",")) == (1, 4)
 
 
 def test_people_know_an_item_by_its_key_or_its_place() -> None:

@@ -221,6 +221,7 @@ KEPT = "--dry-run --shard 1/2 -d new --rate 1/m"  # options that the command of 
         (f"{FROM_IMAGE} seed=1", "", f"{FROM_IMAGE!r} is a model", f"seed=1 {KEPT} -m {FROM_IMAGE} --sweep"),
         (f"{FROM_IMAGE} seed=1 p.jsonl", "", f"{FROM_IMAGE!r} is a", f"p.jsonl seed=1 {KEPT} -m {FROM_IMAGE}"),
         (FROM_IMAGE, "", f"{FROM_IMAGE!r} is a model", f"FILE {KEPT} -m {FROM_IMAGE}"),
+        ("p.jsonl", "", "line 1: it names no model", f"p.jsonl {KEPT} -m OWNER/NAME"),
         ("p.txt seed=1", SCHNELL, "'a red fox' in the header", f"prompt=@p.txt seed=1 {KEPT} --sweep"),
         ("p.txt", "", "'a red fox' in the header", f"prompt=@p.txt {KEPT} -m OWNER/NAME --sweep"),
     ],

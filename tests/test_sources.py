@@ -181,7 +181,10 @@ def test_a_line_that_is_no_json_makes_no_indented_object() -> None:
 @pytest.mark.parametrize("name", ["key", "model"])
 def test_a_key_or_model_beside_the_inputs_is_an_error(name: str) -> None:
     """It would be paid for as an input; in the long form such an input can be sent."""
-    assert f"line 1: {name!r} beside the inputs" in wrongs(json.dumps({name: "a/b", "prompt": "x"}))[0]
+    assert (
+        f"line 1: {name!r} beside the inputs would be sent as one of them"
+        in wrongs(json.dumps({name: "a/b", "prompt": "x"}))[0]
+    )
     assert read(json.dumps({"input": {name: "a/b"}}))[0].values == {name: "a/b"}
 
 

@@ -90,10 +90,12 @@ def _keyed(
         yield line, key, digest
 
 
-def check(source: Source, *, model: str, common: Common, doubts: Doubts = lambda _, __: ()) -> Checked:
-    """Read a source once, wholly; raise one UsageError that names every bad line, and of the first ones why.
+def check(
+    source: Source, *, model: str, common: Common, named: str = "", doubts: Doubts = lambda _, __: ()
+) -> Checked:
+    """Read a source once, wholly; raise one BadItems that names every bad line, and of the first ones why.
 
-    A line with `doubts` is a bad one too.
+    A line with `doubts` is a bad one too. `named` is the command with a model, the hint for lines that have none.
     """
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
@@ -106,7 +108,7 @@ def check(source: Source, *, model: str, common: Common, doubts: Doubts = lambda
             continue
         own = line.model or model
         if problem := _problem(line, model):
-            problems.add(Wrong(line.number, problem))
+            problems.add(Wrong(line.number, problem, hint="" if own else named))
         elif told := doubts(own, {**common(own), **line.values}):  # the first of which may raise
             problems.add(Wrong(line.number, "; ".join(told), catalog.command_for(own)))
         if line.key:
@@ -131,7 +133,7 @@ def _problem(line: Line, model: str) -> str:
     if len(line.key) > KEY_LIMIT:
         return f"the key is longer than {KEY_LIMIT} characters"
     if not (line.model or model):
-        return "no model; give --model"
+        return "it names no model, and there is no --model"
     try:
         if line.model:
             parse_model(line.model)
@@ -228,6 +230,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     number, count = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
     if not 1 <= number <= count:
         raise errors.UsageError(
-            f"--shard {text!r} is not one of a number of shards", hint="--shard 1/5, the first of five"
+            f"--shard {text!r} is not a part I/N, with I from 1 to N", hint="--shard 1/4, the first of four"
         )
     return number, count

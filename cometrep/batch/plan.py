@@ -135,7 +135,7 @@ def planned(
         else:
             source = _file(file, snapshot, model, shared.keys, command=command, named=named)
             doubts = partial(_doubts_of, shared.warnings()) if is_strict else _no_doubts
-            checked = check(source, model=model, common=shared.of, doubts=doubts)
+            checked = check(source, model=model, common=shared.of, named=named, doubts=doubts)
         plan = Plan(
             source=source,
             checked=checked,

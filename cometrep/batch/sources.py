@@ -239,7 +239,9 @@ def _json_line(number: int, text: bytes) -> Line | Wrong:
     if "input" not in value or not (value.keys() <= _ITEM_FIELDS or isinstance(value["input"], dict)):
         if misplaced := next((name for name in ("key", "model") if name in value), None):
             # It would be sent, and paid for, as an input of another model than the line seems to name.
-            return Wrong(number, f'{misplaced!r} beside the inputs; these stand in "input" then: {_LONG_FORM}')
+            return Wrong(
+                number, f"{misplaced!r} beside the inputs would be sent as one of them; write {_LONG_FORM}"
+            )
         return Line(number, "", "", value, is_plain=_is_plain(text))
     if others := sorted(value.keys() - _ITEM_FIELDS):
         return Wrong(number, f"{others[0]!r} beside input, where only key and model can be")
