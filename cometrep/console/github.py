@@ -46,12 +46,13 @@ class Report:
             return
         else:
             texts = outputs(self._results), summary(self._results, reason)
-        for variable, text in zip(("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"), texts, strict=True):
-            if not (path := environment(variable)):
-                yield f"{variable} is not set"
-                continue
+        paths = {variable: environment(variable) for variable in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+        if unset := [variable for variable, path in paths.items() if not path]:
+            yield f"{' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set"
+        for path, text in zip(paths.values(), texts, strict=True):
             try:
-                _append(Path(path), text)
+                if path:
+                    _append(Path(path), text)
             except OSError as problem:
                 yield f"cannot write {path}: {problem.strerror}"
 

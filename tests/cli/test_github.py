@@ -70,7 +70,8 @@ def test_outside_of_a_step_it_is_said(served: Cli, server: Server) -> None:
     server.on_get(answer_json(prediction("made1", output="x")))
     done = served("wait", "made1", "--github")
     assert (done.code, done.stdout) == (0, "made1\tsucceeded\n")
-    assert "GITHUB_OUTPUT is not set" in done.stderr
+    told = "--github: GITHUB_OUTPUT and GITHUB_STEP_SUMMARY are not set, so nothing is told there"
+    assert [line for line in done.stderr.splitlines() if "GITHUB" in line] == [f"cometrep: warning: {told}"]
 
 
 def test_a_refused_create_is_an_error_of_the_step(step: Cli, server: Server) -> None:
