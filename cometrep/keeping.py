@@ -356,7 +356,8 @@ class Keeper:
             return files
         if not prediction.data_removed:
             told = f": {prediction.error_text}" if prediction.error_text else ""
-            is_over = self._is_over(prediction, otherwise=True)  # else it may come yet
+            is_over = self._is_over(prediction, otherwise=True)
+            told += "" if is_over else "; it may still come"
             raise errors.OutputMissing(
                 f"prediction {prediction.id} reported success without any output{told}",
                 hint=hints.LOOK_WHOLE.of(prediction.id) if is_over else "",

@@ -312,6 +312,25 @@ def test_a_file_is_called_expired_after_its_hour_alone(
     assert failure.hint == ("cometrep rerun p1" if is_over else "")
 
 
+@pytest.mark.parametrize(("age_seconds", "is_over"), [(60, False), (3700, True)])
+def test_a_success_without_output_may_still_come_within_its_hour(
+    shelf: Shelf, server: Server, *, age_seconds: int, is_over: bool
+) -> None:
+    """Then the hint is the command that asks again, and why that may help is said; after it, one that shows all."""
+    completed_at = datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
+    prediction = made(server, "a.webp", completed_at=completed_at).with_output(None)
+
+    def look_again(_: str) -> Generator[Event, None, Prediction]:
+        yield from ()
+        return prediction
+
+    _, failure, _ = kept(shelf.keeper(), prediction, look_again)
+    assert failure is not None
+    told = "prediction p1 reported success without any output"
+    assert failure.message == (told if is_over else f"{told}; it may still come")
+    assert failure.hint == ("cometrep status p1 --json" if is_over else "")
+
+
 @pytest.mark.parametrize(
     ("output", "is_told"),
     [
