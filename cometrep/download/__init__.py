@@ -27,7 +27,7 @@ from cometrep.names import Names
 from cometrep.partfile import Facts, PartFile, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
-from cometrep.text import format_duration, format_times
+from cometrep.text import format_bytes, format_duration, format_times
 from cometrep.transport.reasons import ended_early, reason_of
 
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
@@ -250,7 +250,8 @@ class Downloads:
     def _too_large(self, id: str, file: OutputFile, size: int) -> errors.LocalFileError:
         limit = self.rules.max_size_bytes
         return errors.LocalFileError(
-            f"output file {file.index} of {id} has {size} bytes or more, above the limit of {limit}",
+            f"output file {file.index} of {id} has {format_bytes(size)} or more,"
+            f" above the {format_bytes(limit)} of --max-size",
             remedy=f"--max-size {-(-size // 10**9)}G",
             code="file_too_large",
             prediction_id=id,

@@ -757,7 +757,7 @@ def test_a_download_that_is_ended_leaves_no_final_name(
     [
         (("-d", "file"), "file"),
         (("-d", "/proc/nowhere"), "/proc/nowhere"),
-        (("--max-size", "1k"), "above the limit of 1000"),
+        (("--max-size", "1k"), "or more, above the 1.0 kB of --max-size"),
     ],
     ids=["a file in the way", "proc", "max-size"],
 )
