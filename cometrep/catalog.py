@@ -58,7 +58,8 @@ class KnownInput(NamedTuple):
         """Say what about a value does not fit, empty where it fits."""
         shown = cut(json.dumps(value, ensure_ascii=False), 60)
         if not _is_kind(value, self.kind):
-            return f"{self.name} is {self.kind}, not {shown}"
+            article = "an" if self.kind in ("array", "integer") else "a"
+            return f"{self.name} takes {article} {self.kind}, not {shown}"
         if self.choices and value not in self.choices:
             near = nearest(str(value), self.choices)
             meant = f"; did you mean {near}?" if near else ""

@@ -329,7 +329,7 @@ def test_a_cell_that_does_not_fit_its_input_is_doubted_and_sent_as_it_stands(tmp
     path.write_text("prompt,seed,go_fast\ncat,7,yes\ndog,seven,\nowl,8,maybe\n")
     with planning(str(path)) as made:
         assert [list(item.values.values())[1:] for item in made.items()] == [[7, True], ["seven"], [8, "maybe"]]
-    told = ('seed is integer, not "seven" (line 3)', 'go_fast is boolean, not "maybe" (line 4)')
+    told = ('seed takes an integer, not "seven" (line 3)', 'go_fast takes a boolean, not "maybe" (line 4)')
     assert made.doubts == told
     assert refusal(str(path)).endswith(
         ': line 3: seed is integer, not "seven"; line 4: go_fast is boolean, not "maybe"'

@@ -130,7 +130,7 @@ def test_an_unknown_model_is_an_error_when_strict() -> None:
     [
         (["prompt=x", "seeed=7"], ["did you mean seed"]),
         (["prompt=x", "num_outputs=9"], ["at most 4"]),
-        (["prompt=x", "num_outputs=two"], ["num_outputs is integer"]),
+        (["prompt=x", "num_outputs=two"], ["num_outputs takes an integer"]),
         (["prompt=x", "aspect_ratio=16x9"], ["did you mean 16:9"]),
         ([], ["needs prompt"]),
         (["prompt=x", "megapixels=1"], []),

@@ -215,7 +215,7 @@ def test_shared_inputs_are_typed_by_each_lines_model(served: Cli, gateway: Gatew
     assert bodies == [{"prompt": "cat", "num_outputs": 1, "seed": seed} for seed in (5, "5", "own")]
     ran = served("batch", "p.jsonl", *shared[:1], "seed=five", "--model", SCHNELL, stdin="cat")
     assert (ran.code, gateway.total) == (0, 3)
-    assert ran.stderr.count('seed is integer, not "five" (line 1)') == 1
+    assert ran.stderr.count('seed takes an integer, not "five" (line 1)') == 1
 
 
 def test_a_shared_input_that_no_line_can_have_is_refused(served: Cli, gateway: Gateway, folder: Path) -> None:

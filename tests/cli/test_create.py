@@ -202,7 +202,7 @@ def test_a_value_of_another_kind_is_doubted_once(served: Cli, server: Server) ->
     """One fault is one warning, and the text is sent as it stands."""
     server.on_create(STARTED)
     done = served("create", SCHNELL, "prompt=cat", "seed=abc", "-q")
-    assert (done.code, done.stderr) == (0, 'cometrep: warning: seed is integer, not "abc"\n')
+    assert (done.code, done.stderr) == (0, 'cometrep: warning: seed takes an integer, not "abc"\n')
     assert server.received[0].json()["input"]["seed"] == "abc"
 
 
