@@ -499,7 +499,7 @@ class Ledger:
             return word
         near = nearest(word, known)
         raise errors.UsageError(
-            f"no entry has the status {word!r}" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
+            f"{word!r} is not a status" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
             hint=f"cometrep list --status {near or 'failed'}",
         )
 

@@ -352,7 +352,7 @@ def test_a_status_that_no_entry_can_have_is_an_error(cli: Cli) -> None:
     remember(cli, "odd1", status="Pondering")
     done = cli("list", "--status", "fail")
     assert (done.code, done.stdout) == (2, "")
-    assert "did you mean failed?" in done.stderr
+    assert "'fail' is not a status; did you mean failed?" in done.stderr
     assert [line.split("\t")[0] for line in cli("list", "--status", "Pondering").lines] == ["odd1"]
     assert cli("list", "--status", "canceled").code == 0
 
