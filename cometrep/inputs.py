@@ -309,4 +309,5 @@ def _typed(key: str, separator: str, value: str) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(cut(masked(text), 80))
+    option = "--input " if text.startswith("--input ") else ""
+    return option + repr(cut(masked(text.removeprefix(option)), 80))
