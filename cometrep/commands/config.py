@@ -85,7 +85,7 @@ def unset(ctx: typer.Context, name: NameArgument) -> None:
     """Remove one setting from the config file."""
     console = local_session(ctx)
     path = config.store(name, None)
-    console.say(f"{name} is not set in {path} any more")
+    console.say(f"{name} is not set in {path}")
 
 
 @app.command()

@@ -12,6 +12,6 @@ def command(ctx: typer.Context) -> None:
     """Remove the stored API key from the config file."""
     console = local_session(ctx)
     path = config.store("api_key", None)
-    console.say(f"no API key is stored in {path} any more")
+    console.say(f"no API key is stored in {path}")
     if variable := config.variable_for("api_key"):
         console.warn(f"{variable} is still set, and gives a key: unset {variable}")

@@ -242,7 +242,8 @@ def test_logout_removes_the_key(cli: Cli, server: Server) -> None:
     assert (done.code, done.stdout) == (0, "")
     assert KEY not in config_file(cli).read_text()
     assert key_sent(cli, server) is None
-    assert cli("logout").code == 0
+    again = cli("logout")
+    assert (again.code, again.stderr) == (0, f"no API key is stored in {config_file(cli)}\n")
 
 
 @pytest.mark.parametrize(("bits", "is_warned"), [(0o600, False), (0o640, True), (0o400, False)])
