@@ -29,9 +29,9 @@ def command(
         _show_inputs(console, models[0])
     else:
         console.write_table(
-            ("MODEL", "OUTPUT", "PICTURE INPUTS", "ABOUT"),
+            ("MODEL", "OUTPUT", "PICTURES IN", "ABOUT"),
             [[known.name, known.output, ", ".join(known.image_inputs()) or "-", known.about] for known in models],
-            spare=("OUTPUT", "PICTURE INPUTS"),
+            spare=("OUTPUT", "PICTURES IN"),
         )
 
 
