@@ -332,7 +332,7 @@ def test_a_cell_that_does_not_fit_its_input_is_doubted_and_sent_as_it_stands(tmp
     told = ('seed takes an integer, not "seven" (line 3)', 'go_fast takes a boolean, not "maybe" (line 4)')
     assert made.doubts == told
     assert refusal(str(path)).endswith(
-        ': line 3: seed is integer, not "seven"; line 4: go_fast is boolean, not "maybe"'
+        ': line 3: seed takes an integer, not "seven"; line 4: go_fast takes a boolean, not "maybe"'
     )
 
 

@@ -50,7 +50,7 @@ def lose_a_record(folder: Path) -> None:
     [
         (False, False, True, "not_confirmed"),
         (True, False, True, "record"),
-        (True, True, True, "bad_input"),
+        (True, True, True, "bad_items"),
         (True, True, False, "name_clash"),
     ],
     ids=["large", "a lost record", "a doubt", "one name for all"],
