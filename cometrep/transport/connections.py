@@ -58,10 +58,6 @@ class _Timed(io.RawIOBase):
             self._until = time.monotonic() + self._seconds
         return count
 
-    def fileno(self) -> int:
-        """Give the socket's number."""
-        return self._source.fileno()
-
     def close(self) -> None:
         """Let go of the socket."""
         self._source.close()
