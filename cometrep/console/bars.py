@@ -57,7 +57,7 @@ class Bars(Animated):
 
     def take(self, event: Event) -> None:
         """Show one event."""
-        self._began.setdefault(event.id or "", time.monotonic())
+        self._began.setdefault(event.id, time.monotonic())
         lines = [self._line(event)]
         self._update(event)
         lines += self._shown_log(event)
@@ -77,7 +77,7 @@ class Bars(Animated):
         """Give the line of an event that stays on the screen, empty for none."""
         if isinstance(event, Waiting):
             return ""  # the clock on the live line says as much
-        elapsed = format_elapsed(time.monotonic() - self._began[event.id or ""])
+        elapsed = format_elapsed(time.monotonic() - self._began[event.id])
         if isinstance(event, Saved) and event.how == "saved":
             return f"{lasting_line(event, self._screen)}  {elapsed}"
         if isinstance(event, Result):
