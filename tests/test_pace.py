@@ -33,7 +33,7 @@ def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
     pace.throttled(2.0, pause_seconds=3.0)
     assert pace.ready_in(2.0) == 3.0
     assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
-    pace.throttled(2.1, pause_seconds=3.0)  # of the same burst
+    pace.throttled(4.9, pause_seconds=0.0)  # of the same burst
     assert pace.rate_per_second == pytest.approx(5.0, rel=0.1)
     moment, before = 5.1, pace.rate_per_second or 0.0
     for _ in range(50):
@@ -48,14 +48,39 @@ def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
     assert pace.rate_per_second is None or pace.rate_per_second > 2 * before
 
 
+def test_speed_is_given_back_a_step_a_second() -> None:
+    """However many are accepted in it; and what was sent long before tells nothing of the speed to begin with."""
+    pace = Pace()
+    for moment in (0.0, *(100.0 + number / 10 for number in range(80))):
+        pace.sent(moment)
+    pace.throttled(108.0, 1.0)
+    assert pace.rate_per_second == pytest.approx(5.0)
+    for _ in range(5):
+        pace.accepted(109.0)
+    assert pace.rate_per_second == pytest.approx(5.5, rel=0.01)
+
+
+def test_one_that_is_sent_a_little_late_keeps_no_other_back() -> None:
+    """Else a cap of so many a minute is never reached."""
+    pace = Pace(2.0)
+    pace.sent(0.0)
+    pace.sent(0.52)
+    assert pace.ready_in(1.0) == 0.0
+
+
 def test_an_api_that_names_its_pause_is_tried_again_soon() -> None:
-    """Ten refusals that each ask for a second cost some twenty seconds, and no minutes."""
+    """Ten refusals that each ask for a second cost some twenty seconds, and no minutes as where none is named."""
     pace, now = Pace(), 0.0
     for _ in range(10):
         now += pace.ready_in(now)
         pace.sent(now)
         pace.throttled(now, 1.0, asked_seconds=1.0)
     assert now + pace.ready_in(now) < 25.0
+    for moment in range(10):
+        pace.throttled(now + 2.0 * moment, 1.0)
+    assert pace.rate_per_second == 1 / 30
+    pace.accepted(now + 30.0)
+    assert pace.rate_per_second == 1 / 30 + 0.5
     capped = Pace(0.1)
     capped.throttled(0.0, 1.0, asked_seconds=1.0)
     assert capped.rate_per_second == 0.1
