@@ -231,6 +231,7 @@ def test_a_bad_value_names_its_origin(
     assert of_flag.value.message.startswith("--" + name.replace("_", "-"))
     option, form = of_flag.value.hint.split(" ")
     assert config.load({name: form}).shown(name).origin.text == option
+    assert {raised.value.code for raised in (of_file, of_environment, of_flag)} == {"bad_setting"}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,7 @@ def test_a_bad_value_names_its_origin(
         ("base_url", "ftp://example.com", "https://HOST"),
         ("base_url", "example.com:99999", "https://HOST"),
         ("base_url", "example.com?a=b", "https://HOST"),
+        ("base_url", f"example.com/{KEY}", "https://HOST"),
     ],
 )
 def test_what_chose_another_server_is_set_right_and_not_taken_away(
@@ -352,6 +354,18 @@ def test_an_unknown_setting_is_named() -> None:
             ask()
 
 
+def test_the_setting_that_was_meant_is_offered_without_what_is_secret() -> None:
+    """The command that sets it, as it was typed but for that; a key it never takes."""
+    for name, value, hint in (
+        ("timeot", "5m", "config set timeout 5m"),
+        ("base_ur", "https://me:secret@x.example", "config set base_url 'https://[hidden]x.example'"),
+        ("api_ke", KEY, "login"),
+    ):
+        with pytest.raises(errors.UsageError, match="did you mean") as raised:
+            config.store(name, value)
+        assert raised.value.hint == f"cometrep {hint}"
+
+
 # The API key
 
 
@@ -396,6 +410,8 @@ def test_a_key_that_no_header_can_carry_is_refused(inside: str, told: str, monke
     [
         ("'sk-first-second'", "quotes around it"),
         ('"sk-first-second"', "quotes around it"),
+        ('"sk-first-second', "quotes around it"),
+        ("sk-first-second'", "quotes around it"),
         ("COMETAPI_KEY=first-second", "begins with a name"),
         ("export COMETAPI_KEY='sk-first-second'", "begins with a name"),
         ("api_key=sk-first-second", "begins with a name"),
@@ -407,6 +423,7 @@ def test_what_plainly_is_no_key_is_refused(text: str, told: str) -> None:
     with pytest.raises(errors.UsageError, match=told) as raised:
         config.store_api_key(text)
     assert "first" not in raised.value.message
+    assert raised.value.hint == "cometrep login"
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\ufeff"], ids=repr)

@@ -62,8 +62,9 @@ def test_a_file_of_another_user_is_warned_about(file: ConfigFile, monkeypatch: p
     monkeypatch.setattr(os, "getuid", lambda: 1234)
     told = f'{file.path} holds the API key and belongs to another user: sudo chown "$(id -u)" {file.path}'
     assert str(file.warning()) == told
-    monkeypatch.setattr(os, "getuid", lambda: 0)  # who works in the homes of others
-    assert file.warning() is None
+    for uid in (file.path.stat().st_uid, 0):  # its owner, and who works in the homes of others
+        monkeypatch.setattr(os, "getuid", lambda uid=uid: uid)
+        assert file.warning() is None
 
 
 @on_posix
@@ -167,9 +168,9 @@ def test_other_lines_stay(file: ConfigFile, name: str, value: str | None, before
 
 def test_a_last_line_without_an_end_is_ended(file: ConfigFile) -> None:
     """A new line is never glued to the one before."""
-    write(file, 'timeout = "5m"')
+    write(file, 'sandbox = true\ntimeout = "5m"')
     file.change("dir", "out")
-    assert written(file) == 'timeout = "5m"\ndir = "out"\n'
+    assert written(file) == 'sandbox = true\ntimeout = "5m"\ndir = "out"\n'
 
 
 def test_comments_alone_stay_too(file: ConfigFile) -> None:
@@ -274,6 +275,7 @@ def test_a_folder_that_cannot_be_made_is_a_local_file_error(tmp_path: Path) -> N
 
 BROKEN = {
     "syntax": (b'timeout = "5m"\nbase_url = \n', "line 2"),
+    "cut off": (b'timeout = "5m"\nbase_url =', "(at the end, line 2)"),
     "key twice": (b'timeout = "5m"\ntimeout = "6m"\n', "line 2"),
     "not UTF-8": (b'timeout = "5m"\ndir = "caf\xe9"\n', "UTF-8 text (at line 2)"),
     "deep": (b"x = " + b"[" * 50_000, ""),
@@ -322,7 +324,7 @@ def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], Non
 
 
 def test_a_full_disk_has_its_own_code(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the file as behind the folder it stands in."""
+    """Behind the file as behind the folder it stands in; and nothing of the key is left there."""
 
     def change() -> None:
         file.change("timeout", "6m")
@@ -333,3 +335,14 @@ def test_a_full_disk_has_its_own_code(file: ConfigFile, monkeypatch: pytest.Monk
         with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
             act()
         assert raised.value.code == "disk_full"
+    assert not list(file.path.parent.iterdir())
+
+
+@on_posix
+def test_a_folder_that_cannot_be_held_is_a_local_file_error(
+    file: ConfigFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that its owner may write in and not read."""
+    monkeypatch.setattr(os, "open", find_no_room)
+    with pytest.raises(errors.LocalFileError, match=f"cannot write {file.path.parent}: "):
+        file.change("timeout", "6m")
