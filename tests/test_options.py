@@ -2,7 +2,26 @@
 
 import pytest
 
+from cometrep import errors
 from cometrep.options import Options
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "hint"),
+    [
+        (Options(print_what="ids"), "--print 'ids' is not one of id, status, path, url, output", "--print id"),
+        (Options(dir=" "), "--dir '' names no folder", "--dir ."),
+        (Options(output=""), "--output '' names no file", "--output '{id}.{ext}'"),
+        (Options(json=True, print_what="id"), "--json and --print contradict each other", "leave out --json"),
+    ],
+    ids=["no word", "no folder", "no file", "contradiction"],
+)
+def test_options_that_cannot_be_meant_are_refused(options: Options, told: str, hint: str) -> None:
+    """As a variable that is not set may leave them; each alone is well."""
+    Options(json=True, overwrite=True, dir="a", output="-").check()
+    with pytest.raises(errors.UsageError) as raised:
+        options.check()
+    assert (raised.value.message, raised.value.hint) == (told, hint)
 
 
 @pytest.mark.parametrize(
