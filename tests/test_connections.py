@@ -106,14 +106,28 @@ def test_odd_lines_are_passed_over_all_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert (body, len(passes)) == (b"whole", 3)
 
 
-def test_a_post_enters_no_connection_that_was_idle(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_host_is_asked_over_its_own_connections(server: Server) -> None:
+    """However they take turns."""
+    with Server() as other, Session(NoAuth()) as session:
+        server.on("GET", "", Answer(200, b"one"))
+        other.on("GET", "", Answer(200, b"other"))
+        said = [session.get(url).content for url in (server.url, other.url, server.url, server.url)]
+    assert said == [b"one", b"other", b"one", b"one"]
+
+
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "through a proxy"])
+def test_a_post_enters_no_connection_that_was_idle(
+    is_proxied: bool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other side may be closing it at that moment, and nobody could tell whether it was read."""
-    server.on("GET", "/", Answer(200, b"seen"))
-    server.on("POST", "/", Answer(200, b"made"))
+    server.on("GET", "", Answer(200, b"seen"))
+    server.on("POST", "", Answer(200, b"made"))
+    url, proxies = ("http://api.test/", {"http": server.url}) if is_proxied else (server.url, {})
     with Session(NoAuth()) as session:
 
         def asked(method: str) -> int:
-            assert session.request(method, server.url, data=b"x" if method == "POST" else None).content
+            data = b"x" if method == "POST" else None
+            assert session.request(method, url, data=data, proxies=proxies).content
             return server.connected
 
         assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 1, 1, 1]

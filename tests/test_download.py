@@ -553,14 +553,16 @@ def test_a_picture_that_was_sent_without_its_end_is_warned_of(
     assert saver.warnings() == [f"output file 0 of {ID} lacks its end; that is all that was sent"]
 
 
-def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server) -> None:
+@pytest.mark.parametrize("typed", [TYPED, {"Content-Type": "text/plain"}], ids=["known", "of no known form"])
+def test_an_encoding_nobody_asked_for_is_undone(saver: Saver, server: Server, typed: dict[str, str]) -> None:
     """A gzip body comes out as the file it holds."""
     import gzip
 
-    server.on("GET", "/f", Answer(200, gzip.compress(BODY), {**TYPED, "Content-Encoding": "gzip"}))
+    body = BODY if typed is TYPED else b"Once upon a time. " * 9
+    server.on("GET", "/f", Answer(200, gzip.compress(body), {**typed, "Content-Encoding": "gzip"}))
     saved, _ = saver(f"{server.url}/f")
-    assert Path(saved.path).read_bytes() == BODY
-    assert saved.size_bytes == len(BODY)
+    assert Path(saved.path).read_bytes() == body
+    assert saved.size_bytes == len(body)
 
 
 @pytest.mark.parametrize("has_length", [True, False], ids=["with its length", "without"])

@@ -10,6 +10,7 @@ import pytest
 from cometrep import errors
 from cometrep.download import fetch
 from cometrep.download.fetch import Fetcher
+from cometrep.hints import LOOK_AT_URLS
 from tests.conftest import Certificate
 from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer
 
@@ -24,11 +25,12 @@ def fetched(url: str, *, allows_local: bool = True) -> bytes:
 
 
 def test_redirects_are_followed_five_times(server: Server) -> None:
-    """Five hops are followed, the sixth is one too many."""
+    """Five hops of any kind are followed, the sixth is one too many; what is no redirect leads nowhere."""
 
     def hop(request: Received) -> Answer:
         number = int(request.path.removeprefix("/hop"))
-        return Answer(302, headers={"Location": f"/hop{number - 1}"}) if number else Answer(200, b"the file")
+        status = (200, 301, 302, 303, 307, 308, 302)[number]
+        return Answer(status, b"the file", headers={"Location": f"/hop{number - 1}"})
 
     server.on("GET", "/hop", hop)
     assert fetched(f"{server.url}/hop5") == b"the file"
@@ -37,7 +39,9 @@ def test_redirects_are_followed_five_times(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["/f/é.png".encode().decode("latin-1"), "/f/%C3%A9.png"], ids=["raw", "encoded"]
+    "location",
+    ["/f/é.png".encode().decode("latin-1"), "/f/é.png", "/f/%C3%A9.png"],
+    ids=["raw", "Latin-1", "encoded"],
 )
 def test_a_redirect_to_a_name_in_utf_8_is_followed(server: Server, location: str) -> None:
     """The bytes that the host wrote are those that it is asked for, encoded or not."""
@@ -45,6 +49,14 @@ def test_a_redirect_to_a_name_in_utf_8_is_followed(server: Server, location: str
     server.on("GET", "/f/%C3%A9.png", Answer(200, b"the file"))
     assert fetched(f"{server.url}/old") == b"the file"
     assert server.received[-1].path == "/f/%C3%A9.png"
+
+
+def test_a_redirect_to_no_address_is_told_with_what_it_led_to(server: Server) -> None:
+    """And with the command that shows the output."""
+    server.on("GET", "/f", Answer(302, headers={"Location": "https://[::1"}))
+    with pytest.raises(errors.OutputMissing, match=r"not an address: https://\[::1") as raised:
+        fetched(f"{server.url}/f")
+    assert raised.value.hint == LOOK_AT_URLS.of("abc123")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +71,7 @@ def test_a_redirect_to_a_name_in_utf_8_is_followed(server: Server, location: str
         "https://[::1]/x.png",
         "https://[fd00::1]/x.png",
         "https://user:pass@replicate.delivery/x.png",
+        "https://:pass@replicate.delivery/x.png",
         "https://0.0.0.0/x.png",
         "https://2130706433/x.png",
         "https://[::ffff:127.0.0.1]/x.png",
@@ -113,7 +126,11 @@ def test_a_redirect_to_an_unsafe_address_is_refused(server: Server, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://me:secret@host.test/a?signed=secret", "http://[::1/?secret", "http://host.test/a?secret"]
+    "url",
+    [
+        *("https://me:secret@host.test/a?signed=secret", "http://[::1/?secret", "http://host.test/a?secret"),
+        f"https://{'a' * 64}.test/a?secret",
+    ],
 )
 @pytest.mark.parametrize("size", [0, 200_000])
 def test_an_address_is_shown_without_its_secrets_and_its_length(url: str, size: int) -> None:
@@ -122,6 +139,7 @@ def test_an_address_is_shown_without_its_secrets_and_its_length(url: str, size: 
         fetched(url.replace("/a?", f"/{'a' * (size + 1)}?"), allows_local=False)
     assert "secret" not in raised.value.message
     assert len(raised.value.message) < 1000
+    assert raised.value.hint == LOOK_AT_URLS.of("abc123")
 
 
 def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
@@ -145,13 +163,19 @@ def test_a_name_that_resolves_otherwise_the_second_time_is_refused(
         with pytest.raises(errors.Refused, match="is at a private address") as raised:
             fetched(f"https://files.example.test:{server.url.rpartition(':')[2]}/f.webp", allows_local=False)
         assert server.received == []
-    assert raised.value.code == "unsafe_url"
+    assert (raised.value.code, raised.value.hint) == ("unsafe_url", LOOK_AT_URLS.of("abc123"))
     assert asked == 2
 
 
 def test_a_proxy_may_be_at_a_private_address(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the user's own, and resolves names by its own rules."""
+    """It is the user's own, and resolves names by its own rules, whatever they are within its network."""
     path = certificate(name="DNS:files.example.test")
+    resolve = socket.getaddrinfo
+
+    def within(host: Any, *rest: Any, **named: Any) -> Any:
+        return resolve("127.0.0.1" if host == "files.example.test" else host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", within)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
     with TunnelingServer(path) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("https:", "http:"))
