@@ -20,8 +20,9 @@ from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
 from cometrep.config.values import ApiKey
+from cometrep.data_uris import shorten_data_uris
 from cometrep.download import Downloads, Rules
-from cometrep.events import BatchEnded, Event, ItemEnded, Noted, Retrying, Tally
+from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
@@ -384,6 +385,35 @@ def test_warnings_that_are_not_given_are_counted(bench: Bench) -> None:
     told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
     assert len(told) == TIMES_TOLD + 1
     assert told[-1] == "and 2 warnings more, of files that are not what was saved any more"
+
+
+def test_a_step_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it was and its id, by which it can be had all the same; what runs is finished, and no more is sent."""
+    add = Record.add
+
+    def adding(record: Record, step: str, key: str, **facts: Any) -> None:
+        if step == "created":
+            raise errors.LocalFileError("no room", code="disk_full")
+        add(record, step, key, **facts)
+
+    monkeypatch.setattr(Record, "add", adding)
+    ended = bench.run("a", "b")
+    told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
+    (id,) = {event.id for event in bench.events if isinstance(event, Created)}
+    assert told == [f"no room; this is not recorded: a: created {id}"]
+    assert ended.fatal
+    assert (ended.fatal.exit_code, ended.tally.done, bench.gateway.creates) == (12, 1, {"a": 1})
+
+
+def test_a_data_uri_of_an_input_is_recorded_and_told_by_its_digest(bench: Bench) -> None:
+    """The record and what programs read of an item that was refused hold no whole pictures."""
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, 422))
+    given = "data:image/png;base64,AAAA"
+    bench.run(given)
+    (told,) = [event.prediction for event in bench.events if isinstance(event, ItemEnded)]
+    shown = {"prompt": shorten_data_uris(given)}
+    assert told is not None
+    assert [told.input, bench.steps(given)[0]["input"]] == [shown, shown]
 
 
 def test_what_is_tried_again_is_told_by_item(bench: Bench) -> None:
