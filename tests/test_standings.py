@@ -12,6 +12,7 @@ import pytest
 from cometrep import errors
 from cometrep.batch.standings import NEW, Standing, Standings, State
 from cometrep.prediction import Prediction
+from cometrep.text import format_item, storable
 
 Steps = list[tuple[str, dict[str, Any]]]
 
@@ -53,11 +54,36 @@ def test_what_an_items_steps_come_to(standings: Standings, steps: Steps, state: 
 
 
 def test_a_standing_has_the_facts_of_all_steps(standings: Standings) -> None:
-    """The id of the create, the files of the save, the digest of what was sent."""
+    """The id of the create, the files of the save, the digest of what was sent and its entry in the ledger."""
     file = {"path": "a.webp", "index": 0, "bytes": 3, "sha256": "00", "content_type": "", "url": ""}
-    steps: Steps = [("sending", {"digest": "d1"}), ("created", {"id": "abc"}), ("ended", {"status": "succeeded"})]
+    steps: Steps = [
+        ("sending", {"digest": "d1", "entry": 7, "line": 3, "input": {"prompt": "cat"}}),
+        ("created", {"id": "abc"}),
+        ("ended", {"status": "succeeded"}),
+    ]
     found = standing(standings, [*steps, ("saved", {"files": [file]})])
-    assert (found.id, found.digest, json.loads(found.files)) == ("abc", "d1", [file])
+    assert (found.id, found.digest, found.entry, json.loads(found.files)) == ("abc", "d1", 7, [file])
+    assert [saved.path for saved in found.saved_files(Path("out"))] == [str(Path("out") / "a.webp")]
+    assert [found.label(key) for key in ("d1", "mine")] == [format_item(3, "cat"), "mine"]
+
+
+@pytest.mark.parametrize(
+    ("step", "facts", "at_work", "left"),
+    [
+        ("sending", {}, State.RUNNING, State.UNKNOWN),
+        ("doubt", {"error": "no answer"}, State.UNKNOWN, State.UNKNOWN),
+        ("ended", {"status": "succeeded"}, State.RUNNING, State.UNSAVED),
+        ("left", {"error": "HTTP 403"}, State.UNSAVED, State.UNSAVED),
+        ("saved", {}, State.DONE, State.DONE),
+    ],
+)
+def test_what_a_run_at_work_waits_for_runs(
+    standings: Standings, step: str, facts: dict[str, Any], at_work: State, left: State
+) -> None:
+    """A create of its is not in doubt yet, nor a file missing; what went wrong or is done stays that."""
+    standing(standings, [(step, facts)])
+    states = [found.state for is_held in (True, False) for _, found in standings.by_key([is_held])]
+    assert states == [at_work, left]
 
 
 @pytest.mark.parametrize("reason", ["no", {"code": 7}, None], ids=str)
@@ -103,7 +129,8 @@ def test_an_id_is_of_the_item_that_it_was_given_to_first(standings: Standings, h
             ("doubt", {"key": "c", "id": "two"}),  # which nobody has seen
         ]
         standing(standings, steps)
-    assert [standings.owner(id, key) for id, key in (("one", "a"), ("one", "b"), ("two", "d"))] == ["a", "a", "d"]
+    asked = [("one", "b"), ("one", "a"), ("two", "d")] if has_run else [("one", "a"), ("one", "b"), ("two", "d")]
+    assert [standings.owner(id, key) for id, key in asked] == ["a", "a", "d"]
     assert standings.owner("three", "\udcff") == "\udcff"
 
 
@@ -114,13 +141,16 @@ def test_an_id_is_of_the_item_that_it_was_given_to_first(standings: Standings, h
         {"entry": 2**70, "exit_code": -(2**70)},
         {"entry": float("inf"), "exit_code": float("nan")},
         {"input": json.loads("[" * 900 + "]" * 900)},
+        {"key": "\ud83d"},
     ],
-    ids=["half a character", "a number beyond all", "no number", "deep nesting"],
+    ids=["half a character", "a number beyond all", "no number", "deep nesting", "such a key"],
 )
 def test_facts_that_no_database_holds_stop_no_batch(standings: Standings, facts: dict[str, Any]) -> None:
     """As in what a hostile server said: the item stands where its step left it."""
-    assert standing(standings, [("refused", facts)]).state is State.FAILED
-    assert [key for key, _ in standings.by_key([False])] == ["k"]
+    standing(standings, [("refused", facts)])
+    key = facts.get("key", "k")
+    assert standings.of(key).state is State.FAILED
+    assert [known for known, _ in standings.by_key([False])] == [storable(key)]
 
 
 def test_a_temporary_folder_without_room_is_an_error(standings: Standings, monkeypatch: pytest.MonkeyPatch) -> None:
