@@ -93,3 +93,35 @@ def test_a_batch_that_is_ready_has_written_nothing(tmp_path: Path) -> None:
         folder.write_text("a file")
         with pytest.raises(errors.LocalFileError, match="nothing was sent"):
             ready.check_folders()
+
+
+@pytest.mark.parametrize("is_confirmed", [False, True], ids=["", "with --yes"])
+@pytest.mark.parametrize(
+    ("count", "shard", "question"),
+    [
+        (ASKS_ABOVE, None, ""),
+        (ASKS_ABOVE + 1, None, f"Send {ASKS_ABOVE + 1} items?"),
+        (ASKS_ABOVE + 1, "1/2", f"Send part of the {ASKS_ABOVE + 1} items?"),
+    ],
+    ids=["few", "many", "a shard"],
+)
+def test_a_large_sweep_is_asked_about(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    shard: str | None,
+    question: str,
+    *,
+    is_confirmed: bool,
+) -> None:
+    """With how many items it has in all, unless that was confirmed as it was typed."""
+    asked = []
+
+    def confirm(_: Console, question: str) -> bool:
+        asked.append(question)
+        return True
+
+    monkeypatch.setattr(Console, "confirm", confirm)
+    wanted = Wanted("", ("prompt=cat", f"seed:=1..{count}"), SCHNELL, is_sweep=True, shard=shard)
+    with preparing(tmp_path / "out", wanted, is_confirmed=is_confirmed):
+        assert asked == [question] * (question != "" and not is_confirmed)
