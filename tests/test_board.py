@@ -196,6 +196,7 @@ def test_programs_get_items_and_a_tally_a_second_with_the_last_one(monkeypatch: 
         "outcome": "failed",
         "text": "HTTP 422",
     }
+    assert json.loads(*shown("json", ended("done")))["text"] is None
     assert list(told[4].values())[2:] == [None, "key2", 2, 1.5, "HTTP 429"]
     assert (told[5]["failed"], told[5]["left"], told[5]["id"]) == (1, 9, None)
 

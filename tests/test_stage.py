@@ -1,6 +1,7 @@
 """A use case that is shown: what goes to which stream, and that it ends in order whatever ends it."""
 
 import io
+import json
 from collections.abc import Generator
 from typing import Any
 
@@ -86,21 +87,31 @@ def test_a_result_is_written_as_it_was_asked_for(what: str, told: str) -> None:
     assert house.stdout == told
 
 
-@pytest.mark.parametrize("status", ["starting", "failed"])
-def test_there_is_a_line_of_output_for_each_prediction(status: str) -> None:
-    """So that lines and ids agree; what stands there before a success is not all of it."""
+@pytest.mark.parametrize(
+    ("what", "prediction", "told"),
+    [
+        ("output", DONE._replace(status="starting"), "null\n"),
+        ("output", DONE._replace(status="failed"), "null\n"),
+        ("url", DONE._replace(output="a story"), ""),
+        ("status", DONE._replace(status="odd\x1b[2J"), "odd\\x1b[2J\n"),
+        ("line", DONE._replace(status="odd\x1b[2J"), "abc\todd\\x1b[2J\n"),
+    ],
+    ids=["not yet", "never", "text", "odd", "odd beside its id"],
+)
+def test_a_result_without_files_is_told_too(what: str, prediction: Prediction, told: str) -> None:
+    """An output each, so that lines and ids agree: what stands there before a success is not all of it."""
 
     def seeing() -> Events:
-        yield Result("abc", Prediction("abc", status, output=["https://x.test/a.webp"]), ())
+        yield Result("abc", prediction, ())
         return ""
 
     house = House()
-    house.show(seeing(), "output")
-    assert house.stdout == "null\n"
+    house.show(seeing(), what)
+    assert house.stdout == told
 
 
 def test_a_hint_keeps_the_flag_that_chose_the_server() -> None:
-    """It stands below what it is for."""
+    """It stands below what it is for, or in the event that programs get of it."""
 
     def noting() -> Events:
         yield Noted("abc", "cometrep wait abc takes it up", hint="cometrep status abc")
@@ -110,6 +121,10 @@ def test_a_hint_keeps_the_flag_that_chose_the_server() -> None:
     house.show(noting())
     assert "cometrep wait --sandbox abc takes it up\n" in house.stderr
     assert house.stderr.endswith("hint: cometrep status --sandbox abc\n")
+    house = House()
+    house.console.configure(Choices(progress="json", flags="--sandbox"))
+    house.show(noting())
+    assert json.loads(house.stderr)["hint"] == "cometrep status --sandbox abc"
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["in order", "with a failure"])
@@ -138,6 +153,20 @@ def test_a_use_case_that_is_stopped_puts_its_things_in_order(fails: bool) -> Non
     assert raised.value.hint == "cometrep wait other abc"
 
 
+def test_what_was_told_is_not_waited_for_again() -> None:
+    """The hint of a stop names those alone whose results nobody has seen."""
+
+    def waiting() -> Events:
+        yield Created(RUNNING)
+        yield Seen(OTHER, 1.0)
+        yield Result("other", OTHER)
+        raise errors.Stopped("Ctrl-C", 130)
+
+    with pytest.raises(errors.Stopped) as raised:
+        House().show(waiting(), "line", ("other",))
+    assert raised.value.hint == "cometrep wait abc"
+
+
 def test_a_stdout_that_nobody_reads_loses_no_file() -> None:
     """A prediction's other files are saved first; then the use case hears of it, and is closed."""
     heard = []
@@ -159,4 +188,4 @@ def test_a_stdout_that_nobody_reads_loses_no_file() -> None:
     with pytest.raises(errors.StdoutClosed) as raised:
         house.show(saving())
     assert heard == ["a.webp", "b.webp", "stdout is gone", "closed"]
-    assert raised.value.hint == "cometrep wait abc"
+    assert (raised.value.hint, raised.value.prediction_id) == ("cometrep wait abc", "abc")
