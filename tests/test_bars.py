@@ -169,6 +169,7 @@ def test_a_prediction_that_is_saved_has_the_lines_of_its_files() -> None:
     assert "flux-schnell sending" in drawn(shown, 80)[0]
     shown.take(created())
     assert "flux-schnell starting" in drawn(shown, 80)[0]
+    assert "usually" not in drawn(shown, 80)[0]
     shown.take(Saving(ID, 0, "a.webp", 500, 1000))
     shown.take(Saving(ID, 1, "b.webp", 10, None))
     assert [line.split()[1] for line in drawn(shown, 80)] == ["a.webp", "b.webp"]
@@ -263,6 +264,18 @@ def test_a_signal_leaves_the_screen_in_order_whatever_it_cuts_into(monkeypatch: 
         cut_into(live, due, partial(suspend, showing(live)))
         assert written[-1].endswith(SHOW), f"at moment {due}"
         assert not live.is_on
+
+
+def test_what_a_shell_wrote_meanwhile_is_not_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the command was put behind it just after its lines were drawn."""
+    monkeypatch.setattr(Live, "_run", lambda self: None)
+    written: list[str] = []
+    live = Live(Screen(None, written.append, is_terminal=True), lambda width, height: "a line")
+    live.start()
+    live._draw()
+    monkeypatch.setattr(Screen, "is_in_front", False)
+    live.stop()
+    assert written[-1] == SHOW
 
 
 def test_nothing_begins_to_be_drawn_aside() -> None:
