@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cometrep import catalog
-from cometrep.catalog import KnownInput
 from tests.servers import SCHNELL
 
 FLEX = "black-forest-labs/flux-2-flex"
@@ -87,6 +86,19 @@ def test_kinds_of_inputs() -> None:
 def test_picture_inputs_are_named(name: str, inputs: tuple[str, ...]) -> None:
     """The input that takes a picture has a name of its own in each model."""
     assert known(name).image_inputs() == inputs
+
+
+def test_a_default_is_shown_as_it_is_typed() -> None:
+    """Where there is one."""
+    inputs = known(SCHNELL).inputs
+    shown = [inputs[name].shown_default for name in ("prompt", "seed", "num_outputs", "go_fast", "megapixels")]
+    assert shown == ["required", "-", "1", "true", "1"]
+
+
+def test_a_model_takes_its_own_inputs_and_an_unknown_one_those_of_any() -> None:
+    """What stands in a file's first line is told by that to be the names of inputs."""
+    asked = [(SCHNELL, "input_image"), (KONTEXT, "input_image"), ("a/b", "input_image"), ("a/b", "nonsense")]
+    assert [catalog.may_take(model, name) for model, name in asked] == [False, True, True, False]
 
 
 def test_an_unknown_model_is_not_found() -> None:
@@ -195,10 +207,11 @@ def test_a_doubt_stays_short() -> None:
 
 
 def test_a_multiple_is_asked_for() -> None:
-    """A size that has to be a multiple is doubted where it is not."""
-    width = KnownInput("width", "integer", "width", multiple_of=32)
-    assert width.doubt(64) == ""
-    assert width.doubt(65) == "width is a multiple of 32, not 65"
+    """A size that has to be a multiple is doubted where it is not, and said to be one."""
+    width = known(FLEX).inputs["width"]
+    assert width.takes == "256..2048, multiples of 32"
+    assert width.doubt(320) == ""
+    assert width.doubt(321) == "width is a multiple of 32, not 321"
 
 
 _json = st.recursive(
