@@ -18,6 +18,7 @@ import pytest
 
 from cometrep import errors, hints
 from cometrep.download import Downloads, Rules, UrlExpired, fetch
+from cometrep.download.body import _decompressed
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
@@ -610,6 +611,14 @@ def test_a_picture_is_taken_whatever_its_encoding_is_called(
     saved, _ = saver(f"{server.url}/f")
     assert Path(saved.path).read_bytes() == whole
     assert server.count("GET") == 1
+
+
+def test_what_compressed_bytes_stand_for_is_given_to_the_last_one() -> None:
+    """Also where the last of them was taken up before there was room for all of it."""
+    whole = bytes(512 * 1024 + 1)
+    packer = zlib.compressobj(wbits=-15, strategy=zlib.Z_HUFFMAN_ONLY)
+    sent = packer.compress(whole) + packer.flush()
+    assert b"".join(_decompressed([sent], -15)) == whole
 
 
 def test_a_small_body_that_holds_too_much_is_let_go_at_once(folder: Path, server: Server) -> None:
