@@ -147,7 +147,7 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     report = github.Report(is_batch=False)
     report.take(result())
     try:
-        problems = within(TIMEOUT_SECONDS, lambda: list(report.tell(None, "", lambda name: str(paths[name]))))
+        problems = within(TIMEOUT_SECONDS, lambda: list(report.tell(None, "", [], lambda name: str(paths[name]))))
         assert read_outputs(os.read(reader, 10_000).decode())["id"] == "p1"
     finally:
         os.close(reader)

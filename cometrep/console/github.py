@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from cometrep.events import BatchEnded, Event, ItemEnded, Result
+from cometrep.events import BatchEnded, Created, Event, ItemEnded, Result, Saved, Seen
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.text import brief, first_few, format_bytes, format_count, format_elapsed, harmless, one_line
 
 _FILES_SHOWN = 100  # of one prediction
@@ -26,26 +27,41 @@ class Report:
         self._is_batch = is_batch
         self._results: list[Result] = []
         self._items: list[ItemEnded] = []
+        self._seen: dict[str, Prediction] = {}
+        self._files: dict[str, list[SavedFile]] = {}
 
     def take(self, event: Event) -> None:
-        """Take up how a prediction or an item ended."""
+        """Take up how a prediction or an item ended, and of predictions what came before."""
         if isinstance(event, Result):
             self._results.append(event)
         elif isinstance(event, ItemEnded):
             self._items.append(event._replace(prediction=None, text=""))  # there may be many
+        elif self._is_batch:
+            return
+        elif isinstance(event, (Created, Seen)):
+            self._seen[event.id] = event.prediction
+        elif isinstance(event, Saved):
+            self._files.setdefault(event.id, []).append(event.file)
 
-    def tell(self, returned: object, reason: str, environment: Callable[[str], str]) -> Iterator[str]:
+    def tell(
+        self, returned: object, reason: str, left: Sequence[str], environment: Callable[[str], str]
+    ) -> Iterator[str]:
         """Append outputs and summary where the step looks for them; yield why that cannot be done.
 
-        They come from what the command's events returned, or why they did not. Nothing is told of a batch that was
-        ended before it came to any count.
+        They come from what the command's events returned, or why they did not; `left` are the predictions that
+        the command was not done with then. Nothing is told of a batch that was ended before it came to any count.
         """
         if isinstance(returned, BatchEnded):
             texts = of_batch(returned, self._items)
         elif self._is_batch:
             return
         else:
-            texts = outputs(self._results), summary(self._results, reason)
+            told = {result.id for result in self._results}
+            open_ones = [
+                Result(id, self._seen.get(id), tuple(self._files.get(id, ()))) for id in left if id not in told
+            ]
+            results = [*self._results, *open_ones]
+            texts = outputs(results), summary(results, reason if open_ones or not results else "")
         paths = {variable: environment(variable) for variable in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         if unset := [variable for variable, path in paths.items() if not path]:
             yield f"{' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set"
@@ -67,9 +83,10 @@ def outputs(results: Sequence[Result]) -> str:
 
 
 def summary(results: Sequence[Result], reason: str = "") -> str:
-    """Write a Markdown table of predictions for the step's summary, or the reason why there is none."""
+    """Write a Markdown table of predictions for the step's summary, and the reason why it is not whole."""
+    why = f"{_markdown(reason)}\n\n" if reason else ""
     if not results and reason:
-        return f"{_markdown(reason)}\n\n"
+        return why
     rows = []
     for result in results:
         files = first_few(
@@ -80,7 +97,7 @@ def summary(results: Sequence[Result], reason: str = "") -> str:
         rows.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |\n")
     shown = list(_fitting(rows))
     rest = f"\n{format_count(len(rows) - len(shown), 'row')} left out\n" if len(shown) < len(rows) else ""
-    return "".join(("| Prediction | Model | Status | Files |\n|---|---|---|---|\n", *shown, rest, "\n"))
+    return "".join(("| Prediction | Model | Status | Files |\n|---|---|---|---|\n", *shown, rest, "\n", why))
 
 
 def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:

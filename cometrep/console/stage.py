@@ -57,12 +57,13 @@ class Stage:
             with self._console.lent_to(self._display), contextlib.closing(events):
                 returned = self._ended(events)
                 return returned
-        except errors.CometrepError as failure:
+        except (errors.CometrepError, errors.Stopped) as failure:
             reason = failure.message
             raise
         finally:
             if self._report:
-                for problem in self._report.tell(returned, reason, self._console.environment):
+                left = self._unfinished.left
+                for problem in self._report.tell(returned, reason, left, self._console.environment):
                     self._console.warn(f"--github: {problem}, so nothing is told there")
 
     def _new_report(self) -> "Report | None":
@@ -104,6 +105,8 @@ class Stage:
         is_batch = self._results.is_batch
         if not is_batch:  # its own record knows what is left
             self._unfinished.take(event)
+        if self._report:
+            self._report.take(event)
         self._draw(event)
         try:
             self._write_result(event)
@@ -116,8 +119,6 @@ class Stage:
             raise
         if isinstance(event, Result):
             self._unfinished.leave(event.id)
-        if self._report:
-            self._report.take(event)
 
     def _draw(self, event: Event) -> None:
         hint = self._console.with_flags(event.hint) if isinstance(event, Noted) else ""
@@ -141,6 +142,8 @@ class Stage:
             event = events.throw(reason)
             while True:
                 self._draw(event)
+                if self._report:
+                    self._report.take(event)
                 event = next(events)
         except (errors.Stopped, errors.StdoutClosed, StopIteration):
             pass

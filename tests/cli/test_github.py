@@ -1,8 +1,10 @@
 """`--github`: a GitHub Actions step, against hostile model text."""
 
+import signal
+
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import TIMEOUT_SECONDS, Cli
 from tests.servers import SCHNELL, Answer, Server, answer_json, picture, prediction
 from tests.test_github import read_outputs
 
@@ -37,6 +39,24 @@ def test_a_run_sets_outputs_and_a_summary(step: Cli, server: Server) -> None:
     summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text().splitlines()
     assert summary[1] == "| Prediction | Model | Status | Files |"
     assert summary[3] == r"| made1 | black\-forest\-labs\/flux\-schnell | succeeded | made1\.webp (3.0 kB) |"
+
+
+def test_a_step_that_is_canceled_tells_what_it_leaves(step: Cli, server: Server) -> None:
+    """A step behind it, `if: always()`, goes on with the ids: of what was seen, and of what was not yet."""
+    server.on("GET", "/replicate/v1/predictions/made1", answer_json(prediction("made1", "processing")))
+    server.on("GET", "/replicate/v1/predictions/made2", Answer(503))
+    process = step.start("wait", "made1", "made2", "--github", "--progress", "lines")
+    assert process.stderr
+    while b"made1  processing" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 143
+    told = read_outputs((step.folder / "GITHUB_OUTPUT").read_text().removeprefix("earlier=1\n"))
+    assert told == {"id": "made1\nmade2", "status": "processing\nnot seen", "path": "", "paths": ""}
+    summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text()
+    assert "| made1 | " in summary
+    assert "stopped by SIGTERM" in summary
 
 
 def test_a_line_that_was_left_open_is_ended_first(step: Cli, server: Server) -> None:
