@@ -389,6 +389,10 @@ def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
     with pytest.raises(errors.CreateUnknown, match=f"@last is a create of {OTHER_MODEL}") as raised:
         filled.resolve(Reference(back=1))
     assert (raised.value.exit_code, raised.value.request_id) == (10, "r1")
+    assert "@2 is the one before" in raised.value.message
+    filled.begin(OTHER_MODEL, {})
+    with pytest.raises(errors.CreateUnknown, match=r"@2 is a create of .*; @3 is the one before"):
+        filled.resolve(Reference(back=2))
 
 
 @pytest.mark.parametrize(("back", "shown"), [(4, "@4"), (999_999, "@999999")])

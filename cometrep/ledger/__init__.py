@@ -408,7 +408,7 @@ class Ledger:
         if not entry.id:
             raise errors.CreateUnknown(
                 f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
-                " @2 is the one before",
+                f" @{reference.back + 1} is the one before",
                 hint=hints.LIST_UNKNOWN,
                 request_id=entry.request_id or None,
             )
