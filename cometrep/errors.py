@@ -188,6 +188,8 @@ class Partial(CometrepError):
         codes = {failure.exit_code for failure in failures}
         if len(failures) == total and len(codes) == 1:
             self.exit_code = codes.pop()
+            words = {failure.code for failure in failures}
+            self.code = words.pop() if len(words) == 1 else code_of(self.exit_code)
 
     @property
     def parts(self) -> tuple[CometrepError, ...]:

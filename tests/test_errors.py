@@ -146,6 +146,7 @@ def test_partial_failure(failures: list[errors.CometrepError], total: int, exit_
     assert partial.exit_code == exit_code
     assert partial.failures == tuple(failures)
     assert partial.message == f"{len(failures)} of {total} failed"
+    assert partial.code == {4: "prediction_failed", 9: "partial"}[exit_code]
     assert errors.Partial.exit_code == 9
 
 
@@ -159,6 +160,13 @@ def test_outcomes_that_need_no_summary(
 ) -> None:
     """Where all went well there is no failure, and the failure of a single thing is itself."""
     assert errors.combined(outcomes) is expected
+
+
+def test_a_failure_of_several_has_their_word() -> None:
+    """That of their exit code where they have several."""
+    expired, broken = (errors.OutputMissing("no", code=code) for code in ("output_expired", "output_broken"))
+    assert errors.Partial([expired, expired], 2).code == "output_expired"
+    assert errors.Partial([expired, broken], 2).code == errors.OutputMissing.code
 
 
 def test_outcomes_that_differ_are_partial() -> None:
