@@ -5,6 +5,7 @@ end what went wrong. Nothing is printed here.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -158,7 +159,7 @@ class Runner:
             if isinstance(event, Result):
                 result = yield from self._saved(event, created)
                 failure = paid(result.failure)
-                yield result._replace(elapsed_seconds=self._clock() - began)
+                yield result._replace(failure=failure, elapsed_seconds=self._clock() - began)
             else:
                 yield event
         _raise([failure])
@@ -438,7 +439,7 @@ class Runner:
         goes_on = (*GOES_ON_CODES, *own)
         for one in failure.parts:
             one.prediction_id = id
-            if id not in one.message:
+            if not _names(one.message, id):
                 one.message = f"prediction {id}: {one.message}"
             again = self._resume.of(id, remedy=one.remedy)
             if one.code == "api_key_refused":
@@ -447,7 +448,7 @@ class Runner:
             elif one.remedy or not one.hint or one.code in goes_on:
                 one.hint = again
             self._repeatable(one, id)
-        if id not in failure.message:
+        if not _names(failure.message, id):
             failure.message = f"prediction {id}: {failure.message}"
         failure.prediction_id = id
         return failure
@@ -496,6 +497,11 @@ def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     told = failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
     told.remedy = failure.remedy
     return told
+
+
+def _names(message: str, id: str) -> bool:
+    """Say whether an id stands in a message, and not its letters alone."""
+    return re.search(rf"(?<![\w-]){re.escape(id)}(?![\w-])", message) is not None
 
 
 def _unfinished(prediction: Prediction, resume: hints.Command) -> errors.CometrepError:

@@ -935,6 +935,33 @@ def test_a_template_that_clashes_is_refused_before_anything_is_written(set_up: S
     assert server.count("GET", "/files/") == 0
 
 
+def test_a_template_that_clashes_behind_a_create_says_that_it_was_sent(set_up: SetUp, server: Server) -> None:
+    """Its exit code is not that of what was never sent, in the event as in the error."""
+    bench = set_up(template="same.{ext}")
+    server.on_create(answer_json(prediction("made1", "starting")))
+    server.on_get(answer_json(prediction("made1", output=files_on(server, "a.webp", "b.webp"))))
+    with pytest.raises(errors.LocalFileError, match="one name; nothing of it is saved yet") as raised:
+        bench.drain(bench.runner.run(REQUEST))
+    (result,) = (event for event in bench.events if isinstance(event, Result))
+    assert result.failure is raised.value
+    assert raised.value.exit_code == 12
+
+
+@pytest.mark.parametrize(
+    ("id", "message", "is_named"),
+    [
+        ("503", "HTTP 503 from x", True),
+        ("50", "HTTP 503 from x", False),
+        ("a", "bad [invalid_request]", False),
+        ("p-1", "the output of p-1 is gone", True),
+        ("p", "the output of p-1 is gone", False),
+    ],
+)
+def test_an_id_is_named_where_it_stands_as_a_word(id: str, message: str, *, is_named: bool) -> None:
+    """Its letters alone, in another word, name nothing: the message is to have it."""
+    assert runner._names(message, id) is is_named
+
+
 def test_stdout_takes_one_file_and_leaves_none(set_up: SetUp, server: Server) -> None:
     """With `-` the whole file is handed on from a temporary place, and the folder stays empty."""
     bench = set_up(template="-")
