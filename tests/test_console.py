@@ -1,6 +1,8 @@
 """What a command reads and writes, where its whole run is not needed to see it."""
 
 import io
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -119,3 +121,17 @@ def test_nobody_is_asked_where_there_is_no_terminal(typed: str | None) -> None:
     stderr = Stderr(typed)
     assert not stderr.console.confirm("Send 150 items?")
     assert stderr.text == ""
+
+
+def test_a_socket_that_was_reset_is_a_reader_that_left() -> None:
+    """As a pipe without a reader, and as often as it is written to."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends a reset
+    with ours, ours.makefile("w") as stdout:
+        console = Console(None, stdout, None, lambda name: "")
+        theirs.close()
+        for _ in range(2):
+            with pytest.raises(errors.StdoutClosed):
+                console.write_line("abc123.webp")

@@ -85,7 +85,7 @@ class Console:
             raise errors.StdoutClosed("stdout is closed")
         try:
             _write_all(self._stdout, content)
-        except BrokenPipeError as problem:
+        except (BrokenPipeError, ConnectionResetError) as problem:  # stdout may be a socket
             self._abandon_stdout()
             raise errors.StdoutClosed("nobody reads stdout") from problem
         except OSError as problem:
