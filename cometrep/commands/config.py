@@ -91,4 +91,4 @@ def unset(ctx: typer.Context, name: NameArgument) -> None:
 @app.command()
 def path(ctx: typer.Context) -> None:
     """Print where the config file is."""
-    local_session(ctx).write_line(str(config.folders().config_file))
+    local_session(ctx).write_path(str(config.folders().config_file))

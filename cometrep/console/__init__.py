@@ -75,6 +75,10 @@ class Console:
         """Write one line of the result."""
         self.write_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
 
+    def write_path(self, path: str) -> None:
+        """Write a path as a line, in the bytes that its name has on disk: not every locale's are UTF-8."""
+        self.write_bytes(os.fsencode(path) + b"\n")
+
     def write_json(self, value: Any) -> None:
         """Write one JSON value as a line."""
         self.write_line(ascii_json(value))

@@ -159,7 +159,7 @@ class Stage:
         elif isinstance(event, Saved) and event.how != "skipped" and what == "path":
             self._saved_paths.add(event.file.path)
             with console.aside():
-                console.write_line(event.file.path)
+                console.write_path(event.file.path)
         elif isinstance(event, ItemEnded):
             self._saved_paths.clear()  # memory does not grow with the items
             if what == "json":
@@ -171,7 +171,7 @@ class Stage:
                     console.write_json(event.prediction.as_json(event.files))
                 elif what == "path":
                     for path in [file.path for file in event.files if file.path not in self._saved_paths]:
-                        console.write_line(path)
+                        console.write_path(path)
                 for text in _result_texts(event.prediction, what):
                     console.write_line(text)
 

@@ -275,6 +275,21 @@ def test_a_full_stdout_loses_no_output_file(served: Cli, server: Server) -> None
     assert server.creates == 1
 
 
+@pytest.mark.skipif(not Path("/usr/share/i18n/locales/de_DE").exists(), reason="locales is not installed")
+def test_a_path_has_the_bytes_of_its_name_on_disk(
+    served: Cli, server: Server, tmp_path: Path, stopped: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
+    """In a locale that is not UTF-8, too: whoever reads it from stdout finds the file."""
+    finished(server)
+    name = "de_DE.ISO-8859-1"
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", tmp_path / name], check=True)
+    env = {"LC_ALL": name, "LOCPATH": str(tmp_path)}
+    process = served.start("run", SCHNELL, "prompt=cat", "-q", "-o", "h\udcfct.{ext}", env=env)
+    stopped(process)
+    assert process.communicate(timeout=TIMEOUT_SECONDS) == (b"h\xfct.webp\n", b"")
+    assert (served.folder / "h\udcfct.webp").read_bytes() == picture()
+
+
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 def test_a_lost_stderr_stops_no_prediction(where: str, served: Cli, server: Server) -> None:
     """With stderr closed or full, the work is done, stdout is right and the exit code is the outcome's."""
