@@ -395,6 +395,24 @@ def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
         filled.resolve(Reference(back=2))
 
 
+def test_the_last_one_may_be_under_way(ledger: Ledger, shelf: Shelf) -> None:
+    """Of a create that was sent just now its outcome is unknown as yet; another command may be waiting for it."""
+    number = ledger.begin(OTHER_MODEL, {})
+    ledger.refuse(number, errors.Temporary("HTTP 429"))
+    shelf.clock.now += 3600.0
+    ledger.send_again(number)
+    shelf.clock.now += 20.0  # and a second with each look at it
+    with pytest.raises(
+        errors.CreateUnknown, match="unknown: sent 21 s ago, it may be under way still; @2"
+    ) as raised:
+        ledger.resolve(Reference(back=1))
+    assert raised.value.hint == "cometrep list --unknown"
+    shelf.clock.now += 300.0
+    with pytest.raises(errors.CreateUnknown, match="unknown: no id came back; @2") as raised:
+        ledger.resolve(Reference(back=1))
+    assert raised.value.hint == "cometrep list --unknown"
+
+
 @pytest.mark.parametrize(("back", "shown"), [(4, "@4"), (999_999, "@999999")])
 def test_further_back_than_the_ledger(filled: Ledger, back: int, shown: str) -> None:
     """Asking for more than there is is a usage error."""

@@ -18,7 +18,6 @@ from cometrep.transport.reasons import reason_of
 NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning
 _DAY = 86400.0
 _RECENT_DAYS = 30
-_UNDER_WAY_SECONDS = 300.0  # a create this young without a reason may still be under way
 _FOLDERS = 100  # of saved files that are searched for part files
 
 
@@ -78,7 +77,7 @@ class Files:
                 unknown=[
                     entry
                     for entry in ledger.entries(status=UNKNOWN, since=now - _RECENT_DAYS * _DAY)
-                    if entry.error or now - entry.created > _UNDER_WAY_SECONDS
+                    if not entry.may_be_under_way(now)
                 ],
                 unsaved=[
                     entry

@@ -20,7 +20,7 @@ from cometrep import errors, hints
 from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
-from cometrep.text import nearest, storable
+from cometrep.text import format_elapsed, nearest, storable
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +30,7 @@ REFUSED = "refused"  # a create that the API refused
 RETENTION_SECONDS = 3600.0
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
+_UNDER_WAY_SECONDS = 300.0  # in which a create of which nothing was heard may still be under way
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
 _OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
 _UNKNOWN_FACTS = ("logs", "metrics", "progress", "started_at", "completed_at", "data_removed")  # of a prediction
@@ -108,6 +109,10 @@ class Entry(NamedTuple):
         """When the API forgets the output files: an hour after the end (replicate.com/docs: data retention)."""
         ended = self.changed if self.run_seconds is None else min(self.changed, self.created + self.run_seconds)
         return ended + RETENTION_SECONDS
+
+    def may_be_under_way(self, now: float) -> bool:
+        """Say whether at a Unix time a process may be waiting for its id; one that died leaves the same entry."""
+        return self.status == UNKNOWN and not self.error and abs(now - self.changed) <= _UNDER_WAY_SECONDS
 
     @property
     def unsaved_outputs(self) -> int:
@@ -406,8 +411,11 @@ class Ledger:
             )
         entry = _entry(rows[0])
         if not entry.id:
+            told, now = "no id came back", self._clock()
+            if entry.may_be_under_way(now):
+                told = f"sent {format_elapsed(max(0.0, now - entry.changed))} ago, it may be under way still"
             raise errors.CreateUnknown(
-                f"{shown} is a create of {entry.model} whose outcome is unknown: no id came back;"
+                f"{shown} is a create of {entry.model} whose outcome is unknown: {told};"
                 f" @{reference.back + 1} is the one before",
                 hint=hints.LIST_UNKNOWN,
                 request_id=entry.request_id or None,
