@@ -25,7 +25,7 @@ from cometrep.doctor.checks import Check, guarded
 from cometrep.doctor.subject import Subject, known_base_url
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, SavedFile
-from tests.conftest import Certificate, needs_proc
+from tests.conftest import Certificate, needs_proc, on_posix
 from tests.servers import (
     HANG,
     RESET,
@@ -969,6 +969,33 @@ def test_the_fix_for_bash_is_one_that_works(tmp_path: Path, monkeypatch: pytest.
     assert f"cometrep completion bash > {tmp_path}/mine/completions/cometrep" in examined()["completion"].fix
     write(tmp_path / "mine/completions/cometrep")
     assert examined()["completion"].outcome == "ok"
+
+
+@on_posix
+@pytest.mark.parametrize(
+    ("shell", "version", "fix"),
+    [
+        ("bash", "", "source <(cometrep completion bash)"),
+        ("bash", OLD, "source <(cometrep completion bash)"),
+        ("zsh", "", "source <(cometrep completion zsh)"),
+        ("fish", "", "cometrep completion fish | source"),
+    ],
+)
+def test_without_a_home_a_completion_is_for_this_shell_alone(
+    shell: str, version: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under a number that no user has: a folder of the name `~` is for nobody."""
+    import pwd
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    if version:
+        bash_completion(version, tmp_path / "system")
+    assert examined()["completion"].fix == fix
 
 
 def test_fishs_own_completions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,10 @@ def _content(file: Path) -> str:
 
 
 def completion_fix(shell: str) -> str:
-    """Give the line to type, after which the shell finds its script."""
+    """Give the line to type, after which the shell finds its script.
+
+    Where no home is known there is no place for one, and the line is for the shell that it is typed in.
+    """
     if shell == "bash" and _bash_completion_script() is None:
         return _sourcing(shell, Path("~/.bashrc"))
     if shell == "zsh" and not _names_own_folder(_zshrc()):
@@ -163,10 +166,24 @@ def completion_fix(shell: str) -> str:
     target = _user_share() / _COMPLETIONS[shell]
     if shell == "bash" and (user := config.environment("BASH_COMPLETION_USER_DIR")):
         target = Path(user.split(":")[0], "completions/cometrep")
+    if _is_without_home(target):
+        return _here(shell)
     folder, file = shlex.quote(str(target.parent)), shlex.quote(str(target))
     return f"mkdir -p {folder} && cometrep completion {shell} > {file}"
 
 
 def _sourcing(shell: str, file: Path) -> str:
+    if _is_without_home(file):
+        return _here(shell)
     shown = str(file) if file.parts[0] == "~" else shlex.quote(str(file))  # a quoted ~ is no home
     return f"echo 'source <(cometrep completion {shell})' >> {shown}"
+
+
+def _is_without_home(file: Path) -> bool:
+    """Say whether a file is the user's own and no home is known to have it in: `~` would name a folder."""
+    return os.path.expanduser(file).startswith("~")  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+def _here(shell: str) -> str:
+    script = f"cometrep completion {shell}"
+    return f"{script} | source" if shell == "fish" else f"source <({script})"
