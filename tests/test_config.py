@@ -495,6 +495,19 @@ def test_cometrep_home_holds_everything(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert config.folders().ledger_file == tmp_path / "here" / "ledger.sqlite3"
 
 
+@on_posix
+def test_a_relative_home_in_a_working_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The working folder is named, and COMETREP_HOME, which is not at fault, is to stay."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("COMETREP_HOME", "here")
+    with pytest.raises(errors.ConfigError) as raised:
+        config.folders()
+    assert raised.value.message == "COMETREP_HOME 'here' begins in the working folder, which is gone"
+    assert raised.value.hint == "cd"
+
+
 @pytest.mark.parametrize("home", [None, "", " "], ids=["unset", "empty", "blank"])
 def test_platformdirs_decides_otherwise(home: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without COMETREP_HOME each file lies where the platform keeps its kind."""

@@ -205,16 +205,22 @@ class Folders(NamedTuple):
 def folders() -> Folders:
     """Find the folders: all under COMETREP_HOME where that is set, else where platformdirs says.
 
-    Raises ConfigError where COMETREP_HOME names none, or the user has no home.
+    Raises ConfigError where COMETREP_HOME names none, the working folder is gone, or the user has no home.
     """
     home = os.environ.get("COMETREP_HOME", "").strip()
     if home:
         try:
             base = Path(home).expanduser().absolute()
-        except (RuntimeError, OSError) as problem:  # no such user, or a working folder that is gone
+        except RuntimeError as problem:  # no such user
             raise errors.ConfigError(
                 f"COMETREP_HOME {home!r} names no folder: {problem}",
                 hint="unset COMETREP_HOME",
+                code="bad_setting",
+            ) from problem
+        except OSError as problem:
+            raise errors.ConfigError(
+                f"COMETREP_HOME {home!r} begins in the working folder, which is gone",
+                hint="cd",
                 code="bad_setting",
             ) from problem
         return Folders(base / "config.toml", base / "ledger.sqlite3", base / "cache" / "sandbox")
