@@ -314,13 +314,29 @@ def test_a_broken_file_does_not_show_the_key(file: ConfigFile) -> None:
 
 
 @on_posix
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], None], file: ConfigFile) -> None:
     """What cannot be read as a file is a config error, not a file that is missing; a pipe is not waited for."""
     make(file.path)
     with pytest.raises(errors.ConfigError, match="it is no regular file") as raised:
         within(TIMEOUT_SECONDS, file.read)
     assert raised.value.code == "config_unreadable"
+
+
+@on_posix
+def test_a_link_to_the_null_device_is_a_file_with_nothing_in_it(
+    file: ConfigFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That is how people say that there is to be none; nothing can be set there, and the device stays one."""
+    device = tmp_path / "null"  # root could replace the real one
+    os.mkfifo(device)
+    monkeypatch.setattr(os, "devnull", str(device))
+    file.path.symlink_to(device)
+    assert file.read() == {}
+    with pytest.raises(errors.LocalFileError, match=f"leads to {device}, which keeps nothing") as raised:
+        file.change("timeout", "5m")
+    assert raised.value.hint == f"rm {file.path}"
+    assert device.is_fifo()
 
 
 def test_a_full_disk_has_its_own_code(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:

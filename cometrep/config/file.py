@@ -45,6 +45,10 @@ class ConfigFile(NamedTuple):
         The new file is written beside the old one with mode 0600 and renamed over it; a symlink stays a symlink.
         Raises ConfigError or LocalFileError.
         """
+        if self._is_null():
+            raise errors.LocalFileError(
+                f"{self.path} leads to {os.devnull}, which keeps nothing", hint=f"rm {_quoted(self.path)}"
+            )
         with _alone(Path(os.path.realpath(self.path)).parent):
             text = self._text()
             before = self._parsed(text)
@@ -78,9 +82,18 @@ class ConfigFile(NamedTuple):
         told = f"{self.path} holds the API key and others can read it (mode {mode:04o})"
         return FileWarning(told, f"chmod 600 {_quoted(self.path)}")
 
+    def _is_null(self) -> bool:
+        """Say whether it leads to the null device: that is how to have no file where one is looked for."""
+        try:
+            return self.path.samefile(os.devnull)
+        except OSError:
+            return False
+
     def _text(self) -> str:
         try:
             if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
+                if self._is_null():
+                    return ""
                 raise OSError(errno.EINVAL, "it is no regular file")
             content = self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
