@@ -123,6 +123,9 @@ def test_a_symlink_stays_one(file: ConfigFile, tmp_path: Path) -> None:
     assert file.path.is_symlink()
     assert tomllib.loads(real.read_text("utf-8")) == {"timeout": "6m"}
     assert list(real.parent.iterdir()) == [real]
+    file.change("api_key", KEY)
+    real.chmod(0o644)
+    assert str(file.warning()).startswith(f"{file.path} ({real}) holds the API key and others can read it")
 
 
 # The line that is changed

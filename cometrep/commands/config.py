@@ -6,6 +6,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_session
+from cometrep.config.file import with_target
 
 EXAMPLES = ("cometrep config show", "cometrep config set timeout 10m")
 
@@ -75,7 +76,7 @@ def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
     path = config.store_setting(name, value)
-    console.say(f"{name} is set in {path}")
+    console.say(f"{name} is set in {with_target(path)}")
     if variable := config.variable_for(name):
         console.warn(f"{variable} is set, and wins over the file: unset {variable}")
 
@@ -85,7 +86,7 @@ def unset(ctx: typer.Context, name: NameArgument) -> None:
     """Remove one setting from the config file."""
     console = local_session(ctx)
     path = config.store(name, None)
-    console.say(f"{name} is not set in {path}")
+    console.say(f"{name} is not set in {with_target(path)}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_session
+from cometrep.config.file import with_target
 from cometrep.config.values import LONGEST_KEY
 
 EXAMPLES = ("cometrep login", "pass show cometapi | cometrep login --stdin")
@@ -29,7 +30,7 @@ def command(
     else:
         text = console.ask_hidden(f"API key from {config.KEY_PAGE} (not shown): ")
     key, path = config.store_api_key(text)
-    console.say(f"API key {key} stored in {path}")
+    console.say(f"API key {key} stored in {with_target(path)}")
     if variable := config.variable_for("api_key"):
         console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")
     if not re.fullmatch(_LIKE_A_KEY, key.reveal()):

@@ -74,12 +74,12 @@ class ConfigFile(NamedTuple):
             return None
         # Whatever its mode, its owner can read and change it; root works in the homes of others.
         if os.getuid() and facts.st_uid not in (os.getuid(), 0):
-            told = f"{self.path} holds the API key and belongs to another user"
+            told = f"{with_target(self.path)} holds the API key and belongs to another user"
             return FileWarning(told, f'sudo chown "$(id -u)" {_quoted(self.path)}')
         mode = stat.S_IMODE(facts.st_mode)
         if not mode & 0o077:
             return None
-        told = f"{self.path} holds the API key and others can read it (mode {mode:04o})"
+        told = f"{with_target(self.path)} holds the API key and others can read it (mode {mode:04o})"
         return FileWarning(told, f"chmod 600 {_quoted(self.path)}")
 
     def _is_null(self) -> bool:
@@ -127,6 +127,11 @@ class ConfigFile(NamedTuple):
 
     def _broken(self, told: str) -> errors.ConfigError:
         return errors.ConfigError(f"{self.path} {told}", hint=self.edit_command, code="config_broken")
+
+
+def with_target(path: Path) -> str:
+    """Show a path, and where it is a symlink the file that it leads to."""
+    return f"{path} ({os.path.realpath(path)})" if path.is_symlink() else str(path)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -45,6 +45,14 @@ def test_stdin_gives_the_key(cli: Cli, server: Server) -> None:
     assert key_sent(cli, server) == f"Bearer {KEY}"
 
 
+def test_a_key_that_is_kept_elsewhere_is_told_with_its_file(cli: Cli, tmp_path: Path) -> None:
+    """Where the config file is a symlink, as to a folder that is shared, both names are said."""
+    config_file(cli).parent.mkdir()
+    config_file(cli).symlink_to(tmp_path / "dots.toml")
+    done = cli("login", "--stdin", stdin=KEY)
+    assert done.stderr == f"API key …WXYZ stored in {config_file(cli)} ({tmp_path}/dots.toml)\n"
+
+
 @pytest.mark.parametrize(
     "given", [f"  {KEY}\t\r\n", f"\ufeff{KEY}\n", f"\n{KEY}\n\n"], ids=["white space", "BOM", "blank lines"]
 )
