@@ -1,5 +1,6 @@
 """What API, downloads and doctor share of HTTP, asked of real sockets."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cometrep import errors
+from cometrep.calls import within
 from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, has_netrc_entry
-from tests.conftest import TIMEOUT_SECONDS
+from tests.conftest import TIMEOUT_SECONDS, on_posix
 from tests.servers import HANG, RESET, Answer, Server
 
 HOSTS = st.sampled_from(
@@ -94,6 +96,31 @@ def test_a_netrc_in_another_encoding_names_nobody(tmp_path: Path, monkeypatch: p
     (tmp_path / "netrc").write_bytes(b"machine other.example login caf\xe9 password p\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert has_netrc_entry("https://x.example") is False
+
+
+@on_posix
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_netrc_that_is_a_pipe_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_named: bool
+) -> None:
+    """As some keepers of passwords give one, which whoever opens it has to answer."""
+    os.mkfifo(tmp_path / ".netrc")
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if is_named:
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    assert within(TIMEOUT_SECONDS, lambda: has_netrc_entry("https://x.example")) is False
+
+
+@on_posix
+def test_a_bundle_that_is_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `<(cat a.pem b.pem)` gives one: it could be read for one connection alone."""
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "pipe"))
+    with Session(NoAuth()) as session, pytest.raises(errors.ConfigError) as raised:
+        within(TIMEOUT_SECONDS, lambda: session.get("https://127.0.0.1:1", timeout=TIMEOUT_SECONDS))
+    told = f"no certificates can be read from {tmp_path}/pipe: it is no regular file, and each connection"
+    assert raised.value.message.startswith(told)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])

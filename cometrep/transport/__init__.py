@@ -1,5 +1,6 @@
 """What API, downloads and doctor share of HTTP: sessions that keep nothing, and the way out."""
 
+import errno
 import os
 import re
 import ssl
@@ -14,6 +15,7 @@ from requests.auth import AuthBase
 from urllib3.util.ssl_ import create_urllib3_context
 
 from cometrep import __version__, errors
+from cometrep.config import environment
 from cometrep.transport.answers import Answer
 from cometrep.transport.connections import Adapter
 from cometrep.transport.proxies import proxy_of
@@ -119,8 +121,10 @@ class Session(requests.Session):
         """
         verify = settings.get("verify")
         bundle = verify if isinstance(verify, str) and (request.url or "").startswith("https:") else ""
-        if bundle and not os.path.exists(bundle):  # requests itself raises an OSError that is none of its own
-            raise _no_certificates(f"no file of trusted certificates at {bundle}")
+        if bundle and not os.path.isfile(bundle) and not os.path.isdir(bundle):
+            if not os.path.exists(bundle):  # requests itself raises an OSError that is none of its own
+                raise _no_certificates(f"no file of trusted certificates at {bundle}")
+            _check_certificates(bundle)
         # What requests itself would do besides: keep cookies, call hooks, and read where a redirect leads, which
         # fails on a malformed one.
         settings.pop("allow_redirects", None)
@@ -162,14 +166,21 @@ def way_to(url: str) -> str:
 
 def tls_context(ca_bundle: str) -> ssl.SSLContext:
     """Make the TLS context of a request that trusts a file or folder of certificates; raises OSError."""
-    context = create_urllib3_context()
     is_folder = Path(ca_bundle).is_dir()
+    if Path(ca_bundle).exists() and not is_folder and not Path(ca_bundle).is_file():  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "it is no regular file, and each connection reads it anew")
+    context = create_urllib3_context()
     context.load_verify_locations(None if is_folder else ca_bundle, ca_bundle if is_folder else None)
     return context
 
 
 def has_netrc_entry(url: str) -> bool:
-    """Say whether a netrc file names a URL's host; no session here reads it."""
+    """Say whether a netrc file names a URL's host; no session here reads it, and no pipe is looked into."""
+    named = environment("NETRC")
+    names = [named] if named else [f"~/{name}" for name in requests.utils.NETRC_FILES]
+    first = next(filter(os.path.exists, map(os.path.expanduser, names)), "")
+    if not os.path.isfile(first):
+        return False
     try:
         return requests.utils.get_netrc_auth(url) is not None
     except ValueError:  # a file in another encoding
