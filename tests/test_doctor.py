@@ -481,6 +481,16 @@ def test_a_bundle_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tm
     assert told.fix == "correct or unset REQUESTS_CA_BUNDLE"
 
 
+def test_a_log_of_tls_secrets_that_cannot_be_opened_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its own name, and not as the fault of the certificates, which could not be read behind it."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "none" / "keys"))
+    told = examined("https://127.0.0.1:1")["tls"]
+    assert told.message.startswith("SSLKEYLOGFILE: the secrets of TLS cannot be written to ")
+    assert (told.outcome, told.fix) == ("fail", "unset SSLKEYLOGFILE")
+
+
 def test_a_server_that_speaks_no_tls_is_told() -> None:
     """Plain text under an https address is a failed handshake."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

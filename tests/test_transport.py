@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.calls import within
 from cometrep.transport import PROBE_LIMIT_BYTES, NoAuth, Session, ask, has_netrc_entry
-from tests.conftest import TIMEOUT_SECONDS, on_posix
-from tests.servers import HANG, RESET, Answer, Server
+from tests.conftest import TIMEOUT_SECONDS, Certificate, on_posix
+from tests.servers import HANG, RESET, Answer, Server, TlsServer
 
 HOSTS = st.sampled_from(
     ("127.0.0.1:8787", "api.cometapi.com", "API.cometapi.com:443", "[::1]:80", "xn--bcher-kva.example")
@@ -142,3 +142,16 @@ def test_a_bundle_without_certificates_is_named(
     assert raised.value.message.startswith(f"no certificates can be read from {bundle}: ")
     assert raised.value.code == "bad_setting"
     assert {request.method for request in server.received} <= {"CONNECT"}
+
+
+def test_a_log_of_tls_secrets_that_cannot_be_opened_is_named(
+    certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends every handshake as it begins, which is no trouble of the network, and nothing is sent."""
+    path = certificate()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "none" / "keys"))
+    with TlsServer(path) as server, Session(NoAuth()) as session:
+        with pytest.raises(errors.ConfigError, match=f"cannot be written to {tmp_path}/none/keys") as raised:
+            session.get(server.url, timeout=TIMEOUT_SECONDS)
+        assert (raised.value.hint, server.received) == ("unset SSLKEYLOGFILE", [])

@@ -130,7 +130,10 @@ class Reach:
         variable = next((v for v in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if config.environment(v)), "")
         trusted = f"; trusted are those of {variable}, {route.ca_bundle}" if variable else ""
         try:
+            transport.check_key_log()
             context = transport.tls_context(route.ca_bundle)
+        except errors.ConfigError as problem:
+            return Check("tls", FAIL, problem.message, problem.hint)
         except OSError as problem:
             told = f"no certificates can be read from {route.ca_bundle}: {reason_of(problem)}"
             fix = f"correct or unset {variable}" if variable else installing("--force-reinstall", "certifi")

@@ -117,7 +117,7 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
         """Send a request and give its answer, the body unread; raise as requests does.
 
-        Raises ConfigError, before anything leaves, where there are no certificates.
+        Raises ConfigError, before anything leaves, where there are no certificates or a setting lets no TLS begin.
         """
         verify = settings.get("verify")
         bundle = verify if isinstance(verify, str) and (request.url or "").startswith("https:") else ""
@@ -130,8 +130,10 @@ class Session(requests.Session):
         settings.pop("allow_redirects", None)
         try:
             return self.get_adapter(request.url or "").send(request, **settings)
-        except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
-            if bundle:
+        except requests.exceptions.ConnectionError as problem:
+            if (request.url or "").startswith("https:"):
+                check_key_log()
+            if bundle and isinstance(problem, (requests.exceptions.SSLError, requests.exceptions.ProxyError)):
                 _check_certificates(bundle)
             raise
         except urllib3.exceptions.LocationParseError as problem:  # requests lets these through as they are
@@ -146,6 +148,17 @@ def _check_certificates(ca_bundle: str) -> None:
         tls_context(ca_bundle)
     except OSError as problem:
         raise _no_certificates(f"no certificates can be read from {ca_bundle}: {reason_of(problem)}") from problem
+
+
+def check_key_log() -> None:
+    """Raise ConfigError where the file that SSLKEYLOGFILE names cannot be opened: TLS then fails as it begins."""
+    if not (path := environment("SSLKEYLOGFILE")):
+        return
+    try:
+        create_urllib3_context()
+    except OSError as problem:
+        told = f"SSLKEYLOGFILE: the secrets of TLS cannot be written to {path}: {problem.strerror}"
+        raise errors.ConfigError(told, hint="unset SSLKEYLOGFILE", code="bad_setting") from problem
 
 
 def _no_certificates(told: str) -> errors.ConfigError:
