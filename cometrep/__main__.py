@@ -51,6 +51,7 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
 
         console = Console.of_process()
         signals.draw_aside(console.aside)
+        signals.tell_first(console.hurry)
         # An error in the command line itself is reported in the form that it asks for, too.
         console.configure(Choices(is_json="--json" in arguments, tells_github="--github" in arguments))
         return cli.run(arguments, console)

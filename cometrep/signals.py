@@ -24,6 +24,7 @@ class Signals:
         self._first: float | None = None  # when the one came that ends the command
         self._number = 0  # which it was
         self._aside: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        self._hurry: Callable[[], None] = lambda: None
 
     def catch(self) -> None:
         """Let signals end the command by `errors.Stopped`, so that everything is put in order on the way out."""
@@ -44,6 +45,10 @@ class Signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
+    def tell_first(self, hurry: Callable[[], None]) -> None:
+        """Let the signal that ends the command call `hurry`, which must be quick, before all is put in order."""
+        self._hurry = hurry
+
     def ignore(self) -> None:
         """Let no further signal change the exit code in the last moments of the interpreter."""
         for number in _numbers(*_ENDING):
@@ -53,6 +58,7 @@ class Signals:
         now = time.monotonic()
         if self._first is None:
             self._first, self._number = now, number
+            self._hurry()
             raise errors.Stopped(_ENDING[signal.Signals(number).name], 128 + number)
         # A second one ends the process at once, unless it is the first one's echo: `timeout` sends to the command
         # and to its group, systemd a SIGHUP behind its SIGTERM, and a terminal's Ctrl-C may come along.

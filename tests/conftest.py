@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -120,6 +121,19 @@ def read_until(process: "subprocess.Popen[bytes]", *wanted: bytes) -> bytes:
         assert more, f"{wanted!r} never came, but {came!r}"
         came += more
     return came
+
+
+@contextlib.contextmanager
+def full_pipe() -> Iterator[tuple[BinaryIO, TextIO]]:
+    """Give the ends of a pipe that takes nothing more until somebody reads it."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "w") as full:
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"." * 512)
+        os.set_blocking(writing, True)
+        yield pipe, full
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -1,16 +1,20 @@
 """What a command reads and writes, where its whole run is not needed to see it."""
 
 import io
+import logging
 import socket
 import struct
+import threading
+import weakref
 from typing import Any
 
 import pytest
 
 from cometrep import console as console_module
 from cometrep import errors
+from cometrep.calls import Calls, within
 from cometrep.console import Choices, Console, asking
-from tests.conftest import wait_until
+from tests.conftest import TIMEOUT_SECONDS, full_pipe, on_posix, wait_until
 
 
 class Stderr:
@@ -135,3 +139,68 @@ def test_a_socket_that_was_reset_is_a_reader_that_left() -> None:
         for _ in range(2):
             with pytest.raises(errors.StdoutClosed):
                 console.write_line("abc123.webp")
+
+
+STOP = errors.Stopped("SIGTERM", 143)
+
+
+@on_posix
+def test_a_goodbye_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stopped the command ends it where the pipe of its stderr is full; what comes behind waits no more."""
+    monkeypatch.setattr(console_module, "_GOODBYE_SECONDS", 0.05)
+    with full_pipe() as (pipe, stderr):
+        console = Console(None, None, stderr, lambda name: "")
+        console.hurry()
+        within(TIMEOUT_SECONDS, lambda: console.report(STOP))
+        monkeypatch.setattr(console_module, "_GOODBYE_SECONDS", None)  # for ever
+        within(TIMEOUT_SECONDS, lambda: console.report(STOP))
+        stderr.close()
+        assert set(pipe.read()) == set(b".")
+
+
+@on_posix
+def test_a_goodbye_reaches_a_reader_that_is_slow() -> None:
+    """Whoever reads again gets all of it, though more than a pipe holds, and though the pipe was full."""
+    with full_pipe() as (pipe, stderr):
+        came: Calls[None, bytes] = Calls(threads=1)
+        console = Console(None, None, stderr, lambda name: "")
+        console.configure(Choices(is_json=True))  # which is not cut
+        console.hurry()
+        came.submit(None, pipe.read)
+        console.report(errors.Stopped("x" * 200_000, 143))
+        stderr.close()
+        answered = came.next(TIMEOUT_SECONDS)
+        came.close()
+    assert answered
+    assert isinstance(answered[1], bytes)
+    assert answered[1].count(b"x") > 200_000
+    assert answered[1].endswith(b"}}\n")
+
+
+def test_a_line_that_nobody_reads_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python waits there for the locks of all that logs, and so would a command with --verbose."""
+    logger = logging.getLogger("cometrep")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    is_stuck, is_read = threading.Event(), threading.Event()
+
+    class Stuck(io.BytesIO):
+        """A stderr that is full."""
+
+        def write(self, content: Any) -> int:
+            """Wait for the reader."""
+            is_stuck.set()
+            is_read.wait()
+            return len(content)
+
+    console = Console(None, None, io.TextIOWrapper(Stuck()), lambda name: "")
+    console.configure(Choices(is_verbose=True))
+    talking = threading.Thread(target=logger.debug, args=("> GET",))
+    talking.start()
+    try:
+        assert is_stuck.wait(TIMEOUT_SECONDS)
+        (handler,) = logger.handlers
+        within(TIMEOUT_SECONDS, lambda: logging.shutdown([weakref.ref(handler)]))
+    finally:
+        is_read.set()
+        talking.join()

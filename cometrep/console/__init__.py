@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BARE_LOCALES = ("C", "POSIX")
 _PIECE_BYTES = 1 << 20  # of stdin, at a time
 _SLOW_SECONDS = 2.0  # without a word
+_GOODBYE_SECONDS = 1.0  # that a stopped command waits for a reader of stderr who reads nothing
 _NAME_A_FILE = "name a file instead of -"
 _COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 
@@ -53,6 +54,7 @@ class Console:
         self._stderr = stderr
         self.environment = environment
         self._stdin_is_read = False
+        self._is_hurried = False
         self._display: Display | None = None
         self._hidden: Hidden | None = None
         self.choices = Choices()
@@ -281,8 +283,13 @@ class Console:
         """Let what modules log, requests and answers, become lines of `--verbose`."""
         import logging
 
+        def show(record: logging.LogRecord) -> bool:
+            self.trace(record.getMessage())
+            return True
+
         handler = logging.Handler(logging.DEBUG)
-        handler.emit = lambda record: self.trace(record.getMessage())  # type: ignore[method-assign]
+        # Not `emit`, for which a lock is held: a thread whose line nobody reads would hold up the process's end.
+        handler.handle = show  # type: ignore[method-assign]
         logger = logging.getLogger("cometrep")
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
@@ -296,15 +303,21 @@ class Console:
         with self.aside():
             self._write_stderr(text + "\n")
 
+    def hurry(self) -> None:
+        """Wait no more than a moment for a reader of stderr who reads nothing: the command is to end."""
+        self._is_hurried = True
+
     def _write_stderr(self, text: str) -> None:
-        if self._stderr is None:
+        stderr = self._stderr
+        if stderr is None:
             return
         text = without_key(text, self.choices.to_hide)
         try:
-            _write_all(self._stderr, text.encode(self._stderr.encoding, self._stderr.errors or "strict"))
+            content = text.encode(stderr.encoding, stderr.errors or "strict")
+            _write_all(stderr, content, _GOODBYE_SECONDS if self._is_hurried else None)
         except (OSError, ValueError):
-            # A stderr that is gone is no reason to stop a paid prediction.
-            stderr, self._stderr = self._stderr, None
+            # A stderr that is gone, or that nobody reads, is no reason to stop a paid prediction, or not to end.
+            self._stderr = None
             _abandon(stderr)
 
     # What is drawn
@@ -378,18 +391,36 @@ def _environment(name: str) -> str:
     return config.environment(name)
 
 
-def _write_all(stream: TextIO, content: bytes) -> None:
-    """Write until nothing is left: an unbuffered stream, or one that does not block, takes a part at a time."""
+def _write_all(stream: TextIO, content: bytes, patience_seconds: float | None = None) -> None:
+    """Write until nothing is left: an unbuffered stream, or one that does not block, takes a part at a time.
+
+    With `patience_seconds` raise TimeoutError where it takes nothing for so long.
+    """
     stream.flush()
     raw = getattr(stream.buffer, "raw", stream.buffer)
     left = memoryview(content)
     while left:
-        count = raw.write(left)
-        if count is None:  # it would block
+        room = None if patience_seconds is None else _room(raw, patience_seconds)
+        count = raw.write(left[:room])
+        if count is None and patience_seconds is None:  # it would block
             import select
 
             select.select([], [raw], [])
         left = left[count or 0 :]
+
+
+def _room(raw: Any, patience_seconds: float) -> int | None:
+    """Give how many bytes a stream takes without being waited for, once it takes some, or None for all of them.
+
+    Raises TimeoutError where it takes none for so long.
+    """
+    import select
+
+    if os.name == "nt":  # which cannot tell
+        return None
+    if not select.select([], [raw], [], patience_seconds)[1]:
+        raise TimeoutError
+    return select.PIPE_BUF
 
 
 def _abandon(stream: TextIO) -> None:

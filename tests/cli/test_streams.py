@@ -14,7 +14,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.console import Choices, Console
-from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, needs_proc
+from tests.conftest import KEY, TIMEOUT_SECONDS, Cli, full_pipe, needs_proc
 from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
 
 HOSTILE = (
@@ -238,6 +238,31 @@ def test_no_line_of_a_stderr_that_does_not_block_is_lost(unbuffered: str, served
         told = pipe.read().lstrip(b".").decode()
     assert (program.wait(TIMEOUT_SECONDS), looks) == (4, 0)
     assert told.startswith("made1  created  ")
+
+
+def test_one_signal_ends_a_command_whose_stderr_nobody_reads(
+    served: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
+    """As `timeout` sends it: neither the line that waits for a reader nor the goodbye behind it holds it up."""
+    has_looked = threading.Event()
+
+    def look(_: Received) -> Answer:
+        has_looked.set()
+        return answer_json(prediction(status="processing"))
+
+    server.on_get(look)
+    with full_pipe() as (_, stderr):
+        program = subprocess.Popen(
+            served.command("wait", "abc123"),
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            cwd=served.folder,
+            env=served.environment,
+        )
+        stopped(program)
+        assert has_looked.wait(TIMEOUT_SECONDS)
+        program.terminate()
+        assert program.wait(TIMEOUT_SECONDS) == 143
 
 
 @UNBUFFERED
