@@ -266,9 +266,15 @@ class Runner:
                 self._ledger.accept(number, answer, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError as failure:
                 stop.message += f"; {failure.message}"
-        elif answer is None or isinstance(answer, errors.CreateUnknown):
+        elif answer is None:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = hints.LIST_UNKNOWN
+        elif isinstance(answer, errors.CreateUnknown):
+            self._ledger.insist(self._ledger.doubt, number, answer)
+            stop.message += f"; {answer.message}"
+            stop.prediction_id, stop.request_id = answer.prediction_id, answer.request_id
+            stop.http_status = answer.http_status
+            stop.hint = self._resume.of(answer.prediction_id) if answer.prediction_id else hints.LIST_UNKNOWN
         else:
             stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)

@@ -1,6 +1,7 @@
 """From input to files on disk: what is sent, what is remembered, what is kept."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -445,21 +446,33 @@ def test_a_create_stopped_between_two_attempts_is_none(bench: Bench) -> None:
     assert (bench.entries(), bench.server.creates) == ([("", "refused")], 1)
 
 
-@pytest.mark.parametrize("doubt", [{"then": "reset", "raw": b""}, {"status": 502}], ids=["reset", "502"])
+@pytest.mark.parametrize(
+    ("doubt", "id", "hint"),
+    [
+        (Answer(then="reset", raw=b""), "", hints.LIST_UNKNOWN),
+        (Answer(502), "", hints.LIST_UNKNOWN),
+        (answer_json({"id": "made1", "status": "starting"}, 504), "made1", "cometrep download --wait made1"),
+    ],
+    ids=["reset", "502", "504 with an id"],
+)
 def test_a_create_stopped_and_then_in_doubt_stays_unknown(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, doubt: dict[str, Any]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, doubt: Answer, id: str, hint: str
 ) -> None:
-    """Nobody is told that nothing was created where it may have been, and be paid for."""
+    """What is known of it is kept and told as where nothing stops it, and that it may have to be paid for."""
     monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
     release = threading.Event()
-    bench.server.on_create(Answer(**doubt, wait_for=release))
+    named = {**doubt.headers, "x-cometapi-request-id": "req-7"}
+    bench.server.on_create(dataclasses.replace(doubt, headers=named, wait_for=release))
     events = bench.runner.create(REQUEST)
     assert isinstance(next(events), Creating)
     release.set()
-    with pytest.raises(errors.Stopped, match="whether it was accepted is unknown") as raised:
+    with pytest.raises(errors.Stopped, match="may exist and be billed") as raised:
         stop(events)
-    assert raised.value.hint == hints.LIST_UNKNOWN
-    assert bench.entries() == [("", "unknown")]
+    assert (raised.value.exit_code, raised.value.prediction_id or "", raised.value.hint) == (130, id, hint)
+    (entry,) = bench.ledger.entries()
+    assert (entry.id, entry.status) == (id, "unknown")
+    assert entry.request_id == (raised.value.request_id or "") == ("" if doubt.raw is not None else "req-7")
+    assert entry.error in raised.value.message
 
 
 def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,3 +54,11 @@ def test_a_command_that_leaves_nothing_has_nothing_to_go_on_with(id: str | None,
     stop.prediction_id = id
     Unfinished([]).tell(stop, hints.WAIT_AGAIN)
     assert (stop.message, stop.prediction_id, stop.hint) == (f"stopped by Ctrl-C{told}", id, hint)
+
+
+def test_a_prediction_that_is_in_doubt_is_not_said_to_run() -> None:
+    """The use case has said what is known of it, and how to go on."""
+    stop = errors.Stopped("Ctrl-C", 130)
+    stop.prediction_id, stop.hint = "made1", "cometrep wait made1"
+    Unfinished([]).tell(stop, hints.WAIT_AGAIN)
+    assert (stop.message, stop.hint) == ("stopped by Ctrl-C", "cometrep wait made1")

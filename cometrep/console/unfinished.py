@@ -34,7 +34,8 @@ class Unfinished:
 
     def tell(self, stop: Failure, resume: Command) -> None:
         """Say in what stopped the command which are left, and give the command that takes them up again."""
-        left = self.left or ([stop.prediction_id] if stop.prediction_id else [])
+        # One that is in doubt has its hint already, and may not run.
+        left = self.left or ([stop.prediction_id] if stop.prediction_id and not stop.hint else [])
         if not left:
             return
         stop.prediction_id = left[0]
