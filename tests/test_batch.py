@@ -48,6 +48,8 @@ class Bench:
         self.keeper = Keeper(Keeping(), self.downloads, self.ledger)
         self.budget_seconds = 0.0
         self.retries_failed = False
+        self.max_failures: int | None = None
+        self.deadline_seconds: float | None = None
         self.ahead_seconds = 0.0
         self.minutes_ahead = 0  # by the time of day
         self.pace = Pace()
@@ -81,8 +83,8 @@ class Bench:
                 self.ledger,
                 record,
                 self.keeper.for_batch(str(self.out)).for_item,
-                asked=Asked(jobs=jobs, retries_failed=self.retries_failed),
-                patience=Patience(None, self.budget_seconds),
+                asked=Asked(jobs=jobs, max_failures=self.max_failures, retries_failed=self.retries_failed),
+                patience=Patience(self.deadline_seconds, self.budget_seconds),
                 pace=self.pace,
                 check_folders=self.check_folders,
                 publish=self.publish,
@@ -165,6 +167,29 @@ def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: B
     assert bench.run("cat").tally.left == 1
     bench.gateway.server.on_get(bench.gateway.look)
     assert (bench.run("cat").tally.done, bench.gateway.server.creates) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, DOWN], ids=["404", "503"])
+def test_items_that_cannot_be_seen_count_for_max_failures(bench: Bench, answer: Answer) -> None:
+    """Each is paid for, and is left running; what an earlier run paid for does not count."""
+
+    def look(_: Received) -> Answer:
+        bench.ahead_seconds += 100
+        return answer
+
+    bench.max_failures = 1
+    bench.gateway.server.on_get(look)
+    ended = bench.run("a", "b", "c")
+    assert (ended.fatal, ended.tally.left, bench.gateway.server.creates) == (None, 3, 1)
+    assert [bench.run("a", "b", "c").tally.left, bench.gateway.server.creates] == [3, 2]
+
+
+def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:
+    """A deadline that passes is no failure: they may succeed."""
+    bench.max_failures, bench.deadline_seconds = 1, 0.01
+    bench.gateway.looks = 10**9
+    ended = bench.run("a", "b", "c")
+    assert (ended.codes, ended.tally.left, bench.gateway.server.creates) == ({6: 3}, 3, 3)
 
 
 @pytest.mark.parametrize(("minutes", "failed", "left"), [(59, 0, 1), (61, 1, 0)])

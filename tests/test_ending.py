@@ -68,7 +68,7 @@ def test_an_item_left_running_is_left() -> None:
     """What still runs is no failure: the same command goes on with it."""
     score = Score()
     score.finish()
-    score.leave("b", errors.StillRunning("late"))
+    score.fail("b", State.RUNNING, errors.StillRunning("late"))
     failure = came_to(score, 2)
     assert failure
     assert (failure.exit_code, failure.hint, failure.message) == (9, COMMAND, "of 2 items: 1 left")

@@ -14,7 +14,7 @@ def test_what_a_run_ended_is_what_it_did_itself() -> None:
     score.fail("a", State.FAILED, errors.PredictionFailed("no"))
     score.fail("b", State.UNKNOWN, errors.CreateUnknown("no answer"))
     score.fail("c", State.UNSAVED, errors.Temporary("broke off"))
-    score.leave("d", errors.StillRunning("late"))
+    score.fail("d", State.RUNNING, errors.StillRunning("late"), is_left_over=True)
     score.skip()
     score.pass_over("e", State.FAILED, "no", 4)
     tally = score.tally(9, running=0, saving=0, elapsed_seconds=2.0, is_stopping=False)

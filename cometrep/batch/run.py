@@ -488,8 +488,8 @@ class Batch:
         is_unknown = failure.code == "prediction_not_found"  # it is paid for, and another node may know it
         if is_unknown:
             failure.message += "; while its hour lasts the same command looks again"
-        self._outcomes.score.leave(flying.item.label, failure)
-        yield stopped(flying.item, State.RUNNING, failure.message, seen)
+        is_left_over = not flying.entry or isinstance(failure, errors.StillRunning)
+        yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
         if is_unknown or (isinstance(failure, errors.Temporary) and not seen.status):
             if flying.entry:
                 self._count(Streak.NOT_SEEN, failure)

@@ -40,14 +40,10 @@ class Score:
     def fail(
         self, label: str, outcome: State, failure: errors.CometrepError, *, is_left_over: bool = False
     ) -> None:
-        """Count an item that this run could not finish; one `is_left_over` whose prediction an earlier run made."""
+        """Count an item that this run could not finish; one `is_left_over` says nothing of those to come."""
         self._counts[outcome] += 1
         self.failed_now += not is_left_over
         self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
-        self.leave(label, failure)
-
-    def leave(self, label: str, failure: errors.CometrepError) -> None:
-        """Take up why an item is left as it is, running, for the next run."""
         self._codes[failure.exit_code] += 1
         self._remedies[remedy_of(failure)] += 1
         self._keep(f"{label}: {failure.told}")
