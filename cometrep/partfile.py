@@ -187,7 +187,7 @@ class PartFile:
     def fits(self, headers: Mapping[str, str]) -> bool:
         """Say whether a 206 goes on exactly where this part file ends, in the same file; note how long that is.
 
-        It may end before the file does (RFC 9110, 14.2), and the next attempt goes on from there.
+        It may end before the file does (RFC 9110, 14.2), and what lacks is asked for from there.
         """
         found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != self.size or not self.resume_headers() or _is_encoded(headers):
@@ -490,6 +490,12 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+
+
+def end_of_range(headers: Mapping[str, str]) -> int | None:
+    """Give how many bytes of the file there are up to the end of a 206's range, None where it does not say."""
+    found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
+    return int(found[2]) + 1 if found else None
 
 
 def is_whole(headers: Mapping[str, str]) -> bool:

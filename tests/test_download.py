@@ -424,18 +424,40 @@ def test_a_rest_without_an_end_is_not_built_upon(saver: Saver, server: Server) -
     assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
 
 
-def test_a_host_that_gives_less_than_the_rest_is_asked_on(saver: Saver, server: Server) -> None:
-    """A range may end before the one that was asked for: what came stays, and what lacks is asked for."""
+def pieces_of(body: bytes, size: int, sent: int | None = None) -> Any:
+    """Answer as a host does that ends each range after `size` bytes; `sent` is how many of them really come."""
 
     def piece(request: Received) -> Answer:
         start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
-        end = min(start + 90_000, len(BODY))
-        shown = {**TYPED, "Content-Range": f"bytes {start}-{end - 1}/{len(BODY)}"}
-        return Answer(206, BODY[start:end], shown)
+        end = min(start + size, len(body))
+        shown = {**TYPED, "ETag": '"v1"', "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}
+        return Answer(206, body[start:end][:sent], shown, length="", then="close")
 
-    server.on("GET", "/f", cut(100_000), piece)
-    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
-    assert sent_bytes(server) == ["", *[f"bytes={start}-" for start in range(100_000, len(BODY), 90_000)]]
+    return piece
+
+
+def test_a_host_that_gives_less_than_the_rest_is_asked_on(saver: Saver, server: Server) -> None:
+    """A range may end before the one that was asked for: no attempt has failed, however many it takes."""
+    body = picture(1_000_000)
+    broken = Answer(200, body, {**TYPED, "ETag": '"v1"'}, cut=100_000, then="close")
+    server.on("GET", "/f", broken, pieces_of(body, 9_000))
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == body
+    assert sent_bytes(server) == ["", *[f"bytes={start}-" for start in range(100_000, len(body), 9_000)]]
+    assert sum(isinstance(event, Retrying) for event in saver.events) == 1
+    told = [event.done_bytes for event in saver.events if isinstance(event, Saving)]
+    assert [count // 10_000 for count in told[-90:]] == [*range(11, 101)]  # each hundredth, as of a whole
+
+
+@pytest.mark.parametrize(("size", "sent"), [(4_095, None), (90_000, 89_999)], ids=["tiny", "cut short"])
+def test_a_range_that_gives_too_little_is_a_failed_attempt(
+    saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch, size: int, sent: int | None
+) -> None:
+    """Else a host that gives a byte at a time would never come to an end; and it is told what ended it."""
+    monkeypatch.setattr("cometrep.download.ATTEMPT_LIMIT", 3)
+    server.on("GET", "/f", cut(100_000), pieces_of(BODY, size, sent))
+    with pytest.raises(errors.Temporary, match=r"; 3 attempts failed, the most that a command makes for one file$"):
+        saver(f"{server.url}/f")
+    assert server.count("GET") == 3
 
 
 def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:

@@ -24,7 +24,7 @@ from cometrep.download.content import is_media, is_misnamed, url_extension, wron
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import Facts, PartFile, is_whole, size_of
+from cometrep.partfile import Facts, PartFile, end_of_range, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_bytes, format_duration, format_times
@@ -32,7 +32,8 @@ from cometrep.transport.reasons import ended_early, reason_of
 
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
 SAYING_SECONDS = 5.0  # after which bytes are told of, however few came
-ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets
+ATTEMPT_LIMIT = 50  # for one file, however far each attempt gets before it fails
+_PIECE_BYTES = 4096  # of a range that ends before the file: with fewer an attempt has failed, or there is no end
 _REST_FAULTS = 3  # errors of the server in a row for the rest of a file, before the whole is asked for
 _BUSY = (429, 503)  # which say nothing of ranges
 
@@ -135,7 +136,9 @@ class Downloads:
             asked = part.resume_headers() if rest_faults < _REST_FAULTS else {}
             try:
                 yield from self._fetch(id, file, part, name, asked)
-                return
+                if part.is_complete:
+                    return
+                rest_faults = 0
             except errors.Temporary as failure:
                 # A host may fail at ranges alone. What came stays until the whole begins to come.
                 if failure.http_status not in _BUSY:
@@ -148,9 +151,14 @@ class Downloads:
                 attempts, in_a_row = attempts + 1, in_a_row + 1
                 pause = max(backoff_seconds(in_a_row, self._random()), failure.retry_after_seconds or 0.0)
                 budget = self.rules.retry_budget_seconds
-                if now + pause > failing_since + budget or attempts >= ATTEMPT_LIMIT:
+                is_used_up = now + pause > failing_since + budget
+                if is_used_up or attempts >= ATTEMPT_LIMIT:
                     why = f"{format_times(attempts)} failed"
-                    why += f" and the retry budget of {format_duration(budget)} is used up"
+                    why += (
+                        f" and the retry budget of {format_duration(budget)} is used up"
+                        if is_used_up
+                        else ", the most that a command makes for one file"
+                    )
                     if failure.retry_after_seconds and failure.retry_after_seconds > budget:
                         why = f"the host asks to wait {format_duration(failure.retry_after_seconds)}"
                     told = f"output file {file.index} of {id}: {failure.message}; {why}"
@@ -161,7 +169,10 @@ class Downloads:
     def _fetch(
         self, id: str, file: OutputFile, part: PartFile, name: str, asked: Mapping[str, str]
     ) -> Iterator[Event]:
-        """Make one attempt, for the rest where `asked` says so; on return the part file is whole."""
+        """Make one attempt, for the rest where `asked` says so.
+
+        On return the part file is whole, or longer by a range that the host ended before the file does.
+        """
         with self._fetcher.get(id, file.url, asked) as response:
             if asked and response.status_code == 416 and part.is_all(response.headers):
                 _refuse_wrong_content(file.url, part, response.status_code)
@@ -187,9 +198,10 @@ class Downloads:
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
-        step = 65_536 if total is None else min(1_048_576, total // 100)
-        said, said_at, is_checked = part.size, self._clock(), False
+        step = 65_536 if total is None else max(1, min(1_048_576, total // 100))
+        began, said_at, is_checked = part.size, self._clock(), False
         for chunk in self._chunks(response, part):
+            had = part.size
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
                 raise self._too_large(id, file, part.size)
@@ -197,11 +209,13 @@ class Downloads:
                 _refuse_wrong_content(file.url, part, response.status_code)
                 is_checked = True
             now = self._clock()
-            if part.size - said >= step or part.size == total or now >= said_at + SAYING_SECONDS:
-                said, said_at = part.size, now
+            if part.size // step > had // step or part.size == total or now >= said_at + SAYING_SECONDS:
+                said_at = now
                 yield Saving(id, file.index, name, part.size, total)
         if total is not None and part.size != total:
             had = part.size
+            if is_part and had == end_of_range(response.headers) and had >= began + _PIECE_BYTES:
+                return  # all that the host gives at once
             if had > total:
                 part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
