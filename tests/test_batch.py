@@ -184,6 +184,18 @@ def test_items_that_cannot_be_seen_count_for_max_failures(bench: Bench, answer: 
     assert [bench.run("a", "b", "c").tally.left, bench.gateway.server.creates] == [3, 2]
 
 
+def test_what_is_in_doubt_is_told_once_of_a_batch_that_is_stopped(bench: Bench) -> None:
+    """Also where the signal comes while that is being told; what earlier runs left in doubt is told too."""
+    for in_doubt in (1, 2):
+        bench.gateway.server.on_create(DOWN)
+        with bench.begun("a", "b") as (batch, running):
+            told = (event for event in running if isinstance(event, ItemEnded))
+            assert [next(told).outcome for _ in range(in_doubt)] == ["unknown"] * in_doubt
+            with pytest.raises(errors.Stopped):
+                running.throw(errors.Stopped("SIGTERM", 143))
+            assert batch.in_doubt == in_doubt
+
+
 def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:
     """A deadline that passes is no failure: they may succeed."""
     bench.max_failures, bench.deadline_seconds = 1, 0.01

@@ -173,7 +173,7 @@ def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
         (
             2,
             " --retry-unknown",
-            "stopped by Ctrl-C; 2 creates had no answer yet and may be paid for (--retry-unknown sends again);"
+            "stopped by Ctrl-C; 2 creates had no clear answer and may be paid for (--retry-unknown sends again);"
             " the command of the hint goes on from here",
         ),
     ],

@@ -25,10 +25,10 @@ def commands_beside(hint: str, ended: BatchEnded, command: str) -> list[str]:
 
 
 def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
-    """Say in what ended a run at once how many creates had no answer, and how `command`, which ran it, goes on."""
+    """Say in what ended a run at once how many creates are in doubt, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
     if in_doubt:
-        stop.message += f"; {format_count(in_doubt, 'create')} had no answer yet and may be paid for"
+        stop.message += f"; {format_count(in_doubt, 'create')} had no clear answer and may be paid for"
         stop.message += " (--retry-unknown sends again)"
     same = "the same command" if stop.hint == command else "the command of the hint"
     stop.message += f"; {same} goes on from here"

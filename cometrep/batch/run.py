@@ -151,8 +151,8 @@ class Batch:
 
     @property
     def in_doubt(self) -> int:
-        """How many creates left and have no answer; none where the batch came to its end."""
-        return self._sender.in_doubt
+        """How many creates left and have no clear answer, those of earlier runs too that were passed over."""
+        return self._sender.in_doubt + self._outcomes.score.in_doubt
 
     def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
         """Run items to their ends; give how it ended."""
@@ -210,7 +210,7 @@ class Batch:
                 if isinstance(answer, Sent) and (item := self._sending.get(name)):
                     deque(self._created(item, answer), maxlen=0)  # nobody hears of it
             left = deadline - self._clock()
-            if left <= 0 or not self.in_doubt:
+            if left <= 0 or not self._sender.in_doubt:
                 break
             answered = self._creates.next(left)
             answers = [answered] if answered else []
@@ -352,7 +352,7 @@ class Batch:
                 self._follow(answer.id, _Flying(item, entry, self._now()), told_status=answer.status)
         else:
             yield from self._refused(item, entry, answer, attempt)
-        del self._sending[item.key]
+        self._sending.pop(item.key, None)
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
@@ -368,6 +368,7 @@ class Batch:
             if id and self._is_own(id, item) and not self._sender.is_left:
                 self._follow(id, _Flying(item, entry, self._now(), answer))
             else:
+                del self._sending[item.key]  # all is kept: told once more it would be one more in doubt
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
             self._count(Streak.NO_ANSWER, answer)
             return

@@ -21,6 +21,11 @@ class Score:
         self._failures: list[str] = []  # the first ones
         self._further = 0
 
+    @property
+    def in_doubt(self) -> int:
+        """How many items are in doubt, by this run or as earlier ones left them."""
+        return self._counts["unknown"]
+
     def skip(self) -> None:
         """Count an item that an earlier run finished, or that is left alone as its paths exist."""
         self._counts["skipped"] += 1
@@ -61,7 +66,7 @@ class Score:
             total=total,
             done=self._counts["done"],
             failed=self._counts["failed"],
-            unknown=self._counts["unknown"],
+            unknown=self.in_doubt,
             skipped=self._counts["skipped"],
             running=running,
             saving=saving,
