@@ -285,7 +285,7 @@ class Keeper:
                 saved, how = came.answer
                 yield _End(place, saved, how)
             elif isinstance(came.problem, errors.CometrepError):
-                yield _End(place, failure=came.problem)
+                yield _End(place, failure=self._advised(prediction, came.problem))
             elif not isinstance(came.problem, UrlExpired):
                 assert came.problem
                 raise came.problem
@@ -306,6 +306,12 @@ class Keeper:
                 else:
                     yield _End(place, failure=self._missing(prediction, files[place], problem))
             yield from self._fetched(prediction, again, names, None)
+
+    def _advised(self, prediction: Prediction, failure: errors.CometrepError) -> errors.CometrepError:
+        """Give a failure the hint to create the prediction again where to ask again would fail for ever."""
+        if failure.code == "output_broken" and not failure.hint and self._is_over(prediction, otherwise=True):
+            failure.hint = hints.RERUN.of(prediction.id)
+        return failure
 
     def _missing(self, prediction: Prediction, file: OutputFile, problem: UrlExpired) -> errors.OutputMissing:
         """Give the error of a file that cannot be had; while the API keeps it, its hint is not to pay again."""

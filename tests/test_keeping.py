@@ -332,6 +332,26 @@ def test_a_success_without_output_may_still_come_within_its_hour(
 
 
 @pytest.mark.parametrize(
+    ("output", "age_seconds", "hint"),
+    [
+        ("data:image/png;base64,%%", 60, ""),
+        ("data:image/png;base64,%%", 3700, "cometrep rerun p1"),
+        ("data:image/png;base64,", 3700, "cometrep rerun p1"),
+        ("http://[", 3700, "cometrep status p1 --print url"),
+    ],
+    ids=["broken", "broken, after its hour", "empty, after its hour", "an address that is none"],
+)
+def test_a_broken_output_is_asked_for_again_within_its_hour_alone(
+    shelf: Shelf, output: str, age_seconds: int, hint: str
+) -> None:
+    """After it the command that asks again would fail for ever."""
+    completed_at = datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
+    _, failure, _ = kept(shelf.keeper(), Prediction("p1", "succeeded", output=[output], completed_at=completed_at))
+    assert failure
+    assert (failure.code, failure.hint) == ("output_broken", hint)
+
+
+@pytest.mark.parametrize(
     ("output", "is_told"),
     [
         ("ftp://files.test/cat.png", True),
