@@ -326,6 +326,18 @@ class Failing(Keeper):
         return [], self._failure
 
 
+def test_a_save_that_fails_as_a_whole_leaves_its_item(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that took it for the answer to a look would wait for that save for ever."""
+
+    def save(*_: object) -> Iterator[Event]:
+        raise errors.LocalFileError("no room")
+        yield
+
+    monkeypatch.setattr(Keeper, "save", save)
+    ended = bench.run("cat")
+    assert (ended.codes, ended.tally.left, bench.steps("cat")[-1]["step"]) == ({12: 1}, 1, "left")
+
+
 def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
     """No more is paid for than was under way when the first file could not be written."""
     bench.keeper = Failing(errors.LocalFileError("no space", code="disk_full"))

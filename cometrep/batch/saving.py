@@ -80,6 +80,8 @@ class Saver:
             except StopIteration as end:
                 files, failure = end.value
                 return Kept(prediction, may_return, files, failure, skipped, warnings)
+            except errors.CometrepError as failure:  # which, as the answer itself, would be taken for a look's
+                return Kept(prediction, may_return, [], failure, skipped, warnings)
             if isinstance(event, Saved) and event.how == "skipped":
                 skipped.append(event.file.path)
             elif isinstance(event, Noted) and event.is_warning:
