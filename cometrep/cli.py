@@ -15,7 +15,7 @@ from cometrep.plain_commands import Command, Group
 if TYPE_CHECKING:
     from cometrep.manual.page import Page
 
-TAGLINE = (
+_TAGLINE = (
     "Make pictures through CometAPI's Replicate-format endpoints: create predictions, watch them, save their files."
 )
 
@@ -109,7 +109,7 @@ def build(name: str) -> Any:
 app = typer.Typer(
     name="cometrep",
     cls=Contents,
-    help=TAGLINE,
+    help=_TAGLINE,
     add_completion=False,
     rich_markup_mode=None,
     # The same text on every terminal: 80 columns, whatever its width.

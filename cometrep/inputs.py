@@ -23,8 +23,8 @@ ReadStdin = Callable[[], bytes]
 # Replicate's OpenAPI text allows data URIs of 256 kB, its input-files page 1 MB, and its Node client refuses
 # more than 10,000,000 bytes of files in all (replicate/replicate-javascript: lib/util.js). Sizes are those of the
 # content, before base64.
-WARN_BYTES = 256_000
-WARN_AGAIN_BYTES = 1_000_000
+_WARN_BYTES = 256_000
+_WARN_AGAIN_BYTES = 1_000_000
 REFUSE_BYTES = 10_000_000
 
 _SEPARATORS = (":=@", ":=", "=@", "=", "@")  # longest first at one place
@@ -209,15 +209,15 @@ def size_warnings(values: Mapping[str, Any]) -> list[str]:
             total += size
             if not is_file:
                 text_bytes += size
-            elif size > WARN_AGAIN_BYTES:
+            elif size > _WARN_AGAIN_BYTES:
                 warnings.append(
                     f"{key} is {_size(size)}: above 1 MB a data URI is often refused; make it smaller or give a URL"
                 )
-            elif size > WARN_BYTES:
+            elif size > _WARN_BYTES:
                 warnings.append(f"{key} is {_size(size)}: the API is documented for data URIs of 256 kB")
-        if text_bytes > WARN_AGAIN_BYTES:
+        if text_bytes > _WARN_AGAIN_BYTES:
             warnings.append(f"{key} is {_size(text_bytes)} of text: above 1 MB it may be refused; make it shorter")
-        elif text_bytes > WARN_BYTES:
+        elif text_bytes > _WARN_BYTES:
             warnings.append(f"{key} is {_size(text_bytes)} of text: models rarely take more than 256 kB")
     if total > REFUSE_BYTES:
         raise _too_large("the files and texts of this input together", total)

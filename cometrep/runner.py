@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 30.0  # after a create, during which the API may not yet know the id
 LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger that another process holds
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
-GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "model_not_found", "bad_answer")
+_GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "model_not_found", "bad_answer")
 """Refusals of a look after which only the same prediction is to be looked at again."""
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
@@ -442,7 +442,7 @@ class Runner:
         if failure is None:
             return None
         own = ("not_an_api", "redirected", "prediction_not_found", "bad_request") if is_paid else ()
-        goes_on = (*GOES_ON_CODES, *own)
+        goes_on = (*_GOES_ON_CODES, *own)
         for one in failure.parts:
             one.prediction_id = id
             if not _names(one.message, id):

@@ -19,7 +19,7 @@ _LONG_INTERVAL_SECONDS = 1.72
 _GROWING_FROM_SECONDS = 600.0  # from here on the interval is the same part of the wait: 10 s after an hour
 
 _FOLLOWED_FROM_SECONDS = 1.6  # runs of a model that are shorter have ended before a history could spare many looks
-FEWEST_RUNS = 3  # of a model, before its history is followed
+_FEWEST_RUNS = 3  # of a model, before its history is followed
 _SURE_RUNS = 5  # fewer are looked at now and then during what they say is the wait
 _COLD_FACTOR = 4.0  # a run that took so many times the median began cold, and says nothing of the next
 _PRIOR_SPREAD = 0.25  # what few runs are thought to vary by (standard deviation of the logarithm); worth one run
@@ -189,7 +189,7 @@ def schedule_for(
     `age_seconds` is how long ago it was created when the wait begins.
     """
     logs = sorted(math.log(max(seconds, SHORTEST_INTERVAL_SECONDS)) for seconds in run_seconds)
-    if fixed_interval_seconds is None and len(logs) >= FEWEST_RUNS:
+    if fixed_interval_seconds is None and len(logs) >= _FEWEST_RUNS:
         warm = [one for one in logs if one < logs[len(logs) // 2] + math.log(_COLD_FACTOR)]
         mean = math.fsum(warm) / len(warm)
         squares = math.fsum((one - mean) ** 2 for one in warm) + _PRIOR_SPREAD**2

@@ -18,7 +18,7 @@ _UNSAFE = frozenset(
 _USER = r"(?<=//)(?:[^/@\s]*|[^/@:\s]{0,200}:(?!\d*/)[^@\s]{0,200})@"
 _SECRET = rf"{_USER}|(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{{8,}}"
 _CI_COMMAND = r"##(?=\w*\[)"
-HIDDEN_KEY = "[API-key]"
+_HIDDEN_KEY = "[API-key]"
 """What is shown in the place of the API key: without a space, so that a URL that held the key stays one."""
 
 
@@ -26,8 +26,8 @@ def without_key(text: str, key: str) -> str:
     """Hide an API key in a text, as it stands, percent-encoded or escaped as in JSON; an empty key is in none."""
     if not key:
         return text
-    text = text.replace(key, HIDDEN_KEY)
-    return _encoded_key(key).sub(HIDDEN_KEY, text) if "%" in text or "\\u00" in text else text
+    text = text.replace(key, _HIDDEN_KEY)
+    return _encoded_key(key).sub(_HIDDEN_KEY, text) if "%" in text or "\\u00" in text else text
 
 
 @lru_cache(1)

@@ -24,13 +24,13 @@ from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_duration, format_times
 
-HEARTBEAT_SECONDS = 30.0
+_HEARTBEAT_SECONDS = 30.0
 SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
-SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
-LOOKS_AT_ONCE = 3
-REPEATS_AT_ONCE = 4  # of all predictions together: looks that hang leave room for those of others
-LATE_SECONDS = 0.25  # behind the deadline: so late it is not met unless the program did something else
-LAST_LOOK_SECONDS = 5.0  # that a look then has
+_SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
+_LOOKS_AT_ONCE = 3
+_REPEATS_AT_ONCE = 4  # of all predictions together: looks that hang leave room for those of others
+_LATE_SECONDS = 0.25  # behind the deadline: so late it is not met unless the program did something else
+_LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
 """How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
 
@@ -39,8 +39,8 @@ WEB_PAGE_ATTEMPTS = 4
 """How many web pages in a row, before any good answer, show that the base URL is wrong and not the day."""
 
 _NEVER = float("inf")
-PUT_OFF_SECONDS = 0.2  # a look for which there is no room
-MOST_LOOKS = LOOKS_AT_ONCE + 24  # at several predictions; a thread or connection is made when it is needed
+_PUT_OFF_SECONDS = 0.2  # a look for which there is no room
+MOST_LOOKS = _LOOKS_AT_ONCE + 24  # at several predictions; a thread or connection is made when it is needed
 LOOKS_A_SECOND = 200.0  # at all predictions together, however many there are
 
 Look = tuple[str, float]  # which prediction, and when the look began
@@ -103,7 +103,7 @@ class _Watched:
 
     def next_turn(self) -> float:
         """Give the time at which something is to be done or said about it."""
-        times = [self.look_due, self.last_said + HEARTBEAT_SECONDS]
+        times = [self.look_due, self.last_said + _HEARTBEAT_SECONDS]
         if self.looks:
             times.append(max(self.looks[0], self.slow_said) + SLOW_SECONDS)
         times.append(self.deadline if self.overtime is None else self.overtime)
@@ -158,7 +158,7 @@ class Watch:
             told_status=target.told_status,
         )
         if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
-            watched.overtime, watched.look_due = now + LAST_LOOK_SECONDS, now
+            watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
         self._watched[target.id] = watched
         self._plan(watched)
 
@@ -166,7 +166,7 @@ class Watch:
         """Give the seconds until something is to be done, 0 where it already is."""
         while self._turns and self._is_void(self._turns[0]):
             heapq.heappop(self._turns)
-        return max(0.0, self._turns[0][0] - now) if self._turns else HEARTBEAT_SECONDS
+        return max(0.0, self._turns[0][0] - now) if self._turns else _HEARTBEAT_SECONDS
 
     def turn(self, now: float, most_looks: int = sys.maxsize) -> tuple[list[str], list[Event]]:
         """Give the ids to look at now, and what has to be said: slowness, signs of life, passed deadlines.
@@ -184,15 +184,15 @@ class Watch:
                 events.append(self._end_at_deadline(watched, now))
                 continue
             events += self._say(watched, now)
-            has_room = len(looks) < most_looks and not (watched.looks and self._repeats() >= REPEATS_AT_ONCE)
+            has_room = len(looks) < most_looks and not (watched.looks and self._repeats() >= _REPEATS_AT_ONCE)
             if now >= watched.look_due and not has_room:
-                watched.look_due = now + PUT_OFF_SECONDS
+                watched.look_due = now + _PUT_OFF_SECONDS
             elif now >= watched.look_due:
                 watched.looks.append(now)
                 watched.silent_since = min(watched.silent_since, now)
                 looks.append(watched.id)
-                is_last = len(watched.looks) >= LOOKS_AT_ONCE or watched.overtime is not None
-                watched.look_due = _NEVER if is_last else now + SECOND_LOOK_SECONDS
+                is_last = len(watched.looks) >= _LOOKS_AT_ONCE or watched.overtime is not None
+                watched.look_due = _NEVER if is_last else now + _SECOND_LOOK_SECONDS
             self._plan(watched)
         return looks, events
 
@@ -206,10 +206,10 @@ class Watch:
             return False
         if watched.overtime is not None:
             return now >= watched.overtime
-        if now < watched.deadline + LATE_SECONDS:
+        if now < watched.deadline + _LATE_SECONDS:
             return True
         # The caller was busy saving, or the process was stopped, and the end may have come meanwhile.
-        watched.overtime = now + LAST_LOOK_SECONDS
+        watched.overtime = now + _LAST_LOOK_SECONDS
         if not watched.looks:
             watched.look_due = now
         return False
@@ -223,7 +223,7 @@ class Watch:
             watched.looks.remove(look_started)
         if look_started < watched.last_answered:  # sent earlier, and overtaken by a newer look
             if watched.look_due == _NEVER and watched.overtime is None:  # it gives its place to another one
-                watched.look_due = now + SECOND_LOOK_SECONDS
+                watched.look_due = now + _SECOND_LOOK_SECONDS
                 self._plan(watched)
             return []
         if isinstance(outcome, Prediction) or outcome.http_status is not None:
@@ -238,7 +238,7 @@ class Watch:
             events = []  # another look is still under way; a further one may join it
             watched.failed_looks += 1
             watched.failing_since = min(watched.failing_since, now)
-            watched.look_due = min(watched.look_due, now + SECOND_LOOK_SECONDS)
+            watched.look_due = min(watched.look_due, now + _SECOND_LOOK_SECONDS)
         else:
             events = self._take_failure(watched, outcome, now)
         if id in self._watched and watched.overtime is not None:
@@ -305,7 +305,7 @@ class Watch:
             watched.slow_said = now
             if watched.silent_since < _NEVER:  # else a look behind the slow one was answered
                 events.append(Slow(watched.id, now - watched.silent_since))
-        if now >= watched.last_said + HEARTBEAT_SECONDS:
+        if now >= watched.last_said + _HEARTBEAT_SECONDS:
             watched.last_said = now
             events.append(Waiting(watched.id, watched.status or "not seen yet", now - watched.started))
         return events
@@ -401,7 +401,7 @@ def watch(
         if is_shared:
             schedule = SharedSchedule(schedule, pace, state.__len__)
         state.add(target, clock(), schedule)
-    own = calls or Calls[Look, Prediction](threads=min(LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
+    own = calls or Calls[Look, Prediction](threads=min(_LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
     try:
         patience = 0.0
         while len(state):
@@ -442,7 +442,7 @@ def _room(pace: Pace, now: float) -> int:
     rate = pace.rate_per_second or LOOKS_A_SECOND
     if rate == LOOKS_A_SECOND:
         return sys.maxsize
-    return 0 if pace.ready_in(now) else 1 + int(rate * PUT_OFF_SECONDS)
+    return 0 if pace.ready_in(now) else 1 + int(rate * _PUT_OFF_SECONDS)
 
 
 def _shown(prediction: Prediction) -> tuple[str, float | None, str]:

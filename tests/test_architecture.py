@@ -1,8 +1,10 @@
 """The house: imports point one way, and each edge to the outside has one owner."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -228,3 +230,29 @@ HEAVY = {
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: set[str], tmp_path: Path) -> None:
     """Without a server there is neither requests nor the sandbox; off a terminal nothing that draws is loaded."""
     assert not absent & loaded_by(*arguments, home=tmp_path)
+
+
+def names_in(path: Path) -> set[str]:
+    """Give all names and attributes that a file mentions, those of patches too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                found.add(name)
+            case ast.Constant(value=str() as text) if re.fullmatch(r"[\w.]+", text):
+                found.add(text.rpartition(".")[2])
+    return found
+
+
+def test_a_constant_that_nobody_else_asks_for_is_private() -> None:
+    """What has no underscore is what a module offers."""
+    files = [path for folder in ("cometrep", "tests") for path in (PACKAGE.parent / folder).rglob("*.py")]
+    mentions = Counter(name for path in files for name in names_in(path))
+    wrong = [
+        f"{path.name}: {target.id}"
+        for path in MODULES.values()
+        for node in ast.parse(path.read_text("utf-8")).body
+        for target in (node.targets if isinstance(node, ast.Assign) else ())
+        if isinstance(target, ast.Name) and re.fullmatch("[A-Z][A-Z_]*", target.id) and mentions[target.id] < 2
+    ]
+    assert wrong == []

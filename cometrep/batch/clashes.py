@@ -14,7 +14,7 @@ from cometrep.keeping import Keeping, check_writable
 from cometrep.names import Names, fields_of
 from cometrep.prediction import Request
 
-FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
+_FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
 _INDEX = r"\{index(?::\w+)?\}"
 
 
@@ -55,7 +55,7 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
 
 def folders_of(keeping: Keeping, items: Iterable[Item]) -> list[Path]:
     """List where a batch saves: in its folder, and in those of its first items."""
-    of_items = islice(items if keeping.template else (), FOLDERS_TRIED)
+    of_items = islice(items if keeping.template else (), _FOLDERS_TRIED)
     return [Path(keeping.folder), *(_names(keeping, item).part_folder(0) for item in of_items)]
 
 

@@ -18,7 +18,7 @@ from cometrep.names import Names, default_template
 from cometrep.prediction import Request
 from cometrep.text import format_count
 
-SHOWN_ITEMS = 3  # of those that would be sent
+_SHOWN_ITEMS = 3  # of those that would be sent
 
 
 def show_forecast(
@@ -41,7 +41,7 @@ def show_forecast(
         ledger,
         asked,
         partial(paths_that_stay, keeper.for_item),
-        SHOWN_ITEMS,
+        _SHOWN_ITEMS,
     )
     for told in warnings:
         console.warn(told)

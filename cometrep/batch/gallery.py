@@ -26,8 +26,8 @@ from cometrep.sidecar import sidecar_path
 from cometrep.text import cut, format_elapsed, harmless
 
 MOST_PICTURES = 5000
-DRAWN_AT_MOST = 3  # times, one after the other, while records grow
-LONGEST_VALUE = 2000  # characters of one input
+_DRAWN_AT_MOST = 3  # times, one after the other, while records grow
+_LONGEST_VALUE = 2000  # characters of one input
 LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
 _MARK = b'<meta name="generator" content="cometrep">'  # stands in every page, so that no other one is replaced
@@ -100,7 +100,7 @@ class Gallery:
         """
         if self._is_refused:
             return
-        for _ in range(DRAWN_AT_MOST):  # once more where it took the place of one that a shard drew of more
+        for _ in range(_DRAWN_AT_MOST):  # once more where it took the place of one that a shard drew of more
             self._read_on()
             if not self._is_stale:
                 return
@@ -313,7 +313,7 @@ def _values(one: _Shown, axes: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), LONGEST_VALUE)
+    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _LONGEST_VALUE)
 
 
 def _counted(count: int, noun: str) -> str:

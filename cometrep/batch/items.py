@@ -19,9 +19,9 @@ from cometrep.data_uris import shorten_data_uris
 from cometrep.prediction import parse_model
 from cometrep.text import cut, format_count, format_item
 
-KEY_LIMIT = 200  # characters
-SHOWN_PROBLEMS = 20
-WHY_LIMIT = 400  # characters of what is wrong with one line
+_KEY_LIMIT = 200  # characters
+_SHOWN_PROBLEMS = 20
+_WHY_LIMIT = 400  # characters of what is wrong with one line
 MODELS_KEPT = 100  # at hand, of those that lines name
 _HASHED_KEY = r"[0-9a-f]{20}(?:-[0-9]+)?"  # of a line without one
 # Made once: json.dumps makes a new one for each call that has options.
@@ -130,8 +130,8 @@ def check(
 
 def _problem(line: Line, model: str) -> str:
     """Say what is wrong with a line that can be read, nothing where it can be sent."""
-    if len(line.key) > KEY_LIMIT:
-        return f"the key is longer than {KEY_LIMIT} characters"
+    if len(line.key) > _KEY_LIMIT:
+        return f"the key is longer than {_KEY_LIMIT} characters"
     if not (line.model or model):
         return "it names no model, and there is no --model"
     try:
@@ -154,7 +154,7 @@ class _Problems:
 
     def add(self, wrong: Wrong) -> None:
         """Take up a bad line."""
-        if len(self._shown) < SHOWN_PROBLEMS:
+        if len(self._shown) < _SHOWN_PROBLEMS:
             self._shown.append(wrong)
         else:
             self._others.append(wrong.number)
@@ -163,7 +163,7 @@ class _Problems:
         """Raise the UsageError that they come to, if there are any."""
         if not self._shown:
             return
-        told = "; ".join(f"{self._place} {one.number}: {cut(one.text, WHY_LIMIT)}" for one in sorted(self._shown))
+        told = "; ".join(f"{self._place} {one.number}: {cut(one.text, _WHY_LIMIT)}" for one in sorted(self._shown))
         more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
         count = len(self._shown) + len(self._others)
         raise errors.BadItems(

@@ -11,7 +11,7 @@ from cometrep.batch.record import read_steps, records_in
 from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX
 from cometrep.text import first_few
 
-NAMED_AT_MOST = 5  # records that are gone
+_NAMED_AT_MOST = 5  # records that are gone
 
 
 def refuse_without_record(folder: Path) -> None:
@@ -38,7 +38,7 @@ def refuse_without_record(folder: Path) -> None:
             shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
         if shown:
             lost = lost or records[:1] or [folder / "batch.jsonl"]
-            names = first_few([record.name for record in lost], NAMED_AT_MOST)
+            names = first_few([record.name for record in lost], _NAMED_AT_MOST)
             lack = "has nothing of it" if lost[0] in records else "is gone"
             raise errors.LocalFileError(
                 f"{shown} shows what a batch made there, and its record {names} {lack}: what that knew of"

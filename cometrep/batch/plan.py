@@ -20,7 +20,7 @@ from cometrep.prediction import Request, parse_model
 from cometrep.request import doubt_of_name
 from cometrep.text import first_few, format_count
 
-SHOWN_DOUBTS = 5
+_SHOWN_DOUBTS = 5
 DOUBTED_ITEMS = 10_000  # that are compared with the catalog before the first one is sent
 _GZIP = b"\x1f\x8b"
 _ITEM = r"\w+(?:=|:=|@)"
@@ -252,8 +252,8 @@ def _first_doubts(plan: Plan, of_common: Sequence[str]) -> tuple[str, ...]:
     for item in islice(plan.items(), DOUBTED_ITEMS):
         for doubt in _doubts_of(of_common, item.model, item.values):
             lines.setdefault(doubt, []).append(item.number)
-        if len(lines) > 10 * SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
-            return (*_told(plan, lines)[:SHOWN_DOUBTS], "and many more doubts")
+        if len(lines) > 10 * _SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
+            return (*_told(plan, lines)[:_SHOWN_DOUBTS], "and many more doubts")
     return _told(plan, lines)
 
 
@@ -270,14 +270,14 @@ def _told(plan: Plan, lines: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
     """Tell the first few doubts, each with its lines, and how many there are beside."""
     told = [
         f"{doubt} ({_numbers(plan.source.place, numbers)})"
-        for doubt, numbers in islice(lines.items(), SHOWN_DOUBTS)
+        for doubt, numbers in islice(lines.items(), _SHOWN_DOUBTS)
     ]
-    if len(lines) > SHOWN_DOUBTS:
-        told.append(f"and {len(lines) - SHOWN_DOUBTS} doubts more")
+    if len(lines) > _SHOWN_DOUBTS:
+        told.append(f"and {len(lines) - _SHOWN_DOUBTS} doubts more")
     return tuple(told)
 
 
 def _numbers(place: str, numbers: Sequence[int]) -> str:
     """Name places, the first few of many."""
-    shown = first_few([str(number) for number in numbers], SHOWN_DOUBTS)
+    shown = first_few([str(number) for number in numbers], _SHOWN_DOUBTS)
     return f"{place}{'s' if len(numbers) > 1 else ''} {shown}"

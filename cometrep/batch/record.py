@@ -26,7 +26,7 @@ from cometrep.prediction import SavedFile
 from cometrep.text import format_count
 
 SANDBOX = "sandbox"
-IDS_SHOWN = 5
+_IDS_SHOWN = 5
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _START = b'{"step":"'  # of every line
@@ -54,10 +54,10 @@ class Gone(NamedTuple):
         if not self.ids:
             return ()
         shown = hints.Command("cometrep download --wait", (f"-d {shlex.quote(str(folder))}",)).of(
-            *self.ids[:IDS_SHOWN]
+            *self.ids[:_IDS_SHOWN]
         )
         verb = "is" if len(self.ids) == 1 else "are"
-        more = f" and {len(self.ids) - IDS_SHOWN} more" if len(self.ids) > IDS_SHOWN else ""
+        more = f" and {len(self.ids) - _IDS_SHOWN} more" if len(self.ids) > _IDS_SHOWN else ""
         return (
             f"{format_count(len(self.ids), 'prediction')} in {folder} {verb} of no item any more: {shown}{more}",
         )

@@ -50,16 +50,16 @@ from cometrep.text import format_duration
 from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
-LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
-CONNECTIONS = CREATE_THREADS + LOOK_THREADS  # to the API
-SAVE_THREADS = 8  # and those that creates do not need
+_LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
+CONNECTIONS = CREATE_THREADS + _LOOK_THREADS  # to the API
+_SAVE_THREADS = 8  # and those that creates do not need
 SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
-ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
-TALLY_SECONDS = 0.2  # between two tallies
-PUBLISH_SECONDS = 30.0
-RUNS_KEPT = 50  # of a model, to foresee the next one's end
+_ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
+_TALLY_SECONDS = 0.2  # between two tallies
+_PUBLISH_SECONDS = 30.0
+_RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
-FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
+_FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 
 
@@ -119,8 +119,8 @@ class Batch:
         self._now = now
         creating = min(asked.jobs, CREATE_THREADS)
         self._creates: Calls[Key, Answer] = Calls(creating)
-        self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
-        self._saves: Calls[Key, Answer] = Calls(SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
+        self._looks: Calls[Key, Answer] = Calls(_LOOK_THREADS, beside=self._creates)
+        self._saves: Calls[Key, Answer] = Calls(_SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
         self._watch = Watch(
             deadline_seconds=patience.deadline_seconds,
             retry_budget_seconds=patience.retry_budget_seconds,
@@ -172,7 +172,7 @@ class Batch:
         has_said_stop = False
         while True:
             now = self._clock()
-            while self._may_go_on(now) and self._clock() < now + ADMITTING_SECONDS:
+            while self._may_go_on(now) and self._clock() < now + _ADMITTING_SECONDS:
                 yield from self._go_on(items)
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
@@ -185,10 +185,10 @@ class Batch:
             if self.was_asked_to_stop and not has_said_stop:
                 has_said_stop = True
                 yield Noted("", "finishing what runs; Ctrl-C again leaves at once, and both can be resumed")
-            if self._clock() >= published + PUBLISH_SECONDS:
+            if self._clock() >= published + _PUBLISH_SECONDS:
                 published = self._clock()
                 yield from self._published()
-            if self._clock() >= said + TALLY_SECONDS:
+            if self._clock() >= said + _TALLY_SECONDS:
                 said = self._clock()
                 yield self._tally(total, began)
             answered = self._creates.next(self._rest_seconds(said))
@@ -373,7 +373,7 @@ class Batch:
             self._count(Streak.NO_ANSWER, answer)
             return
         self._gate.end_streak(Streak.NO_ANSWER)
-        is_fatal = answer.code in FATAL_CODES
+        is_fatal = answer.code in _FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
             if answer.http_status is not None:
@@ -418,7 +418,7 @@ class Batch:
         """Give how many looks may begin now: none while the API asks for a pause, else some for each thread."""
         if self._gate.looks.ready_in(now):
             return 0
-        return max(0, 2 * LOOK_THREADS - self._looking)
+        return max(0, 2 * _LOOK_THREADS - self._looking)
 
     def _follow(self, id: str, flying: _Flying, *, told_status: str = "", age_seconds: float = 0.0) -> None:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
@@ -430,8 +430,8 @@ class Batch:
     def _schedule(self, model: str, age_seconds: float) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
         if model not in self._runs:
-            known = self._ledger.lenient(self._ledger.run_seconds, model, RUNS_KEPT) or []
-            self._runs[model] = deque(reversed(known), maxlen=RUNS_KEPT)
+            known = self._ledger.lenient(self._ledger.run_seconds, model, _RUNS_KEPT) or []
+            self._runs[model] = deque(reversed(known), maxlen=_RUNS_KEPT)
         return schedule_for(self._runs[model], age_seconds=age_seconds)
 
     def _followed(self, event: Event) -> Events:
@@ -530,7 +530,7 @@ class Batch:
 
     def _rest_seconds(self, said: float) -> float:
         now = self._clock()
-        waits = [self._watch.wake_in(now), max(0.0, said + TALLY_SECONDS - now)]
+        waits = [self._watch.wake_in(now), max(0.0, said + _TALLY_SECONDS - now)]
         if self._has_more and self._has_room():
             waits.append(self._go_on_in(now))
         return max(0.001, min(waits))

@@ -18,7 +18,7 @@ from cometrep import catalog, errors, inputs
 from cometrep.json_values import strict_json
 from cometrep.text import format_count
 
-CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
+_CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
 _INPUT_NAME = r"\w[\w.-]*"
 _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
 _ITEM_FIELDS = frozenset({"key", "model", "input"})
@@ -123,7 +123,7 @@ class FileSource:
                 yield _json_line(number, text)
 
     def _csv_lines(self) -> Iterator[Line | Wrong]:
-        csv.field_size_limit(CSV_VALUE_LIMIT)
+        csv.field_size_limit(_CSV_VALUE_LIMIT)
         undecoded: list[int] = []  # lines of the row that are no text
         reader = csv.reader(_text_lines(self._file, undecoded), strict=True)
         header: list[str] = []

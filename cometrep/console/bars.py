@@ -26,9 +26,9 @@ from cometrep.events import (
 )
 from cometrep.text import format_bytes, format_duration, format_elapsed, one_line
 
-SHORTEST_LABEL = 6  # columns, before times and amounts are left out
+_SHORTEST_LABEL = 6  # columns, before times and amounts are left out
 WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
-SHORTEST_REASON = 12  # columns, of why something is tried again
+_SHORTEST_REASON = 12  # columns, of why something is tried again
 
 
 @dataclass(slots=True)
@@ -237,7 +237,7 @@ def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
     def left() -> int:
         return room - sum(width + 1 for width in (word, amount, elapsed) if width)
 
-    shortest = 1 + min(label, SHORTEST_LABEL)
+    shortest = 1 + min(label, _SHORTEST_LABEL)
     elapsed = elapsed if left() >= shortest else 0
     amount = amount if left() >= shortest else 0
     word = max(1, min(word, room - 1 - shortest))
@@ -257,7 +257,7 @@ def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
 def _may_show(cells: _Cells, width: int) -> bool:
     from rich.cells import cell_len
 
-    return cell_len(cells.note) <= width or (cells.is_reason and width >= SHORTEST_REASON)
+    return cell_len(cells.note) <= width or (cells.is_reason and width >= _SHORTEST_REASON)
 
 
 def _fitting_note(cells: _Cells, width: int, screen: Screen) -> str:

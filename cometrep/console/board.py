@@ -13,7 +13,7 @@ from cometrep.text import beside_id, brief, format_elapsed, harmless, one_line
 RETRY_LINE_SECONDS = 5.0  # between two lines of what is tried again, in logs
 LINE_SECONDS = 30.0  # between two lines in logs
 FAILURES_SHOWN = 20  # in logs; the record has them all
-LAST_EVENTS = 4  # beneath the bar
+_LAST_EVENTS = 4  # beneath the bar
 WIDEST_BAR = 76  # columns
 JSON_TALLY_SECONDS = 1.0
 
@@ -137,7 +137,7 @@ class LiveBoard(Animated):
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._tally: Tally | None = None
-        self._last: deque[_Last] = deque(maxlen=LAST_EVENTS)
+        self._last: deque[_Last] = deque(maxlen=_LAST_EVENTS)
 
     def take(self, event: Event) -> None:
         """Show one event."""

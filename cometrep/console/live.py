@@ -12,7 +12,7 @@ from typing import Any
 
 from cometrep.console.screen import Screen
 
-REDRAWS_A_SECOND = 8
+_REDRAWS_A_SECOND = 8
 _NO_SIZES = (("COLUMNS", "0"), ("LINES", "0"))
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
@@ -46,7 +46,7 @@ class Live:
         self.is_on = False
         self._begun = 0  # how often they were begun
         self._thread: threading.Thread | None = None
-        self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+        self._due = time.monotonic() + 1 / _REDRAWS_A_SECOND
         self._drawn_size: tuple[int, int] | None = None  # of the screen that shows the lines
 
     # A signal may cut in anywhere here and do both: so all that is taken can be taken once more, as no Event can.
@@ -85,7 +85,7 @@ class Live:
                     self._thread = None
                     return
                 self._draw()
-            self._due = time.monotonic() + 1 / REDRAWS_A_SECOND
+            self._due = time.monotonic() + 1 / _REDRAWS_A_SECOND
 
     def _draw(self) -> None:
         if not self._screen.is_in_front:

@@ -5,8 +5,8 @@ from itertools import zip_longest
 
 from rich.cells import cell_len, set_cell_size
 
-NARROWEST = 12  # columns of the screen, before a column of the table is left out
-WIDE = 40  # that most texts do well with: what is longer is shortened first
+_NARROWEST = 12  # columns of the screen, before a column of the table is left out
+_WIDE = 40  # that most texts do well with: what is longer is shortened first
 _INDENT = "  "
 MODEL = "MODEL"  # the column of names whose ends tell them apart
 
@@ -38,7 +38,7 @@ def table_lines(
         widths = _widths(columns)
     leaving = [*spare, *(name for name in header[::-1] if name not in (whole, *spare))]
     while True:
-        for some, least in ((header, WIDE), (spare, NARROWEST), (header, NARROWEST)):
+        for some, least in ((header, _WIDE), (spare, _NARROWEST), (header, _NARROWEST)):
             _shorten(widths, [name for name in some if name in columns and name != whole], least, width)
         if _fits(widths, width) or len(columns) == 1:
             break
@@ -60,7 +60,7 @@ def table_lines(
 
 def _stacked_least(header: Sequence[str]) -> int:
     """Give the columns of the screen that a stack needs."""
-    return len(_INDENT) + max(map(cell_len, header)) + 2 + NARROWEST
+    return len(_INDENT) + max(map(cell_len, header)) + 2 + _NARROWEST
 
 
 def _stacked(header: Sequence[str], rows: Sequence[Sequence[str]], whole: str, width: int) -> list[str]:

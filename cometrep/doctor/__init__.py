@@ -15,11 +15,11 @@ from cometrep.doctor.reach import Reach
 from cometrep.doctor.subject import Subject
 from cometrep.text import without_key
 
-LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
+_LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
 
 
 def examine(
-    subject: Subject, *, now: Callable[[], float] = time.time, limit_seconds: float = LIMIT_SECONDS
+    subject: Subject, *, now: Callable[[], float] = time.time, limit_seconds: float = _LIMIT_SECONDS
 ) -> Iterator[Check]:
     """Make every check in order, and give it free of the API key."""
     key = subject.api_key.to_hide if subject.api_key else ""

@@ -15,7 +15,7 @@ from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.text import first_few, format_bytes, format_elapsed
 from cometrep.transport.reasons import reason_of
 
-NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning
+_NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning
 _DAY = 86400.0
 _RECENT_DAYS = 30
 _FOLDERS = 100  # of saved files that are searched for part files
@@ -143,7 +143,7 @@ class Files:
             return untried("unsaved_outputs", "ledger", self._subject.again)
         now = self._now()
         unsaved = sorted(self._memory.unsaved, key=lambda entry: entry.expires)
-        near = [entry for entry in unsaved if entry.expires - now < NEAR_SECONDS]
+        near = [entry for entry in unsaved if entry.expires - now < _NEAR_SECONDS]
         if near:
             told = first_few([f"{entry.id} ({_time_left(entry.expires - now)})" for entry in near], SHOWN)
             fix = typed("cometrep download", self._subject.flags, *(entry.id for entry in near[:SHOWN]))

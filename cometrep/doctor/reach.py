@@ -29,7 +29,7 @@ from cometrep.transport import proxies
 from cometrep.transport.answers import Answer
 from cometrep.transport.reasons import reason_of
 
-SKEW_SECONDS = 60.0
+_SKEW_SECONDS = 60.0
 _DAY = 86400.0
 _CERTIFICATE_DAYS = 7
 _NO_ID = "doctor-check"  # of a prediction that cannot exist
@@ -252,7 +252,7 @@ class Reach:
         except (ValueError, OverflowError):
             return Check("clock", OK, "not compared: the answer has no Date")
         told = f"{format_elapsed(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's"
-        if abs(ahead) > SKEW_SECONDS:
+        if abs(ahead) > _SKEW_SECONDS:
             return Check("clock", WARN, told, _set_clock())
         return Check("clock", OK, told if abs(ahead) > 2 else "agrees with the server's")
 

@@ -20,7 +20,7 @@ from cometrep.transport.reasons import reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
-REDIRECT_LIMIT = 5
+_REDIRECT_LIMIT = 5
 _SHOWN_LIMIT = 500  # characters of an address, of which more would fill a screen
 
 _log = logging.getLogger("cometrep.download.fetch")
@@ -48,7 +48,7 @@ class Fetcher:
         OutputMissing for what is none, and ConfigError.
         """
         session = self._session()
-        for hops in range(REDIRECT_LIMIT + 1):
+        for hops in range(_REDIRECT_LIMIT + 1):
             url = _as_asked_for(id, url)
             self._check_address(id, url, session, is_redirect=hops > 0)
             _log.debug("> GET %s%s", _shown(url), f" {dict(headers)}" if headers else "")
@@ -86,7 +86,7 @@ class Fetcher:
             except ValueError as problem:
                 raise _no_address(id, location) from problem
         raise errors.Refused(
-            f"more than {REDIRECT_LIMIT} redirects from {host_of(url)}",
+            f"more than {_REDIRECT_LIMIT} redirects from {host_of(url)}",
             code="redirected",
         )
 

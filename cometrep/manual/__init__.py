@@ -17,7 +17,7 @@ OWN_PAGES = {
 }
 """The topics that are manual pages of their own, in section 7, and what each tells."""
 
-SECTIONS_ALONE = ("ids", "inputs", "templates")
+_SECTIONS_ALONE = ("ids", "inputs", "templates")
 """The topics that are sections of several commands' pages."""
 
 
@@ -47,7 +47,7 @@ def topics(root: Page) -> dict[str, str]:
 def show(root: Page, topic: str) -> str:
     """Give a topic as plain text; raise UsageError that names the nearest for one that is not there."""
     asked = re.sub(r"^cometrep\b[ -]?|\(\d\)$", "", topic) or "cometrep"
-    if asked in SECTIONS_ALONE:
+    if asked in _SECTIONS_ALONE:
         return plain_text(read_topic(asked, root))
     if asked in OWN_PAGES:
         return plain_text(_own_page(asked, root).blocks)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cometrep.manual.blocks import Block, Heading, Item, Literal
 
-WIDTH = 80
+_WIDTH = 80
 _TERM_COLUMNS = 28  # an item whose term is wider has its text below it
 
 
@@ -51,7 +51,7 @@ def _plain_lines(block: Block, columns: int) -> list[str]:
 def _wrapped(text: str, first: int, rest: int) -> list[str]:
     return textwrap.wrap(
         text,
-        WIDTH,
+        _WIDTH,
         initial_indent=" " * first,
         subsequent_indent=" " * rest,
         break_long_words=False,

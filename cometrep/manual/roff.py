@@ -5,14 +5,14 @@ import re
 from cometrep import __version__
 from cometrep.manual.blocks import Block, Document, Heading, Item, Literal
 
-DATED = "2026-11-24"
+_DATED = "2026-11-24"
 """The day of this version, which a manual page has to have."""
 
 
 def roff_text(document: Document) -> str:
     """Write a page."""
     title = (
-        f'.TH {_escaped(document.name.upper())} {document.section} "{DATED}" "cometrep {__version__}" "cometrep"'
+        f'.TH {_escaped(document.name.upper())} {document.section} "{_DATED}" "cometrep {__version__}" "cometrep"'
     )
     # Ragged and without hyphens: what is typed is neither stretched nor broken.
     lines = ['.\\" Written by python -m tests.generate; do not edit.', title, ".nh", ".ad l"]

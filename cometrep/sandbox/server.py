@@ -40,7 +40,7 @@ from cometrep.sandbox.predictions import (
 
 HANG_SECONDS = 45.0  # CometAPI's query page once recorded no answer within 45 s
 SLOW_SECONDS = 3.0
-KEPT_SECONDS = 30 * 86400.0  # a prediction, whose record holds the files that were sent as its input
+_KEPT_SECONDS = 30 * 86400.0  # a prediction, whose record holds the files that were sent as its input
 BODY_LIMIT = 20 * 1024 * 1024
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
@@ -334,7 +334,7 @@ class Sandbox:
 
     def _sweep(self) -> None:
         """Remove old predictions, and old pictures: one of these that is asked for after all is drawn again."""
-        for folder, seconds in (self._files, RETENTION_SECONDS), (self._predictions, KEPT_SECONDS):
+        for folder, seconds in (self._files, RETENTION_SECONDS), (self._predictions, _KEPT_SECONDS):
             with os.scandir(folder) as entries:
                 for entry in entries:
                     with suppress(OSError):
