@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cometrep.text import cut, nearest
 
+_SLIP = 0.88  # of two names that differ by one, as `difflib` has it, at least
 _PATH = r"[^\[{\n][^\n]{,199}"  # what may be one, and is no JSON
 
 
@@ -250,16 +251,25 @@ def guess(name: str) -> str:
 
     Any of several would be paid for, whichever was meant.
     """
+    from difflib import SequenceMatcher
+
     plain = _plain(name)
     alike = [known for known in names() if plain in _plain(known)]
     exact = [known for known in alike if plain == _plain(known)]
-    if len(alike) > 1 and not exact:
-        return ""
-    return next(iter(exact or alike or closest_few(name)), "")
+    if exact or len(alike) == 1:
+        return (exact or alike)[0]
+    # A slip of the keyboard, and of no digit: versions are models of their own.
+    nearness = {
+        known: SequenceMatcher(None, plain, _plain(known)).ratio()
+        for known in names()
+        if re.sub(r"\D", "", plain) == re.sub(r"\D", "", _plain(known))
+    }
+    near = [known for known, ratio in nearness.items() if ratio >= max(_SLIP, *nearness.values())]
+    return near[0] if len(near) == 1 else ""
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.rpartition("/")[2].lower())
+    return re.sub(r"[\W_]", "", name.rpartition("/")[2].partition(":")[0].lower())
 
 
 @cache

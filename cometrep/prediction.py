@@ -45,9 +45,11 @@ _STATUS_WORDS = {
 }
 
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+# Its page at Replicate and at CometAPI, and its address in an API.
 _MODEL_ADDRESS = (
-    rf"(?i)(?:(?:^|//|www\.)replicate\.com|/models)/(?!p/)({_MODEL})(?=[/:?#]|$)"  # its page, and the API's
+    rf"(?i)(?:(?:^|//|www\.)replicate\.com|/models(?:/replicate)?)/(?!p/|replicate/)({_MODEL})(?=[/:?#]|$)"
 )
+_MODEL_VERSION = rf"({_MODEL})(?:(?::|/versions/)[\w.-]+)?/?\n?"
 _BACK = r"@(\d{1,6})"
 _URL = r"(?i)https?://[^\s<>\"\x00-\x1f\x7f-\x9f]+"
 _OTHER_ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]{1,20}:/\S+"  # that is not fetched: of another scheme, or misspelt
@@ -73,14 +75,12 @@ def parse_model(text: str, guess: Callable[[str], str] = lambda text: "") -> str
     """
     if re.fullmatch(_MODEL, text):
         return text
-    found = re.search(_MODEL_ADDRESS, text[:300]) or re.search(
-        r"(?:^|/)([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::[\w.-]+)?/?$", text[-300:]
-    )
+    found = re.search(_MODEL_ADDRESS, text[:500]) or re.fullmatch(_MODEL_VERSION, text)
     named = found.group(1) if found else ""
     why = "is not a model, which is named OWNER/NAME"
     if re.match(r"\w+(?::?=|@)", text):
         meant, why = "", "is an input; the model, as OWNER/NAME, goes before it"
-    elif re.fullmatch(_MODEL, named):
+    elif named:
         meant, why = named, f"{why}, without a version or an address"
     else:
         meant = guess(text[:200])
