@@ -63,7 +63,7 @@ def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
 
 def _near_command(typed: str, ctx: Any) -> str:
     """Say which command a mistyped one is near to, or which ones a group has."""
-    if typed == "cancel":
+    if ctx.parent is None and typed.lower() in ("cancel", "stop", "abort"):
         return _NO_CANCEL
     known = tuple(ctx.command.list_commands(ctx))
     group = "" if ctx.parent is None else f" of {ctx.info_name}"
@@ -140,6 +140,8 @@ def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
     place = next((number for number, word in enumerate(words) if word in names), 0)
     if not place:
         return ""
-    command, before, behind = words[place], words[:place], words[place + 1 :]
-    has_it = any(option in param.opts for param in ctx.command.get_command(ctx, command).params)
-    return shlex.join(["cometrep", *group, command, *before, *behind]) if has_it else ""
+    before, command, path = words[:place], ctx.command, group
+    while words[place:] and words[place] in getattr(command, "list_commands", lambda ctx: ())(ctx):
+        command, path, place = command.get_command(ctx, words[place]), [*path, words[place]], place + 1
+    has_it = any(option in param.opts for param in command.params)
+    return shlex.join(["cometrep", *path, *before, *words[place:]]) if has_it else ""

@@ -101,6 +101,7 @@ def test_the_version_is_one_line(cli: Cli) -> None:
         ("--nope run", "no such option: --nope"),
         ("--logs list", "no such option: --logs"),
         ("config frobnicate", "no such command 'frobnicate' of config; it has show, get, set, unset, path"),
+        ("config cancel", "no such command 'cancel' of config; it has show, get, set, unset, path"),
         ("run", "missing argument 'MODEL'"),
         ("wait", "missing argument 'ID...'"),
         ("status", "missing argument 'ID...'"),
@@ -241,6 +242,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> 
         ("--sandbox run a/b 'prompt=a cat'", "run --sandbox a/b 'prompt=a cat'"),
         ("-q list", "list -q"),
         ("config --json show", "config show --json"),
+        ("--json config show", "config show --json"),
         (
             "--base-url https://x.test --progress=none wait abc",
             "wait --base-url https://x.test --progress=none abc",
