@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config import SANDBOX_KEY, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
@@ -44,15 +44,22 @@ class Opened(NamedTuple):
         from cometrep.typed_ids import expand_ids
 
         found = [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
-        if not (self.settings.api_key or self.settings.uses_sandbox or self.options.dry_run):
+        if not self.options.dry_run:
             for id in found:
-                if self.ledger.lenient(self.ledger.is_of_sandbox, id):
-                    raise errors.ConfigError(
-                        f"no API key is set, and {id} was made in the sandbox",
-                        hint=f"{self.console.command_line} --sandbox",
-                        code="api_key_missing",
-                    )
+                self._refuse_one_of_sandbox(id)
         return found
+
+    def _refuse_one_of_sandbox(self, id: str) -> None:
+        """Raise for a prediction that the sandbox made where the API is asked, which cannot know it."""
+        api_key = self.settings.api_key
+        if api_key and is_local_url(self.base_url):  # it may be the sandbox that is served there
+            return
+        if not self.ledger.lenient(self.ledger.is_of_sandbox, id):
+            return
+        told, hint = f"{id} was made in the sandbox", hints.with_flag(self.console.command_line, "--sandbox")
+        if api_key or self.options.dry_run:
+            raise errors.UsageError(told, hint=hint, code="other_base_url")
+        raise errors.ConfigError(f"no API key is set, and {told}", hint=hint, code="api_key_missing")
 
     def request(self, model: str, items: list[str]) -> "Request":
         """Build a create's request from a model, INPUT items and `--input`, warning of what is doubtful."""
@@ -79,8 +86,8 @@ class Opened(NamedTuple):
                 f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command
             )
         entry = self.ledger.entry(asked, anywhere=True)
-        if entry is None and self.ledger.is_of_sandbox(asked):
-            raise errors.UsageError(f"{named} was made in the sandbox", hint=f"{command} --sandbox")
+        if entry is None:
+            self._refuse_one_of_sandbox(asked)
         return self._warned(*prepare_again(entry, named, self._given(items), command=command))
 
     def _given(self, items: Sequence[str]) -> "Given":
