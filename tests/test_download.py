@@ -649,7 +649,7 @@ def test_a_small_body_that_holds_too_much_is_let_go_at_once(folder: Path, server
     server.on("GET", "/f", Answer(200, bomb, {**TYPED, "Content-Encoding": "gzip"}))
     tracemalloc.start()
     try:
-        with pytest.raises(errors.LocalFileError, match=r"above the 1\.0 MB of --max-size"):
+        with pytest.raises(errors.LocalFileError, match="above the 1000000 bytes of --max-size"):
             Saver(folder, max_size_bytes=1_000_000)(f"{server.url}/f")
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:

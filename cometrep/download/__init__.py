@@ -263,9 +263,11 @@ class Downloads:
 
     def _too_large(self, id: str, file: OutputFile, size: int) -> errors.LocalFileError:
         limit = self.rules.max_size_bytes
+        told, most = format_bytes(size), format_bytes(limit)
+        if told == most:
+            told, most = f"{size} bytes", f"{limit} bytes"
         return errors.LocalFileError(
-            f"output file {file.index} of {id} has {format_bytes(size)} or more,"
-            f" above the {format_bytes(limit)} of --max-size",
+            f"output file {file.index} of {id} has {told} or more, above the {most} of --max-size",
             remedy=f"--max-size {-(-size // 10**9)}G",
             code="file_too_large",
             prediction_id=id,
