@@ -179,7 +179,9 @@ def _fitting(rows: Sequence[str]) -> Iterator[str]:
 
 
 def _status(result: Result) -> str:
-    return harmless(result.prediction.status) if result.prediction else "not seen"
+    if result.prediction is None:  # whose files are saved, it had succeeded
+        return "succeeded" if result.files else "not seen"
+    return harmless(result.prediction.status)
 
 
 def _markdown(text: str) -> str:

@@ -51,18 +51,18 @@ class Stage:
 
     def show(self, events: Generator[Event, None, Returned]) -> Returned:
         """Draw events and write their results, until they end or raise; give what they return."""
-        returned, reason = None, ""
+        returned, reason, named = None, "", ""
         try:
             # Where stdout takes no more, the use case learns it as it is closed.
             with self._console.lent_to(self._display), contextlib.closing(events):
                 returned = self._ended(events)
                 return returned
         except (errors.CometrepError, errors.Stopped) as failure:
-            reason = failure.message
+            reason, named = failure.message, failure.prediction_id or ""
             raise
         finally:
             if self._report:
-                left = self._unfinished.left
+                left = self._unfinished.left or [named] * bool(named)  # of a create that was under way
                 for problem in self._report.tell(returned, reason, left, self._console.environment):
                     self._console.warn(f"--github: {problem}, so nothing is told there")
 
@@ -105,8 +105,7 @@ class Stage:
         is_batch = self._results.is_batch
         if not is_batch:  # its own record knows what is left
             self._unfinished.take(event)
-        if self._report:
-            self._report.take(event)
+        self._report_on(event)
         self._draw(event)
         try:
             self._write_result(event)
@@ -119,6 +118,10 @@ class Stage:
             raise
         if isinstance(event, Result):
             self._unfinished.leave(event.id)
+
+    def _report_on(self, event: Event) -> None:
+        if self._report:
+            self._report.take(event)
 
     def _draw(self, event: Event) -> None:
         hint = self._console.with_flags(event.hint) if isinstance(event, Noted) else ""
@@ -134,6 +137,7 @@ class Stage:
             event = next(events)
             while not (isinstance(event, Result) and event.id == id):
                 self._display.take(event)
+                self._report_on(event)
                 event = next(events)
 
     def _stop(self, events: Generator[Event, None, Any], reason: errors.Failure) -> None:
@@ -142,8 +146,7 @@ class Stage:
             event = events.throw(reason)
             while True:
                 self._draw(event)
-                if self._report:
-                    self._report.take(event)
+                self._report_on(event)
                 event = next(events)
         except (errors.Stopped, errors.StdoutClosed, StopIteration):
             pass

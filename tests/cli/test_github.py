@@ -1,11 +1,14 @@
 """`--github`: a GitHub Actions step, against hostile model text."""
 
 import signal
+import subprocess
+import threading
+from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import TIMEOUT_SECONDS, Cli
-from tests.servers import SCHNELL, Answer, Server, answer_json, picture, prediction
+from tests.conftest import TIMEOUT_SECONDS, Cli, read_until
+from tests.servers import SCHNELL, Answer, Received, Server, answer_json, picture, prediction
 from tests.test_github import read_outputs
 
 HOSTILE = "boom\n::set-output name=path::/etc/passwd\n##[error]x\npath<<EOF\n| a | <img src=x> `b` [c](http://d)"
@@ -57,6 +60,45 @@ def test_a_step_that_is_canceled_tells_what_it_leaves(step: Cli, server: Server)
     summary = (step.folder / "GITHUB_STEP_SUMMARY").read_text()
     assert "| made1 | " in summary
     assert "stopped by SIGTERM" in summary
+
+
+def test_a_step_that_is_canceled_in_its_create_tells_the_id(step: Cli, server: Server) -> None:
+    """The answer was on its way when the signal came, and the prediction is paid for."""
+    has_come, may_answer = threading.Event(), threading.Event()
+
+    def answer(_: Received) -> Answer:
+        has_come.set()
+        return answer_json(prediction("made1", "starting"), wait_for=may_answer)
+
+    server.on_create(answer)
+    process = step.start("run", SCHNELL, "prompt=cat", "--github")
+    assert has_come.wait(TIMEOUT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    read_until(process, b"for its answer")
+    may_answer.set()
+    process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 143
+    told = (step.folder / "GITHUB_OUTPUT").read_text()
+    assert read_outputs(told.removeprefix("earlier=1\n"))["id"] == "made1"
+
+
+def test_files_behind_a_closed_stdout_are_told(
+    step: Cli, server: Server, stopped: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
+    """They are paid for and saved, though nobody reads their names."""
+    has_left = threading.Event()
+    server.on_get(answer_json(prediction("made1", output=[f"{server.url}/{name}.webp" for name in "ab"])))
+    server.on("GET", "/a.webp", Answer(200, picture(seed=1)))
+    server.on("GET", "/b.webp", Answer(200, picture(seed=2), wait_for=has_left))
+    process = step.start("download", "made1", "--github", "-q")
+    stopped(process)
+    assert process.stdout
+    assert process.stdout.readline() == b"made1-0.webp\n"
+    process.stdout.close()
+    has_left.set()
+    assert process.wait(TIMEOUT_SECONDS) == 141
+    told = read_outputs((step.folder / "GITHUB_OUTPUT").read_text().removeprefix("earlier=1\n"))
+    assert (told["status"], told["paths"]) == ("succeeded", "made1-0.webp\nmade1-1.webp")
 
 
 def test_a_line_that_was_left_open_is_ended_first(step: Cli, server: Server) -> None:
