@@ -73,8 +73,10 @@ class Bench:
         self.published += 1
 
     @contextlib.contextmanager
-    def begun(self, *prompts: str, jobs: int = 1) -> Iterator[tuple[Batch, Generator[Event, None, BatchEnded]]]:
-        """Begin a run over an item for each prompt."""
+    def begun(
+        self, *prompts: str, jobs: int = 1, still_open: int = 0
+    ) -> Iterator[tuple[Batch, Generator[Event, None, BatchEnded]]]:
+        """Begin a run over an item for each prompt, of which earlier runs left the first ones open."""
         items = [Item(number, prompt, SCHNELL, {"prompt": prompt}, "?") for number, prompt in enumerate(prompts, 1)]
         with contextlib.closing(Record(self.out)) as record:
             record.open()
@@ -92,7 +94,8 @@ class Bench:
                 now=lambda: time.time() + 60 * self.minutes_ahead,
                 random=lambda: 0.0,
             )
-            with contextlib.closing(made.run(iter(items), len(items))) as running:
+            rest = iter(items[still_open:])
+            with contextlib.closing(made.run(rest, len(items), open_items=items[:still_open])) as running:
                 yield made, running
 
     def run(self, *prompts: str, jobs: int = 1) -> BatchEnded:
@@ -246,6 +249,23 @@ def test_a_batch_at_a_low_rate_ends_when_its_last_item_does(bench: Bench) -> Non
     """No create is to come, so none is waited for."""
     bench.pace = Pace(1 / 3600)
     assert bench.run("a").tally.done == 1
+
+
+def test_what_is_open_waits_for_no_create(bench: Bench) -> None:
+    """Nor for one that is to be sent again: its output may be gone when the pace lets that through."""
+    server = bench.gateway.server
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in ("lost", "ready"):
+            record.add("created", key, id=f"id-{key}")
+    server.on("GET", "/replicate/v1/predictions/id-lost", UNKNOWN)
+    server.on_get(answer_json(prediction("id-ready", output=f"{server.url}/f/ready.webp")))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    bench.retries_failed, bench.minutes_ahead, bench.pace = True, 61, Pace(1 / 3600)
+    bench.pace.sent(bench.clock())
+    with bench.begun("lost", "ready", "new", still_open=2) as (_, running):
+        ended = next(event for event in running if isinstance(event, ItemEnded))
+    assert (ended.key, ended.outcome, server.creates) == ("ready", "done", 0)
 
 
 def test_a_look_that_is_throttled_slows_creates_down(bench: Bench) -> None:

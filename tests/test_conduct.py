@@ -1,14 +1,26 @@
 """The course of a batch: what is found at its beginning."""
 
+import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from cometrep.batch.conduct import gone, open_first
-from cometrep.batch.items import Item
+from cometrep.batch import conduct
+from cometrep.batch.conduct import items_but, items_of, left_by_earlier_runs
+from cometrep.batch.plan import Plan
 from cometrep.batch.record import Gone, Record
 from cometrep.ledger import Ledger
+from tests.test_plan import planning, written
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger without entries."""
+    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture
@@ -26,9 +38,10 @@ def record(tmp_path: Path) -> Iterator[Record]:
     record.close()
 
 
-def items(keys: str) -> Iterator[Item]:
-    """Make an item for each key."""
-    return iter([Item(number, key, "a/b", {}, "digest") for number, key in enumerate(keys)])
+def plan_of(folder: Path, keys: str, shard: str | None = None) -> AbstractContextManager[Plan]:
+    """Plan an item for each key."""
+    lines = [json.dumps({"key": key, "input": {"prompt": key}}) for key in keys]
+    return planning(written(folder, *lines), shard=shard)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +49,46 @@ def items(keys: str) -> Iterator[Item]:
     [("eabcd", 0, ()), ("bdxea", 1, ("id-c",)), ("dec", 2, ("id-a", "id-b")), ("x", 5, ("id-a", "id-b", "id-c"))],
 )
 def test_predictions_of_items_that_are_no_more(
-    tmp_path: Path, record: Record, left: str, count: int, ids: tuple[str, ...]
+    tmp_path: Path, record: Record, ledger: Ledger, left: str, count: int, ids: tuple[str, ...]
 ) -> None:
     """Of lines that were edited: what runs for those that still stand is theirs, whatever stands between."""
-    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
-    assert gone(items(left), record, ledger) == Gone(count, ids)
+    with plan_of(tmp_path, left) as plan:
+        gone, still_open = left_by_earlier_runs(plan, record, ledger)
+    assert gone == Gone(count, ids)
+    assert still_open == {"a", "b", "c"} & {*left}
 
 
 @pytest.mark.parametrize(
-    ("keys", "order"), [("xyabz", "abxyz"), ("xcdeay", "caxdey"), ("xed", "xed"), ("cx", "cx")]
+    ("keys", "first", "then"),
+    [("xyabz", "ab", "xyz"), ("xcdeay", "ca", "xdey"), ("xed", "", "xed"), ("cx", "c", "x")],
 )
-def test_what_may_be_paid_for_comes_before_what_is_new(record: Record, keys: str, order: str) -> None:
+def test_what_may_be_paid_for_comes_before_what_is_new(
+    tmp_path: Path, record: Record, ledger: Ledger, keys: str, first: str, then: str
+) -> None:
     """Its output lives an hour, however many lines were put before it: what is done or failed has none to lose."""
-    assert "".join(item.key for item in open_first(lambda: items(keys), record)) == order
+    with plan_of(tmp_path, keys) as plan:
+        _, still_open = left_by_earlier_runs(plan, record, ledger)
+        assert "".join(item.key for item in items_of(plan, still_open) if item) == first
+        assert "".join(item.key for item in items_but(plan, still_open)) == then
+
+
+def test_a_sister_shards_items_are_not_looked_for(tmp_path: Path, record: Record, ledger: Ledger) -> None:
+    """They are in the file, and not in this run: to its end it would be read for nothing."""
+    found: list[str] = []
+    for shard in ("1/2", "2/2"):
+        with plan_of(tmp_path, "abcx", shard) as plan:
+            gone, still_open = left_by_earlier_runs(plan, record, ledger)
+            assert still_open == {item.key for item in plan.items()} - {"x"}
+            assert gone.ids == ()
+            found += still_open
+    assert sorted(found) == ["a", "b", "c"]
+
+
+def test_looking_for_what_is_open_gives_way_to_what_runs(
+    tmp_path: Path, record: Record, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long way through the file holds up no look and no Ctrl-C."""
+    monkeypatch.setattr(conduct, "_LOOKED_THROUGH", 2)
+    with plan_of(tmp_path, "vwxyaz") as plan:
+        found = [item and item.key for item in items_of(plan, frozenset("a"))]
+    assert found == [None, None, "a"]

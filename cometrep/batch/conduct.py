@@ -1,7 +1,7 @@
 """Carry a batch that is ready to its end: run it, and tell what is left and how to go on."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from cometrep import errors, hints
@@ -11,6 +11,7 @@ from cometrep.batch.ending import commands_beside, outcome, tell_stop
 from cometrep.batch.fate import Asked
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.items import Item
+from cometrep.batch.plan import Plan
 from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Gone, Record
 from cometrep.batch.run import Batch
@@ -25,6 +26,7 @@ from cometrep.pace import Pace
 from cometrep.runner import Patience
 from cometrep.signals import finishing_first
 
+_LOOKED_THROUGH = 1000  # items at a stretch, while predictions wait to be looked at
 _PIPED_AGAIN = "; the items are to be piped in again"
 
 
@@ -83,13 +85,15 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchE
     with contextlib.closing(record):
         total = plan.total()
         record.open()
-        left_over = gone(plan.items_of_all_shards(), record, ledger)
+        left_over, still_open = left_by_earlier_runs(plan, record, ledger)
         record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
         for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
             console.warn(told)
         try:
             with finishing_first(batch.stop):
-                ended = Stage(console, results).show(batch.run(open_first(plan.items, record), total))
+                ended = Stage(console, results).show(
+                    batch.run(items_but(plan, still_open), total, open_items=items_of(plan, still_open))
+                )
         except errors.LocalFileError as refused:  # as where the system gives no more threads
             refused.message += "; the same command goes on from here"
             raise
@@ -98,26 +102,36 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchE
     return ended
 
 
-def open_first(items: Callable[[], Iterator[Item]], record: Record) -> Iterator[Item]:
-    """Give those items first for which earlier runs may have paid: their outputs live an hour, whatever is new."""
-    _, still_open = record.open_items()
-    taken: set[str] = set()
-    for item in items() if still_open else ():
-        if item.key in still_open:
-            taken.add(item.key)
-            yield item
-            if len(taken) == len(still_open):
-                break
-    yield from (item for item in items() if item.key not in taken)
+def left_by_earlier_runs(plan: Plan, record: Record, ledger: Ledger) -> tuple[Gone, frozenset[str]]:
+    """Find what the record holds of items that there are no more, as of lines that were edited.
 
-
-def gone(items: Iterable[Item], record: Record, ledger: Ledger) -> Gone:
-    """Find what the record holds of items that there are no more, as of lines that were edited."""
+    And the keys of items of this shard for which earlier runs may have paid, and whose files may have to be saved.
+    """
     count, ids = record.open_items()
-    for item in items if count else ():
+    still_open = set()
+    for item in plan.items_of_all_shards() if count else ():
         if record.standing(item.key) is not NEW:
-            ids.pop(item.key, None)
+            if ids.pop(item.key, None) and plan.has(item.key):
+                still_open.add(item.key)
             count -= 1
             if not count:
                 break
-    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
+    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files)), frozenset(still_open)
+
+
+def items_of(plan: Plan, keys: frozenset[str]) -> Iterator[Item | None]:
+    """Give the items that have these keys, and None now and then where others stand between them."""
+    left = set(keys)
+    for number, item in enumerate(plan.items() if left else ()):
+        if item.key in left:
+            left.remove(item.key)
+            yield item
+            if not left:
+                break
+        elif number % _LOOKED_THROUGH == 0:
+            yield None
+
+
+def items_but(plan: Plan, keys: frozenset[str]) -> Iterator[Item]:
+    """Give all other items."""
+    return (item for item in plan.items() if item.key not in keys)

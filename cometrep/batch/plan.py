@@ -101,7 +101,11 @@ class Plan(NamedTuple):
         """Yield the items of this shard, from the first on."""
         if self.shard is None:
             return self.items_of_all_shards()
-        return (item for item in self.items_of_all_shards() if in_shard(item.key, *self.shard))
+        return (item for item in self.items_of_all_shards() if self.has(item.key))
+
+    def has(self, key: str) -> bool:
+        """Say whether an item with this key is one of this shard."""
+        return self.shard is None or in_shard(key, *self.shard)
 
     def items_of_all_shards(self) -> Iterator[Item]:
         """Yield all items, from the first on."""

@@ -12,8 +12,9 @@ untouched, and one after it leaves it in doubt, which no run resends by itself.
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from random import random as real_random
 from typing import NamedTuple
 
@@ -131,6 +132,7 @@ class Batch:
         self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._looking = 0  # looks under way
+        self._has_open = True  # as far as is known
         self._is_exhausted = self.was_asked_to_stop = False
         self._outcomes = Outcomes(record, self._gate, asked)
         self._saver = Saver(
@@ -154,10 +156,16 @@ class Batch:
         """How many creates left and have no clear answer, those of earlier runs too that were passed over."""
         return self._sender.in_doubt + self._outcomes.score.in_doubt
 
-    def run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
-        """Run items to their ends; give how it ended."""
+    def run(
+        self, items: Iterator[Item], total: int, *, open_items: Iterable[Item | None] = ()
+    ) -> Generator[Event, None, BatchEnded]:
+        """Run items to their ends; give how it ended.
+
+        `open_items` come before all others and before any create: earlier runs may have paid for them, and outputs
+        live an hour. None among them lets others go on meanwhile.
+        """
         try:
-            return (yield from self._run(items, total))
+            return (yield from self._run(items, iter(open_items), total))
         except BaseException:  # a signal, a stdout that takes no more, an error of our own
             self._rescue()
             with contextlib.suppress(errors.CometrepError):
@@ -167,13 +175,15 @@ class Batch:
             for calls in (self._creates, self._looks, self._saves):
                 calls.close()
 
-    def _run(self, items: Iterator[Item], total: int) -> Generator[Event, None, BatchEnded]:
+    def _run(
+        self, items: Iterator[Item], open_items: Iterator[Item | None], total: int
+    ) -> Generator[Event, None, BatchEnded]:
         began = said = published = self._clock()
         has_said_stop = False
         while True:
             now = self._clock()
             while self._may_go_on(now) and self._clock() < now + _ADMITTING_SECONDS:
-                yield from self._go_on(items)
+                yield from self._go_on(items, open_items)
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
@@ -245,22 +255,29 @@ class Batch:
 
     def _go_on_in(self, now: float) -> float:
         # To take the next item up waits for no pace: it may be done already, or there may be none.
-        return self._gate.creates.ready_in(now) if self._unsent else 0.0
+        return self._gate.creates.ready_in(now) if self._unsent and not self._has_open else 0.0
 
-    def _go_on(self, items: Iterator[Item]) -> Events:
-        """Send the create that is next, or take up the next item where none is."""
-        if self._unsent:
-            if self._may_save():
-                self._begin(*self._unsent.popleft())
+    def _go_on(self, items: Iterator[Item], open_items: Iterator[Item | None]) -> Events:
+        """Send the create that is next, or take up the next item where none is, or earlier runs left one open."""
+        if self._unsent and not self._has_open:
+            self._send_next()
             return
         try:
-            item = next(items, None)
+            item = next(open_items if self._has_open else items)
         except errors.LocalFileError as failure:  # their file is not what it was
             self._gate.give_up(failure)
+        except StopIteration:
+            self._is_exhausted = not self._has_open
+            self._has_open = False
+        else:
+            if item:
+                yield from self._admit(item)
+
+    def _send_next(self) -> None:
+        if not self._may_save():
             return
-        self._is_exhausted = item is None
-        if item:
-            yield from self._admit(item)
+        item, entry = self._unsent.popleft()
+        self._begin(item, entry)
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
@@ -280,10 +297,7 @@ class Batch:
         if fate.is_sending:
             self._unsent.append((item, 0))
         elif fate is Fate.TO_LEAVE_ALONE:
-            self._outcomes.score.skip()
-            paths = ", ".join(map(str, self._paths_that_stay(item)))
-            told = f"{paths} exists and stays as it is; nothing was created"
-            yield stopped(item, SKIPPED, told, unseen(item))
+            yield from self._leave_alone(item, self._paths_that_stay(item))
         elif fate is Fate.DONE_BEFORE:
             yield from self._outcomes.done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
@@ -298,6 +312,11 @@ class Batch:
             self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, standing)
+
+    def _leave_alone(self, item: Item, paths: Sequence[Path]) -> Events:
+        self._outcomes.score.skip()
+        told = f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created"
+        yield stopped(item, SKIPPED, told, unseen(item))
 
     def _may_save(self) -> bool:
         """Say whether what is to be paid for can be saved; where it cannot, send nothing, and finish what runs."""
