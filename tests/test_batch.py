@@ -268,6 +268,20 @@ def test_what_is_open_waits_for_no_create(bench: Bench) -> None:
     assert (ended.key, ended.outcome, server.creates) == ("ready", "done", 0)
 
 
+def test_a_path_that_has_come_since_its_item_was_taken_up_is_left_alone(bench: Bench) -> None:
+    """With `--skip-existing` nothing is paid for then, however long it waited for its turn."""
+    rules = bench.downloads.rules._replace(skips_existing=True)
+    bench.downloads = Downloads(rules)
+    bench.keeper = Keeper(Keeping(template="{key}.webp"), bench.downloads, bench.ledger)
+
+    def there() -> None:
+        (bench.out / "a.webp").write_bytes(b"mine")
+
+    bench.check_folders = there  # type: ignore[method-assign]
+    ended = bench.run("a")
+    assert (ended.tally.skipped, bench.gateway.total) == (1, 0)
+
+
 def test_a_look_that_is_throttled_slows_creates_down(bench: Bench) -> None:
     """The API's limit is one for both."""
     bench.budget_seconds = 60.0

@@ -260,7 +260,7 @@ class Batch:
     def _go_on(self, items: Iterator[Item], open_items: Iterator[Item | None]) -> Events:
         """Send the create that is next, or take up the next item where none is, or earlier runs left one open."""
         if self._unsent and not self._has_open:
-            self._send_next()
+            yield from self._send_next()
             return
         try:
             item = next(open_items if self._has_open else items)
@@ -273,11 +273,15 @@ class Batch:
             if item:
                 yield from self._admit(item)
 
-    def _send_next(self) -> None:
+    def _send_next(self) -> Events:
         if not self._may_save():
             return
         item, entry = self._unsent.popleft()
-        self._begin(item, entry)
+        if paths := self._paths_that_stay(item):  # which may have come since it was taken up
+            self._attempts.pop(item.key, None)
+            yield from self._leave_alone(item, paths)
+        else:
+            self._begin(item, entry)
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
