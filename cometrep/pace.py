@@ -22,7 +22,7 @@ def parse_rate(text: str) -> float:
     rate = float(found.group(1)) / _RATE_UNITS[found.group(2)] if found else 0.0
     if rate <= 0:
         raise errors.UsageError(
-            f"--rate {text!r} is not a number and its unit, as in 60/s, 60/m or 60/h", hint="--rate 60/m"
+            f"--rate {text!r} is no number above 0 with its unit, as in 60/s, 60/m or 60/h", hint="--rate 60/m"
         )
     return rate
 

@@ -20,7 +20,9 @@ def test_a_rate(text: str, rate: float) -> None:
 @pytest.mark.parametrize("text", ["", "60", "60/d", "-1/s", "0/s", "x/s", "1/0", "nan/s", "1e3/s", "1/s/s", "٣/s"])
 def test_a_bad_rate(text: str) -> None:
     """Is refused with the form that is right."""
-    with pytest.raises(errors.UsageError, match=r"^--rate '.*' is not a number and its unit, as in 60/s, 60/m or"):
+    with pytest.raises(
+        errors.UsageError, match=r"^--rate '.*' is no number above 0 with its unit, as in 60/s, 60/m or"
+    ):
         parse_rate(text)
 
 
