@@ -81,6 +81,16 @@ def test_bad_lines_are_told_in_their_order() -> None:
     assert re.findall(r"line (\d): ", told) == ["2", "3", "4"]
 
 
+def test_a_line_that_is_wrong_in_two_ways_is_one_bad_line() -> None:
+    """With both told where it is one of the first, and else named once."""
+    lines = "\n".join(['{"key": "k", "model": "x", "input": {}}'] * 30)
+    told = refusal(lines)
+    assert told.startswith("30 bad lines, nothing was sent: ")
+    assert "line 2: 'x' is not a model" in told
+    assert "; the key 'k' is that of line 1 too; line 3: " in told
+    assert told.endswith("and wrong too: 21-30")
+
+
 def test_every_line_with_a_key_of_another_is_named() -> None:
     """However many they are."""
     told = refusal("\n".join(['{"key": "k", "input": {"prompt": "x"}}'] * 30))

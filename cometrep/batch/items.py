@@ -149,13 +149,15 @@ class _Problems:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._shown: list[Wrong] = []
+        self._shown: dict[int, Wrong] = {}
         self._others = array("Q")
 
     def add(self, wrong: Wrong) -> None:
         """Take up a bad line."""
-        if len(self._shown) < _SHOWN_PROBLEMS:
-            self._shown.append(wrong)
+        if before := self._shown.get(wrong.number):  # it is wrong in two ways
+            self._shown[wrong.number] = before._replace(text=f"{before.text}; {wrong.text}")
+        elif len(self._shown) < _SHOWN_PROBLEMS:
+            self._shown[wrong.number] = wrong
         else:
             self._others.append(wrong.number)
 
@@ -163,12 +165,13 @@ class _Problems:
         """Raise the UsageError that they come to, if there are any."""
         if not self._shown:
             return
-        told = "; ".join(f"{self._place} {one.number}: {cut(one.text, _WHY_LIMIT)}" for one in sorted(self._shown))
-        more = f"; and wrong too: {_ranges(sorted(self._others))}" if self._others else ""
-        count = len(self._shown) + len(self._others)
+        shown, others = sorted(self._shown.values()), sorted(set(self._others))
+        told = "; ".join(f"{self._place} {one.number}: {cut(one.text, _WHY_LIMIT)}" for one in shown)
+        more = f"; and wrong too: {_ranges(others)}" if others else ""
+        count = len(shown) + len(others)
         raise errors.BadItems(
             f"{format_count(count, f'bad {self._place}')}, nothing was sent: {told}{more}",
-            hint=next((wrong.hint for wrong in self._shown if wrong.hint), "cometrep help batch"),
+            hint=next((wrong.hint for wrong in shown if wrong.hint), "cometrep help batch"),
         )
 
 
