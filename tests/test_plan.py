@@ -1,9 +1,11 @@
 """A batch before anything is sent: where its items come from, how many there are, and what is doubtful of them."""
 
+import base64
 import contextlib
 import errno
 import gzip
 import io
+import json
 import os
 import shlex
 import threading
@@ -375,6 +377,24 @@ def test_a_bad_combination_is_told_as_one(tmp_path: Path) -> None:
     sweep = planning("", "prompt=cat,dog", *pictures, is_sweep=True, is_strict=True)
     with pytest.raises(errors.UsageError, match="2 bad combinations, nothing was sent: combination 1: "), sweep:
         pass
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_large_picture_is_a_warning_when_strict_too(tmp_path: Path, *, is_strict: bool) -> None:
+    """As `run` has it: strictness is about what the catalog knows; shared by all items or in one line."""
+    large = b"\x89PNG\r\n\x1a\n" + bytes(300_000)
+    (tmp_path / "large.png").write_bytes(large)
+    uri = "data:image/png;base64," + base64.b64encode(large).decode()
+    shared = planning(
+        written(tmp_path, *CATS), f"image@{tmp_path / 'large.png'}", model=FROM_IMAGE, is_strict=is_strict
+    )
+    with shared as made:
+        (told,) = made.doubts
+    assert told.startswith("image is ")
+    own = json.dumps({"prompt": "x", "image": uri})
+    with planning(written(tmp_path, own), model=FROM_IMAGE, is_strict=is_strict) as made:
+        (told,) = made.doubts
+    assert told.startswith("image is ")
 
 
 def test_only_the_first_doubts_are_told(tmp_path: Path) -> None:

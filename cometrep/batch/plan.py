@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, inputs
 from cometrep.batch.command_line import adding, replacing
-from cometrep.batch.items import MODELS_KEPT, Checked, Common, Item, check, in_shard, items, parse_shard
+from cometrep.batch.items import MODELS_KEPT, Checked, Common, Doubts, Item, check, in_shard, items, parse_shard
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
 from cometrep.batch.sources import FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
         """Look through the combinations of a sweep; raise UsageError, with `is_strict` for what is doubtful too."""
         if not self.is_sweep:
             return self
-        doubts = partial(_doubts_of, self.doubts) if is_strict else _no_doubts
+        doubts = catalog.doubts if is_strict else _no_doubts
         return self._replace(checked=check(self.source, model=self.model, common=self.common, doubts=doubts))
 
     @property
@@ -138,7 +138,7 @@ def planned(
             checked = Checked(source.size, frozenset())
         else:
             source = _file(file, snapshot, model, shared.keys, command=command, named=named)
-            doubts = partial(_doubts_of, shared.warnings()) if is_strict else _no_doubts
+            doubts = catalog.doubts if is_strict else _no_doubts
             checked = check(source, model=model, common=shared.of, named=named, doubts=doubts)
         plan = Plan(
             source=source,
@@ -153,7 +153,9 @@ def planned(
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if is_sweep else plan
-        told = () if is_strict else _first_doubts(looked_at, warnings)
+        # What is doubtful by the catalog is an error when strict, and in a sweep only found by going through all.
+        doubts_of = _no_doubts if is_strict and is_sweep else _sizes_of if is_strict else _doubts_of
+        told = _first_doubts(looked_at, warnings, doubts_of)
         yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(looked_at, template))
 
 
@@ -244,18 +246,21 @@ def _no_doubts(_: str, __: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _doubts_of(of_common: Sequence[str], model: str, values: Mapping[str, Any]) -> list[str]:
-    """Say what is doubtful about an item; `of_common` is said already, of the inputs that all items have."""
-    told = (*catalog.doubts(model, values), *inputs.size_warnings(values))
-    return [doubt for doubt in told if doubt not in of_common]
+def _sizes_of(_: str, values: Mapping[str, Any]) -> Sequence[str]:
+    return inputs.size_warnings(values)
 
 
-def _first_doubts(plan: Plan, of_common: Sequence[str]) -> tuple[str, ...]:
-    """Say what is doubtful about the first many items."""
+def _doubts_of(model: str, values: Mapping[str, Any]) -> Sequence[str]:
+    return (*catalog.doubts(model, values), *inputs.size_warnings(values))
+
+
+def _first_doubts(plan: Plan, of_common: Sequence[str], doubts_of: Doubts) -> tuple[str, ...]:
+    """Say what is doubtful about the first many items; `of_common` is said already, of what all items have."""
     lines: dict[str, list[int]] = {}  # by what is doubtful
     for item in islice(plan.items(), DOUBTED_ITEMS):
-        for doubt in _doubts_of(of_common, item.model, item.values):
-            lines.setdefault(doubt, []).append(item.number)
+        for doubt in doubts_of(item.model, item.values):
+            if doubt not in of_common:
+                lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * _SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
             return (*_told(plan, lines)[:_SHOWN_DOUBTS], "and many more doubts")
     return _told(plan, lines)
