@@ -14,7 +14,7 @@ from tests.servers import SCHNELL, Server
 
 PROMPTS = [f"p{i}" for i in range(5)]
 BATCH = ("batch", "p.jsonl", "--model", SCHNELL, "-j", "3")
-MOMENTS = 24  # spread over the whole life of a batch
+MOMENTS = 16  # spread over the whole life of a batch
 NAMED = (
     "batch.record.open:return",
     "batch.record.add_header:return",

@@ -14,7 +14,7 @@ from tests.servers import SCHNELL, Answer, Received, Server, answer_json, pictur
 
 FILES = [picture(600_000, seed=1), picture(40_000, seed=2)]
 RUN = ("run", SCHNELL, "prompt=cat")
-MOMENTS = 40  # spread over the whole life of a run
+MOMENTS = 24  # spread over the whole life of a run
 NAMED = (
     "ledger.begin:call",
     "ledger.begin:return",
