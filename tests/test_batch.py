@@ -172,8 +172,11 @@ def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: B
     assert (bench.run("cat").tally.done, bench.gateway.server.creates) == (1, 1)
 
 
+@pytest.mark.parametrize("deadline", [None, 50.0])
 @pytest.mark.parametrize("answer", [UNKNOWN, DOWN], ids=["404", "503"])
-def test_items_that_cannot_be_seen_count_for_max_failures(bench: Bench, answer: Answer) -> None:
+def test_items_that_cannot_be_seen_count_for_max_failures(
+    bench: Bench, answer: Answer, deadline: float | None
+) -> None:
     """Each is paid for, and is left running; what an earlier run paid for does not count."""
 
     def look(_: Received) -> Answer:
@@ -182,6 +185,7 @@ def test_items_that_cannot_be_seen_count_for_max_failures(bench: Bench, answer: 
 
     bench.max_failures = 1
     bench.gateway.server.on_get(look)
+    bench.deadline_seconds = deadline
     ended = bench.run("a", "b", "c")
     assert (ended.fatal, ended.tally.left, bench.gateway.server.creates) == (None, 3, 1)
     assert [bench.run("a", "b", "c").tally.left, bench.gateway.server.creates] == [3, 2]

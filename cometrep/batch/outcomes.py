@@ -72,8 +72,8 @@ class Outcomes:
     ) -> Events:
         """Count and tell an item that this run could not finish; stop sending where there are too many.
 
-        One `is_left_over` stops nothing: that an earlier run's prediction is not to be had, or that one runs on
-        behind the deadline, tells nothing of others.
+        One `is_left_over` stops nothing: that an earlier run's prediction is not to be had, or that one that was
+        seen runs on behind the deadline, tells nothing of others.
         """
         self.score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         most = self._asked.max_failures

@@ -68,13 +68,14 @@ class _Flying(NamedTuple):
     """One item whose prediction is watched, with its entry in the ledger, 0 for an earlier run's.
 
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
-    of the create's answer, and no look has shown it.
+    of the create's answer, and no look has shown it. `has_failed` is whether a look at it has.
     """
 
     item: Item
     entry: int
     created: float
     doubt: errors.CreateUnknown | None = None
+    has_failed: bool = False
 
 
 Key = tuple[str, float]  # for which item or prediction something was called, and when that began
@@ -471,7 +472,8 @@ class Batch:
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
-            yield event._replace(key=self._flying[event.id].item.key)
+            flying = self._flying[event.id] = self._flying[event.id]._replace(has_failed=True)
+            yield event._replace(key=flying.item.key)
         elif isinstance(event, Result):
             yield from self._ended(event)
 
@@ -512,9 +514,11 @@ class Batch:
         is_unknown = failure.code == "prediction_not_found"  # it is paid for, and another node may know it
         if is_unknown:
             failure.message += "; while its hour lasts the same command looks again"
-        is_left_over = not flying.entry or isinstance(failure, errors.StillRunning)
+        is_late = isinstance(failure, errors.StillRunning)
+        is_unseen = not seen.status and (flying.has_failed or not is_late)
+        is_left_over = not flying.entry or (is_late and not is_unseen)
         yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
-        if is_unknown or (isinstance(failure, errors.Temporary) and not seen.status):
+        if is_unknown or (isinstance(failure, (errors.Temporary, errors.StillRunning)) and is_unseen):
             if flying.entry:
                 self._count(Streak.NOT_SEEN, failure)
         elif not isinstance(failure, (errors.StillRunning, errors.Temporary)):
