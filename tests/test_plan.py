@@ -391,6 +391,10 @@ def test_a_large_picture_is_a_warning_when_strict_too(tmp_path: Path, *, is_stri
     with shared as made:
         (told,) = made.doubts
     assert told.startswith("image is ")
+    sweep = ("", "prompt=cat,dog", f"image@{tmp_path / 'large.png'}")
+    with planning(*sweep, model=FROM_IMAGE, is_sweep=True, is_strict=is_strict) as made:
+        (told,) = made.doubts
+    assert told.startswith("image is ")
     own = json.dumps({"prompt": "x", "image": uri})
     with planning(written(tmp_path, own), model=FROM_IMAGE, is_strict=is_strict) as made:
         (told,) = made.doubts

@@ -153,9 +153,8 @@ def planned(
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if is_sweep else plan
-        # What is doubtful by the catalog is an error when strict, and in a sweep only found by going through all.
-        doubts_of = _no_doubts if is_strict and is_sweep else _sizes_of if is_strict else _doubts_of
-        told = _first_doubts(looked_at, warnings, doubts_of)
+        # What is doubtful by the catalog is an error when strict.
+        told = _first_doubts(looked_at, warnings, _sizes_of if is_strict else _doubts_of)
         yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(looked_at, template))
 
 
@@ -247,7 +246,9 @@ def _no_doubts(_: str, __: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _sizes_of(_: str, values: Mapping[str, Any]) -> Sequence[str]:
-    return inputs.size_warnings(values)
+    with contextlib.suppress(errors.UsageError):  # the check of all items names those that are too large
+        return inputs.size_warnings(values)
+    return ()
 
 
 def _doubts_of(model: str, values: Mapping[str, Any]) -> Sequence[str]:
