@@ -92,3 +92,5 @@ def test_looking_for_what_is_open_gives_way_to_what_runs(
     with plan_of(tmp_path, "vwxyaz") as plan:
         found = [item and item.key for item in items_of(plan, frozenset("a"))]
     assert found == [None, None, "a"]
+    with plan_of(tmp_path, "vwxyaz", "1/2") as plan:  # of the others of this shard there are fewer
+        assert len([item for item in items_of(plan, frozenset("?")) if item is None]) == 3

@@ -122,7 +122,7 @@ def left_by_earlier_runs(plan: Plan, record: Record, ledger: Ledger) -> tuple[Go
 def items_of(plan: Plan, keys: frozenset[str]) -> Iterator[Item | None]:
     """Give the items that have these keys, and None now and then where others stand between them."""
     left = set(keys)
-    for number, item in enumerate(plan.items() if left else ()):
+    for number, item in enumerate(plan.items_of_all_shards() if left else ()):
         if item.key in left:
             left.remove(item.key)
             yield item
