@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.calls import within
 from cometrep.console import github
-from cometrep.events import BatchEnded, ItemEnded, Result, Tally
+from cometrep.events import BatchEnded, ItemEnded, Result, Saved, Tally
 from cometrep.prediction import Prediction, SavedFile
 from tests.conftest import TIMEOUT_SECONDS, on_posix
 
@@ -135,6 +135,14 @@ def test_a_summary_has_as_many_rows_as_github_shows(count: int, files: int) -> N
     assert rows
     assert re.findall(r"(?m)^(\d+) rows left out$", text) == [str(count - len(rows))] * (len(rows) < count)
     assert text.count(f" and {files - 100} more |") == (len(rows) if files > 100 else 0)
+
+
+def test_a_file_that_went_to_stdout_has_no_path(tmp_path: Path) -> None:
+    """It stood in a temporary place, and is gone as the command ends."""
+    report = github.Report(is_batch=False)
+    report.take(Saved("p1", SavedFile("/tmp/x/p1.png", 0, 1, "00"), "stdout"))
+    assert not list(report.tell(None, "closed", ["p1"], lambda name: str(tmp_path / name)))
+    assert read_outputs((tmp_path / "GITHUB_OUTPUT").read_text())["paths"] == ""
 
 
 @on_posix

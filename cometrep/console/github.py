@@ -40,7 +40,7 @@ class Report:
             return
         elif isinstance(event, (Created, Seen)):
             self._seen[event.id] = event.prediction
-        elif isinstance(event, Saved):
+        elif isinstance(event, Saved) and event.how != "stdout":
             self._files.setdefault(event.id, []).append(event.file)
 
     def tell(
