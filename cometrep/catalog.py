@@ -258,14 +258,18 @@ def guess(name: str) -> str:
     exact = [known for known in alike if plain == _plain(known)]
     if exact or len(alike) == 1:
         return (exact or alike)[0]
-    # A slip of the keyboard, and of no digit: versions are models of their own.
+    # A slip of the keyboard, and not in a version: each is a model of its own.
     nearness = {
         known: SequenceMatcher(None, plain, _plain(known)).ratio()
         for known in names()
-        if re.sub(r"\D", "", plain) == re.sub(r"\D", "", _plain(known))
+        if _versions(name) == _versions(known)
     }
     near = [known for known, ratio in nearness.items() if ratio >= max(_SLIP, *nearness.values())]
     return near[0] if len(near) == 1 else ""
+
+
+def _versions(name: str) -> list[str]:
+    return re.findall(r"\d[\da-z]*", name.rpartition("/")[2].lower().replace(".", ""))
 
 
 def _plain(name: str) -> str:

@@ -45,9 +45,10 @@ _STATUS_WORDS = {
 }
 
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_NO_OWNER = "p|replicate|docs|collections|account|blog|explore|pricing|predictions|trainings|deployments|playground"
 # Its page at Replicate and at CometAPI, and its address in an API.
 _MODEL_ADDRESS = (
-    rf"(?i)(?:(?:^|//|www\.)replicate\.com|/models(?:/replicate)?)/(?!p/|replicate/)({_MODEL})(?=[/:?#]|$)"
+    rf"(?i)(?:(?:^|//|www\.)replicate\.com|/models(?:/replicate)?)/(?!(?:{_NO_OWNER})/)({_MODEL})(?=[/:?#]|$)"
 )
 _MODEL_VERSION = rf"({_MODEL})(?:(?::|/versions/)[\w.-]+)?/?\n?"
 _BACK = r"@(\d{1,6})"

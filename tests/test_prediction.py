@@ -839,6 +839,7 @@ def test_a_model_is_owner_and_name(text: str) -> None:
         ("https://www.cometapi.com/models/replicate/owner/name/", "owner/name"),
         ("https://replicate.com/owner", ""),
         ("https://replicate.com/p/abcdef", ""),
+        ("https://replicate.com/collections/flux", ""),
         ("https://example.com/owner/name", ""),
         ("a/..", ""),
         ("owner/na me", ""),
