@@ -1,6 +1,7 @@
 """What people are told to type next: commands, which keep the options of the one that ended."""
 
 import re
+import shlex
 from typing import NamedTuple
 
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
@@ -37,6 +38,19 @@ class Command(NamedTuple):
 def _alike(option: str, remedy: str) -> bool:
     name, other = option.partition(" ")[0], remedy.partition(" ")[0]
     return name == other or {name, other} == {"--skip-existing", "--overwrite"}
+
+
+def on_sandbox(command: str) -> str:
+    """Give a command as it asks the sandbox, and no other server that it names."""
+    program, name, *words = shlex.split(command)
+    place = words.index("--") if "--" in words else len(words)
+    options, behind = words[:place], words[place:]
+    kept = [
+        word
+        for before, word in zip(["", *options], options, strict=False)
+        if not word.startswith("--base-url") and before != "--base-url"
+    ]
+    return shlex.join([program, name, "--sandbox", *kept, *behind])
 
 
 def with_flag(hint: str, flag: str) -> str:

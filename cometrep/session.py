@@ -46,17 +46,21 @@ class Opened(NamedTuple):
         found = [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
         if not self.options.dry_run:
             for id in found:
-                self._refuse_one_of_sandbox(id)
+                self._refuse_one_of_sandbox(id, is_piped=arguments == ["-"])
         return found
 
-    def _refuse_one_of_sandbox(self, id: str) -> None:
+    def _refuse_one_of_sandbox(self, id: str, *, is_piped: bool = False) -> None:
         """Raise for a prediction that the sandbox made where the API is asked, which cannot know it."""
         api_key = self.settings.api_key
         if api_key and is_local_url(self.base_url):  # it may be the sandbox that is served there
             return
         if not self.ledger.lenient(self.ledger.is_of_sandbox, id):
             return
-        told, hint = f"{id} was made in the sandbox", hints.with_flag(self.console.command_line, "--sandbox")
+        from cometrep.typed_ids import fill_in
+
+        command = self.console.command_line
+        hint = hints.on_sandbox(fill_in(command, id) if is_piped else command)
+        told = f"{id} was made in the sandbox"
         if api_key or self.options.dry_run:
             raise errors.UsageError(told, hint=hint, code="other_base_url")
         raise errors.ConfigError(f"no API key is set, and {told}", hint=hint, code="api_key_missing")
@@ -87,7 +91,7 @@ class Opened(NamedTuple):
             )
         entry = self.ledger.entry(asked, anywhere=True)
         if entry is None:
-            self._refuse_one_of_sandbox(asked)
+            self._refuse_one_of_sandbox(asked, is_piped=id == "-")
         return self._warned(*prepare_again(entry, named, self._given(items), command=command))
 
     def _given(self, items: Sequence[str]) -> "Given":

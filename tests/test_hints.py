@@ -85,6 +85,20 @@ def test_a_remedy_takes_the_place_of_its_like(remedy: str, command: str) -> None
     assert resume.of("p1", remedy=remedy) == command
 
 
+@pytest.mark.parametrize(
+    ("command", "there"),
+    [
+        ("status p1", "status --sandbox p1"),
+        ("wait p1 --base-url https://x.test -q", "wait --sandbox p1 -q"),
+        ("wait --base-url=https://x.test -- p1", "wait --sandbox -- p1"),
+        ("rerun p1 'prompt=a cat and --sandbox'", "rerun --sandbox p1 'prompt=a cat and --sandbox'"),
+    ],
+)
+def test_a_command_is_turned_to_the_sandbox(command: str, there: str) -> None:
+    """Whatever server it named, and whatever stands in its texts."""
+    assert hints.on_sandbox(f"cometrep {command}") == f"cometrep {there}"
+
+
 def test_each_command_of_a_hint_keeps_the_server() -> None:
     """One that has it already, and one before it that has not; what stands in quotes is no command."""
     flag = "--base-url https://x.test"
