@@ -5,6 +5,7 @@ import shlex
 from typing import NamedTuple
 
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+_SERVER_FLAG = r"(?<!\S)--(?:sandbox|base-url)(?![\w-])"
 SERVER_COMMANDS = ("create", "status", "wait", "download", "run", "rerun", "batch", "list", "doctor")
 """The commands that a flag turns to another server."""
 
@@ -62,10 +63,10 @@ def with_flag(hint: str, flag: str) -> str:
 
 
 def _with_flag(command: str, flag: str) -> str:
-    if not flag or flag in command or flag.replace(" ", "=", 1) in command:
-        return command
     # What stands in quotes is a name or a template, whatever words it holds.
     pieces = re.split(_QUOTED, command)
+    if not flag or any(re.search(_SERVER_FLAG, piece) for piece in pieces[::2]):
+        return command
     reaches_server = rf"\bcometrep (?:{'|'.join(SERVER_COMMANDS)})\b"
     pieces[::2] = [re.sub(reaches_server, lambda found: f"{found.group()} {flag}", piece) for piece in pieces[::2]]
     return "".join(pieces)

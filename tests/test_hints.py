@@ -106,6 +106,11 @@ def test_each_command_of_a_hint_keeps_the_server() -> None:
     assert hints.with_flag(f"cometrep doctor && {again}", flag) == f"cometrep doctor {flag} && {again}"
     quoted = f"cometrep run a/b prompt='this && that' {flag}"
     assert hints.with_flag(quoted, flag) == quoted
+    turned = "cometrep wait --sandbox p1"
+    assert hints.with_flag(turned, flag) == turned
+    assert hints.with_flag("cometrep download p1 -d 'x --sandbox'", "--sandbox") == (
+        "cometrep download --sandbox p1 -d 'x --sandbox'"
+    )
 
 
 def test_every_command_that_a_flag_turns_to_another_server_keeps_it_in_hints() -> None:
