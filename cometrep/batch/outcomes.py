@@ -77,9 +77,10 @@ class Outcomes:
         """
         self.score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         most = self._asked.max_failures
-        if most is not None and self.score.failed_now >= most:
-            self._gate.close()
         yield stopped(item, outcome, failure.told, prediction, files)
+        if most is not None and self.score.failed_now >= most and not self._gate.is_closed:
+            self._gate.close()
+            yield Noted("", f"no more are sent: that was the last failure of --max-failures {most}")
 
     def pass_over(self, item: Item, standing: Standing) -> Events:
         """Count and tell an item that an earlier run left failed or in doubt, and that is not to be tried again."""

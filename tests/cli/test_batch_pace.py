@@ -78,6 +78,7 @@ def test_max_failures_stops_sending(served: Cli, gateway: Gateway, folder_of: Ca
     folder_of(*prompts)
     gateway.ends |= dict.fromkeys(prompts, "failed")
     ran = served(*BATCH, "-j", "1", "--max-failures", "3")
+    assert ran.stderr.count("no more are sent: that was the last failure of --max-failures 3") == 1
     assert (ran.code, gateway.total) == (9, 3)
     assert "3 failed, 17 left" in ran.stderr
     gateway.ends.clear()
