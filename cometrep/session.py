@@ -44,12 +44,11 @@ class Opened(NamedTuple):
         from cometrep.typed_ids import expand_ids
 
         found = [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
-        if not self.options.dry_run:
-            for id in found:
-                self._refuse_one_of_sandbox(id, is_piped=arguments == ["-"])
+        for id in found:
+            self._refuse_one_of_sandbox(id, is_piped=arguments == ["-"])
         return found
 
-    def _refuse_one_of_sandbox(self, id: str, *, is_piped: bool = False) -> None:
+    def _refuse_one_of_sandbox(self, id: str, *, is_piped: bool) -> None:
         """Raise for a prediction that the sandbox made where the API is asked, which cannot know it."""
         api_key = self.settings.api_key
         if api_key and is_local_url(self.base_url):  # it may be the sandbox that is served there
@@ -90,8 +89,6 @@ class Opened(NamedTuple):
                 f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command
             )
         entry = self.ledger.entry(asked, anywhere=True)
-        if entry is None:
-            self._refuse_one_of_sandbox(asked, is_piped=id == "-")
         return self._warned(*prepare_again(entry, named, self._given(items), command=command))
 
     def _given(self, items: Sequence[str]) -> "Given":
