@@ -45,7 +45,7 @@ def show_forecast(
     )
     for told in warnings:
         console.warn(told)
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "key": item.key,
             "request": request_of(item.model, item.values),
@@ -60,8 +60,8 @@ def show_forecast(
         fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
         console.say(f"{format_count(counts.total(), 'item')}: {fates}")
         console.say(f"folder: {record.folder}")
-        for item, one in zip(sent, shown, strict=True):
-            console.write_json({**request_of(item.model, item.values), "key": item.key, "files": one["files"]})
+        for one in shown:
+            console.write_json({**one.pop("request"), **one})
     if sent:
         check_folders()
 
