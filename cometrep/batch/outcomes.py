@@ -77,9 +77,11 @@ class Outcomes:
         """
         self.score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         most = self._asked.max_failures
-        yield stopped(item, outcome, failure.told, prediction, files)
-        if most is not None and self.score.failed_now >= most and not self._gate.is_closed:
+        is_last = most is not None and self.score.failed_now >= most and not self._gate.is_closed
+        if is_last:
             self._gate.close()
+        yield stopped(item, outcome, failure.told, prediction, files)
+        if is_last:
             yield Noted("", f"no more are sent: that was the last failure of --max-failures {most}")
 
     def pass_over(self, item: Item, standing: Standing) -> Events:
