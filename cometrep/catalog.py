@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from cometrep.text import cut, nearest
 
 _SLIP = 0.88  # of two names that differ by one, as `difflib` has it, at least
+_RATIO = r"\d+:\d+"
 _PATH = r"[^\[{\n][^\n]{,199}"  # what may be one, and is no JSON
 
 
@@ -62,7 +63,8 @@ class KnownInput(NamedTuple):
             article = "an" if self.kind in ("array", "integer") else "a"
             return f"{self.name} takes {article} {self.kind}, not {shown}"
         if self.choices and value not in self.choices:
-            near = nearest(str(value), self.choices)
+            is_ratio = re.fullmatch(_RATIO, str(value))  # and no slip: the choice spelled like it has another shape
+            near = "" if is_ratio else nearest(str(value), self.choices)
             meant = f"; did you mean {near}?" if near else ""
             return f"{self.name} is one of {', '.join(self.choices)}, not {shown}{meant}"
         if self.kind in ("integer", "number"):

@@ -135,6 +135,11 @@ DOUBTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"prompt": "a", "output_format": "wepb"},
         ['output_format is one of webp, jpg, png, not "wepb"; did you mean webp?'],
     ),
+    "no ratio of these": (
+        SCHNELL,
+        {"prompt": "a", "aspect_ratio": "16:10"},
+        ['aspect_ratio is one of 1:1, 16:9, 21:9, 3:2, 2:3, 4:5, 5:4, 3:4, 4:3, 9:16, 9:21, not "16:10"'],
+    ),
     "path for a picture": (
         KONTEXT,
         {"prompt": "a", "input_image": "cat.png"},
