@@ -1,6 +1,7 @@
 """A batch's loop, in this process: when it goes on, when it ends, and what its record has then."""
 
 import contextlib
+import dataclasses
 import json
 import threading
 import time
@@ -201,6 +202,26 @@ def test_what_is_in_doubt_is_told_once_of_a_batch_that_is_stopped(bench: Bench) 
             with pytest.raises(errors.Stopped):
                 running.throw(errors.Stopped("SIGTERM", 143))
             assert batch.in_doubt == in_doubt
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [
+        (answer_json(prediction("late", "starting"), 201), "created"),
+        (answer_json({"id": "late", "detail": "upstream timed out"}, 504), "doubt"),
+    ],
+    ids=["accepted", "in doubt"],
+)
+def test_the_id_of_a_create_is_kept_while_the_batch_is_held_up(bench: Bench, answer: Answer, step: str) -> None:
+    """By a stdout that nobody reads, or a ledger that another process holds: a death then loses nothing."""
+    may_answer = threading.Event()
+    bench.gateway.server.on_create(bench.gateway.create, dataclasses.replace(answer, wait_for=may_answer))
+    with bench.begun("a", "b", jobs=2) as (_, running):
+        assert any(isinstance(event, Created) for event in running)
+        may_answer.set()
+        wait_until(
+            lambda: (step, "late") in [(one["step"], one.get("id")) for key in "ab" for one in bench.steps(key)]
+        )
 
 
 def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:

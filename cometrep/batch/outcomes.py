@@ -56,9 +56,13 @@ class Outcomes:
         try:
             self._record.add(step, item.key, **facts)
         except errors.LocalFileError as failure:
-            told = f"{item.label}: {step} {facts.get('id', '')}".rstrip()
-            yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
-            self._gate.give_up(failure)
+            yield from self.unrecorded(failure, step, item, facts.get("id", ""))
+
+    def unrecorded(self, failure: errors.LocalFileError, step: str, item: Item, id: str) -> Events:
+        """Say which step the record could not take, and send nothing more."""
+        told = f"{item.label}: {step} {id}".rstrip()
+        yield Noted("", f"{failure.message}; this is not recorded: {told}", is_warning=True)
+        self._gate.give_up(failure)
 
     def fail(
         self,

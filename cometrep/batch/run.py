@@ -5,8 +5,8 @@ sets of threads that hand their answers to it. So a slow download idles no creat
 need no thousand threads, and the state of an item has one writer.
 
 An item is created only when the record does not know it, or the user asks for another try. The record's `sending`
-is written by the create's own thread, at the moment its body begins to leave: a death before that leaves the item
-untouched, and one after it leaves it in doubt, which no run resends by itself.
+is written by the create's own thread, at the moment its body begins to leave, and its answer as it comes: a death
+before leaves the item untouched, and one between them leaves it in doubt, which no run resends by itself.
 """
 
 import contextlib
@@ -356,16 +356,18 @@ class Batch:
                 yield from self._followed(event)
 
     def _created(self, item: Item, sent: Sent) -> Events:
-        """Write what a create was answered: once more where a signal cut in, so what is told of comes after it."""
-        entry, answer = sent
+        """Take up what a create was answered; once more where a signal cut in, so what is told of comes last."""
+        entry, answer, problem = sent
         self._sender.answered(item)
         attempt = self._attempts.pop(item.key, 0) + 1
+        if problem:
+            step, id = ("created", answer.id) if isinstance(answer, Prediction) else ("doubt", answer.prediction_id)
+            yield from self._outcomes.unrecorded(problem, step, item, id or "")
         if isinstance(answer, Prediction) and not self._is_own(answer.id, item):
             answer = errors.CreateUnknown(GIVEN_TWICE.format(answer.id))  # whose it is cannot be known
+            yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code)
         if isinstance(answer, Prediction):
             self._gate.accepted(self._clock())
-            # The record first, as the next run reads it: the ledger may be held by another process.
-            yield from self._outcomes.note("created", item, id=answer.id)
             yield Created(answer.with_model(item.model), item.key)
             accept = self._ledger.accept
             if self._sender.is_left:  # for which nobody waits then, once for all of them
@@ -388,7 +390,6 @@ class Batch:
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
-            yield from self._outcomes.note("doubt", item, error=answer.message, exit_code=answer.exit_code, id=id)
             if id and self._is_own(id, item) and not self._sender.is_left:
                 self._follow(id, _Flying(item, entry, self._now(), answer))
             else:

@@ -1,4 +1,7 @@
-"""Send the creates of a batch, each in a thread of its own: in the ledger and the record before it leaves."""
+"""Send the creates of a batch, each in a thread of its own.
+
+Each is in the ledger and the record before it leaves, and its prediction in the record when it is answered.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,10 +20,11 @@ class _EndedBefore(errors.Temporary):
 
 
 class Sent(NamedTuple):
-    """What a create came to, and its entry in the ledger, 0 where it has none."""
+    """What a create came to, and its entry in the ledger, 0 for none; `problem` is why the record has it not."""
 
     entry: int
     answer: Prediction | errors.CometrepError
+    problem: errors.LocalFileError | None = None
 
 
 class Sender:
@@ -57,7 +61,12 @@ class Sender:
             try:
                 self._refuse_to_leave()  # the ledger may have kept it waiting
                 leaving = partial(self._leave, item, entry)
-                return Sent(entry, self._api.create(item.model, item.values, before_leaving=leaving))
+                answer = self._api.create(item.model, item.values, before_leaving=leaving)
+                return Sent(entry, answer, self._keep("created", item, id=answer.id))
+            except errors.CreateUnknown as failure:
+                id = failure.prediction_id or ""
+                facts = {"error": failure.message, "exit_code": failure.exit_code, "id": id}
+                return Sent(entry, failure, self._keep("doubt", item, **facts))
             except _EndedBefore as failure:
                 self._ledger.insist(self._ledger.refuse, entry, failure)  # nobody else will, any more
                 raise
@@ -80,6 +89,14 @@ class Sender:
         except errors.CometrepError:
             self._leaving.discard(item.key)
             raise
+
+    def _keep(self, step: str, item: Item, **facts: Any) -> errors.LocalFileError | None:
+        """Record what was answered, at once: the batch's own thread may be held up by its ledger or its stdout."""
+        try:
+            self._record.add(step, item.key, **facts)
+        except errors.LocalFileError as failure:
+            return failure
+        return None
 
     def _refuse_to_leave(self) -> None:
         if self.is_left:
