@@ -66,27 +66,32 @@ class Calls(Generic[Key, Answer]):
         self._answered: _Numbers = beside._answered if beside else _Numbers()
         self._given = -1  # the number of the answer that `next` gave last
 
+    def start(self) -> None:
+        """Start a first thread, before others have all that the system gives; raise LocalFileError for none."""
+        with self._lock:
+            if not self._threads:
+                self._start_thread()
+
     def submit(self, key: Key, call: Callable[[], Answer]) -> None:
         """Run a call as soon as a thread is free; raise LocalFileError where the system gives not even one."""
         with self._lock:
-            if self._idle:
+            if self._idle or (self._threads < self._limit and self._start_thread()):
                 # The one that had work last: what it needs is still in the processor's caches.
                 self._idle.pop().put((key, call))
-            elif self._threads < self._limit and self._start_thread(key, call):
-                self._threads += 1
             else:
                 self._waiting.append((key, call))
 
-    def _start_thread(self, key: Key, call: Callable[[], Answer]) -> bool:
-        """Start a thread with its first call; say whether the system gave one, where others can do the work."""
+    def _start_thread(self) -> bool:
+        """Start a thread that waits for its first call; say whether the system gave it, where there are others."""
         inbox: _Inbox[Key, Answer] = queue.SimpleQueue()
-        inbox.put((key, call))
         try:
             threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
         except RuntimeError as problem:
             if not self._threads:
                 raise no_thread(problem) from problem
             return False
+        self._threads += 1
+        self._idle.append(inbox)
         return True
 
     def next(self, timeout_seconds: float) -> tuple[Key, Answer | CometrepError] | None:

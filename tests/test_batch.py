@@ -307,6 +307,24 @@ def test_a_path_that_has_come_since_its_item_was_taken_up_is_left_alone(bench: B
     assert (ended.tally.skipped, bench.gateway.total) == (1, 0)
 
 
+def test_nothing_is_paid_for_without_threads_to_look_and_save(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Creates might take all that the system gives."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def first_alone(thread: threading.Thread) -> None:
+        if "(_work)" in thread.name:  # of a call
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", first_alone)
+    ended = bench.run("a")
+    assert (ended.fatal and ended.fatal.exit_code, bench.gateway.total) == (12, 0)
+
+
 def test_a_look_that_is_throttled_slows_creates_down(bench: Bench) -> None:
     """The API's limit is one for both."""
     bench.budget_seconds = 60.0

@@ -131,6 +131,17 @@ def test_a_system_that_gives_no_more_threads_slows_down_and_stops_nothing(held: 
     assert [calls.next(TIMEOUT_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
 
 
+def test_a_thread_that_was_started_is_had_whatever_others_take() -> None:
+    """Where the system gives no more, the calls run in it."""
+    calls: Calls[int, str] = Calls(threads=3)
+    calls.start()
+    with no_more_threads():
+        calls.start()
+        for number in range(2):
+            calls.submit(number, partial(str, number))
+    assert [calls.next(TIMEOUT_SECONDS) for _ in range(2)] == [(0, "0"), (1, "1")]
+
+
 def test_threads_are_used_again(held: threading.Event) -> None:
     """Calls one after the other share a thread."""
     used: list[str] = []

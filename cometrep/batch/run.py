@@ -328,6 +328,8 @@ class Batch:
         try:
             if self._check_folders:
                 self._check_folders()
+                self._looks.start()  # or creates might take all threads that there are
+                self._saves.start()
         except errors.LocalFileError as failure:
             self._gate.give_up(failure)
             return False
