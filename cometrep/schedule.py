@@ -26,12 +26,14 @@ _PRIOR_SPREAD = 0.25  # what few runs are thought to vary by (standard deviation
 _LEAST_SPREAD, _MOST_SPREAD = 0.03, 0.4  # beyond the latter a history tells too little
 _MANY_RUNS, _MOST_SPREAD_OF_MANY = 20, 0.65  # where the spread itself is known well, and looks are few anyway:
 _SHORT_SECONDS = 5.0
-_FIRST_SCORE, _LAST_SCORE = -1.65, 2.5  # standard scores between which the end is likely: from the 5 % on
-_LIKELY_INTERVAL_SECONDS = 0.15  # in the middle of them, where a run is short and has room for few looks,
-_LIKELY_GROWTH = 1 / 400  # and so much of the usual run more,
+_FIRST_SCORE, _LAST_SCORE = -1.8, 2.25  # standard scores between which the end is likely: from the 4 % on
+_LIKELY_INTERVAL_SECONDS = 0.13  # in the middle of them, where a run is short and has room for few looks,
+_LIKELY_GROWTH = 1 / 300  # and so much of the usual run more,
 _MOST_LIKELY_INTERVAL_SECONDS = 0.23  # up to this, which it is where runs are not alike
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
-_TAIL_GROWTH = 0.02  # of the time since the end was likely
+_TAIL_GROWTH = 0.07  # of the time since the end was likely
+_TAIL_INTERVAL_SECONDS = 1.2  # at most, up to so many usual runs, as which a cold start may take:
+_COLD_RUNS = 25.0
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
@@ -146,7 +148,8 @@ class HistorySchedule(NamedTuple):
 
     Durations are taken to be lognormal, with a mean and a spread (standard deviation) of their logarithms. The wait
     goes by until the end becomes likely; then the pauses are in inverse proportion to the square root of the
-    hazard, which is what the least delay for a number of looks asks for; in the tail they grow again.
+    hazard, which is what the least delay for a number of looks asks for; in the tail they grow again, slowly at
+    first: what is not over by then began cold, as one in twenty does, and may have spared more looks than it takes.
     """
 
     mean: float
@@ -176,9 +179,10 @@ class HistorySchedule(NamedTuple):
                 seconds = min(seconds, _LIKELY_INTERVAL_SECONDS + _LIKELY_GROWTH * math.exp(self.mean))
             return Pause(_bounded(seconds * math.sqrt(_hazard(0.0) / _hazard(score))), is_from_start=True)
         since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
-        return Pause(
-            _bounded(max(_TAIL_GROWTH * since, PollSchedule().pause(max(at, _STEADY_FROM_SECONDS)).seconds))
-        )
+        seconds = max(_STEADY_INTERVAL_SECONDS, _TAIL_GROWTH * since)
+        if at < _COLD_RUNS * math.exp(self.mean):
+            return Pause(_bounded(min(seconds, _TAIL_INTERVAL_SECONDS)))
+        return Pause(_bounded(max(_TAIL_INTERVAL_SECONDS, PollSchedule().pause(at).seconds)))
 
 
 def schedule_for(

@@ -3,7 +3,8 @@
 Durations are those of real predictions, one a model: `data/predict_seconds.json`. A model's runs are spread
 lognormally around its own duration, with the standard deviation `sigma` of the logarithm, and jittered, because a
 round number of seconds flatters a fixed schedule. One in twenty earlier runs of a history began cold and took 20
-times as long. The delay is the time from a prediction's end until the answer that tells of it is here.
+times as long, and as many of the runs that are followed as the row says. The delay is the time from a prediction's
+end until the answer that tells of it is here.
 
 The peers sleep, look, and sleep again: 0.5 s in Replicate's Python and JavaScript clients, 1 s in its CLI, 5 s in
 the provider's own client.
@@ -21,7 +22,7 @@ from cometrep.prediction import Prediction
 from cometrep.schedule import Schedule, schedule_for
 from cometrep.watch import Target, Watch
 
-RUNS = 600  # of each row; a quarter of the rows whose runs are long
+RUNS = 1200  # of each row; an eighth of the rows whose runs are long
 HISTORY = 10  # earlier runs that the ledger knows
 COLD_FACTOR, COLD_SHARE = 20.0, 0.05
 PEERS = (0.5, 1.0, 5.0)
@@ -39,13 +40,13 @@ class Cost(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A row: models whose runs usually take so long, how much these vary, whether this run begins cold."""
+    """A row: models whose runs usually take so long, how much these vary, and how many of them begin cold."""
 
     about: str
     shortest: float
     longest: float
     sigma: float
-    is_cold: bool = False
+    cold_share: float = 0.0
 
 
 CASES = (
@@ -54,7 +55,8 @@ CASES = (
     Case("5 to 60 s, alike", 5.0, 60.0, 0.1),
     Case("5 to 60 s, varying", 5.0, 60.0, 0.3),
     Case("5 to 60 s, at random", 5.0, 60.0, 1.0),
-    Case("5 to 60 s, a cold start", 5.0, 60.0, 0.1, is_cold=True),
+    Case("5 to 60 s, alike but for cold starts", 5.0, 60.0, 0.1, COLD_SHARE),
+    Case("5 to 60 s, a cold start", 5.0, 60.0, 0.1, 1.0),
     Case("10 min", 570.0, 630.0, 0.02),
 )
 
@@ -109,7 +111,7 @@ def simulated(case: Case, round_trip: float, runs: int = RUNS) -> Row:
             return usual * random.uniform(0.95, 1.05) * math.exp(random.gauss(0.0, case.sigma))
 
         history = [one_run() * (COLD_FACTOR if random.random() < COLD_SHARE else 1.0) for _ in range(HISTORY)]
-        seconds = one_run() * (COLD_FACTOR if case.is_cold else 1.0)
+        seconds = one_run() * (COLD_FACTOR if random.random() < case.cold_share else 1.0)
         for interval in PEERS:
             costs.setdefault(interval, []).append(peer(interval, seconds, round_trip))
         for name, known in (("plain", ()), ("history", history)):
@@ -125,7 +127,7 @@ def rows(runs: int = RUNS) -> Iterator[Row]:
     """Simulate every row of the table."""
     for round_trip in ROUND_TRIPS:
         for case in CASES:
-            yield simulated(case, round_trip, runs // 4 if case.is_cold or case.longest > 60 else runs)
+            yield simulated(case, round_trip, runs // 8 if case.cold_share == 1.0 or case.longest > 60 else runs)
 
 
 def table(simulation: Sequence[Row]) -> str:

@@ -112,11 +112,12 @@ def test_a_history_waits_looks_densely_and_backs_off() -> None:
     schedule = schedule_for(ALIKE)
     assert schedule.pause(0.0).seconds == 2.0  # for what fails at once
     assert schedule.pause(2.0).seconds == 10.0
-    assert 12.0 + schedule.pause(12.0).seconds == pytest.approx(16.2, abs=0.1)
+    assert 12.0 + schedule.pause(12.0).seconds == pytest.approx(15.9, abs=0.1)
     assert schedule.pause(20.0).seconds < 0.3
     assert schedule.pause(20.0).is_from_start
-    assert 0.5 <= schedule.pause(40.0).seconds < 1.5
-    assert 3.0 < schedule.pause(400.0).seconds <= 10.0
+    assert 0.5 <= schedule.pause(35.0).seconds < schedule.pause(45.0).seconds
+    assert schedule.pause(400.0).seconds < 1.5
+    assert 3.0 < schedule.pause(1200.0).seconds <= 10.0
 
 
 def test_few_runs_are_trusted_less() -> None:
@@ -167,13 +168,14 @@ def test_with_a_history_cometrep_knows_sooner_with_fewer_looks(
     simulation: dict[tuple[str, float], polling.Row],
 ) -> None:
     """Half the looks and 0.6 of the delay where runs are alike; never more of either than without a history."""
-    row = simulation["5 to 60 s, alike", 0.05]
-    assert row.with_history.delay_seconds <= 0.6 * row.peers[0.5].delay_seconds
-    assert row.with_history.looks <= 0.5 * row.peers[0.5].looks
+    for about in ("5 to 60 s, alike", "5 to 60 s, alike but for cold starts"):
+        row = simulation[about, 0.05]
+        assert row.with_history.delay_seconds <= 0.6 * row.peers[0.5].delay_seconds
+        assert row.with_history.looks <= 0.5 * row.peers[0.5].looks
     for (about, _), row in simulation.items():
-        if "cold" not in about:
-            assert row.with_history.delay_seconds <= 1.05 * row.plain.delay_seconds
-            assert row.with_history.looks <= row.plain.looks
+        assert row.with_history.delay_seconds <= 1.05 * row.plain.delay_seconds
+        if "a cold start" not in about:
+            assert row.with_history.looks <= 1.01 * row.plain.looks
 
 
 @quick
