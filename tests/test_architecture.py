@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import readme
+
 PACKAGE = Path(__file__).parents[1] / "cometrep"
 
 # From the top down; a module imports from rows below its own. A folder stands in its row as one.
@@ -139,6 +141,24 @@ def test_imports_point_down(name: str) -> None:
         below = target.partition(".")[0]
         rows, above, under = (INSIDE[folder], name, target) if below == folder else (ROWS, folder, below)
         assert row_of(under, rows) > row_of(above, rows), f"{name} imports {target}, which stands no lower"
+
+
+def test_the_readme_has_the_map() -> None:
+    """Each room stands in the README's picture of the house, in the order in which they import."""
+    text = readme.ROOT.joinpath("README.md").read_text("utf-8").partition("## How it works")[2].split("```")[1]
+    whole, _, inside = text.partition("\n\n")
+    level = {room: number for number, row in enumerate(ROWS) for room in row}
+    lines = [re.sub(r" +\w+[:,] .*", "", line)[len("use cases  ") :] for line in whole.splitlines()]
+    drawn = [room for line in lines for room in re.findall(r"\w+", line)]
+    assert set(level) == set(drawn)
+    levels = [level[room] for room in drawn]
+    assert levels == sorted(levels)
+    for folder, rows in INSIDE.items():
+        if folder != "commands":
+            part = re.search(rf"^{folder}/(.*(?:\n .*)*)", inside, re.MULTILINE)
+            assert part, folder
+            shown = [set(row.split()) for row in part[1].split("──►")]
+            assert shown == [{room.removeprefix(f"{folder}.") for room in row} for row in rows]
 
 
 @each_module
