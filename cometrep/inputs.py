@@ -4,6 +4,7 @@ The grammar is httpie's (https://httpie.io/docs/cli/request-items), for a JSON b
 of an item decides, a backslash escapes a separator in a key, and a value is never looked into.
 """
 
+import json
 import math
 import re
 import shlex
@@ -40,6 +41,7 @@ _BOOLEANS = {
 }
 _SEVERAL_NUMBERS = r"-?\d+\.\.-?\d+(?:\.\.\d+)?$|-?[\d.]+,"  # as a sweep has them
 _FILE_NAME = r"\S*/\S*|\S+\.\w{1,10}"
+_HINT_CHARACTERS = 200
 _INTEGER = r"[+-]?\d{1,4000}"
 _NUMBER = r"(?i)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 
@@ -65,6 +67,7 @@ def split_item(text: str) -> Item:
     `\` before a separator character in the key makes it part of the key. A text value that begins with `\@`
     means a leading `@`, since `key=@…` names a file.
     """
+    _refuse_object(text, _short(text), "no INPUT item")
     key: list[str] = []
     at = 0
     while at < len(text):
@@ -125,6 +128,7 @@ def build_input(
 
 def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
     """Read a JSON object of inputs from a file, or from stdin for `-`; raise UsageError."""
+    _refuse_object(name, f"--input {_short(name)}", "no file")
     shown = "stdin" if name == "-" else repr(name)
     content = _read(name, f"--input {name}", read_stdin)
     hint = 'write {"prompt": "A red fox", "seed": 7}'
@@ -137,9 +141,40 @@ def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
         raise errors.UsageError(
             f"{shown} holds a JSON {_kind_name(value)}, not an object of inputs", hint=hint, code="bad_input"
         )
+    return _inputs_in(value)
+
+
+def _inputs_in(value: dict[str, Any]) -> dict[str, Any]:
+    """Give the inputs of an object that may hold them as a create of Replicate's does."""
     if set(value) == {"input"} and isinstance(value["input"], dict):
         return dict(value["input"])
     return value
+
+
+def _refuse_object(text: str, shown: str, what: str) -> None:
+    """Raise UsageError for a JSON object of inputs in the place of something else."""
+    if hint := object_hint(text):
+        raise errors.UsageError(f"{shown} is a JSON object, and {what}", hint=hint, code="bad_input")
+
+
+def object_hint(text: str) -> str:
+    """Say how a JSON object of inputs is given, as curl takes it behind -d; empty for any other text."""
+    try:
+        value = strict_json(text) if text.lstrip().startswith("{") else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not value:
+        return ""
+    items = " ".join(_item_of(key, one) for key, one in _inputs_in(value).items())
+    is_short = len(items) <= _HINT_CHARACTERS and items.isprintable()
+    return f"write {items}" if is_short else "put it in a file: -i FILE"
+
+
+def _item_of(key: str, value: Any) -> str:
+    """Give the item that gives an input a JSON value, as it is typed in a shell."""
+    if isinstance(value, str):
+        return _typed(key, "=", f"\\{value}" if re.match(r"\\*@", value) else value)
+    return _typed(key, ":=", json.dumps(value, ensure_ascii=False))
 
 
 def coerce(text: str, kind: str) -> Any:
@@ -244,8 +279,12 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
         is_text = at and not key.endswith(":") and not re.fullmatch(_FILE_NAME, value)
         as_text = _typed(key, "=", f"\\@{value}")
         hint = f"check the path; for text that begins with @ write {as_text}" if is_text else "check the path"
+        told = f"cannot read {_short(name)}"
+        if item_text == f"--input {name}":
+            told = "cannot be read"
+            hint = f"-i {shlex.quote(name[1:])}" if name.startswith("@") else hint  # as curl has it behind -d
         raise errors.UsageError(
-            f"{_short(item_text)}: {f'cannot read {_short(name)}: {reason}' if name else 'no file is named'}",
+            f"{_short(item_text)}: {f'{told}: {reason}' if name else 'no file is named'}",
             hint=hint,
             code="bad_input",
         ) from problem

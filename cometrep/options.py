@@ -1,10 +1,12 @@
 """The options that commands share, as they were typed, and the commands of hints that keep them."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from cometrep import errors, hints
+from cometrep.text import cut, masked
 
 PRINTED = ("id", "status", "path", "url", "output")
 """The words of `--print`."""
@@ -61,6 +63,8 @@ class Options(NamedTuple):
         ):
             if value is not None and not value.strip():
                 raise errors.UsageError(f"--{name} '' names no {kind}", hint=hint)
+        if self.dir and self.dir[0] in "{@":  # as curl has its data behind -d
+            _refuse_data(self.dir)
         for given, one, also_given, other in (
             (self.json, "--json", what, "--print"),
             (self.overwrite, "--overwrite", self.skip_existing, "--skip-existing"),
@@ -125,6 +129,17 @@ class Options(NamedTuple):
                 option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
                 words.append(option if value is True else f"{option} {shlex.quote(value)}")
         return tuple(words)
+
+
+def _refuse_data(folder: str) -> None:
+    """Raise UsageError for what is the input, and no folder to save in."""
+    from cometrep.inputs import object_hint
+
+    name = folder[1:] if folder.startswith("@") and os.path.isfile(folder[1:]) else ""
+    if hint := f"-i {shlex.quote(name)}" if name else object_hint(folder):
+        raise errors.UsageError(
+            f"--dir {cut(masked(folder), 80)!r} holds the input, and names no folder", hint=hint
+        )
 
 
 def contradiction(one: str, other: str) -> errors.UsageError:

@@ -119,6 +119,22 @@ def test_an_item_without_a_name_or_a_separator_is_refused(text: str, lacks: str)
     assert problem.code == "bad_input"
 
 
+OBJECT = '{"prompt": "a \'red\' fox", "seed": 7, "refs": ["@a"], "by": "@me"}'
+AS_ITEMS = """write prompt='a '"'"'red'"'"' fox' seed:=7 refs:='["@a"]' by='\\@me'"""
+
+
+def test_a_json_object_is_shown_as_the_items_that_it_is(here: Path) -> None:
+    """As curl takes it behind -d, also with the input inside as for Replicate; a long one is for a file."""
+    assert refused(OBJECT).hint == AS_ITEMS
+    assert refused(f'{{"input": {OBJECT}}}').hint == AS_ITEMS
+    assert build(*shlex.split(AS_ITEMS)[1:]).values == json.loads(OBJECT)
+    assert refused('{"image": "data:,%s"}' % ("x" * 300)).hint == "put it in a file: -i FILE"
+    assert refused('{"prompt": "two\\nlines"}').hint == "put it in a file: -i FILE"
+    with pytest.raises(errors.UsageError, match=r"^--input '\{.*\}' is a JSON object, and no file$") as raised:
+        read_base(OBJECT, no_stdin)
+    assert raised.value.hint == AS_ITEMS
+
+
 def escaped(key: str) -> str:
     """Escape a key, as the grammar has it."""
     return "".join("\\" + character if character in "=:@\\" else character for character in key)
@@ -610,8 +626,11 @@ def test_input_that_is_no_json_is_refused(content: bytes, told: str) -> None:
 
 def test_an_input_file_that_cannot_be_read_is_refused(here: Path) -> None:
     """A missing or huge --input file is an error that names it."""
-    with pytest.raises(errors.UsageError, match=r"^--input 'missing\.json': cannot read 'missing\.json': No such"):
+    with pytest.raises(errors.UsageError, match=r"^--input 'missing\.json': cannot be read: No such"):
         read_base("missing.json", no_stdin)
+    with pytest.raises(errors.UsageError, match="cannot be read") as raised:
+        read_base("@in.json", no_stdin)
+    assert raised.value.hint == "-i in.json"
     sparse(here / "huge.json", 20_000_000_000)
     with pytest.raises(errors.UsageError, match=r"huge\.json.*more than the 10 MB"):
         read_base("huge.json", no_stdin)

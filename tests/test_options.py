@@ -1,5 +1,8 @@
 """Shared options: what the commands of hints keep of them."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
 from cometrep import errors
@@ -22,6 +25,21 @@ def test_options_that_cannot_be_meant_are_refused(options: Options, told: str, h
     with pytest.raises(errors.UsageError) as raised:
         options.check()
     assert (raised.value.message, raised.value.hint) == (told, hint)
+
+
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [('{"prompt": "a fox"}', "write prompt='a fox'"), ("@in.json", "-i in.json"), ("@new", ""), ("{a}", "")],
+)
+def test_an_input_behind_d_is_no_folder(
+    folder: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands there for curl; a prediction without it would be paid for."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.json").write_text("{}")
+    with pytest.raises(errors.UsageError) if hint else contextlib.nullcontext() as raised:
+        Options(dir=folder).check()
+    assert not raised or raised.value.hint == hint
 
 
 @pytest.mark.parametrize(
