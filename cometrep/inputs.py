@@ -308,9 +308,11 @@ def _decode(content: bytes, shown: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
+        key, _, name = shown.partition("=@")
+        as_file = _typed(key.removesuffix(":"), "@", name) if name else "name@file"
         raise errors.UsageError(
             f"{_short(shown)}: the file is not UTF-8 text",
-            hint="for a picture or other bytes write name@file",
+            hint=f"for a picture or other bytes write {as_file}",
             code="bad_input",
         ) from problem
 

@@ -466,6 +466,13 @@ def test_a_file_that_holds_something_else_is_refused(here: Path, separator: str,
     assert told in refused(f"x{separator}a").message
 
 
+def test_a_picture_given_as_text_is_shown_as_a_file(here: Path) -> None:
+    """`image=@f` is how curl has it."""
+    (here / "my a.png").write_bytes(PNG)
+    assert refused("image=@my a.png").hint == "for a picture or other bytes write image@'my a.png'"
+    assert refused("image:=@my a.png").hint == "for a picture or other bytes write image@'my a.png'"
+
+
 def sparse(path: Path, size: int) -> Path:
     """Make a large file that takes no room."""
     with path.open("wb") as file:
