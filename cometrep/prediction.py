@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cometrep import errors, hints
 from cometrep.data_uris import SHORTENED_DATA_URI, is_data_uri, shorten_data_uris
 from cometrep.json_values import cut_down, leaves, parse_json
-from cometrep.text import cut, masked
+from cometrep.text import KEY_PATTERN, cut, masked
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""
@@ -108,15 +108,21 @@ def parse_reference(text: str) -> Reference:
             parts = urlsplit(text).path.rstrip("/").split("/")
         except ValueError:
             parts = []
-        if len(parts) > 1 and parts[-2] in ("p", "predictions") and re.fullmatch(ID_PATTERN, parts[-1]):
+        if len(parts) > 1 and parts[-2] in ("p", "predictions") and _is_id(parts[-1]):
             return Reference(id=parts[-1])
-    elif re.fullmatch(ID_PATTERN, text):
+    elif _is_id(text):
         return Reference(id=text)
+    shown = cut(masked(text), 500)
     raise errors.UsageError(
-        f"{cut(text, 500)!r} is not a prediction id, a URL that ends in /p/ID or /predictions/ID, @last or @2",
+        f"{shown!r} is not a prediction id, a URL that ends in /p/ID or /predictions/ID, @last or @2",
         hint="cometrep list",
         code="bad_id",
     )
+
+
+def _is_id(text: str) -> bool:
+    """Say whether a text is an id; an API key that was pasted for one would stand in a URL, and in messages."""
+    return bool(re.fullmatch(ID_PATTERN, text)) and not re.fullmatch(KEY_PATTERN, text)
 
 
 class OutputFile(NamedTuple):

@@ -937,6 +937,16 @@ def test_anything_else_is_no_reference(text: str) -> None:
     assert raised.value.code == "bad_id"
 
 
+@pytest.mark.parametrize("text", ["sk-Zq81mmPz0aKQ77", "https://replicate.com/p/sk-Zq81mmPz0aKQ77"])
+def test_what_looks_like_an_api_key_is_no_id(text: str) -> None:
+    """It is shown to nobody, and stands in no URL; an id may have such letters in it."""
+    with pytest.raises(errors.UsageError, match=r"\[hidden\]' is not a prediction id") as raised:
+        parse_reference(text)
+    assert "Zq81" not in raised.value.message
+    assert parse_reference("my-sk-Zq81mmPz0aKQ77").id
+    assert parse_reference("sk-7").id
+
+
 _ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_")
 
 
