@@ -15,7 +15,7 @@ _UNSAFE = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # Unicode's controls, formats, surrogates, unassigned
 # Also a password with a slash, whose beginning is then a port that is none; bounded, as a URL of a server is not.
-_USER = r"(?<=//)(?:[^/@\s]*|[^/@:\s]{0,200}:(?!\d*/)[^@\s]{0,200})@"
+_USER = r"(?<=//)(?:[^/@\s]*|[^/@:\s]{0,200}:(?!\d*/)[^@\s]{0,200})(?=@)"
 KEY_PATTERN = r"sk-[A-Za-z0-9_-]{8,}"
 """What may be an API key (cometapi-dev/cometapi-connect: sd_webui_cometapi.py)."""
 _SECRET = rf"{_USER}|(?<![A-Za-z0-9]){KEY_PATTERN}"

@@ -302,7 +302,7 @@ def test_a_proxy_is_told_its_password(
     [
         ("Proxy-Authorization: Basic bWU6cGFzcw== is bad", "407 Proxy-Authorization: Basic [hidden] is bad"),
         ("bad bearer x.y-z", "407 bad bearer [hidden]"),
-        ("no http://me:pass@h", "407 no http://[hidden]h"),
+        ("no http://me:pass@h", "407 no http://[hidden]@h"),
         ("Basic authentication required", "407 Basic authentication required"),
         (
             "Basic Constraints of CA cert not marked critical",

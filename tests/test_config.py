@@ -358,7 +358,7 @@ def test_the_setting_that_was_meant_is_offered_without_what_is_secret() -> None:
     """The command that sets it, as it was typed but for that; a key it never takes."""
     for name, value, hint in (
         ("timeot", "5m", "config set timeout 5m"),
-        ("base_ur", "https://me:secret@x.example", "config set base_url 'https://[hidden]x.example'"),
+        ("base_ur", "https://me:secret@x.example", "config set base_url 'https://[hidden]@x.example'"),
         ("api_ke", KEY, "login"),
     ):
         with pytest.raises(errors.UsageError, match="did you mean") as raised:

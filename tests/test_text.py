@@ -85,8 +85,8 @@ def test_long_texts_are_searched_for_a_key_in_one_go(piece: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("https://u:p@h/x", "https://[hidden]h/x"),
-        ("https://u:a/b@h:1/x", "https://[hidden]h:1/x"),
+        ("https://u:p@h/x", "https://[hidden]@h/x"),
+        ("https://u:a/b@h:1/x", "https://[hidden]@h:1/x"),
         ("https://h:443/a@b?c=@d", "https://h:443/a@b?c=@d"),
         ("https://h:443/?c=@d and https://h/@x", "https://h:443/?c=@d and https://h/@x"),
         ("run sk-abcdefgh12345678 a//b", "run [hidden] a//b"),
