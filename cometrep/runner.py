@@ -210,11 +210,11 @@ class Runner:
             except errors.Temporary as failure:
                 attempts += 1
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
-                limit = self._patience.retry_budget_seconds, "retry budget"
-                if failure.code == "network":
-                    limit = self._patience.prompt_budget_seconds, "retry budget"
+                limit = self._patience.retry_budget_seconds, "the retry budget of {}"
+                if failure.code == "network":  # for which a person waits less, whatever the settings show
+                    limit = self._patience.prompt_budget_seconds, "{} without a connection"
                 if deadline_seconds is not None:
-                    limit = min(limit, (deadline_seconds, "deadline"))
+                    limit = min(limit, (deadline_seconds, "the deadline of {}"))
                 self._ledger.insist(self._ledger.refuse, number, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + limit[0]:
                     raise _not_accepted(failure, attempts, *limit) from failure
@@ -527,7 +527,7 @@ def _not_accepted(
 ) -> errors.CometrepError:
     if not failure.is_worth_repeating:
         return failure.told_as(errors.Temporary, f"{failure.message}; nothing was created")
-    within = f"the {limit} of {format_duration(limit_seconds)}"
+    within = limit.format(format_duration(limit_seconds))
     if failure.retry_after_seconds and failure.retry_after_seconds > limit_seconds:
         why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}, longer than {within}"
     else:

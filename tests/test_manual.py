@@ -436,9 +436,9 @@ def test_the_page_tells_how_often_it_looks() -> None:
     assert 0.2 <= around < 0.5 < late < early <= 10
 
 
-@pytest.mark.parametrize("command", ["status", "download"])
+@pytest.mark.parametrize("command", ["status", "download", "create", "run", "config", "environment"])
 def test_the_page_tells_how_long_one_look_is_repeated(command: str) -> None:
-    """A command that looks once gives up sooner than one that waits, and its page says when."""
+    """A command that looks once gives up sooner than one that waits, as does one that cannot create."""
     assert f" {config.PROMPT_BUDGET_SECONDS:.0f} seconds" in prose(command)
 
 
