@@ -138,8 +138,15 @@ class Keeper:
         return paths if is_known and all(os.path.lexists(path) for path in paths) else []
 
     def check_ids(self, ids: Sequence[str]) -> None:
-        """Raise UsageError where the outputs of several predictions would get one name, before any is fetched."""
+        """Raise UsageError where the outputs of several predictions would get one name, or a folder's.
+
+        That is before any is fetched.
+        """
         template, distinct = self.keeping.template, dict.fromkeys(ids)
+        if template not in ("", "-") and os.path.isdir(folder := Path(self.keeping.folder, template)):
+            raise errors.UsageError(
+                f"{self.keeping.typed}: it is a folder", hint=f"-d {shlex.quote(str(folder))}", code="bad_template"
+            )
         if len(distinct) < 2:
             return
         if not template:

@@ -163,6 +163,15 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
     shelf.keeper().check_ids(["x1", "x2"])
 
 
+def test_a_folder_is_no_name_for_the_outputs_of_a_prediction(shelf: Shelf) -> None:
+    """It is the one to save in, as for who means curl's --output-dir; a template's own is none."""
+    (shelf.folder / "my out").mkdir(parents=True)
+    shelf.keeper("my out/{id}").check_ids(["p1"])
+    with pytest.raises(errors.UsageError, match="it is a folder") as raised:
+        shelf.keeper("my out").check_ids(["p1"])
+    assert raised.value.hint == f"-d '{shelf.folder / 'my out'}'"
+
+
 @pytest.mark.parametrize(
     ("other", "template", "hint", "remedy"),
     [
