@@ -18,7 +18,7 @@ _PACE_SLACK_SECONDS = 0.05  # one that is late by no more shortens the pause aft
 
 def parse_rate(text: str) -> float:
     """Read `60/m`, `2/s` or `100/h` as so many a second; raise UsageError for anything else."""
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/(s|m|h)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)/(s|m|h)", text.strip())
     rate = float(found.group(1)) / _RATE_UNITS[found.group(2)] if found else 0.0
     if rate <= 0:
         raise errors.UsageError(

@@ -11,7 +11,9 @@ from cometrep.schedule import PollSchedule
 quick = settings(max_examples=200)
 
 
-@pytest.mark.parametrize(("text", "rate"), [("60/m", 1.0), ("2/s", 2.0), ("100/h", 1 / 36), (" 0.5/s ", 0.5)])
+@pytest.mark.parametrize(
+    ("text", "rate"), [("60/m", 1.0), ("2/s", 2.0), ("100/h", 1 / 36), (" 0.5/s ", 0.5), ("3600000/h", 1000.0)]
+)
 def test_a_rate(text: str, rate: float) -> None:
     """So many over seconds, minutes or hours."""
     assert parse_rate(text) == pytest.approx(rate)
