@@ -199,6 +199,10 @@ def test_a_duration_of_too_many_digits(text: str) -> None:
         ("1KiB", 1024),
         ("1mi", 2**20),
         (" 7b ", 7),
+        ("1.5M", 1_500_000),
+        ("1.5KiB", 1536),
+        ("0.001k", 1),
+        ("1T", 10**12),
     ],
     ids=str,
 )
@@ -207,7 +211,9 @@ def test_a_size(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "0k", "-1", "1.5M", "k", "1t", "1 k b", "٣", "9" * 20], ids=repr)
+@pytest.mark.parametrize(
+    "text", ["", "0", "0k", "-1", "0.5", ".5M", "1.M", "k", "1p", "1 k b", "٣", "9" * 20], ids=repr
+)
 def test_no_size(text: str) -> None:
     """Other words, and no bytes at all, are no size."""
     with pytest.raises(ValueError, match="not a size"):

@@ -89,7 +89,12 @@ SETTINGS: Mapping[str, _Known] = {
     ),
     "dir": _Known("folder to save in", ("COMETREP_DIR",), "", parse_folder),
     "output": _Known("template of saved names: {id}-{index}.{ext}", ("COMETREP_OUTPUT",), "", parse_template),
-    "max_size": _Known("largest file to save: 500k, 200M", ("COMETREP_MAX_SIZE",), "2GiB", parse_size),
+    "max_size": _Known(
+        "largest file to save: 500k, 1.5M, 2GiB, where k is 1000 and Ki 1024",
+        ("COMETREP_MAX_SIZE",),
+        "2GiB",
+        parse_size,
+    ),
     "progress": _Known(
         f"how progress is shown: {', '.join(PROGRESS_MODES)}",
         ("COMETREP_PROGRESS",),

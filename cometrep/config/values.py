@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
-_SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE_UNITS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
 _DURATION = rf"(?a)(?P<alone>{_SECONDS})|(?:(?P<h>\d{{1,5}})h)?(?:(?P<m>\d{{1,6}})m)?(?:(?P<s>{_SECONDS})s)?"
 
@@ -56,11 +57,13 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Read `500k`, `200M`, `2GiB` as bytes; raise ValueError for anything else."""
-    found = re.fullmatch(r"(\d{1,15})\s*(|k|m|g|ki|mi|gi)b?", text.strip().lower(), re.ASCII)
-    if not found or int(found.group(1)) == 0:
-        raise ValueError("is not a size like 500k, 200M or 2GiB")
-    return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
+    """Read `500k`, `1.5M`, `2GiB` as whole bytes; raise ValueError for anything else."""
+    found = re.fullmatch(r"(\d{1,15})(?:\.(\d{1,3}))?\s*(|[kmgt]i?)b?", text.strip().lower(), re.ASCII)
+    thousandths = int(found.group(1) + (found.group(2) or "").ljust(3, "0")) if found else 0
+    size = thousandths * _SIZE_UNITS[found.group(3)] // 1000 if found else 0
+    if size == 0:
+        raise ValueError("is not a size like 500k, 1.5M or 2GiB")
+    return size
 
 
 def parse_switch(text: str) -> bool:
