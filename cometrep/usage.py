@@ -3,7 +3,7 @@
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from cometrep import catalog, errors
@@ -19,6 +19,16 @@ _PLAIN_WORDS = (  # for what typer says
     (r"is not in the range x>=(\d+)$", r"is less than \1"),
     (r"(?s)^got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1"),
 )
+_HABITS = {  # what gh, curl, wget and others call it, where the spelling tells nothing
+    **{"retry": "rerun", "show": "status", "view": "status", "get": "status", "history": "list"},
+    **{"search": "models", "list": "show"},  # of config
+    **dict.fromkeys(("--output-dir", "--out-dir", "--outdir", "--directory", "-D"), "--dir"),
+    **dict.fromkeys(("--force", "--clobber", "-f"), "--overwrite"),
+    **dict.fromkeys(("--parallel", "--concurrency", "--workers", "--threads", "-P"), "--jobs"),
+    **{"--no-clobber": "--skip-existing", "--silent": "--quiet", "-s": "--quiet", "--max-time": "--timeout"},
+    **{"-L": "--limit", "--with-token": "--stdin"},
+}
+_NEEDLESS = ("--resume", "--continue")  # of a batch, as the same command goes on
 _NO_CANCEL = ": the API documents no way to end a prediction"
 
 
@@ -32,10 +42,14 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     meant = ordered or _with_model(option, arguments, ctx) or _as_setting(arguments, ctx)
     if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
         meant = "cometrep --version"
+    elif option in _NEEDLESS and arguments[:1] == ["batch"]:
+        meant = shlex.join(["cometrep", *(word for word in arguments if word != option)])
     message = _message(problem, option, ctx, is_guessed=bool(item or meant))
     if ordered:
         message = f"{option} goes behind the command"
     message, question, near = message.partition("; did you mean ")
+    if near:
+        meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
     if ctx is None:
@@ -68,7 +82,8 @@ def _near_command(typed: str, ctx: Any) -> str:
     known = tuple(ctx.command.list_commands(ctx))
     group = "" if ctx.parent is None else f" of {ctx.info_name}"
     alike = tuple(name for name in known if name[0] == typed[:1].lower())
-    if near := nearest(typed, alike, 0.65):  # that of another word is a riddle: `batch` for `auth`
+    near = _habit(typed.lower(), known) or nearest(typed, alike, 0.65)
+    if near:  # that of another word is a riddle: `batch` for `auth`
         return f"{group}; did you mean {near}?"
     return f"{group}; it has {', '.join(known)}" if group else ""
 
@@ -77,8 +92,25 @@ def _near_option(option: str, ctx: Any) -> str:
     """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
     params = [] if ctx is None else ctx.command.get_params(ctx)
     names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
+    if habit := _habit(option, tuple(name for param in params for name in param.opts)):
+        return habit
     near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike
     return f"--{near}" if near else ""
+
+
+def _habit(typed: str, known: Container[str]) -> str:
+    """Give what another program's word is called here, empty where it is none or the command has no such."""
+    named = _HABITS.get(typed, "")
+    return named if named in known else ""
+
+
+def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
+    """Give the command line with a word put right, empty where that stands in another one, as in `-qf`."""
+    for at, word in enumerate(arguments):
+        name, sign, value = word.partition("=")
+        if name == wrong:
+            return shlex.join(["cometrep", *arguments[:at], right + sign + value, *arguments[at + 1 :]])
+    return ""
 
 
 def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
