@@ -9,7 +9,7 @@ from typing import Any
 from cometrep import catalog, errors
 from cometrep.commands import POLLING
 from cometrep.config import key_as_argument
-from cometrep.text import masked, nearest
+from cometrep.text import KEY_PATTERN, masked, nearest
 
 _PLAIN_WORDS = (  # for what typer says
     (r"^invalid value for (?:'-\w' / )?'(--[\w-]+)': ", r"\1 "),
@@ -137,7 +137,9 @@ def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:
             re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
             for before, word in itertools.pairwise(arguments)
         )
-    return arguments[:2] == ["config", "set"] and any(re.match("api[_-]key=", word) for word in arguments[2:])
+    return arguments[:2] == ["config", "set"] and any(
+        re.match(rf"api[_-]key=|[\w-]+={KEY_PATTERN}", word) for word in arguments[2:]
+    )
 
 
 def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:

@@ -26,7 +26,7 @@ from cometrep.config.values import (
     parse_switch,
     parse_template,
 )
-from cometrep.text import masked, nearest
+from cometrep.text import KEY_PATTERN, masked, nearest
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 PROMPT_BUDGET_SECONDS = 15.0
@@ -436,7 +436,7 @@ def store_api_key(text: str) -> tuple[ApiKey, Path]:
 
 def store_setting(name: str, value: str) -> Path:
     """Set a setting in the config file; the API key is refused, since arguments are seen by others."""
-    if name == "api_key":
+    if name == "api_key" or (name not in SETTINGS and re.fullmatch(KEY_PATTERN, value.strip())):
         raise key_as_argument()
     return store(name, value)
 

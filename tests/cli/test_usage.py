@@ -315,6 +315,8 @@ def test_the_command_that_was_meant_is_the_hint(typed: str, hint: str) -> None:
         "login --stdin={}",
         "config set api_key={}",
         "config set api-key={}",
+        "config set key=sk-{}",
+        "config set token sk-{}",
     ],
 )
 def test_a_key_that_is_typed_as_an_argument_is_not_repeated(typed: str) -> None:
