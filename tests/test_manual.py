@@ -452,7 +452,7 @@ def test_a_deadline_in_a_batch_is_each_predictions() -> None:
 
 def test_the_page_tells_how_long_a_create_may_take() -> None:
     """A deadline cuts off no create that is under way, and the page says for how long that may be."""
-    assert f"its answer may take {api.READ_TIMEOUT_SECONDS:.0f} seconds" in prose("deadline")
+    assert f"its answer may take {api.READ_TIMEOUT_SECONDS:.0f} seconds" in prose("run")
 
 
 @pytest.mark.parametrize(
