@@ -34,7 +34,7 @@ function __cometrep_page
                 'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
                 'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
-                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
                 'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
@@ -96,7 +96,7 @@ function __cometrep_page
                 'argument' '' 'ids+' '' \
                 'option' '--wait' '' 'Wait for unfinished ones first' \
                 'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
-                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
                 'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
@@ -128,7 +128,7 @@ function __cometrep_page
                 'option' '--retry-unknown' '' 'Send items in doubt again; may pay twice' \
                 'option' '--status' '' 'Show what the folder holds; send nothing' \
                 'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90s, 1h (30m); 0 none' \
-                'option' '-o --output' 'text' 'Saved name (see cometrep help templates)' \
+                'option' '-o --output' 'files' 'Saved name (see cometrep help templates)' \
                 'option' '-d --dir' 'folders' 'Folder of the batch (FILE without its extension)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
@@ -151,7 +151,7 @@ function __cometrep_page
                 'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
                 'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
-                'option' '-o --output' 'text' 'Saved name (see cometrep help templates); - for stdout' \
+                'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
                 'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
@@ -356,6 +356,16 @@ function __cometrep_complete
     else if test -n "$takes_options"; and string match -qr '^--[^=]+=' -- $current
         set start (string replace -r '=.*' = -- $current)
         set kind (__cometrep_kind (string replace -r '=.*' '' -- $current) $page)
+    else if test -n "$takes_options"; and string match -qr '^-[^-].' -- $current
+        set -l letters (string split '' -- (string sub -s 2 -- $current))
+        for place in (seq (math (count $letters) - 1))
+            set kind (__cometrep_kind -$letters[$place] $page)
+            if test -n "$kind"
+                set start (string sub -l (math $place + 1) -- $current)
+                break
+            end
+        end
+        test -z "$kind"; and return
     else if not string match -qr '^-' -- $current; or test -z "$takes_options"
         string replace -rf '^part\t([^\t]*)\t[^\t]*\t(.*)' '$1\t$2' -- $page
         string match -qr '^part\t' -- $page; and return
@@ -373,7 +383,7 @@ function __cometrep_complete
         __cometrep_options $page
         return
     end
-    if test $kind = files; and contains -- --sweep $told
+    if test $kind = files -a -z "$wanted$start"; and contains -- --sweep $told
         set kind inputs
     end
     set -l typed (string sub -s (math (string length -- "$start") + 1) -- $current)

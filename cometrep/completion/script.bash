@@ -182,11 +182,19 @@ _cometrep_paths() { # _cometrep_paths KIND PATH
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
 }
 
+# Find the option of a word of short ones that has its value there, as in -qdpics: its kind, and where that begins.
+_cometrep_attached() {
+    for ((at = 2; at < ${#raw}; at++)); do
+        _cometrep_find "-${raw:at-1:1}" && [[ $kind ]] && return
+    done
+    return 1
+}
+
 # Complete a value of a kind; before it the current word has $1 characters.
 _cometrep_value() { # _cometrep_value KIND START
     local kind=${1%+} start=${raw:0:$2} typed=${raw:$2} value about
     local item='^([^=:@]+)(:=@|=@|@)(.*)$'
-    [[ $kind == files && " ${told[*]} " == *' --sweep '* ]] && kind=inputs
+    [[ $kind == files && ! $wanted$start && " ${told[*]} " == *' --sweep '* ]] && kind=inputs
     case $kind in
         files | folders) _cometrep_paths "$kind" "$typed" ;;
         \(*)
@@ -234,7 +242,7 @@ _cometrep_options() { # those that begin as the current word does, and are not g
 
 _cometrep() {
     local program=${1/#\~\//$HOME/} text=$2 line=${COMP_LINE:0:COMP_POINT}
-    local path='' wanted='' redirects='' takes_options=1 raw kept kind name i plain='' quote=''
+    local path='' wanted='' redirects='' takes_options=1 raw kept kind name i at plain='' quote=''
     local -a words=() parts=() arguments=() options=() told=() given=() values=() abouts=()
     local word="^[[:space:]]*(([^[:space:]\"'\\\\]|\\\\.|\\\\\$|\"([^\"\\\\]|\\\\.)*(\"|\\\\?\$)|'[^']*('|\$))+)"
     COMPREPLY=()
@@ -261,6 +269,8 @@ _cometrep() {
     elif [[ $takes_options && $raw == --*=* ]]; then
         name=${raw%%=*}
         _cometrep_find "$name" && _cometrep_value "${kind:-text}" $((${#name} + 1))
+    elif [[ $takes_options && $raw == -[!-]* ]] && _cometrep_attached; then
+        _cometrep_value "$kind" "$at"
     elif [[ $takes_options && $raw == -* ]]; then
         _cometrep_options
     elif ((${#parts[@]})); then

@@ -85,6 +85,16 @@ function __cometrep_complete
     else if test -n "$takes_options"; and string match -qr '^--[^=]+=' -- $current
         set start (string replace -r '=.*' = -- $current)
         set kind (__cometrep_kind (string replace -r '=.*' '' -- $current) $page)
+    else if test -n "$takes_options"; and string match -qr '^-[^-].' -- $current
+        set -l letters (string split '' -- (string sub -s 2 -- $current))
+        for place in (seq (math (count $letters) - 1))
+            set kind (__cometrep_kind -$letters[$place] $page)
+            if test -n "$kind"
+                set start (string sub -l (math $place + 1) -- $current)
+                break
+            end
+        end
+        test -z "$kind"; and return
     else if not string match -qr '^-' -- $current; or test -z "$takes_options"
         string replace -rf '^part\t([^\t]*)\t[^\t]*\t(.*)' '$1\t$2' -- $page
         string match -qr '^part\t' -- $page; and return
@@ -102,7 +112,7 @@ function __cometrep_complete
         __cometrep_options $page
         return
     end
-    if test $kind = files; and contains -- --sweep $told
+    if test $kind = files -a -z "$wanted$start"; and contains -- --sweep $told
         set kind inputs
     end
     set -l typed (string sub -s (math (string length -- "$start") + 1) -- $current)

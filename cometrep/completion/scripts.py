@@ -19,6 +19,7 @@ _KINDS: Mapping[str, str] = {
     "NAME": "settings",
     "VALUE": "values",
     "FILE": "files",
+    "TEMPLATE": "files",
     "DIR": "folders",
     "KIND:N": "faults",
 }
