@@ -102,6 +102,15 @@ def test_values_of_an_input(model: str, current: str, offered: list[str]) -> Non
     assert values(f"inputs -- {model}", current) == offered
 
 
+def test_values_of_a_sweep_come_behind_each_comma() -> None:
+    """Elsewhere a comma is a part of the text."""
+    line = f"inputs --sweep --model={DEV} --"
+    assert values(line, "aspect_ratio=1:1,16") == ["aspect_ratio=1:1,16:9"]
+    assert values(line, "go_fast:=true,") == ["go_fast:=true,true", "go_fast:=true,false"]
+    assert values(line, "aspect_ratio=16") == ["aspect_ratio=16:9"]
+    assert values(f"inputs -- {DEV}", "aspect_ratio=1:1,16") == []
+
+
 @pytest.mark.parametrize("model", catalog.names())
 def test_every_input_of_every_model_is_answered(model: str) -> None:
     """No fact of the catalog is a stumbling block, and the default is marked where values are listed."""
@@ -206,8 +215,7 @@ def test_settings_and_their_values() -> None:
     assert values("changeable --")[:2] == ["base_url", "timeout"]
     assert values("values -- progress") == ["auto", "bar", "lines", "json", "none"]
     assert completion.answers(["values", "--", "sandbox"], "") == [("true", ""), ("false", "the default")]
-    assert values("values -- timeout") == ["30m"]
-    for name in ("api_key", "nothing", "dir"):
+    for name in ("api_key", "nothing", "dir", "timeout", "max_size"):
         assert values(f"values -- {name}") == []
 
 

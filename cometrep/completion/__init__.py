@@ -36,7 +36,7 @@ def answers(words: Sequence[str], current: str, *, now: float | None = None) -> 
     if kind == "models":
         return _models(current)
     if kind == "inputs":
-        return _inputs(_model(options, given), given, current)
+        return _inputs(_model(options, given), given, current, is_sweep="--sweep" in options)
     if kind == "ids":
         return _beginning(current, _ids(options, given, current, time.time() if now is None else now))
     if kind == "faults":
@@ -89,8 +89,11 @@ def _model(options: Sequence[str], given: Sequence[str]) -> str:
     return next((entry.model for entry in _recent(options, model) if entry.id == model), "")
 
 
-def _inputs(model: str, given: Sequence[str], current: str) -> Answers:
-    """List a model's inputs not given yet, `name=` or for a picture `name@`; behind `name=` the values it takes."""
+def _inputs(model: str, given: Sequence[str], current: str, *, is_sweep: bool) -> Answers:
+    """List a model's inputs not given yet, `name=` or for a picture `name@`; behind `name=` the values it takes.
+
+    In a sweep they come behind a comma too.
+    """
     from cometrep import catalog
 
     known = catalog.find(model)
@@ -100,7 +103,8 @@ def _inputs(model: str, given: Sequence[str], current: str) -> Answers:
         name, separator = item.groups()
         wanted = known.inputs.get(name)
         values = _input_values(wanted, is_json=separator == ":=") if wanted else ()
-        return _beginning(current, ((name + separator + value, about) for value, about in values))
+        start = (is_sweep and current[: current.rfind(",") + 1]) or name + separator
+        return _beginning(current, ((start + value, about) for value, about in values))
     used = {re.split(r"[=:@]", word)[0] for word in given}
     return _beginning(
         current,
@@ -190,14 +194,13 @@ def _faults(current: str) -> Iterator[tuple[str, str]]:
 
 
 def _setting_values(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the values of a setting that has choices, else its default."""
+    """Yield the values of a setting that has choices; the default of another is no value to set."""
     from cometrep import config
     from cometrep.config.values import PROGRESS_MODES, parse_switch
 
     known = config.SETTINGS.get(name)
-    if known is None or name == "api_key":
+    if known is None:
         return
     switch = ("true", "false") if known.check is parse_switch else ()
-    for value in PROGRESS_MODES if name == "progress" else switch or (known.default,):
-        if value:
-            yield value, "the default" if value == known.default else ""
+    for value in PROGRESS_MODES if name == "progress" else switch:
+        yield value, "the default" if value == known.default else ""

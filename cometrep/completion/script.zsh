@@ -19,6 +19,7 @@ _cometrep_ask() {
                 _files
                 return
             elif compset -P '[^=:@]##(:|)='; then
+                (( $+opt_args[--sweep] )) && compset -P '*,'
                 start=$IPREFIX tag=values
             else
                 flags=(-S '')

@@ -282,6 +282,10 @@ COMPLETED = {
         f"cometrep batch --sweep -m {SCHNELL} seed:=1..3 aspect_ratio=16",
         f"cometrep batch --sweep -m {SCHNELL} seed:=1..3 aspect_ratio=16:9 ",
     ),
+    "second value of a sweep": (
+        f"cometrep batch --sweep -m {SCHNELL} aspect_ratio=1:1,16",
+        f"cometrep batch --sweep -m {SCHNELL} aspect_ratio=1:1,16:9 ",
+    ),
     "file of a batch": (f"cometrep batch -m {SCHNELL} f", f"cometrep batch -m {SCHNELL} fox.png "),
     "fault": ("cometrep sandbox --fault tr", "cometrep sandbox --fault truncate "),
     "setting": ("cometrep config get time", "cometrep config get timeout "),
