@@ -595,6 +595,26 @@ def test_a_proxy_that_opens_tls_is_named_as_the_issuer(
     assert "the certificate of Proxy-Corp" in told.fix
 
 
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("REQUESTS_CA_BUNDLE", "no file of trusted certificates at "),
+        ("SSLKEYLOGFILE", "SSLKEYLOGFILE: the secrets of TLS cannot be written to "),
+    ],
+)
+def test_a_setting_that_lets_no_tls_begin_is_told_behind_any_proxy(
+    variable: str, message: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The request finds it where TLS is left to that, and each check behind it is made all the same."""
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("http:", "https:"))
+    monkeypatch.setenv(variable, str(tmp_path / "none" / "file"))
+    checks = examined(REMOTE)
+    assert (checks["tls"].outcome, checks["api"].outcome) == ("ok", "fail")
+    assert checks["api"].message.startswith(message)
+    assert checks["api"].fix.startswith(f"unset {variable}")
+    assert checks["versions"].outcome == "ok"
+
+
 def test_a_proxy_that_is_not_used_says_why(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment is no fault where the host is this machine or NO_PROXY names it."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -204,6 +204,8 @@ class Reach:
                     told = "no answer to plain http, as the port speaks TLS"
                     fix = f"correct the base URL: {self._base_url.replace('http:', 'https:', 1)}"
             return Check("api", FAIL, told, fix), None
+        except errors.ConfigError as problem:  # of TLS that was left to the request
+            return Check("api", FAIL, problem.message, problem.hint), None
         seconds = time.monotonic() - began
         _log.debug("< %s in %.3f s, request id %s", answer.status, seconds, answer.request_id or "none")
         return self._judged(answer, f"HTTP {answer.status} in {seconds:.2f} s"), answer
