@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cometrep import hints
 from cometrep.text import cut, nearest
 
 _SLIP = 0.88  # of two names that differ by one, as `difflib` has it, at least
@@ -94,10 +95,8 @@ class KnownInput(NamedTuple):
             return f"{self.name} takes a picture, not {media_type}" if is_odd else ""
         if text.lower().startswith(("http://", "https://", "data:")):
             return ""
-        import shlex
-
         path = text.lstrip("@")
-        item = f"{self.name}@{shlex.quote(path) if re.fullmatch(_PATH, path) else 'FILE'}"
+        item = f"{self.name}@{hints.quoted(path) if re.fullmatch(_PATH, path) else 'FILE'}"
         return f"{self.name} takes a picture: a URL, a data URI, or on the command line {item} for a file"
 
 

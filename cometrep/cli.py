@@ -1,14 +1,13 @@
 """The table of contents: the app and every command, in help order."""
 
 import importlib
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 import typer.main
 
-from cometrep import __version__, errors
+from cometrep import __version__, errors, hints
 from cometrep.console import Console
 from cometrep.plain_commands import Command, Group
 
@@ -141,7 +140,7 @@ def pages() -> "Page":
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run one command line and give its exit code; raises what the command raises, usage errors as UsageError."""
     command = typer.main.get_command(app)
-    console.command_line = shlex.join(["cometrep", *arguments])
+    console.command_line = hints.joined(["cometrep", *arguments])
     try:
         return int(command.main(list(arguments), prog_name="cometrep", standalone_mode=False, obj=console) or 0)
     except _UsageProblem as problem:

@@ -1,10 +1,15 @@
 """What people are told to type next: commands, which keep the options of the one that ended."""
 
+import os
 import re
 import shlex
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from cometrep.text import one_line
+
 _QUOTED = r"""('[^']*'(?:"'"'[^']*')*)"""  # as shlex.quote writes it, apostrophes too
+_IN_QUOTES = r"""'[^']*'|"[^"]*"|\$'([^']*)'"""
 _SERVER_FLAG = r"(?<!\S)--(?:sandbox|base-url)(?![\w-])"
 SERVER_COMMANDS = ("create", "status", "wait", "download", "run", "rerun", "batch", "list", "doctor")
 """The commands that a flag turns to another server."""
@@ -16,6 +21,46 @@ OWN_FOLDERS = "-o '{id}/{index}.{ext}'"
 OTHER_FOLDER = "-d DIR"
 """The option for what cannot stand in this folder."""
 ELSEWHERE = f"save elsewhere: {OTHER_FOLDER}"
+
+
+def quoted(word: str) -> str:
+    """Quote a word as a shell reads it, so that nothing in it is changed where it is shown.
+
+    That is `$'…'` where it has what is made harmless: its bytes are then escaped, and so are quotes in it.
+    """
+    if one_line(word) == word:
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escaped, word))}'"
+
+
+def _escaped(character: str) -> str:
+    if one_line(character) == character and character not in "'\\#":
+        return character
+    try:
+        content = os.fsencode(character)
+    except UnicodeEncodeError:  # which no name on disk has
+        content = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in content)
+
+
+def joined(words: Iterable[str]) -> str:
+    """Give a command from its words, as it is typed."""
+    return " ".join(map(quoted, words))
+
+
+def parted(command: str) -> list[str]:
+    """Give the words of a command that `joined` or `quoted` wrote."""
+    return shlex.split(re.sub(_IN_QUOTES, _without_escapes, command))
+
+
+def _without_escapes(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return found.group()
+    return shlex.quote(re.sub(r"(?:\\x[0-9a-f]{2})+", _unescaped, found[1]))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return os.fsdecode(bytes.fromhex(found.group().replace("\\x", "")))
 
 
 class Command(NamedTuple):
@@ -31,7 +76,7 @@ class Command(NamedTuple):
     def of(self, *ids: str, remedy: str = "") -> str:
         """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
         options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
-        if any(word.startswith(("-", "'-")) for word in (*ids, *self.items)):
+        if any(word.startswith(("-", "'-", "$'-")) for word in (*ids, *self.items)):
             return " ".join((self.name, *options, "--", *ids, *self.items))
         return " ".join((self.name, *ids, *self.items, *options))
 
@@ -43,7 +88,7 @@ def _alike(option: str, remedy: str) -> bool:
 
 def on_sandbox(command: str) -> str:
     """Give a command as it asks the sandbox, and no other server that it names."""
-    program, name, *words = shlex.split(command)
+    program, name, *words = parted(command)
     place = words.index("--") if "--" in words else len(words)
     options, behind = words[:place], words[place:]
     kept = [
@@ -51,7 +96,7 @@ def on_sandbox(command: str) -> str:
         for before, word in zip(["", *options], options, strict=False)
         if not word.startswith("--base-url") and before != "--base-url"
     ]
-    return shlex.join([program, name, "--sandbox", *kept, *behind])
+    return joined([program, name, "--sandbox", *kept, *behind])
 
 
 def with_flag(hint: str, flag: str) -> str:

@@ -7,12 +7,11 @@ of an item decides, a backslash escapes a separator in a key, and a value is nev
 import json
 import math
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep import errors, formats
+from cometrep import errors, formats, hints
 from cometrep.data_uris import text_sizes
 from cometrep.json_values import strict_json
 from cometrep.prediction import is_url
@@ -166,8 +165,7 @@ def object_hint(text: str) -> str:
     if not isinstance(value, dict) or not value:
         return ""
     items = " ".join(_item_of(key, one) for key, one in _inputs_in(value).items())
-    is_short = len(items) <= _HINT_CHARACTERS and items.isprintable()
-    return f"write {items}" if is_short else "put it in a file: -i FILE"
+    return f"write {items}" if len(items) <= _HINT_CHARACTERS else "put it in a file: -i FILE"
 
 
 def _item_of(key: str, value: Any) -> str:
@@ -282,7 +280,7 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
         told = f"cannot read {_short(name)}"
         if item_text == f"--input {name}":
             told = "cannot be read"
-            hint = f"-i {shlex.quote(name[1:])}" if name.startswith("@") else hint  # as curl has it behind -d
+            hint = f"-i {hints.quoted(name[1:])}" if name.startswith("@") else hint  # as curl has it behind -d
         raise errors.UsageError(
             f"{_short(item_text)}: {f'{told}: {reason}' if name else 'no file is named'}",
             hint=hint,
@@ -346,7 +344,7 @@ def _size(size_bytes: int) -> str:
 def _typed(key: str, separator: str, value: str) -> str:
     """Give an item as it is typed in a shell."""
     escaped = re.sub(r"[=:@\\]", r"\\\g<0>", key)
-    return masked(f"{shlex.quote(escaped)}{separator}{shlex.quote(value)}")
+    return masked(f"{hints.quoted(escaped)}{separator}{hints.quoted(value)}")
 
 
 def _short(text: str) -> str:

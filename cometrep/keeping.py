@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shlex
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -99,7 +98,7 @@ class Keeper:
         target = names.path(0, "ext")
         if os.path.isdir(target):
             raise errors.UsageError(
-                f"-o {template}: it is a folder", hint=f"-d {shlex.quote(template)}", code="bad_template"
+                f"-o {template}: it is a folder", hint=f"-d {hints.quoted(template)}", code="bad_template"
             )
         if os.path.exists(target) and not os.path.isfile(target):
             raise errors.UsageError(
@@ -145,7 +144,7 @@ class Keeper:
         template, distinct = self.keeping.template, dict.fromkeys(ids)
         if template not in ("", "-") and os.path.isdir(folder := Path(self.keeping.folder, template)):
             raise errors.UsageError(
-                f"{self.keeping.typed}: it is a folder", hint=f"-d {shlex.quote(str(folder))}", code="bad_template"
+                f"{self.keeping.typed}: it is a folder", hint=f"-d {hints.quoted(str(folder))}", code="bad_template"
             )
         if len(distinct) < 2:
             return

@@ -1,7 +1,6 @@
 """The options that commands share, as they were typed, and the commands of hints that keep them."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,7 +89,7 @@ class Options(NamedTuple):
         """The option that chose the server, which hints keep; empty where settings did."""
         if self.sandbox:
             return "--sandbox"
-        return f"--base-url {shlex.quote(self.base_url)}" if self.base_url else ""
+        return f"--base-url {hints.quoted(self.base_url)}" if self.base_url else ""
 
     @property
     def resume(self) -> hints.Command:
@@ -112,13 +111,13 @@ class Options(NamedTuple):
             split = [split_item(item) for item in self.items]
             forgotten = {one.key for one in split if one.separator in ("@", ":=@")}  # a list may have other values
             items = [item for item, one in zip(self.items, split, strict=True) if one.key in forgotten]
-        return hints.RERUN._replace(options=self._typed(), items=tuple(map(shlex.quote, items)))
+        return hints.RERUN._replace(options=self._typed(), items=tuple(map(hints.quoted, items)))
 
     def sweep(self, model: str, items: Sequence[str]) -> str:
         """Give the command that counts the combinations of a create's items, some of which are several values."""
         strict = ["--strict"] * self.strict
         options = (f"-m {model}", *strict, *self._typed(without=_NOT_OF_A_BATCH), "--dry-run")
-        return hints.Command("cometrep batch --sweep", options).of(*map(shlex.quote, items))
+        return hints.Command("cometrep batch --sweep", options).of(*map(hints.quoted, items))
 
     def _typed(self, without: Sequence[str] = ()) -> tuple[str, ...]:
         """Write those that were given and that hints keep, as they are typed."""
@@ -127,7 +126,7 @@ class Options(NamedTuple):
             value = getattr(self, name)
             if name not in without and value is not None and value is not False:
                 option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
-                words.append(option if value is True else f"{option} {shlex.quote(value)}")
+                words.append(option if value is True else f"{option} {hints.quoted(value)}")
         return tuple(words)
 
 
@@ -136,7 +135,7 @@ def _refuse_data(folder: str) -> None:
     from cometrep.inputs import object_hint
 
     name = folder[1:] if folder.startswith("@") and os.path.isfile(folder[1:]) else ""
-    if hint := f"-i {shlex.quote(name)}" if name else object_hint(folder):
+    if hint := f"-i {hints.quoted(name)}" if name else object_hint(folder):
         raise errors.UsageError(
             f"--dir {cut(masked(folder), 80)!r} holds the input, and names no folder", hint=hint
         )

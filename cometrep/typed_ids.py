@@ -3,10 +3,9 @@
 import contextlib
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.console import Console
 from cometrep.text import format_count
 
@@ -72,8 +71,8 @@ def _check_length(line: bytearray) -> None:
 
 def fill_in(command: str, id: str) -> str:
     """Put an id in the place of the `-` that stands for it in a command, whose options may have one too."""
-    words = shlex.split(command)
+    words = hints.parted(command)
     values = ("-i", "--input", "-o", "--output")
     places = (at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
     at = next(places, words.index("-"))  # where such an option is itself a value: -d -o -
-    return shlex.join([*words[:at], id, *words[at + 1 :]])
+    return hints.joined([*words[:at], id, *words[at + 1 :]])

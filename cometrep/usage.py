@@ -2,11 +2,10 @@
 
 import itertools
 import re
-import shlex
 from collections.abc import Container, Sequence
 from typing import Any
 
-from cometrep import catalog, errors
+from cometrep import catalog, errors, hints
 from cometrep.commands import POLLING
 from cometrep.config import key_as_argument
 from cometrep.text import KEY_PATTERN, masked, nearest
@@ -43,7 +42,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
-        meant = shlex.join(["cometrep", *(word for word in arguments if word != option)])
+        meant = hints.joined(["cometrep", *(word for word in arguments if word != option)])
     message = _message(problem, option, ctx, is_guessed=bool(item or meant))
     if ordered:
         message = f"{option} goes behind the command"
@@ -51,7 +50,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     if near:
         meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
     # An API key that was typed in a wrong place is not written into a log a second time.
-    told = masked(f"{message}, in: cometrep {shlex.join(arguments)}")[:500]
+    told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]
     if ctx is None:
         command = next((name for name in contents.list_commands(ctx) if name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
@@ -109,7 +108,7 @@ def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
     for at, word in enumerate(arguments):
         name, sign, value = word.partition("=")
         if name == wrong:
-            return shlex.join(["cometrep", *arguments[:at], right + sign + value, *arguments[at + 1 :]])
+            return hints.joined(["cometrep", *arguments[:at], right + sign + value, *arguments[at + 1 :]])
     return ""
 
 
@@ -125,7 +124,7 @@ def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
     separator = "@" if any(name in model.image_inputs() for model in models) else "="
     values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
     values += [value for word, value in itertools.pairwise(arguments) if word == option]
-    return f"{name}{separator}{shlex.quote(values[0]) if values else '…'}"
+    return f"{name}{separator}{hints.quoted(values[0]) if values else '…'}"
 
 
 def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:
@@ -155,7 +154,7 @@ def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
     model = words.pop(place).removeprefix(option).removeprefix("=")
     if not model:
         model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
-    return shlex.join(["cometrep", command, model, *words])
+    return hints.joined(["cometrep", command, model, *words])
 
 
 def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
@@ -163,7 +162,7 @@ def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
     if ctx is None or ctx.command_path != "cometrep config set" or len(arguments) != 3 or "=" not in arguments[2]:
         return ""
     name, _, value = arguments[2].partition("=")
-    return shlex.join(["cometrep", "config", "set", name, value])
+    return hints.joined(["cometrep", "config", "set", name, value])
 
 
 def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
@@ -178,4 +177,4 @@ def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
     while words[place:] and words[place] in getattr(command, "list_commands", lambda ctx: ())(ctx):
         command, path, place = command.get_command(ctx, words[place]), [*path, words[place]], place + 1
     has_it = any(option in param.opts for param in command.params)
-    return shlex.join(["cometrep", *path, *before, *words[place:]]) if has_it else ""
+    return hints.joined(["cometrep", *path, *before, *words[place:]]) if has_it else ""

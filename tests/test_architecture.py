@@ -33,8 +33,8 @@ ROWS = (
     ("prediction",),
     ("side_by_side", "data_uris"),
     ("calls", "digest", "formats", "json_values", "locks"),
-    ("text",),
-    ("errors", "hints"),
+    ("hints",),
+    ("text", "errors"),
 )
 # Inside a folder, likewise; it is named here itself where its own `__init__` holds more than a docstring.
 INSIDE = {

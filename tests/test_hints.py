@@ -1,14 +1,18 @@
 """Hints: what is to be typed can be typed as it stands."""
 
 import ast
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cometrep import cli, hints
+from cometrep.text import one_line
+from tests.conftest import needs
 
 
 def every_hint() -> Iterator[tuple[str, str]]:
@@ -59,6 +63,45 @@ def test_a_hint_that_names_a_command_is_that_command() -> None:
             if not is_fact and word not in TYPED | SUBWORDS:
                 wrong.append(f"{place}: {word!r} in {text!r}")
     assert wrong == []
+
+
+ODD_WORDS = (
+    "",
+    "a b.png",
+    "it's",
+    "zwj\u200dx.png",
+    "\u200c''\\x41",
+    "##[x].png",
+    "nl\nx\ty.png",
+    "caf\udce9 ##vso[.png",
+    "::\x1b[1m",
+    "$'\\x41'\u202e$(x)",
+    "Cafe\u0301 zdj\u0119cie.png",
+)
+
+
+@needs("bash")
+def test_a_quoted_word_is_shown_and_read_as_it_is() -> None:
+    """What is made harmless where it is shown would name another file; a shell reads it, and so do we."""
+    command = hints.joined(ODD_WORDS)
+    assert one_line(command) == command
+    assert "\\'" not in command
+    assert hints.parted(f"cometrep download {command}") == ["cometrep", "download", *ODD_WORDS]
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
+    assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in ODD_WORDS]
+
+
+def test_a_word_that_is_no_name_on_disk_is_shown_too() -> None:
+    """A lone surrogate of a key in JSON has no bytes of its own."""
+    assert hints.quoted("\ud800") == r"$'\xed\xa0\x80'"
+
+
+def test_quoted_words_stay_in_a_command_that_is_changed() -> None:
+    """Whatever server it is given, and whatever its words look like."""
+    odd = hints.quoted("cometrep wait\u200d && --sandbox")
+    assert hints.on_sandbox(f"cometrep wait {odd}") == f"cometrep wait --sandbox {odd}"
+    assert hints.with_flag(f"cometrep wait {odd}", "--sandbox") == f"cometrep wait --sandbox {odd}"
+    assert hints.WAIT_AGAIN.of(hints.quoted("-\u200d")) == r"cometrep wait -- $'-\xe2\x80\x8d'"
 
 
 @pytest.mark.parametrize("item", ["-x@a.png", "'-x@a b.png'"])

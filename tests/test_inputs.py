@@ -129,7 +129,7 @@ def test_a_json_object_is_shown_as_the_items_that_it_is(here: Path) -> None:
     assert refused(f'{{"input": {OBJECT}}}').hint == AS_ITEMS
     assert build(*shlex.split(AS_ITEMS)[1:]).values == json.loads(OBJECT)
     assert refused('{"image": "data:,%s"}' % ("x" * 300)).hint == "put it in a file: -i FILE"
-    assert refused('{"prompt": "two\\nlines"}').hint == "put it in a file: -i FILE"
+    assert refused('{"prompt": "two\\nlines"}').hint == r"write prompt=$'two\x0alines'"
     with pytest.raises(errors.UsageError, match=r"^--input '\{.*\}' is a JSON object, and no file$") as raised:
         read_base(OBJECT, no_stdin)
     assert raised.value.hint == AS_ITEMS

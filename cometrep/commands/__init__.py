@@ -6,14 +6,13 @@ context, which has what was typed of them.
 
 import functools
 import inspect
-import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.config import DEFAULT_BASE_URL, Settings
 from cometrep.config.values import PROGRESS_MODES
 from cometrep.console import Choices, Console
@@ -71,7 +70,7 @@ def _once(values: list[str] | None) -> str | None:
     if values and len(values) > 1:
         raise errors.UsageError(
             f"--input is given {len(values)} times",
-            hint=f"jq -s add {shlex.join(values)} > all.json, then --input all.json",
+            hint=f"jq -s add {hints.joined(values)} > all.json, then --input all.json",
             code="bad_input",
         )
     return values[0] if values else None

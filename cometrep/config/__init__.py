@@ -358,8 +358,6 @@ def _correction(name: str, text: str, origin: Origin) -> str:
 
     What chose another server than the paid API is not taken away: the same command would pay then.
     """
-    import shlex
-
     if name == "api_key":
         return _removal(name, origin)
     host = "" if origin.is_typed else "https://HOST"
@@ -367,7 +365,7 @@ def _correction(name: str, text: str, origin: Origin) -> str:
     form = meant or (SETTINGS[name].default or {"dir": "pictures"}.get(name, "{id}.{ext}")) * origin.is_typed
     if not form:
         return _removal(name, origin)
-    form = shlex.quote(form)
+    form = hints.quoted(form)
     if origin.kind == "variable":
         return f"export {origin}={'1' if name == 'sandbox' else form}"
     return f"{origin} {form}" if origin.kind == "option" else f"cometrep config set {name} {form}"
@@ -452,11 +450,9 @@ def key_as_argument() -> errors.UsageError:
 
 def _change_command(name: str, value: str | None) -> str:
     """Give the command that sets a setting in the config file, or removes it with None."""
-    import shlex
-
     if value is None or _is_blank(value):
         return f"cometrep config unset {name}"
-    return "cometrep login" if name == "api_key" else f"cometrep config set {name} {shlex.quote(masked(value))}"
+    return "cometrep login" if name == "api_key" else f"cometrep config set {name} {hints.quoted(masked(value))}"
 
 
 def unknown_setting(
@@ -477,11 +473,11 @@ def removals() -> Mapping[str, str]:
 
     Raises ConfigError where the file cannot be read or parsed.
     """
-    import shlex
-
     file = _config_file()
     return {
-        name: file.edit_command if isinstance(value, (list, dict)) else f"cometrep config unset {shlex.quote(name)}"
+        name: file.edit_command
+        if isinstance(value, (list, dict))
+        else f"cometrep config unset {hints.quoted(name)}"
         for name, value in file.read().items()
         if name not in SETTINGS
     }

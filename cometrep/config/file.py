@@ -247,6 +247,4 @@ def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
 
 
 def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))
+    return hints.quoted(str(path))

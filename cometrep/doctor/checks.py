@@ -1,10 +1,10 @@
 """What one check of doctor finds, and the words in which it is told."""
 
-import shlex
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cometrep import hints
 from cometrep.transport.reasons import reason_of
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -39,7 +39,7 @@ def guarded(name: str, make: Callable[[], Check], again: str) -> Check:
 
 def installing(*words: str) -> str:
     """Give the command that installs for the Python which runs this: the pip of the PATH may be another's."""
-    return shlex.join([sys.executable, "-m", "pip", "install", *words])
+    return hints.joined([sys.executable, "-m", "pip", "install", *words])
 
 
 def typed(*words: str) -> str:

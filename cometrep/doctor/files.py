@@ -1,7 +1,6 @@
 """Check the folders, the ledger and what was left: part files, creates in doubt, outputs that are not saved."""
 
 import contextlib
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -106,7 +105,7 @@ class Files:
         useless = [path for part in everything if not self._may_go_on(part) for path in part.paths]
         fixes = [fix for folder, parts in found.items() for fix in self._going_on(folder, parts, own)]
         if useless:
-            fixes.append(typed("rm --", *(shlex.quote(str(path)) for path in useless[: 2 * SHOWN])))
+            fixes.append(typed("rm --", *(hints.quoted(str(path)) for path in useless[: 2 * SHOWN])))
         return Check("part_files", WARN, told, "; ".join(fixes))
 
     def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
@@ -116,7 +115,7 @@ class Files:
         if self._memory and not self._settings.is_sandboxed:
             with contextlib.closing(self._open_ledger(is_sandbox=True)) as ledger:
                 sandboxed = {id for id in ids if ledger.lenient(ledger.entry, id)}
-        where = "" if folder == own else f"-d {shlex.quote(str(folder))}"
+        where = "" if folder == own else f"-d {hints.quoted(str(folder))}"
         for flags, some in (
             (self._subject.flags, [id for id in ids if id not in sandboxed]),
             ("--sandbox", [id for id in ids if id in sandboxed]),
@@ -162,7 +161,7 @@ def _writable(name: str, folder: Path, outcome: str) -> Check:
         fix = hints.OTHER_HOME
         if problem.errno in errors.NO_SPACE:
             there = next(one for one in (folder, *folder.parents) if one.exists())
-            fix = f"df -h {shlex.quote(str(there))}"
+            fix = f"df -h {hints.quoted(str(there))}"
         return Check(name, outcome, f"{folder} cannot be written: {reason_of(problem)}", fix)
     return Check(name, OK, str(folder) if there == folder else f"{folder}, made when it is needed")
 

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cometrep import config
+from cometrep import config, hints
 
 SHELLS = ("bash", "zsh", "fish")
 _COMPLETIONS = {
@@ -168,14 +167,14 @@ def completion_fix(shell: str) -> str:
         target = Path(user.split(":")[0], "completions/cometrep")
     if _is_without_home(target):
         return _here(shell)
-    folder, file = shlex.quote(str(target.parent)), shlex.quote(str(target))
+    folder, file = hints.quoted(str(target.parent)), hints.quoted(str(target))
     return f"mkdir -p {folder} && cometrep completion {shell} > {file}"
 
 
 def _sourcing(shell: str, file: Path) -> str:
     if _is_without_home(file):
         return _here(shell)
-    shown = str(file) if file.parts[0] == "~" else shlex.quote(str(file))  # a quoted ~ is no home
+    shown = str(file) if file.parts[0] == "~" else hints.quoted(str(file))  # a quoted ~ is no home
     return f"echo 'source <(cometrep completion {shell})' >> {shown}"
 
 

@@ -123,20 +123,18 @@ class Database:
         return kind == sqlite3.SQLITE_FULL
 
     def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool, is_full: bool) -> str:
-        import shlex
-
-        path = shlex.quote(str(self._path))
+        path = hints.quoted(str(self._path))
         if is_full:
-            return f"df -h {shlex.quote(str(self._path.parent))}"
+            return f"df -h {hints.quoted(str(self._path.parent))}"
         if is_broken:
             return f"mv {path} {path}.damaged"
         if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"fuser -v {path}"
         if _is_closed_by_another(self._path.parent, os.X_OK):
-            return f'sudo chown "$(id -u)" {shlex.quote(str(self._path.parent))}'
+            return f'sudo chown "$(id -u)" {hints.quoted(str(self._path.parent))}'
         if _is_closed_by_another(self._path, os.R_OK | os.W_OK):
             is_all = _is_closed_by_another(self._path.parent, os.W_OK)  # SQLite makes files beside it
-            folder = f"{shlex.quote(str(self._path.parent))} " if is_all else ""
+            folder = f"{hints.quoted(str(self._path.parent))} " if is_all else ""
             return f'sudo chown "$(id -u)" {folder}{path}*'
         is_there = os.access(self._path, os.F_OK) and os.access(self._path.parent, os.W_OK)
         if is_there and not os.access(self._path, os.R_OK | os.W_OK):
@@ -185,12 +183,10 @@ class Database:
         return newest.exists() and newest.stat().st_size > 0
 
     def _readable_elsewhere(self) -> errors.LocalFileError:
-        import shlex
-
         return errors.LocalFileError(
             f"the {self._name} {self._path} cannot be read where nothing can be written, as its newest part stands"
             f" in {self._path.name}-wal; a copy of both in another folder can",
-            hint=f"cp {shlex.quote(str(self._path))}* FOLDER && export COMETREP_HOME=FOLDER",
+            hint=f"cp {hints.quoted(str(self._path))}* FOLDER && export COMETREP_HOME=FOLDER",
             code=self._name,
         )
 
