@@ -94,6 +94,7 @@ OWNERS = {
     "platformdirs": {"config"},
     "sqlite3": {"ledger", "batch"},
     "fcntl": {"locks"},
+    "shlex": {"hints", "sandbox"},  # its quotes are not those of a word that is made harmless
     "PIL": {"sandbox"},
     "http.server": {"sandbox"},
 }

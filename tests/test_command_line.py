@@ -2,7 +2,7 @@
 
 import pytest
 
-from cometrep.batch.command_line import adding, replacing, typed_again
+from cometrep.batch.command_line import adding, replacing, resuming, typed_again
 
 
 def test_an_option_stands_before_what_is_no_option() -> None:
@@ -33,6 +33,14 @@ def test_an_option_takes_the_place_of_the_same() -> None:
 def test_a_word_is_replaced_where_it_is_no_value_of_an_option(words: str, expected: str) -> None:
     """A folder may be named as the file is."""
     assert replacing("p.txt", ["new"], f"cometrep batch {words}") == f"cometrep batch {expected}"
+
+
+def test_a_word_that_is_made_harmless_where_it_is_shown_stays_in_a_command() -> None:
+    """It is escaped for the shell, and named as it is by who looks for it."""
+    odd = r"$'z\xe2\x80\x8c.jsonl'"
+    assert replacing("z\u200c.jsonl", ["-"], f"cometrep batch {odd} -m a/b") == "cometrep batch - -m a/b"
+    assert resuming(f"cometrep batch {odd} --retry-failed") == f"cometrep batch {odd}"
+    assert adding("--yes", f"cometrep batch -- {odd}") == f"cometrep batch --yes -- {odd}"
 
 
 def test_a_folder_named_as_a_pipe_keeps_its_name() -> None:

@@ -2,12 +2,11 @@
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
 from cometrep.keeping import Keeping, check_writable
@@ -68,7 +67,7 @@ def check_folders(folders: Iterable[Path]) -> None:
             # Another folder has no record of what was sent before, and all would be sent again there.
             there = next((one for one in (folder, *folder.parents) if os.path.exists(one)), folder)
             look = "df -h" if failure.code == "disk_full" else "ls -ld"
-            failure.hint = f"{look} {shlex.quote(str(there))}"
+            failure.hint = f"{look} {hints.quoted(str(there))}"
             raise
 
 

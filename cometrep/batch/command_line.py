@@ -1,9 +1,9 @@
 """Edit the command line of a batch as it was typed, so that what a hint says keeps every option of it."""
 
-import shlex
 from collections.abc import Sequence
 
 from cometrep.batch.snapshot import comes_once
+from cometrep.hints import joined, parted, quoted
 
 _NAMING = ("-m", "--model", "-d", "--dir", "-o", "--output")
 _SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
@@ -11,20 +11,20 @@ _SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 def adding(option: str, command: str) -> str:
     """Give a command with one more option, before a `--` behind which none can stand, in the place of the same."""
-    words = shlex.split(command)
+    words = parted(command)
     name, _, value = option.partition(" ")
     if value and name in words[:-1]:
         del words[words.index(name) : words.index(name) + 2]
     at = words.index("--") if "--" in words else len(words)
-    return " ".join([shlex.join(words[:at]), *[option] * bool(option), *map(shlex.quote, words[at:])])
+    return " ".join([joined(words[:at]), *[option] * bool(option), *map(quoted, words[at:])])
 
 
 def replacing(word: str, others: Sequence[str], command: str) -> str:
     """Give a command with other words in the place of its FILE or an INPUT, which an option's value may be like."""
-    words = shlex.split(command)
+    words = parted(command)
     places = [at for at, one in enumerate(words) if one == word]
     at = next((at for at in places if words[at - 1] not in _NAMING), places[-1])
-    return shlex.join([*words[:at], *others, *words[at + 1 :]])
+    return joined([*words[:at], *others, *words[at + 1 :]])
 
 
 def typed_again(command: str, file: str) -> str:
@@ -34,4 +34,4 @@ def typed_again(command: str, file: str) -> str:
 
 def resuming(command: str) -> str:
     """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
-    return shlex.join(word for word in shlex.split(command) if word not in _SENDING_AGAIN)
+    return joined(word for word in parted(command) if word not in _SENDING_AGAIN)

@@ -1,12 +1,11 @@
 """Write each step of an item into the record, count what becomes of it, and tell it."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cometrep import errors
+from cometrep import errors, hints
 from cometrep.batch.fate import Asked
 from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
@@ -138,7 +137,7 @@ def unseen(item: Item, id: str = "") -> Prediction:
 def _save_again(id: str, paths: Sequence[Path]) -> str:
     """Give the command that saves an item's files once more, to where they were."""
     first = paths[0]
-    where = f"-d {shlex.quote(str(first.parent))}"
+    where = f"-d {hints.quoted(str(first.parent))}"
     if len(paths) == 1 and first.stem != id:
-        where = "-o " + shlex.quote(str(first).replace("{", "{{").replace("}", "}}"))
+        where = "-o " + hints.quoted(str(first).replace("{", "{{").replace("}", "}}"))
     return f"cometrep download {id} {where} --overwrite"

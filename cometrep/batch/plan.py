@@ -4,13 +4,12 @@ import contextlib
 import io
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from cometrep import catalog, errors, inputs
+from cometrep import catalog, errors, hints, inputs
 from cometrep.batch.command_line import adding, replacing
 from cometrep.batch.items import MODELS_KEPT, Checked, Common, Doubts, Item, check, in_shard, items, parse_shard
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
@@ -169,7 +168,7 @@ def _sweep(
     if os.path.isfile(texts[0]):
         raise errors.UsageError(
             f"--sweep takes no FILE, and {texts[0]!r} is one",
-            hint=f"for one value a line: prompt=@{texts[0]}; to run its lines leave out --sweep",
+            hint=f"for one value a line: prompt=@{hints.quoted(texts[0])}; to run its lines leave out --sweep",
         )
     return SweepSource(sweep_axes(texts, partial(catalog.kind_of, model), partial(_values_in, read_stdin)))
 
@@ -183,7 +182,7 @@ def _file(
     if lines.peek(2).startswith(_GZIP):
         raise errors.BadItems(
             "the file is compressed with gzip",
-            hint=f"gzip -dc {shlex.quote(again)} | {replacing(typed, ['-'], command)}",
+            hint=f"gzip -dc {hints.quoted(again)} | {replacing(typed, ['-'], command)}",
         )
     as_sweep = adding("--sweep", replacing(typed, [f"prompt=@{again}"], named))
     return FileSource(lines, file, model, as_sweep=as_sweep, has_prompt="prompt" in keys)

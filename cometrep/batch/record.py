@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ class Gone(NamedTuple):
         """Say how such predictions are saved, the first few of them; nothing where there are none."""
         if not self.ids:
             return ()
-        shown = hints.Command("cometrep download --wait", (f"-d {shlex.quote(str(folder))}",)).of(
+        shown = hints.Command("cometrep download --wait", (f"-d {hints.quoted(str(folder))}",)).of(
             *self.ids[:_IDS_SHOWN]
         )
         verb = "is" if len(self.ids) == 1 else "are"
@@ -122,7 +121,7 @@ class Record:
                 raise errors.LocalFileError(
                     f"another batch is running in {self.folder}: wait for its end; in another folder all would be"
                     " paid for again",
-                    hint=f"cometrep batch --status --dir {shlex.quote(str(self.folder))}",
+                    hint=f"cometrep batch --status --dir {hints.quoted(str(self.folder))}",
                     code="batch_running",
                 )
             self._check_last_line()
@@ -285,9 +284,9 @@ class Record:
         except OSError as problem:
             # Another folder has no record, and all would be sent again there.
             is_full = problem.errno in errors.NO_SPACE
-            hint = f"df -h {shlex.quote(str(self.folder))}" if is_full else hints.ELSEWHERE
+            hint = f"df -h {hints.quoted(str(self.folder))}" if is_full else hints.ELSEWHERE
             if not is_full and os.access(self.path, os.F_OK):
-                hint = f"ls -l {shlex.quote(str(self.path))}"
+                hint = f"ls -l {hints.quoted(str(self.path))}"
             raise errors.LocalFileError(
                 f"cannot {verb} {self.path}: {problem.strerror}",
                 hint=hint,
@@ -349,7 +348,7 @@ def _damaged(path: Path, number: int, offset: int) -> errors.LocalFileError:
                 code="record",
             )
     behind = f" behind byte {offset}" if offset else ""
-    name = shlex.quote(str(path))
+    name = hints.quoted(str(path))
     return errors.LocalFileError(
         f"{path} is damaged: line {number}{behind} is no step of a batch, and nobody knows what it was;"
         " without it, what it spoke of may be sent, and paid for, again",

@@ -8,13 +8,12 @@ import itertools
 import json
 import math
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from cometrep import catalog, errors, inputs
+from cometrep import catalog, errors, hints, inputs
 from cometrep.json_values import strict_json
 from cometrep.text import format_count
 
@@ -111,7 +110,9 @@ class FileSource:
             if re.match(begun, head):
                 file = "FILE" if self._name == "-" else self._name
                 told = f"the file is a JSON {what}, not one object a line"
-                return Wrong(1, told, f"{shlex.join(('jq', '-c', items, file))} > {shlex.quote(f'{file}.jsonl')}")
+                return Wrong(
+                    1, told, f"{hints.joined(('jq', '-c', items, file))} > {hints.quoted(f'{file}.jsonl')}"
+                )
         return None
 
     def _json_lines(self) -> Iterator[Line | Wrong]:
