@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from cometrep.text import one_line
@@ -13,6 +13,12 @@ _IN_QUOTES = r"""'[^']*'|"[^"]*"|\$'([^']*)'"""
 _SERVER_FLAG = r"(?<!\S)--(?:sandbox|base-url)(?![\w-])"
 SERVER_COMMANDS = ("create", "status", "wait", "download", "run", "rerun", "batch", "list", "doctor")
 """The commands that a flag turns to another server."""
+VALUED_OPTIONS = (
+    *("-d", "-i", "-j", "-m", "-n", "-o", "--base-url", "--dir", "--fault", "--input", "--interval", "--jobs"),
+    *("--limit", "--max-failures", "--max-size", "--model", "--output", "--port", "--print", "--progress"),
+    *("--prune", "--rate", "--seconds", "--shard", "--since", "--timeout"),
+)
+"""The options of all commands behind which a value stands, whatever that looks like."""
 
 OWN_NAMES = "-o '{id}-{index}.{ext}'"
 """The option that gives every file a name of its own."""
@@ -84,6 +90,36 @@ class Command(NamedTuple):
 def _alike(option: str, remedy: str) -> bool:
     name, other = option.partition(" ")[0], remedy.partition(" ")[0]
     return name == other or {name, other} == {"--skip-existing", "--overwrite"}
+
+
+def takes_next(word: str, valued: Container[str] = VALUED_OPTIONS) -> bool:
+    """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
+    if not re.match("-[^-]", word):
+        return word in valued
+    *before, last = (f"-{letter}" in valued for letter in word[1:])
+    return last and not any(before)
+
+
+def operands(words: Sequence[str]) -> list[int]:
+    """List where in the words of a command those stand that are neither options nor the values of some."""
+    places = []
+    at = 2  # behind the program and the command's name
+    while at < len(words) and words[at] != "--":
+        if takes_next(words[at]):
+            at += 1
+        elif words[at] == "-" or not words[at].startswith("-"):
+            places.append(at)
+        at += 1
+    return [*places, *range(at + 1, len(words))]
+
+
+def with_ids(command: str, ids: Sequence[str], *, typed: int) -> str:
+    """Give a command with ids in the place of what names predictions in it, its first words, `typed` of them."""
+    words = parted(command)
+    places = operands(words)
+    options = [word for at, word in enumerate(words) if at not in places and word != "--"]
+    named = [*ids, *(words[at] for at in places[typed:])]
+    return joined([*options, *["--"] * any(word.startswith("-") for word in named), *named])
 
 
 def on_sandbox(command: str) -> str:

@@ -1,14 +1,14 @@
 """Commands and groups of typer's with plain help, which read `-o=cat.webp` as gh and httpie do."""
 
 import itertools
-import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 import typer.core
 
 from cometrep.console import Console
+from cometrep.hints import takes_next
 
 
 class _Plain:
@@ -42,7 +42,7 @@ class _Plain:
 
     def takes_next(self, word: str) -> bool:
         """Say whether the word behind this one is an option's value, as behind `--output`, `-o` or `-qo`."""
-        return _takes_next(word, self.valued())
+        return takes_next(word, self.valued())
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the whole help, its sentence first."""
@@ -119,21 +119,14 @@ class Command(_Plain, typer.core.TyperCommand):
             name, sign, value = word.partition("=")
             if word == "--":
                 parted += [word, *words]
-            elif _takes_next(word, valued):
+            elif takes_next(word, valued):
                 parted += [word, *itertools.islice(words, 1)]
-            elif sign and not name.startswith("--") and _takes_next(name, valued):
+            elif sign and not name.startswith("--") and takes_next(name, valued):
                 parted += [name, value]
             else:
                 parted.append(word)
         read: list[str] = super().parse_args(ctx, parted)
         return read
-
-
-def _takes_next(word: str, valued: Container[str]) -> bool:
-    if not re.match("-[^-]", word):
-        return word in valued
-    *before, last = (f"-{letter}" in valued for letter in word[1:])
-    return last and not any(before)
 
 
 class Group(_Plain, typer.core.TyperGroup):

@@ -55,10 +55,8 @@ class Opened(NamedTuple):
             return
         if not self.ledger.lenient(self.ledger.is_of_sandbox, id):
             return
-        from cometrep.typed_ids import fill_in
-
         command = self.console.command_line
-        hint = hints.on_sandbox(fill_in(command, id) if is_piped else command)
+        hint = hints.on_sandbox(hints.with_ids(command, [id], typed=1) if is_piped else command)
         told = f"{id} was made in the sandbox"
         if api_key or self.options.dry_run:
             raise errors.UsageError(told, hint=hint, code="other_base_url")
@@ -78,12 +76,11 @@ class Opened(NamedTuple):
     def request_again(self, id: str, items: list[str]) -> "Request":
         """Build a create's request from an entry of the ledger and the INPUT items that change it."""
         from cometrep.request import prepare_again
-        from cometrep.typed_ids import fill_in
 
         asked, *more = self.ids([id])
         command, named = self.console.command_line, id
         if id == "-":
-            command, named = fill_in(command, asked), asked
+            command, named = hints.with_ids(command, [asked], typed=1), asked
         if more:
             raise errors.UsageError(
                 f"stdin held {1 + len(more)} ids, and one prediction is created again", hint=command

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from cometrep import errors, hints
+from cometrep import errors
 from cometrep.console import Console
 from cometrep.text import format_count
 
@@ -67,12 +67,3 @@ def _check_length(line: bytearray) -> None:
         raise errors.UsageError(
             "a line of stdin is longer than any with a prediction id", hint=_NAME_THE_IDS, code="bad_id"
         )
-
-
-def fill_in(command: str, id: str) -> str:
-    """Put an id in the place of the `-` that stands for it in a command, whose options may have one too."""
-    words = hints.parted(command)
-    values = ("-i", "--input", "-o", "--output")
-    places = (at for at, word in enumerate(words) if word == "-" and words[at - 1] not in values)
-    at = next(places, words.index("-"))  # where such an option is itself a value: -d -o -
-    return hints.joined([*words[:at], id, *words[at + 1 :]])

@@ -170,9 +170,10 @@ def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:
     names = ctx.command.list_commands(ctx) if hasattr(getattr(ctx, "command", None), "list_commands") else []
     group = ctx.command_path.split()[1:] if names else []
     words = arguments[len(group) :]
-    place = next((number for number, word in enumerate(words) if word in names), 0)
-    if not place:
+    places = [number for number, word in enumerate(words) if word in names and number]
+    if not places or words[0] in names:
         return ""
+    place = next((number for number in places if not hints.takes_next(words[number - 1])), places[0])
     before, command, path = words[:place], ctx.command, group
     while words[place:] and words[place] in getattr(command, "list_commands", lambda ctx: ())(ctx):
         command, path, place = command.get_command(ctx, words[place]), [*path, words[place]], place + 1

@@ -28,6 +28,7 @@ def test_an_option_takes_the_place_of_the_same() -> None:
         ("--dry-run p.txt -o p.txt", "--dry-run new -o p.txt"),
         ("-o p.txt --dry-run p.txt", "-o p.txt --dry-run new"),
         ("-m a/b -- p.txt", "-m a/b -- new"),
+        ("--progress p.txt -j p.txt -qd p.txt p.txt", "--progress p.txt -j p.txt -qd p.txt new"),
     ],
 )
 def test_a_word_is_replaced_where_it_is_no_value_of_an_option(words: str, expected: str) -> None:

@@ -142,6 +142,41 @@ def test_a_command_is_turned_to_the_sandbox(command: str, there: str) -> None:
     assert hints.on_sandbox(f"cometrep {command}") == f"cometrep {there}"
 
 
+@pytest.mark.parametrize(
+    ("command", "ids", "named"),
+    [
+        ("rerun -q - seed=8", ["p1"], "rerun -q p1 seed=8"),
+        ("rerun - -x=8 --dry-run", ["-p1"], "rerun -x=8 --dry-run -- -p1"),
+        ("rerun --dry-run -- - -x=8", ["p1"], "rerun --dry-run -- p1 -x=8"),
+        ("rerun -d -o -", ["p1"], "rerun -d -o p1"),
+        ("download -qo - - --json", ["p1", "p2"], "download -qo - --json p1 p2"),
+        ("download -d - -", ["p1"], "download -d - p1"),
+        ("status p1 - p2 --progress lines", ["p2", "p3"], "status --progress lines p2 p3"),
+    ],
+)
+def test_ids_take_the_place_of_what_was_typed_for_them(command: str, ids: list[str], named: str) -> None:
+    """Not of an option's value; what begins as an option does stands behind two dashes."""
+    typed = 3 if command.startswith("status") else 1
+    assert hints.with_ids(f"cometrep {command}", ids, typed=typed) == f"cometrep {named}"
+
+
+def test_every_option_with_a_value_is_known() -> None:
+    """What stands behind it is no id and no FILE, though it may look like one."""
+    pages = [page for one in cli.pages().parts for page in (one, *one.parts)]
+    valued, switches = (
+        {
+            name
+            for page in pages
+            for option in page.options
+            if bool(option.metavar) is has_value
+            for name in option.names
+        }
+        for has_value in (True, False)
+    )
+    assert set(hints.VALUED_OPTIONS) == valued - switches
+    assert valued & switches == {"--status"}  # of `list` alone, which names no prediction
+
+
 def test_each_command_of_a_hint_keeps_the_server() -> None:
     """One that has it already, and one before it that has not; what stands in quotes is no command."""
     flag = "--base-url https://x.test"

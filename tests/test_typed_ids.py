@@ -8,7 +8,7 @@ import pytest
 
 from cometrep import errors, typed_ids
 from cometrep.console import Console
-from cometrep.typed_ids import expand_ids, fill_in
+from cometrep.typed_ids import expand_ids
 
 
 class Endless(io.RawIOBase):
@@ -93,16 +93,3 @@ def test_a_line_without_end_is_no_id(start: bytes, rest: bytes, monkeypatch: pyt
     with pytest.raises(errors.UsageError, match="a line of stdin is longer than any with") as raised:
         expand_ids(["-"], console_of(Endless(start, rest)))
     assert raised.value.hint == "name the ids instead of -"
-
-
-@pytest.mark.parametrize(
-    ("command", "filled"),
-    [
-        ("cometrep rerun -q - seed=8", "cometrep rerun -q p1 seed=8"),
-        ("cometrep rerun -o - --dry-run -", "cometrep rerun -o - --dry-run p1"),
-        ("cometrep rerun -d -o -", "cometrep rerun -d -o p1"),
-    ],
-)
-def test_an_id_takes_the_place_of_the_dash_that_stands_for_it(command: str, filled: str) -> None:
-    """Not of one that an option has for its value."""
-    assert fill_in(command, "p1") == filled

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from cometrep.batch.snapshot import comes_once
-from cometrep.hints import joined, parted, quoted
+from cometrep.hints import joined, operands, parted, quoted
 
-_NAMING = ("-m", "--model", "-d", "--dir", "-o", "--output")
 _SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
 
 
@@ -22,8 +21,7 @@ def adding(option: str, command: str) -> str:
 def replacing(word: str, others: Sequence[str], command: str) -> str:
     """Give a command with other words in the place of its FILE or an INPUT, which an option's value may be like."""
     words = parted(command)
-    places = [at for at, one in enumerate(words) if one == word]
-    at = next((at for at in places if words[at - 1] not in _NAMING), places[-1])
+    at = next((at for at in operands(words) if words[at] == word), words.index(word))
     return joined([*words[:at], *others, *words[at + 1 :]])
 
 

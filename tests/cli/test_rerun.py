@@ -93,7 +93,7 @@ def test_a_file_that_the_ledger_did_not_keep_is_asked_for_by_name(made: Cli, ser
     assert hashlib.sha256(content).hexdigest()[:12] in done.stderr
     assert done.stderr.splitlines()[1] == "hint: cometrep rerun @last image@FILE"
     again = made("rerun", "-", "--dry-run", stdin="@last").stderr
-    assert again.endswith("\nhint: cometrep rerun made1 --dry-run image@FILE\n")
+    assert again.endswith("\nhint: cometrep rerun --dry-run made1 image@FILE\n")
     assert server.creates == 1
     assert made("rerun", "-q", "@last", "image@fox.png").code == 0
     assert sent(server)[0] == sent(server)[1]

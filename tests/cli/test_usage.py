@@ -245,6 +245,8 @@ def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> 
     [
         ("--sandbox run a/b 'prompt=a cat'", "run --sandbox a/b 'prompt=a cat'"),
         ("-q list", "list -q"),
+        ("-d batch run a/b x=1", "run -d batch a/b x=1"),
+        ("-qo run download p1", "download -qo run p1"),
         ("config --json show", "config show --json"),
         ("--json config show", "config show --json"),
         (
