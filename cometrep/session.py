@@ -44,20 +44,20 @@ class Opened(NamedTuple):
         from cometrep.typed_ids import expand_ids
 
         found = [self.ledger.resolve(parse_reference(text)) for text in expand_ids(arguments, self.console)]
-        for id in found:
-            self._refuse_one_of_sandbox(id, is_piped=arguments == ["-"])
+        self._refuse_those_of_sandbox(found, typed=len(arguments))
         return found
 
-    def _refuse_one_of_sandbox(self, id: str, *, is_piped: bool) -> None:
-        """Raise for a prediction that the sandbox made where the API is asked, which cannot know it."""
+    def _refuse_those_of_sandbox(self, ids: Sequence[str], *, typed: int) -> None:
+        """Raise for predictions that the sandbox made where the API is asked, which cannot know them."""
         api_key = self.settings.api_key
         if api_key and is_local_url(self.base_url):  # it may be the sandbox that is served there
             return
-        if not self.ledger.lenient(self.ledger.is_of_sandbox, id):
+        made_there = [id for id in ids if self.ledger.lenient(self.ledger.is_of_sandbox, id)]
+        if not made_there:
             return
-        command = self.console.command_line
-        hint = hints.on_sandbox(hints.with_ids(command, [id], typed=1) if is_piped else command)
-        told = f"{id} was made in the sandbox"
+        # Without the others, which only the API knows; what came on stdin does not come again.
+        hint = hints.on_sandbox(hints.with_ids(self.console.command_line, made_there, typed=typed))
+        told = f"{made_there[0]} was made in the sandbox"
         if api_key or self.options.dry_run:
             raise errors.UsageError(told, hint=hint, code="other_base_url")
         raise errors.ConfigError(f"no API key is set, and {told}", hint=hint, code="api_key_missing")

@@ -183,7 +183,7 @@ def test_a_prediction_of_the_sandbox_is_looked_for_there(cli: Cli) -> None:
         with_key = cli(command, "--", id, env={"COMETAPI_KEY": "sk-of-the-api-itself"})
         assert (with_key.code, with_key.stdout) == (2, "")
         assert with_key.stderr.splitlines()[0] == f"cometrep: {id} was made in the sandbox"
-        assert with_key.stderr.splitlines()[1] == f"hint: cometrep {command} --sandbox -- {id}"
+        assert with_key.stderr.splitlines()[1] == f"hint: cometrep {command} --sandbox {id}"
     again = cli("rerun", id, "--dry-run")
     assert (again.code, again.stdout) == (2, "")
     assert again.stderr.splitlines()[0] == f"cometrep: {id} was made in the sandbox"
