@@ -82,9 +82,18 @@ class Command(NamedTuple):
     def of(self, *ids: str, remedy: str = "") -> str:
         """Write the command for some predictions, as it is typed; `remedy` is an option that replaces its like."""
         options = [one for one in self.options if not _alike(one, remedy)] + [remedy] * bool(remedy)
-        if any(word.startswith(("-", "'-", "$'-")) for word in (*ids, *self.items)):
+        if any(map(_is_like_option, (*ids, *self.items))):
             return " ".join((self.name, *options, "--", *ids, *self.items))
         return " ".join((self.name, *ids, *self.items, *options))
+
+
+def _is_like_option(word: str) -> bool:
+    return word.startswith(("-", "'-", "$'-"))
+
+
+def with_item(command: str, item: str) -> str:
+    """Give a command with one more item, quoted, behind its words."""
+    return f"{command} {'-- ' * (_is_like_option(item) and '--' not in parted(command))}{item}"
 
 
 def _alike(option: str, remedy: str) -> bool:

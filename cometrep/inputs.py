@@ -171,8 +171,8 @@ def object_hint(text: str) -> str:
 def _item_of(key: str, value: Any) -> str:
     """Give the item that gives an input a JSON value, as it is typed in a shell."""
     if isinstance(value, str):
-        return _typed(key, "=", f"\\{value}" if re.match(r"\\*@", value) else value)
-    return _typed(key, ":=", json.dumps(value, ensure_ascii=False))
+        return typed(key, "=", f"\\{value}" if re.match(r"\\*@", value) else value)
+    return typed(key, ":=", json.dumps(value, ensure_ascii=False))
 
 
 def coerce(text: str, kind: str) -> Any:
@@ -218,7 +218,7 @@ def _file_value(item: Item, shown: str, read_stdin: ReadStdin) -> str:
     if separator and not re.fullmatch(r"[\w.+-]+/[\w.+-]+", media_type):
         raise errors.UsageError(
             f"{_short(shown)}: {media_type!r} is not a media type",
-            hint=f"write {_typed(item.key, '@', f'{name};type=image/png')}",
+            hint=f"write {typed(item.key, '@', f'{name};type=image/png')}",
             code="bad_input",
         )
     if is_url(name) or name.startswith("data:"):
@@ -275,7 +275,7 @@ def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYT
         key, at, value = item_text.partition("=@")
         # A file of JSON stands for no text, and what is named as a file is not to be paid for as one.
         is_text = at and not key.endswith(":") and not re.fullmatch(_FILE_NAME, value)
-        as_text = _typed(key, "=", f"\\@{value}")
+        as_text = typed(key, "=", f"\\@{value}")
         hint = f"check the path; for text that begins with @ write {as_text}" if is_text else "check the path"
         told = f"cannot read {_short(name)}"
         if item_text == f"--input {name}":
@@ -307,7 +307,7 @@ def _decode(content: bytes, shown: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         key, _, name = shown.partition("=@")
-        as_file = _typed(key.removesuffix(":"), "@", name) if name else "name@file"
+        as_file = typed(key.removesuffix(":"), "@", name) if name else "name@file"
         raise errors.UsageError(
             f"{_short(shown)}: the file is not UTF-8 text",
             hint=f"for a picture or other bytes write {as_file}",
@@ -341,7 +341,7 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1_000_000:.1f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1000:.0f} kB"
 
 
-def _typed(key: str, separator: str, value: str) -> str:
+def typed(key: str, separator: str, value: str) -> str:
     """Give an item as it is typed in a shell."""
     escaped = re.sub(r"[=:@\\]", r"\\\g<0>", key)
     return masked(f"{hints.quoted(escaped)}{separator}{hints.quoted(value)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from cometrep import catalog, errors, formats, inputs
+from cometrep import catalog, errors, formats, hints, inputs
 from cometrep.data_uris import SHORTENED_DATA_URI, shorten_data_uris
 from cometrep.json_values import leaves
 from cometrep.ledger import Entry
@@ -48,10 +48,10 @@ def prepare_again(entry: Entry | None, id: str, given: Given, *, command: str) -
     request, doubts = _prepared(entry.model, entry.input, given)
     for name, value in request.values.items():
         if lost := _lost_file(value):
-            again = f"{name}{':=@JSONFILE' if isinstance(value, dict) else '@FILE'}"
+            again = inputs.typed(name, *((":=@", "JSONFILE") if isinstance(value, dict) else ("@", "FILE")))
             raise errors.UsageError(
                 f"input {name} was a file ({lost}), and the ledger keeps no files",
-                hint=f"{command} {again}",
+                hint=hints.with_item(command, again),
                 code="bad_input",
             )
     return request, doubts

@@ -107,9 +107,10 @@ class Opened(NamedTuple):
             return
         created, what = self.show(self.runner.create(request), self.results("id")), self.options.print_what
         if what == "path":
-            self.console.warn(f"create saves no file: cometrep download --wait {created.id}")
+            self.console.warn(f"create saves no file: {hints.Command('cometrep download --wait').of(created.id)}")
         elif what in ("url", "output") and not created.is_terminal:
-            self.console.warn(f"create waits for no {what}: cometrep wait {created.id} --print {what}")
+            looking = hints.WAIT_AGAIN._replace(options=(f"--print {what}",))
+            self.console.warn(f"create waits for no {what}: {looking.of(created.id)}")
 
     def run_or_describe(self, request: "Request") -> None:
         """Run a request to files on disk, or with `--dry-run` show it."""

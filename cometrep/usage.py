@@ -162,7 +162,7 @@ def _as_setting(arguments: Sequence[str], ctx: Any) -> str:
     if ctx is None or ctx.command_path != "cometrep config set" or len(arguments) != 3 or "=" not in arguments[2]:
         return ""
     name, _, value = arguments[2].partition("=")
-    return hints.joined(["cometrep", "config", "set", name, value])
+    return hints.Command(ctx.command_path).of(hints.quoted(name), hints.quoted(value))
 
 
 def _in_order(option: str, arguments: Sequence[str], ctx: Any) -> str:

@@ -359,6 +359,7 @@ def test_the_setting_that_was_meant_is_offered_without_what_is_secret() -> None:
     for name, value, hint in (
         ("timeot", "5m", "config set timeout 5m"),
         ("base_ur", "https://me:secret@x.example", "config set base_url 'https://[hidden]@x.example'"),
+        ("outputs", "-x.webp", "config set -- output -x.webp"),
         ("api_ke", KEY, "login"),
     ):
         with pytest.raises(errors.UsageError, match="did you mean") as raised:

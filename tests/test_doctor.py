@@ -181,10 +181,11 @@ def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
         ('timeout = "5m"\n', 0o644, "ok", "mode 0644", ""),
         ('api_key = "sk-0123456789"\n', 0o644, "warn", "others can read it (mode 0644)", "chmod 600 "),
         ('timout = "5m"\n', 0o600, "warn", "does not know: timout", "cometrep config unset timout"),
+        ('"-x y" = 1\n', 0o600, "warn", "does not know: -x y", "cometrep config unset -- '-x y'"),
         ('timout = [\n  "5m"\n]\n', 0o600, "warn", "does not know: timout", "vi "),
         ("timeout = 5m\n", 0o600, "fail", "line 1", "vi "),
     ],
-    ids=["empty", "no key in it", "open", "unknown", "unknown, of several lines", "broken"],
+    ids=["empty", "no key in it", "open", "unknown", "like an option", "unknown, of several lines", "broken"],
 )
 def test_the_config_file_is_read(
     text: str, mode: int, outcome: str, message: str, fix: str, tmp_path: Path, server: Server
@@ -743,7 +744,7 @@ def test_creates_in_doubt_are_counted(remember: Callable[..., None]) -> None:
 def test_unsaved_outputs_are_told_before_their_hour_is_over(remember: Callable[..., None]) -> None:
     """What succeeded and was not saved is told with the time left, the most urgent first, and downloaded."""
     remember("fresh1", age=60)
-    remember("near1", age=50 * 60)
+    remember("-near1", age=50 * 60)
     remember("gone1", age=2 * HOUR)
     remember("saved1", age=50 * 60, saved="/pics/a.webp")
     remember("running1", "processing", age=50 * 60)
@@ -752,8 +753,8 @@ def test_unsaved_outputs_are_told_before_their_hour_is_over(remember: Callable[.
     remember("old1", age=48 * HOUR)
     told = examined(now=NOW)["unsaved_outputs"]
     assert told.outcome == "warn"
-    assert told.message == "succeeded and not saved: gone1 (its hour is over), near1 (10 min left)"
-    assert told.fix == "cometrep download gone1 near1"
+    assert told.message == "succeeded and not saved: gone1 (its hour is over), -near1 (10 min left)"
+    assert told.fix == "cometrep download -- gone1 -near1"
 
 
 def test_a_fresh_output_is_no_warning_yet(remember: Callable[..., None]) -> None:
@@ -810,8 +811,8 @@ def test_a_part_file_of_the_folder_to_save_in_needs_no_option(
 ) -> None:
     """The folder that the settings name is searched too, and a download goes there by itself."""
     monkeypatch.setenv("COMETREP_DIR", str(tmp_path / "pics"))
-    leave_part(tmp_path / "pics", "one1-0", {"validator": '"e1"'})
-    assert examined(now=NOW)["part_files"].fix == "cometrep download one1"
+    leave_part(tmp_path / "pics", "-one1-0", {"validator": '"e1"'})
+    assert examined(now=NOW)["part_files"].fix == "cometrep download -- -one1"
 
 
 def test_a_working_folder_that_is_gone_is_to_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

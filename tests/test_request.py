@@ -110,6 +110,23 @@ def test_an_entry_whose_input_is_none_is_not_sent_again(values: Any) -> None:
     assert request == Request(SCHNELL, {"prompt": "x", "seed": 2})
 
 
+@pytest.mark.parametrize(
+    ("name", "command", "hint"),
+    [
+        ("-x", "cometrep rerun p1 -q", "cometrep rerun p1 -q -- -x@FILE"),
+        ("-x", "cometrep rerun -- p1", "cometrep rerun -- p1 -x@FILE"),
+        ("a b=c", "cometrep rerun p1 -q", "cometrep rerun p1 -q 'a b\\=c'@FILE"),
+    ],
+)
+def test_a_file_that_is_to_be_given_again_is_typed_as_its_name_needs(name: str, command: str, hint: str) -> None:
+    """Else it would be read as an option, or as another input."""
+    values = {name: "data:image/png;sha256=" + "0" * 64 + ";bytes=8"}
+    entry = Entry(1, "p1", SCHNELL, "https://x", False, "succeeded", values, None, "", "", 0.0, 0.0)
+    with pytest.raises(errors.UsageError, match="was a file") as raised:
+        prepare_again(entry, "p1", given(), command=command)
+    assert raised.value.hint == hint
+
+
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
     with pytest.raises(errors.UsageError, match="no file is named"):

@@ -140,4 +140,4 @@ def _save_again(id: str, paths: Sequence[Path]) -> str:
     where = f"-d {hints.quoted(str(first.parent))}"
     if len(paths) == 1 and first.stem != id:
         where = "-o " + hints.quoted(str(first).replace("{", "{{").replace("}", "}}"))
-    return f"cometrep download {id} {where} --overwrite"
+    return hints.Command("cometrep download", (where, "--overwrite")).of(id)

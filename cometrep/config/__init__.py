@@ -452,7 +452,9 @@ def _change_command(name: str, value: str | None) -> str:
     """Give the command that sets a setting in the config file, or removes it with None."""
     if value is None or _is_blank(value):
         return f"cometrep config unset {name}"
-    return "cometrep login" if name == "api_key" else f"cometrep config set {name} {hints.quoted(masked(value))}"
+    if name == "api_key":
+        return "cometrep login"
+    return hints.Command("cometrep config set").of(name, hints.quoted(masked(value)))
 
 
 def unknown_setting(
@@ -477,7 +479,7 @@ def removals() -> Mapping[str, str]:
     return {
         name: file.edit_command
         if isinstance(value, (list, dict))
-        else f"cometrep config unset {hints.quoted(name)}"
+        else hints.Command("cometrep config unset").of(hints.quoted(name))
         for name, value in file.read().items()
         if name not in SETTINGS
     }

@@ -115,13 +115,13 @@ class Files:
         if self._memory and not self._settings.is_sandboxed:
             with contextlib.closing(self._open_ledger(is_sandbox=True)) as ledger:
                 sandboxed = {id for id in ids if ledger.lenient(ledger.entry, id)}
-        where = "" if folder == own else f"-d {hints.quoted(str(folder))}"
+        where = () if folder == own else (f"-d {hints.quoted(str(folder))}",)
         for flags, some in (
             (self._subject.flags, [id for id in ids if id not in sandboxed]),
             ("--sandbox", [id for id in ids if id in sandboxed]),
         ):
             if some:
-                yield typed("cometrep download", flags, *some[:SHOWN], where)
+                yield hints.Command(typed("cometrep download", flags), where).of(*some[:SHOWN])
 
     def _may_go_on(self, part: LeftOver) -> bool:
         """Say whether a download takes a part file up: all is there, or the rest can still be fetched."""
@@ -145,7 +145,8 @@ class Files:
         near = [entry for entry in unsaved if entry.expires - now < _NEAR_SECONDS]
         if near:
             told = first_few([f"{entry.id} ({_time_left(entry.expires - now)})" for entry in near], SHOWN)
-            fix = typed("cometrep download", self._subject.flags, *(entry.id for entry in near[:SHOWN]))
+            download = hints.Command(typed("cometrep download", self._subject.flags))
+            fix = download.of(*(entry.id for entry in near[:SHOWN]))
             return Check("unsaved_outputs", WARN, f"succeeded and not saved: {told}", fix)
         if unsaved:
             told = f"{len(unsaved)} not saved yet, the first with {_time_left(unsaved[0].expires - now)}"

@@ -84,20 +84,22 @@ def test_print_chooses_what_stdout_gets(what: str, stdout: str, served: Cli, ser
 
 
 @pytest.mark.parametrize(
-    ("what", "warning"),
+    ("what", "id", "warning"),
     [
-        ("path", "create saves no file: cometrep download --wait {}"),
-        ("url", "create waits for no url: cometrep wait {} --print url"),
-        ("output", "create waits for no output: cometrep wait {} --print output"),
-        ("status", ""),
+        ("path", "abc123", "create saves no file: cometrep download --wait abc123"),
+        ("url", "abc123", "create waits for no url: cometrep wait abc123 --print url"),
+        ("output", "-abc", "create waits for no output: cometrep wait --print output -- -abc"),
+        ("status", "abc123", ""),
     ],
 )
-def test_print_warns_of_what_is_not_there_yet(what: str, warning: str, served: Cli, server: Server) -> None:
+def test_print_warns_of_what_is_not_there_yet(
+    what: str, id: str, warning: str, served: Cli, server: Server
+) -> None:
     """What a create cannot print before the prediction has ended is a warning with its id, also with `--quiet`."""
-    server.on_create(STARTED)
+    server.on_create(answer_json(prediction(id, "starting"), 201))
     done = served("create", SCHNELL, "prompt=cat", "--print", what, "-q")
     assert done.code == 0
-    assert done.stderr == (f"cometrep: warning: {warning.format('abc123')}\n" if warning else "")
+    assert done.stderr == (f"cometrep: warning: {warning}\n" if warning else "")
 
 
 def test_sends_one_authorized_request_to_the_documented_path(served: Cli, server: Server) -> None:
