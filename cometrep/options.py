@@ -104,14 +104,29 @@ class Options(NamedTuple):
     @property
     def rerun(self) -> hints.Command:
         """The command that creates a prediction again as this one does, with the files that the ledger forgets."""
-        items: list[str] = []
-        if any("@" in item for item in self.items):
-            from cometrep.inputs import split_item
+        file = self._file_again()
+        items: list[tuple[str, str]] = []
+        forgotten: set[str] = set()  # keys: a list may have other values beside a file
+        if file or any("@" in item or "data:" in item for item in self.items):
+            from cometrep.inputs import split_item, typed
 
-            split = [split_item(item) for item in self.items]
-            forgotten = {one.key for one in split if one.separator in ("@", ":=@")}  # a list may have other values
-            items = [item for item, one in zip(self.items, split, strict=True) if one.key in forgotten]
-        return hints.RERUN._replace(options=self._typed(), items=tuple(map(hints.quoted, items)))
+            for text in self.items:
+                key, separator, value = split_item(text)
+                is_inline = separator == "=" and value[:5].lower() == "data:"  # and too long to be typed once more
+                items.append((key, typed(key, "@", "FILE") if is_inline else hints.quoted(text)))
+                if is_inline or separator in ("@", ":=@") or (separator == "=@" and value != "-"):
+                    forgotten.add(key)
+        # Where the file is read again, its values would stand in the place of what items gave.
+        kept = [item for key, item in items if file or key in forgotten]
+        return hints.RERUN._replace(options=(*file, *self._typed()), items=tuple(kept))
+
+    def _file_again(self) -> tuple[str, ...]:
+        """Write the option of the file of inputs, unless there is none, or its name means nothing later."""
+        if self.input_file is None:
+            return ()
+        from cometrep.batch.snapshot import comes_once
+
+        return () if comes_once(self.input_file) else (f"-i {hints.quoted(self.input_file)}",)
 
     def sweep(self, model: str, items: Sequence[str]) -> str:
         """Give the command that counts the combinations of a create's items, some of which are several values."""

@@ -65,3 +65,21 @@ def test_what_creates_again_has_all_options_and_the_files() -> None:
     assert options.rerun.of("p1") == (
         "cometrep rerun p1 'image@my fox.png' refs=https://x/1.png refs@2.png -d new --timeout 5m"
     )
+
+
+@pytest.mark.parametrize(
+    ("items", "input_file", "again"),
+    [
+        (["prompt=a fox", "seed=7"], "my in.json", "'prompt=a fox' seed=7 -i 'my in.json'"),
+        (["prompt=a fox", "image@a.png"], "-", "image@a.png"),
+        (["prompt=a fox"], "/dev/fd/63", ""),
+        (["prompt=@-", "image=@b64.txt"], None, "image=@b64.txt"),
+        (["prompt=@me", "image=data:image/png;base64,AAAA"], None, "prompt=@me image@FILE"),
+        (["image=data:image/png;base64,AAAA"], "in.json", "image@FILE -i in.json"),
+    ],
+    ids=["file", "stdin", "descriptor", "text file", "inline", "inline over a file"],
+)
+def test_what_creates_again_has_the_files_of_any_kind(items: list[str], input_file: str | None, again: str) -> None:
+    """Also those in the file of inputs, which the items lie over, as far as a command has them at hand again."""
+    options = Options(items=items, input_file=input_file)
+    assert options.rerun.of("p1") == f"cometrep rerun p1 {again}".rstrip()
