@@ -784,8 +784,10 @@ def test_part_files_are_taken_up_or_removed(remember: Callable[..., None], tmp_p
     resumable, complete = {"validator": '"e1"', "total": 5000}, {"is_complete": True, "total": 1000}
     remember("saved1", age=HOUR, saved=str(pictures / "a.webp"))
     remember("tried1", age=60, is_sandbox=True)
+    remember("there1", age=60, base_url="https://other.test")
     leave_part(here, "one1-0", resumable)
     leave_part(here, "one1-1", resumable)
+    leave_part(here, "there1-0", resumable)
     leave_part(here, "tried1-0", resumable)
     leave_part(here, "late1-0", resumable, age=2 * HOUR)
     leave_part(here, "bare1-0", None)
@@ -796,14 +798,28 @@ def test_part_files_are_taken_up_or_removed(remember: Callable[..., None], tmp_p
     (here / "movie.mp4.part").touch()
     told = examined(now=NOW)["part_files"]
     assert told.outcome == "warn"
-    assert told.message.startswith(f"8 in {here}, {pictures}, 7.")
+    assert told.message.startswith(f"9 in {here}, {pictures}, 8.")
     fixes = told.fix.split("; ")
     assert fixes[0] == "cometrep download one1"
-    assert fixes[1] == "cometrep download --sandbox tried1"
-    assert fixes[2] == f"cometrep download whole1 -d '{pictures}'"
-    removed = fixes[3].removeprefix("rm -- ").split()
+    assert fixes[1] == "cometrep download --base-url https://other.test there1"
+    assert fixes[2] == "cometrep download --sandbox tried1"
+    assert fixes[3] == f"cometrep download whole1 -d '{pictures}'"
+    removed = fixes[4].removeprefix("rm -- ").split()
     names = ["bare1-0.part", "late1-0.part", "late1-0.part.json", "own1-0.4242.part", "own1-0.4242.part.json"]
     assert removed == [f"{here}/.{name}" for name in (*names, "side1.cometrep.json.4242.part")]
+
+
+def test_a_part_file_is_not_taken_up_from_the_sandbox_that_the_api_made(
+    remember: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the settings name the sandbox, its own alone come from there."""
+    monkeypatch.setenv("COMETREP_SANDBOX", "1")
+    remember("made1", age=60, base_url="https://other.test")
+    remember("tried1", age=60, is_sandbox=True)
+    leave_part(tmp_path / "here", "made1-0", {"validator": '"e1"'})
+    leave_part(tmp_path / "here", "tried1-0", {"validator": '"e1"'})
+    told = examined("", now=NOW)["part_files"]
+    assert told.fix == "cometrep download --base-url https://other.test made1; cometrep download tried1"
 
 
 def test_a_part_file_of_the_folder_to_save_in_needs_no_option(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,19 +110,30 @@ class Files:
         return Check("part_files", WARN, told, "; ".join(fixes))
 
     def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
-        """Give the downloads that take up the part files of a folder; the sandbox's predictions are its own."""
+        """Give the downloads that take up the part files of a folder, each from the server of its prediction."""
         ids = dict.fromkeys(part.id for part in parts if self._may_go_on(part))
-        sandboxed: set[str] = set()
-        if self._memory and not self._settings.is_sandboxed:
-            with contextlib.closing(self._open_ledger(is_sandbox=True)) as ledger:
-                sandboxed = {id for id in ids if ledger.lenient(ledger.entry, id)}
+        flags = self._flags_of(ids) if self._memory else dict.fromkeys(ids, self._subject.flags)
         where = () if folder == own else (f"-d {hints.quoted(str(folder))}",)
-        for flags, some in (
-            (self._subject.flags, [id for id in ids if id not in sandboxed]),
-            ("--sandbox", [id for id in ids if id in sandboxed]),
+        for flag in dict.fromkeys(flags.values()):
+            some = [id for id in ids if flags[id] == flag]
+            yield hints.Command(typed("cometrep download", flag), where).of(*some[:SHOWN])
+
+    def _flags_of(self, ids: Iterable[str]) -> dict[str, str]:
+        """Give for each prediction the flag that chooses its server; this one's where the ledger knows no other."""
+        is_sandboxed = self._settings.is_sandboxed
+        flags = {}
+        with (
+            contextlib.closing(self._open_ledger(is_sandbox=is_sandboxed)) as own,
+            contextlib.closing(self._open_ledger(is_sandbox=not is_sandboxed)) as other,
         ):
-            if some:
-                yield hints.Command(typed("cometrep download", flags), where).of(*some[:SHOWN])
+            for id in ids:
+                flags[id] = self._subject.flags
+                if own.lenient(own.entry, id):
+                    continue
+                made = (one.lenient(partial(one.entry, anywhere=True), id) for one in (own, other))
+                if entry := next(filter(None, made), None):
+                    flags[id] = "--sandbox" if entry.is_sandbox else f"--base-url {hints.quoted(entry.base_url)}"
+        return flags
 
     def _may_go_on(self, part: LeftOver) -> bool:
         """Say whether a download takes a part file up: all is there, or the rest can still be fetched."""
