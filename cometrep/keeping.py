@@ -92,18 +92,17 @@ class Keeper:
                 hint=f"write {hints.OWN_NAMES} instead, or ask for one output",
                 code="name_clash",
             )
-        if template == "-":
+        if template in ("", "-"):  # which gives names of their own, or none
             return
         names = self._foreseen(request)
         target = names.path(0, "ext")
         if os.path.isdir(target):
-            raise errors.UsageError(
-                f"-o {template}: it is a folder", hint=f"-d {hints.quoted(template)}", code="bad_template"
-            )
+            # In the place of a template that a setting gives, too, and under the folder that is given beside it.
+            inside = f"-o {hints.quoted(f'{template}/{default_template(count)}')}"
+            raise errors.UsageError(f"{self.keeping.typed}: {target} is a folder", hint=inside, code="bad_template")
         if os.path.exists(target) and not os.path.isfile(target):
-            raise errors.UsageError(
-                f"-o {template}: it is no regular file", hint="-o - writes the file to stdout", code="bad_template"
-            )
+            told = f"{self.keeping.typed}: {target} is no regular file"
+            raise errors.UsageError(told, hint="-o - writes the file to stdout", code="bad_template")
         if not names.are_distinct(count):
             raise errors.UsageError(
                 f"the template {template!r} gives all {count} outputs that num_outputs asks for one name",

@@ -1,5 +1,7 @@
 """Where outputs are kept: what is refused before anything is paid for, and what is told of what was saved."""
 
+import re
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
@@ -74,8 +76,8 @@ def taken_by_a_pipe(folder: Path) -> None:
         ("-", TWO, None, "-o - writes one file, and num_outputs asks for 2", "name_clash"),
         ("a.{ext}", TWO, None, "gives all 2 outputs that num_outputs asks for one name", "name_clash"),
         ("{name}/a.{ext}", TWO, None, "one name", "name_clash"),
-        ("a.{ext}", ONE, taken_by_a_folder, "it is a folder", "bad_template"),
-        ("a.{ext}", ONE, taken_by_a_pipe, "it is no regular file", "bad_template"),
+        ("a.{ext}", ONE, taken_by_a_folder, "out/a.ext is a folder", "bad_template"),
+        ("a.{ext}", ONE, taken_by_a_pipe, "out/a.ext is no regular file", "bad_template"),
     ],
     ids=["stdout", "one name", "one name in a folder", "a folder", "a device"],
 )
@@ -91,6 +93,18 @@ def test_outputs_that_cannot_all_be_kept_are_refused(
     assert raised.value.code == code
     assert raised.value.hint
     assert shelf.names() == before
+
+
+@pytest.mark.parametrize("request_", [ONE, TWO], ids=["one output", "two"])
+def test_a_folder_in_the_place_of_a_file_is_one_to_save_in(shelf: Shelf, request_: Request) -> None:
+    """The hint's template saves in that very folder, whatever gave the other and what stands beside it."""
+    (shelf.folder / "my cat").mkdir(parents=True)
+    told = f"COMETREP_OUTPUT=my cat: {shelf.folder}/my cat is a folder"
+    with pytest.raises(errors.UsageError, match=re.escape(told)) as raised:
+        shelf.keeper("my cat", typed="COMETREP_OUTPUT=my cat").check(request_)
+    option, template = shlex.split(raised.value.hint)
+    assert (option, template.partition("/")[0]) == ("-o", "my cat")
+    shelf.keeper(template).check(request_)
 
 
 @pytest.mark.parametrize(
