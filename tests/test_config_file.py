@@ -1,6 +1,7 @@
 """The config file: what is read of it, the one line that is changed, and who can read it."""
 
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -324,6 +325,19 @@ def test_a_config_file_that_is_no_file_cannot_be_read(make: Callable[[Path], Non
     with pytest.raises(errors.ConfigError, match="it is no regular file") as raised:
         within(TIMEOUT_SECONDS, file.read)
     assert raised.value.code == "config_unreadable"
+
+
+@on_posix
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("=")], ids=["unreadable", "broken"])
+def test_a_link_to_a_file_that_cannot_be_used_is_told_with_its_target(
+    make: Callable[[Path], None], file: ConfigFile, tmp_path: Path
+) -> None:
+    """That is what is to be mended, and may stand in another folder, as where all settings are kept in one."""
+    real = tmp_path.resolve() / "real"
+    make(real)
+    file.path.symlink_to(real)
+    with pytest.raises(errors.ConfigError, match=re.escape(f"{file.path} ({real})")):
+        file.read()
 
 
 @on_posix

@@ -100,7 +100,7 @@ class ConfigFile(NamedTuple):
             return ""
         except OSError as problem:
             raise errors.ConfigError(
-                f"cannot read {self.path}: {problem.strerror}",
+                f"cannot read {with_target(self.path)}: {problem.strerror}",
                 hint=f"ls -ld {_quoted(self.path)}",
                 code="config_unreadable",
             ) from problem
@@ -126,7 +126,7 @@ class ConfigFile(NamedTuple):
             raise self._broken(f"does not parse: {told}") from problem
 
     def _broken(self, told: str) -> errors.ConfigError:
-        return errors.ConfigError(f"{self.path} {told}", hint=self.edit_command, code="config_broken")
+        return errors.ConfigError(f"{with_target(self.path)} {told}", hint=self.edit_command, code="config_broken")
 
 
 def with_target(path: Path) -> str:
