@@ -149,9 +149,10 @@ def test_keys_that_are_not_used_are_named(server: Server, monkeypatch: pytest.Mo
     assert told.message == "…wxyz from COMETAPI_KEY (not used: COMETAPI_API_KEY, the stored key)"
 
 
-def test_an_odd_key_is_a_warning(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that does not begin as CometAPI's do may be another service's."""
-    monkeypatch.setenv("COMETAPI_KEY", "r8_0123456789abcd")
+@pytest.mark.parametrize("key", ["r8_0123456789abcd", "sk-ab!cd"])
+def test_an_odd_key_is_a_warning(key: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that does not look as CometAPI's do may be another service's; login warns of the same ones."""
+    monkeypatch.setenv("COMETAPI_KEY", key)
     told = examined(server.url)["api_key"]
     assert (told.outcome, "unset COMETAPI_KEY && cometrep login" in told.fix) == ("warn", True)
 

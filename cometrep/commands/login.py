@@ -1,6 +1,5 @@
 """Store the API key."""
 
-import re
 from typing import Annotated
 
 import typer
@@ -8,11 +7,9 @@ import typer
 from cometrep import config
 from cometrep.commands import local_session
 from cometrep.config.file import with_target
-from cometrep.config.values import LONGEST_KEY
+from cometrep.config.values import LONGEST_KEY, UNUSUAL_KEY
 
 EXAMPLES = ("cometrep login", "pass show cometapi | cometrep login --stdin")
-
-_LIKE_A_KEY = r"sk-[A-Za-z0-9_-]{8,250}"  # cometapi-dev/cometapi-connect: sd_webui_cometapi.py
 
 
 def command(
@@ -33,5 +30,5 @@ def command(
     console.say(f"API key {key} stored in {with_target(path)}")
     if variable := config.variable_for("api_key"):
         console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")
-    if not re.fullmatch(_LIKE_A_KEY, key.reveal()):
-        console.warn("CometAPI's keys begin with sk-, then at least 8 letters, digits, - or _; this one does not")
+    if not key.is_usual:
+        console.warn(UNUSUAL_KEY)

@@ -8,8 +8,11 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from cometrep.text import KEY_PATTERN
+
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer
+UNUSUAL_KEY = "CometAPI's keys begin with sk-, then at least 8 letters, digits, - or _; this one does not"
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZE_UNITS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SECONDS = r"\d{1,7}(?:\.\d{1,3})?|\.\d{1,3}"
@@ -32,6 +35,11 @@ class ApiKey:
     def to_hide(self) -> str:
         """What is to be hidden where a server repeats it; a key of a few letters stands in half of all words."""
         return self._text if len(self._text) >= 8 else ""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it has the form of CometAPI's keys; one of another form is sent all the same."""
+        return re.fullmatch(KEY_PATTERN, self._text) is not None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ApiKey) and other._text == self._text

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cometrep import config, errors
+from cometrep.config.values import UNUSUAL_KEY
 from cometrep.doctor.checks import FAIL, OK, WARN, Check, untried
 from cometrep.doctor.subject import Subject
 
@@ -36,9 +37,10 @@ def _api_key(subject: Subject) -> Check:
     if origin.kind != "file" and _stored().get("api_key"):
         others.append("the stored key")
     beside = f" (not used: {', '.join(others)})" if others else ""
-    if not key.reveal().startswith("sk-"):
-        told = f"{key} from {origin} does not begin with sk-, as CometAPI's keys do{beside}"
-        return Check("api_key", WARN, told, subject.settings.replace_key_command)
+    if not key.is_usual:
+        return Check(
+            "api_key", WARN, f"{key} from {origin}{beside}: {UNUSUAL_KEY}", subject.settings.replace_key_command
+        )
     return Check("api_key", OK, f"{key} from {origin}{beside}")
 
 
