@@ -796,8 +796,22 @@ def test_a_ledger_on_a_full_disk_can_be_read(shelf: Shelf) -> None:
     assert (count, told in SAID_WHERE_FULL) == ("1", True)
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "left", "command"),
+    [
+        (shutil, "disk_usage", SimpleNamespace(free=4096), "df -h"),
+        pytest.param(os, "statvfs", SimpleNamespace(f_files=12, f_favail=0), "df -i", marks=on_posix),
+    ],
+    ids=["of bytes", "of files"],
+)
 def test_a_full_disk_is_told_by_the_room_that_is_left(
-    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    module: object,
+    name: str,
+    left: object,
+    command: str,
+    shelf: Shelf,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SQLite says only that it cannot open the file, or that there was an I/O error."""
     made(ledger, "p1")
@@ -806,10 +820,11 @@ def test_a_full_disk_is_told_by_the_room_that_is_left(
     with pytest.raises(errors.LocalFileError, match="unable to open") as raised:
         ledger.begin(SCHNELL, {})
     assert raised.value.code == "ledger"
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(module, name, lambda _: left)
     with pytest.raises(errors.LocalFileError, match="cannot be used: No space left on device") as raised:
         ledger.begin(SCHNELL, {})
-    assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {shelf.path.parent}")
+    assert (raised.value.code, raised.value.hint) == ("disk_full", f"{command} {shelf.path.parent}")
 
 
 @pytest.mark.parametrize(

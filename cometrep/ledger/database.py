@@ -119,13 +119,15 @@ class Database:
             import shutil
 
             with contextlib.suppress(OSError):
-                return shutil.disk_usage(self._path.parent).free < _ROOM_BYTES
+                folder = self._path.parent
+                return shutil.disk_usage(folder).free < _ROOM_BYTES or _takes_no_more_files(folder)
         return kind == sqlite3.SQLITE_FULL
 
     def _remedy(self, problem: sqlite3.Error | OSError, *, is_broken: bool, is_full: bool) -> str:
         path = hints.quoted(str(self._path))
         if is_full:
-            return f"df -h {hints.quoted(str(self._path.parent))}"
+            lacks_files = _takes_no_more_files(self._path.parent)  # though it may have room for their bytes
+            return f"df {'-i' if lacks_files else '-h'} {hints.quoted(str(self._path.parent))}"
         if is_broken:
             return f"mv {path} {path}.damaged"
         if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -254,6 +256,17 @@ def _when_free(connection: sqlite3.Connection, statement: str, values: Sequence[
 def _kind_of(problem: Exception) -> int:
     """Give the kind of an error of SQLite, which is the low byte of its code; 0 where it has none."""
     return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _takes_no_more_files(folder: Path) -> bool:
+    """Say whether the file system of a folder has as many files as it can have."""
+    if os.name == "nt":  # which counts none
+        return False
+    try:
+        facts = os.statvfs(folder)
+    except OSError:
+        return False
+    return facts.f_files > 0 and facts.f_favail == 0
 
 
 def _is_closed_by_another(path: Path, wanted: int) -> bool:
