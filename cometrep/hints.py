@@ -146,9 +146,11 @@ def on_sandbox(command: str) -> str:
 
 def with_flag(hint: str, flag: str) -> str:
     """Add to the commands in a hint the flag that chose the server, where they have none."""
-    commands = hint.split(" && ")
-    if any(command.count("'") % 2 for command in commands):
-        commands = [hint]  # that sign stands in quotes
+    commands = [""]
+    for number, piece in enumerate(re.split(_QUOTED, hint)):
+        first, *others = [piece] if number % 2 else piece.split(" && ")  # every second one stands in quotes
+        commands[-1] += first
+        commands += others
     return " && ".join(_with_flag(command, flag) for command in commands)
 
 

@@ -184,6 +184,8 @@ def test_each_command_of_a_hint_keeps_the_server() -> None:
     assert hints.with_flag(f"cometrep doctor && {again}", flag) == f"cometrep doctor {flag} && {again}"
     quoted = f"cometrep run a/b prompt='this && that' {flag}"
     assert hints.with_flag(quoted, flag) == quoted
+    apart = f"""cometrep wait 'it'"'"'s' ' && ' 'x cometrep wait'"'"'' {flag}"""
+    assert hints.with_flag(apart, flag) == apart
     turned = "cometrep wait --sandbox p1"
     assert hints.with_flag(turned, flag) == turned
     assert hints.with_flag("cometrep download p1 -d 'x --sandbox'", "--sandbox") == (
