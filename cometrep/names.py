@@ -21,6 +21,8 @@ FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 LIMIT_BYTES = 255  # of one name, on every file system in use
 EXTENSION_LIMIT = 12  # characters; `safetensors` has one less
 SIDECAR_SUFFIX = ".cometrep.json"
+UTF8_LOCALE = "export LC_ALL=C.UTF-8"
+"""The hint where the locale has not the characters of a name."""
 BATCH_PAGE = "index.html"
 BATCH_RECORD = r"batch(?:\.(\d{1,6})-(\d{1,6}))?\.jsonl"  # with the shard's numbers, where it is one's
 
@@ -200,6 +202,8 @@ def portable(text: str) -> str:
     if re.fullmatch(_PLAIN, text) and not re.fullmatch(_RESERVED, text):
         return text
     text = unicodedata.normalize("NFC", text)
+    if not fits_locale(text):
+        text = "".join(c if fits_locale(c) else "_" for c in text)
     kept = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in text)
     kept = re.sub(r"(?<!#)##++(?=\w*\[)", "-", kept)  # a command, where a CI runner reads the path in a log
     kept = kept.lstrip(" ").rstrip(" .")
@@ -208,6 +212,15 @@ def portable(text: str) -> str:
     if not kept or re.fullmatch(_RESERVED, kept):
         kept = "_" + kept
     return _shortened(kept)
+
+
+def fits_locale(text: str) -> bool:
+    """Say whether the locale's encoding, in which names are written, has all characters of a text."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _expand(part: str, values: dict[str, str], index: int) -> str:

@@ -525,7 +525,7 @@ def size_of(path: Path) -> int:
     """Give a file's size in bytes, 0 where it cannot be told."""
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # as of a name that the locale has no characters for
         return 0
 
 

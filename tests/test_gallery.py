@@ -214,6 +214,16 @@ def test_no_text_leaves_its_element(prompt: str, key: str, model: str, axis: str
     assert unquote_to_bytes(address.path) == os.fsencode(f"./{name}")
 
 
+def test_a_picture_of_another_locale_is_linked_by_its_name_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that resumes where the locale has not its characters does not end over the page."""
+    save(tmp_path, 1, "żaba.png")
+    monkeypatch.setattr(os, "fsencode", lambda path: os.fspath(path).encode("latin-1"))
+    monkeypatch.setattr(os, "fsdecode", lambda content: content.decode("latin-1"))
+    assert page(tmp_path).count('href="./%C5%BCaba.png"') == 2
+
+
 def test_another_page_stays_as_it_is(tmp_path: Path) -> None:
     """An index.html that cometrep did not write is not replaced; that is said once, and no page is told of."""
     save(tmp_path, 1, "a.png")

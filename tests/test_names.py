@@ -1,5 +1,6 @@
 """Names of saved files: portable on every system, inside the folder, and never two alike."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -106,6 +107,12 @@ _texts = _any | _hostile | _words | _plain
 def test_portable(text: str, name: str) -> None:
     """Path parts, controls, hidden and reserved names are brought to one harmless component."""
     assert portable(text) == name
+
+
+def test_a_name_has_the_characters_of_the_locale_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a server calls its model: nothing that was paid for is without a name."""
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    assert named("{model}.{ext}", model="żaba/é").path(0, "webp").name == "_aba-é.webp"
 
 
 @pytest.mark.parametrize("template", ["é" * 128, "a/" + "b" * 256, "b" * 256 + "/{id}"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors
-from cometrep.partfile import Facts, PartFile, left_over_in, write_whole
+from cometrep.partfile import Facts, PartFile, left_over_in, size_of, write_whole
 from tests.conftest import find_no_room
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
@@ -323,3 +323,9 @@ def test_a_small_file_beside_is_written_whole(tmp_path: Path) -> None:
     write_whole(tmp_path / "x.json", [b"new"])
     assert (tmp_path / "x.json").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("name", ["\ud800", "\0", "gone"])
+def test_a_size_that_cannot_be_told_is_0(name: str, tmp_path: Path) -> None:
+    """A record may name what no file has here: it was written in another locale, or is damaged."""
+    assert size_of(tmp_path / name) == 0

@@ -10,7 +10,7 @@ from cometrep import errors, hints
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
 from cometrep.keeping import Keeping, check_writable
-from cometrep.names import Names, fields_of
+from cometrep.names import UTF8_LOCALE, Names, fields_of, fits_locale
 from cometrep.prediction import Request
 
 _FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
@@ -18,7 +18,7 @@ _INDEX = r"\{index(?::\w+)?\}"
 
 
 def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
-    """Raise UsageError where outputs of a batch would get one name.
+    """Raise UsageError where outputs of a batch would get one name, or one that the locale has no characters for.
 
     `items` gives all items, each time from the first on.
     """
@@ -31,11 +31,15 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
         )
     if not template:
         return
-    has_id = "id" in fields_of(template)
+    has_id, has_key = "id" in fields_of(template), "key" in fields_of(template)
     # None of these names has an extension that is known last.
     may_be_the_batchs = "ext" not in fields_of(re.split(r"[/\\]", template)[-1])
     clashes = Clashes(keeping.folder, template)
     for item in items():
+        if has_key and not fits_locale(item.key):
+            raise errors.BadItems(
+                f"the key {item.key!r} has characters that no file name has in this locale", hint=UTF8_LOCALE
+            )
         names = _names(keeping, item)
         count = Request(item.model, item.values).asked_outputs
         if count > 1 and not names.are_distinct(count):

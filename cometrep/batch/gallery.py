@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from cometrep import errors
 from cometrep.batch.record import read_steps, records_in
-from cometrep.names import BATCH_PAGE
+from cometrep.names import BATCH_PAGE, fits_locale
 from cometrep.partfile import write_whole
 from cometrep.sidecar import sidecar_path
 from cometrep.text import cut, format_elapsed, harmless
@@ -334,6 +334,8 @@ def _is_picture(file: Mapping[str, Any]) -> bool:
 
 def _href(path: str) -> str:
     """Write a path, relative to the page or absolute, as a URL: never one of another scheme or host."""
+    if not fits_locale(path):  # it was saved in another one, which was UTF-8
+        path = os.fsdecode(path.encode())
     if Path(path).is_absolute():
         return Path(path).as_uri()
     return "./" + quote(os.fsencode(path.replace(os.sep, "/")), safe="/")

@@ -68,7 +68,8 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
     for cause in (name, "config_file"):  # a file that cannot be read may hold what stands at its default
         if cause in problems and setting.origin == config.DEFAULT:
             raise problems[cause]
-    console.write_line(setting.value)
+    write = console.write_path if name in ("dir", "output") else console.write_line
+    write(setting.value)
 
 
 @app.command("set")

@@ -340,6 +340,11 @@ def _checked(name: str, text: str, origin: Origin) -> Setting:
             raise
         told = f"{origin}: {problem.message}"
         raise errors.ConfigError(told, hint=_removal(name, origin), code="bad_setting") from problem
+    except UnicodeEncodeError as problem:  # out of the file, which is UTF-8: all else comes in the locale's own
+        from cometrep.names import UTF8_LOCALE
+
+        told = f"{origin}: {name} {masked(text)!r} has characters that no file name has in this locale"
+        raise errors.ConfigError(told, hint=UTF8_LOCALE, code="bad_setting") from problem
     except ValueError as problem:
         shown = f"{origin} {masked(text)!r}"
         if name == "api_key":

@@ -167,11 +167,15 @@ def _text(text: str) -> str:
 
 
 def parse_folder(text: str) -> str:
-    """Put the home folder in place of a `~`; raise UsageError for what is no folder to save in."""
+    """Put the home folder in place of a `~`; raise UsageError for what is no folder to save in.
+
+    Raises UnicodeEncodeError for one that the locale has no characters for.
+    """
     folder = _with_home(text.strip())
     if folder:
         from cometrep.names import check_folder
 
+        os.fsencode(folder)
         check_folder(folder)
     return folder
 
@@ -183,7 +187,8 @@ def _with_home(text: str) -> str:
 def parse_template(text: str) -> str:
     """Put the home folder in place of a `~` before a template's first slash, its own braces doubled.
 
-    Raises UsageError for what is no template; `-` is one here, for stdout.
+    Raises UsageError for what is no template, and UnicodeEncodeError for one that the locale has no characters for;
+    `-` is one here, for stdout.
     """
     start, slash, rest = _text(text).strip().partition("/")
     home = _with_home(start)
@@ -192,4 +197,5 @@ def parse_template(text: str) -> str:
         from cometrep.names import check_template
 
         check_template(template)
+    os.fsencode(template)
     return template

@@ -313,6 +313,28 @@ def test_a_path_has_the_bytes_of_its_name_on_disk(
     stopped(process)
     assert process.communicate(timeout=TIMEOUT_SECONDS) == (b"h\xfct.webp\n", b"")
     assert (served.folder / "h\udcfct.webp").read_bytes() == picture()
+    served("config", "set", "dir", "hüte")
+    process = served.start("config", "get", "dir", env=env)
+    stopped(process)
+    assert process.communicate(timeout=TIMEOUT_SECONDS) == (b"h\xfcte\n", b"")
+
+
+def test_a_name_that_the_locale_has_no_characters_for_is_refused(served: Cli, server: Server) -> None:
+    """Where it comes out of a file, which is UTF-8 anywhere: before anything is sent, not once it is paid for."""
+    finished(server)
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    lines = served.folder / "lines.jsonl"
+    lines.write_text(json.dumps({"key": "zdj\u0119", "input": {"prompt": "cat"}}))
+    done = served("batch", str(lines), "-m", SCHNELL, "-o", "{key}.{ext}", env=bare)
+    assert (done.code, done.lines) == (2, [])
+    assert "the key 'zdj\\u0119' has characters that no file name has in this locale" in done.stderr
+    served("config", "set", "output", "zdj\u0119cia-{id}.{ext}")
+    done = served("run", SCHNELL, "prompt=cat", "-q", env=bare)
+    assert (done.code, server.creates) == (3, 0)
+    assert done.stderr.endswith(
+        "output 'zdj\\u0119cia-{id}.{ext}' has characters that no file name has in this locale\n"
+        "hint: export LC_ALL=C.UTF-8\n"
+    )
 
 
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
