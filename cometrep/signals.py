@@ -46,7 +46,7 @@ class Signals:
                 signal.signal(number, handler)
 
     def tell_first(self, hurry: Callable[[], None]) -> None:
-        """Let the signal that ends the command call `hurry`, which must be quick, before all is put in order."""
+        """Let a signal that ends the command call `hurry`, which must be quick, before all is put in order."""
         self._hurry = hurry
 
     def ignore(self) -> None:
@@ -75,6 +75,7 @@ class Signals:
 
     def _kill(self, number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a further one needs no terminal in order
+        self._hurry()
         with self._aside():
             os.kill(os.getpid(), number)
             os._exit(128 + number)  # the first process of a container is spared what it does not handle

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -23,7 +24,7 @@ from cometrep.console.live import Live
 from cometrep.console.screen import Screen
 from cometrep.events import Creating, Event, Expected, Noted, Result, Retrying, Saved, Saving, Seen, Waiting
 from cometrep.prediction import Prediction
-from tests.conftest import no_more_threads
+from tests.conftest import TIMEOUT_SECONDS, no_more_threads
 from tests.servers import SCHNELL
 from tests.test_display import ID, SAVED, Paper, created, seen
 
@@ -285,3 +286,27 @@ def test_nothing_begins_to_be_drawn_aside() -> None:
     with waiting.aside():
         pass
     assert waiting._live is None
+
+
+def test_a_terminal_that_takes_nothing_does_not_hold_up_the_end() -> None:
+    """What draws waits for it, and is left behind; the cursor is shown if it takes bytes again."""
+    is_stuck, is_free = threading.Event(), threading.Event()
+    written: list[str] = []
+
+    def write(text: str) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            is_stuck.set()
+            is_free.wait()
+        written.append(text)
+
+    screen = Screen(None, write, is_terminal=True, patience=lambda: 0.05)
+    live = Live(screen, lambda width, height: "a line")
+    live.start()
+    try:
+        assert is_stuck.wait(TIMEOUT_SECONDS)
+        live.stop()
+        live.start()
+        assert written[-1].endswith(SHOW)
+        assert not live.is_on
+    finally:
+        is_free.set()

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import socket
 import struct
 import threading
@@ -175,6 +176,21 @@ def test_a_goodbye_reaches_a_reader_that_is_slow() -> None:
     assert isinstance(answered[1], bytes)
     assert answered[1].count(b"x") > 200_000
     assert answered[1].endswith(b"}}\n")
+
+
+@on_posix
+def test_a_goodbye_is_given_to_a_terminal_byte_by_byte() -> None:
+    """One that has room for a byte may have no more, and would be waited for."""
+    master, slave = os.openpty()
+    with os.fdopen(master, "rb", 0) as screen, os.fdopen(slave, "w") as stderr:
+        assert console_module._room(stderr.buffer.raw, 0.0) == 1  # type: ignore[attr-defined]
+        console = Console(None, None, stderr, lambda name: "")
+        console.hurry()
+        console.report(STOP)
+        came = b""
+        while not came.endswith(b"\n"):
+            came += screen.read(1000)
+        assert came == b"cometrep: stopped by SIGTERM\r\n"
 
 
 def test_a_line_that_nobody_reads_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

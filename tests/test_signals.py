@@ -49,11 +49,13 @@ os.kill(os.getpid(), signal.SIGINT)
 """
 
 AS_THE_FIRST = """
-import os, signal
+import os, signal, sys
 from cometrep.signals import Signals
 
 os.kill = lambda process, number: None
-Signals()._kill(signal.SIGINT, None)
+signals = Signals()
+signals.tell_first(lambda: print("in a hurry", file=sys.stderr))
+signals._kill(signal.SIGINT, None)
 """
 
 
@@ -80,5 +82,5 @@ def test_ctrl_c_before_the_program_is_loaded_ends_it_silently(before: str, code:
 
 
 def test_a_second_signal_ends_the_first_process_of_a_container() -> None:
-    """The kernel spares it what would kill any other, and it leaves by itself, with the code of that."""
-    assert ran(AS_THE_FIRST) == (130, "")
+    """The kernel spares it what would kill any other; it leaves by itself and in a hurry, with the code of that."""
+    assert ran(AS_THE_FIRST) == (130, "in a hurry\n")

@@ -307,6 +307,9 @@ class Console:
         """Wait no more than a moment for a reader of stderr who reads nothing: the command is to end."""
         self._is_hurried = True
 
+    def _patience(self) -> float | None:
+        return _GOODBYE_SECONDS if self._is_hurried else None
+
     def _write_stderr(self, text: str) -> None:
         stderr = self._stderr
         if stderr is None:
@@ -314,7 +317,7 @@ class Console:
         text = without_key(text, self.choices.to_hide)
         try:
             content = text.encode(stderr.encoding, stderr.errors or "strict")
-            _write_all(stderr, content, _GOODBYE_SECONDS if self._is_hurried else None)
+            _write_all(stderr, content, self._patience())
         except (OSError, ValueError):
             # A stderr that is gone, or that nobody reads, is no reason to stop a paid prediction, or not to end.
             self._stderr = None
@@ -367,6 +370,7 @@ class Console:
             has_colour=self._has_colour(stream),
             speaks_unicode=self._speaks_unicode(stream),
             shows_logs=self.choices.shows_logs,
+            patience=self._patience,
         )
 
     def _speaks_unicode(self, stream: TextIO | None) -> bool:
@@ -420,7 +424,7 @@ def _room(raw: Any, patience_seconds: float) -> int | None:
         return None
     if not select.select([], [raw], [], patience_seconds)[1]:
         raise TimeoutError
-    return select.PIPE_BUF
+    return 1 if raw.isatty() else select.PIPE_BUF  # a terminal has room for one byte, or more
 
 
 def _abandon(stream: TextIO) -> None:

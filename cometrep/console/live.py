@@ -53,9 +53,9 @@ class Live:
 
     def start(self) -> None:
         """Hide the cursor, and draw from now on."""
-        if self.is_on:
+        if self.is_on or not self._is_let_in():
             return
-        with self._lock:
+        try:
             self._begun += 1
             self.is_on = True
             if self._screen.is_in_front:
@@ -64,10 +64,13 @@ class Live:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is drawn
                     self._thread.start()
+        finally:
+            self._lock.release()
 
     def stop(self) -> None:
         """Erase what was drawn and show the cursor, once more where they were begun anew in between."""
-        with self._lock:
+        is_let_in = self._is_let_in()
+        try:
             while self.is_on:
                 begun = self._begun
                 is_ours = self._drawn_size and self._screen.is_in_front
@@ -76,6 +79,14 @@ class Live:
                 self.is_on = False
                 if self._begun != begun:  # by a signal, after which the cursor may be hidden
                     self.is_on = True
+        finally:
+            if is_let_in:
+                self._lock.release()
+
+    def _is_let_in(self) -> bool:
+        """Wait until nothing is drawn, and keep it so; False where a terminal is given up that takes nothing."""
+        patience = self._screen.patience()
+        return self._lock.acquire(timeout=-1 if patience is None else patience)
 
     def _run(self) -> None:
         while True:

@@ -23,7 +23,8 @@ class Screen(NamedTuple):
     """A stream, the function that writes to it, and its abilities.
 
     `paths_follow` where stdout shows the path of each saved file on the same terminal, right below; `names_logs`
-    where a log line has to say which prediction's it is.
+    where a log line has to say which prediction's it is. `patience` gives how many seconds a stream that takes
+    nothing is waited for, None for as long as that lasts.
     """
 
     stream: IO[str] | None
@@ -34,6 +35,7 @@ class Screen(NamedTuple):
     shows_logs: bool = False
     paths_follow: bool = False
     names_logs: bool = False
+    patience: Callable[[], float | None] = lambda: None
 
     @property
     def is_in_front(self) -> bool:
