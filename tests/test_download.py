@@ -460,6 +460,15 @@ def test_a_range_that_gives_too_little_is_a_failed_attempt(
     assert server.count("GET") == 3
 
 
+def test_a_range_with_more_bytes_than_it_says_is_not_built_upon(saver: Saver, server: Server) -> None:
+    """The range behind them would go on where they end, and the length would be right: the whole comes anew."""
+    surplus = {**TYPED, "ETag": '"v1"', "Content-Range": f"bytes 100000-149999/{len(BODY)}"}
+    more = Answer(206, BODY[100_000:150_000] + BODY[:9_000], surplus)
+    server.on("GET", "/f", cut(100_000, ETag='"v1"'), more, ranged())
+    assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
+    assert sent_bytes(server) == ["", "bytes=100000-", ""]
+
+
 def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
     """Where all bytes were there already, a 416 with the same size completes the file."""
     saver = Saver(folder)

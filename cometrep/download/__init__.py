@@ -212,12 +212,14 @@ class Downloads:
             if part.size // step > had // step or part.size == total or now >= said_at + SAYING_SECONDS:
                 said_at = now
                 yield Saving(id, file.index, name, part.size, total)
+        end = end_of_range(response.headers) if is_part else total
+        if end is not None and part.size > end:  # and nobody knows which of them are the file's
+            part.restart()
+            raise errors.Temporary(f"{host_of(response.url)} sent more bytes than it said", code="cut_short")
         if total is not None and part.size != total:
             had = part.size
-            if is_part and had == end_of_range(response.headers) and had >= began + _PIECE_BYTES:
+            if is_part and had == end and had >= began + _PIECE_BYTES:
                 return  # all that the host gives at once
-            if had > total:
-                part.restart()
             raise errors.Temporary(f"the transfer ended after {had} of {total} bytes", code="cut_short")
         _refuse_wrong_content(file.url, part, response.status_code)
         unknown = unknown_encodings(response.headers)
