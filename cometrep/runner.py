@@ -151,6 +151,7 @@ class Runner:
             created.id,
             is_fresh=True,
             told_status=created.status,
+            is_known=True,
             model=request.model,
             input=created.input,
             spent_seconds=self._clock() - began,
@@ -288,7 +289,7 @@ class Runner:
         age = max(0.0, self._now() - entry.created)
         # Of what has ended the API knew, or the answer to its create told all that there is.
         is_fresh = age < FRESH_SECONDS and entry.status not in TERMINAL_STATUSES
-        return Target(id, is_fresh=is_fresh, age_seconds=age, model=entry.model, input=entry.input)
+        return Target(id, is_fresh=is_fresh, is_known=True, age_seconds=age, model=entry.model, input=entry.input)
 
     def _watch(self, targets: Sequence[Target], *, until_answered: bool = False, is_paid: bool = False) -> Events:
         """Watch predictions, writing each change into the ledger and giving each the model and input asked for.
@@ -462,7 +463,7 @@ class Runner:
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         """Look at a prediction once more; raise what keeps it from being seen."""
         result = None
-        for event in self._watch([Target(id)], until_answered=True):
+        for event in self._watch([Target(id, is_known=True)], until_answered=True):
             if isinstance(event, Result):
                 result = event
             elif not isinstance(event, Seen):

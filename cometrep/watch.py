@@ -36,7 +36,7 @@ NOT_FOUND_GRACE_SECONDS = 8.0
 
 EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without output
 WEB_PAGE_ATTEMPTS = 4
-"""How many web pages in a row, before any good answer, show that the base URL is wrong and not the day."""
+"""How many web pages in a row, where no good answer ever came, show that the base URL is wrong and not the day."""
 
 _NEVER = float("inf")
 _PUT_OFF_SECONDS = 0.2  # a look for which there is no room
@@ -51,7 +51,8 @@ class Target(NamedTuple):
     """One prediction to watch.
 
     `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
-    answer to its create, which counts as the first look where it is not terminal; `age_seconds` since its create;
+    answer to its create, which counts as the first look where it is not terminal; it `is_known` where the API has
+    answered for it before; `age_seconds` since its create;
     `spent_seconds` of the deadline were over before the wait;
     `model` and `input` as they were asked for, empty and None where that is not known.
     """
@@ -59,6 +60,7 @@ class Target(NamedTuple):
     id: str
     is_fresh: bool = False
     told_status: str = ""
+    is_known: bool = False
     age_seconds: float = 0.0
     model: str = ""
     input: Any = None
@@ -79,6 +81,7 @@ class _Watched:
     looks: list[float] = field(default_factory=list)  # start times of those without an answer
     last_answered: float = float("-inf")  # start time of the newest look that was answered
     told_status: str = ""
+    is_known: bool = False
     prediction: Prediction | None = None
     silent_since: float = _NEVER  # start time of the first look behind the last answer of the API
     attempts: int = 0  # failed ones in a row
@@ -99,7 +102,7 @@ class _Watched:
     @property
     def has_seen_pages_alone(self) -> bool:
         """Whether all that ever came are web pages."""
-        return self.prediction is None and 0 < self.pages == self.attempts
+        return not (self.status or self.is_known) and 0 < self.pages == self.attempts
 
     def next_turn(self) -> float:
         """Give the time at which something is to be done or said about it."""
@@ -156,6 +159,7 @@ class Watch:
             look_due=first_look,
             last_said=now,
             told_status=target.told_status,
+            is_known=target.is_known,
         )
         if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
             watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
@@ -329,7 +333,7 @@ class Watch:
 
     def _deadline_failure(self, watched: _Watched) -> errors.CometrepError:
         last = watched.last_failure if watched.attempts else None
-        if last and not watched.status and watched.has_seen_pages_alone:
+        if last and watched.has_seen_pages_alone:
             return last.told_as(errors.Refused, last.message)
         is_known = watched.status in STATUSES
         if is_known:

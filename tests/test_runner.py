@@ -712,6 +712,20 @@ def test_what_the_api_shows_counts_before_what_the_ledger_knows(bench: Bench) ->
         bench.drain(running_out())
 
 
+@pytest.mark.parametrize(("id", "error"), [("made1", errors.Temporary), ("other1", errors.Refused)])
+def test_web_pages_for_what_the_ledger_knows_may_pass(
+    bench: Bench, id: str, error: type[errors.CometrepError]
+) -> None:
+    """The API answered its create, so the address is right; of an id that was typed nobody knows that."""
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    bench.server.on_get(answer_html(200))
+    bench.drain(bench.runner.create(REQUEST))
+    bench.patience = bench.patience._replace(prompt_budget_seconds=0.0)
+    with pytest.raises(error) as raised:
+        bench.drain(bench.runner.look([id]))
+    assert raised.value.code == "not_an_api"
+
+
 def test_a_refused_look_at_an_id_that_was_typed_leads_elsewhere(bench: Bench) -> None:
     """The same command would be refused again; of a prediction that this command pays for it is the one to type."""
     bench.server.on_create(answer_json(prediction("made1", "starting")))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -694,6 +695,15 @@ def test_nothing_but_web_pages_until_the_deadline_means_a_wrong_address() -> Non
     assert isinstance(failure_of(World({"p1": [WEB_PAGE]}).watch(deadline=1.0)), errors.Refused)
     created = World({"p1": [WEB_PAGE]}).watch(Target("p1", told_status="starting"), deadline=1.0)
     assert isinstance(failure_of(created), errors.StillRunning)
+
+
+@pytest.mark.parametrize("answered", [{"told_status": "starting"}, {"is_known": True}], ids=["told", "known"])
+def test_web_pages_after_the_answer_to_a_create_may_pass(answered: dict[str, Any]) -> None:
+    """It shows that the address is right, though no look was answered yet: the budget decides."""
+    target = Target("p1", **answered)
+    assert result_of(World({"p1": [*[WEB_PAGE] * 8, done()]}).watch(target)).failure is None
+    failure = failure_of(World({"p1": [WEB_PAGE]}).watch(target))
+    assert (type(failure), failure.exit_code, failure.code) == (errors.Temporary, 7, "not_an_api")
 
 
 def test_web_pages_after_an_answer_may_pass() -> None:

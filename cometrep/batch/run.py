@@ -451,7 +451,8 @@ class Batch:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
         self._flying[id] = flying
         own = self._schedule(flying.item.model, age_seconds)
-        target = Target(id, is_fresh=age_seconds < FRESH_SECONDS, told_status=told_status)
+        is_fresh, is_known = age_seconds < FRESH_SECONDS, flying.doubt is None
+        target = Target(id, is_fresh=is_fresh, told_status=told_status, is_known=is_known)
         self._watch.add(target, self._clock(), SharedSchedule(own, self._gate.looks, lambda: len(self._watch)))
 
     def _schedule(self, model: str, age_seconds: float) -> Schedule:
