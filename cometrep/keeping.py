@@ -29,8 +29,8 @@ FILES_AT_ONCE = 4  # of one prediction, where they come from afar and nothing el
 class Keeping(NamedTuple):
     """Where and how outputs are kept.
 
-    `template` is empty for default names, `-` for stdout; `key` is a batch item's; `files_at_once` are fetched side
-    by side; `typed` is the template as errors name it.
+    `template` is empty for default names, `-` for stdout, with `folder` to write in on the way; `key` is a batch
+    item's; `files_at_once` are fetched side by side; `typed` is the template as errors name it.
     """
 
     folder: str = ""
@@ -112,9 +112,11 @@ class Keeper:
 
     def check_room(self, request: Request) -> None:
         """Raise LocalFileError where the folder that outputs are to be saved in takes no file."""
-        if self.keeping.template == "-":
+        if self.keeping.template == "-" and self.keeping.folder:
+            check_writable(Path(self.keeping.folder))
+        elif self.keeping.template == "-":
             try:
-                _temporary_folder().cleanup()
+                _temporary_folder("").cleanup()
             except errors.LocalFileError as failure:
                 failure.message += "; nothing was sent"
                 raise
@@ -252,7 +254,7 @@ class Keeper:
                 remedy=hints.OWN_NAMES,
                 code="name_clash",
             )
-        with _temporary_folder() as folder:
+        with _temporary_folder(self.keeping.folder) as folder:
             names = Names(folder, default_template(1), prediction.id, prediction.model, "")
             for event in self._fetched(prediction, {0: files[0]}, names, _Fresh(look_again, count=1)):
                 if not isinstance(event, _End):
@@ -438,11 +440,22 @@ def check_writable(folder: Path) -> None:
         ) from problem
 
 
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder for a file that has no place of its own; raise LocalFileError."""
+def _temporary_folder(place: str) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for a file that is not to stay, in `place` or, where that is empty, by TMPDIR.
+
+    Raises LocalFileError.
+    """
     try:
-        return tempfile.TemporaryDirectory(prefix="cometrep-", ignore_cleanup_errors=True)
+        if place:
+            Path(place).mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="cometrep-", dir=place or None, ignore_cleanup_errors=True)
     except OSError as problem:
+        if place:
+            raise errors.LocalFileError(
+                f"cannot write in {place}: {problem.strerror}",
+                remedy=hints.OTHER_FOLDER,
+                code=errors.file_code(problem),
+            ) from problem
         raise errors.LocalFileError(
             f"no temporary folder (TMPDIR) takes a file: {problem.strerror}", hint="export TMPDIR=FOLDER"
         ) from problem

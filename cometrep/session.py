@@ -229,7 +229,8 @@ def _keeper(
     # Files of a server on this machine have no distance to make up for, and threads cost them time.
     at_once = 1 if is_local_url(base_url) else FILES_AT_ONCE
     keeping = Keeping(
-        settings.folder,
+        # What is on its way to stdout stays nowhere, and is written where it was said just now alone.
+        settings.folder if template != "-" or options.dir else "",
         template,
         writes_sidecar=options.sidecar,
         files_at_once=at_once,

@@ -118,12 +118,12 @@ def test_outputs_that_can_be_kept_are_not(shelf: Shelf, template: str, request_:
 
 
 def test_a_folder_that_cannot_be_is_refused(shelf: Shelf) -> None:
-    """Where a file stands in its place, or above it; on stdout no folder is needed."""
+    """Where a file stands in its place, or above it; on stdout none is needed that nobody named."""
     shelf.folder.write_text("a file")
-    for keeper in (shelf.keeper(), shelf.keeper(folder=str(shelf.folder / "below"))):
+    for keeper in (shelf.keeper(), shelf.keeper("-"), shelf.keeper(folder=str(shelf.folder / "below"))):
         with pytest.raises(errors.LocalFileError, match="nothing was sent"):
             keeper.check_room(ONE)
-    shelf.keeper("-").check_room(ONE)
+    shelf.keeper("-", folder="").check_room(ONE)
 
 
 @pytest.mark.usefixtures("full_disk")

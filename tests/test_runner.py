@@ -49,6 +49,7 @@ class Bench:
         self,
         server: Server,
         folder: Path,
+        /,
         *,
         allows_local: bool = True,
         overwrites: bool = False,
@@ -67,7 +68,8 @@ class Bench:
             sleep=self.sleep,
             random=lambda: 0.0,
         )
-        self.keeper = Keeper(Keeping(folder=str(folder / "out"), **keeping), self.downloads, self.ledger)
+        keeping = {"folder": str(folder / "out"), **keeping}
+        self.keeper = Keeper(Keeping(**keeping), self.downloads, self.ledger)
         self.events: list[Event] = []
 
     def close(self) -> None:
@@ -991,24 +993,41 @@ def test_an_id_is_named_where_it_stands_as_a_word(id: str, message: str, *, is_n
     assert runner._names(message, id) is is_named
 
 
-def test_stdout_takes_one_file_and_leaves_none(set_up: SetUp, server: Server) -> None:
-    """With `-` the whole file is handed on from a temporary place, and the folder stays empty."""
-    bench = set_up(template="-")
+@pytest.mark.parametrize("place", ["", "out"])
+def test_stdout_takes_one_file_and_leaves_none(
+    place: str, set_up: SetUp, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `-` the whole file is handed on from a temporary place, in a folder that was named or in TMPDIR."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    bench = set_up(template="-", folder=place and str(folder / place))
     server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
     handed: list[bytes] = []
     for event in bench.runner.download(["abc123"], waits=False):
         if isinstance(event, Saved):
             assert event.how == "stdout"
+            assert Path(event.file.path).parents[1] == folder / place
             handed.append(Path(event.file.path).read_bytes())
     assert handed == [picture(2000)]
     assert bench.saved() == {}
+
+
+def test_another_folder_than_was_named_is_advised_where_nothing_goes_to_stdout(
+    set_up: SetUp, server: Server, folder: Path
+) -> None:
+    """It is the place to write in on the way there, and took nothing."""
+    bench = set_up(template="-", folder=str(folder / "out" / "in"))
+    (folder / "out").touch()
+    server.on_get(answer_json(prediction(output=files_on(server, "a.webp"))))
+    with pytest.raises(errors.LocalFileError, match="abc123: cannot write in ") as raised:
+        bench.drain(bench.runner.download(["abc123"], waits=False))
+    assert raised.value.hint == "cometrep download --wait abc123 -d DIR"
 
 
 def test_stdout_needs_a_temporary_folder_before_anything_is_paid(
     set_up: SetUp, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where none takes a file nothing is sent; where it goes later, the error is one that is gone on from."""
-    bench = set_up(template="-")
+    bench = set_up(template="-", folder="")
     server.on_create(answer_json(prediction("made1", "starting")))
     usable = tempfile.gettempdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))

@@ -261,7 +261,7 @@ def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
         served.command("download", "one", "-o", "-"),
         capture_output=True,
         cwd=served.folder,
-        env=served.environment,
+        env={**served.environment, "COMETREP_DIR": "pictures"},
         timeout=TIMEOUT_SECONDS,
         check=True,
     )
@@ -277,6 +277,10 @@ def test_the_one_file_can_go_to_stdout(served: Cli, server: Server) -> None:
             assert f"{beside[0]} and " in both.stderr
             assert f"leave out {beside[0]}" in both.stderr
     assert files(served) == {}
+    (served.folder / "taken").touch()
+    refused = served("download", "one", "-o", "-", "-d", "taken")
+    assert (refused.code, refused.stdout) == (12, "")
+    assert "hint: cometrep download --wait one -o - -d DIR\n" in refused.stderr
 
 
 def test_the_files_of_two_predictions_do_not_go_to_stdout(served: Cli, server: Server) -> None:
