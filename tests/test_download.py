@@ -845,6 +845,19 @@ def test_a_file_that_announces_too_much_is_not_begun(folder: Path, server: Serve
     assert (saver.events, saver.left()) == ([], [])
 
 
+def test_what_an_earlier_command_left_whole_is_held_to_the_limit(folder: Path, server: Server) -> None:
+    """It may have had another limit, and not the place for it; with that one it needs no fetching any more."""
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    (folder / f"{ID}.webp").write_bytes(b"another")
+    with pytest.raises(errors.LocalFileError, match="exists and differs"):
+        Saver(folder)(f"{server.url}/f")
+    with pytest.raises(errors.LocalFileError, match=r"above the 100\.0 kB of --max-size"):
+        Saver(folder, overwrites=True, max_size_bytes=100_000)(f"{server.url}/f")
+    assert (folder / f"{ID}.webp").read_bytes() == b"another"
+    saved, _ = Saver(folder, overwrites=True)(f"{server.url}/f")
+    assert (Path(saved.path).read_bytes(), server.count("GET")) == (BODY, 1)
+
+
 @pytest.mark.parametrize(
     ("url", "error", "code"),
     [

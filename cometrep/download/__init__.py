@@ -99,6 +99,8 @@ class Downloads:
                 if file.data_uri and is_media(content_type) and (wrong := wrong_content("", part)):
                     told = f"output file {file.index} is a data URI with {wrong}"
                     raise errors.OutputMissing(told, code="output_broken")
+            if part.size > self.rules.max_size_bytes:  # one that an earlier command left whole
+                raise self._too_large(id, file, part.size)
             kind = formats.extension_for(part.head, part.content_type, url_extension(file.url))
             extension = file.extension or kind
             target = names.path(file.index, extension)
