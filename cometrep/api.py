@@ -61,7 +61,7 @@ from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.text import without_key
 from cometrep.transport import Session, way_to
-from cometrep.transport.answers import Answer
+from cometrep.transport.answers import Answer, is_passing
 from cometrep.transport.reasons import is_broken_off, is_distrusted, is_misdirected, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
@@ -303,13 +303,13 @@ class Api:
         status = answer.status
         if status in (401, 403):
             return self._common_failure(answer)
-        if answer.is_html and status not in (408, 429, 499) and status < 500:
+        if answer.is_html and not is_passing(status):
             return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
         if (status == 404 and not answer.says_wrong_path) or (status == 400 and answer.says_not_found):
             return self._not_found(answer, id)
         if status == 500 and answer.says_no_such_prediction(id):
             return self._not_found(answer, id)
-        if status in (408, 425, 499) or (status >= 500 and not _is_final(answer)) or status < 400:
+        if (is_passing(status) and status != 429 and not _is_final(answer)) or status < 400:
             return self._error(errors.Temporary, answer, "server_error", hint=f"{hints.RUN_AGAIN} in a while")
         return self._common_failure(answer)
 

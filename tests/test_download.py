@@ -157,6 +157,7 @@ BROKEN: dict[str, Answer] = {
     "503 HTML": answer_html(503),
     "429": answer_json({}, 429),
     "408": answer_json({}, 408),
+    "499": answer_json({}, 499),
     "no answer": Answer(raw=b"", then="reset"),
 }
 

@@ -26,7 +26,7 @@ from cometrep.doctor.subject import Subject
 from cometrep.prediction import Prediction
 from cometrep.text import first_few, format_elapsed
 from cometrep.transport import proxies
-from cometrep.transport.answers import Answer
+from cometrep.transport.answers import Answer, is_passing
 from cometrep.transport.reasons import reason_of
 
 _SKEW_SECONDS = 60.0
@@ -227,7 +227,7 @@ class Reach:
         is_not_found = status == 500 and answer.says_no_such_prediction(_NO_ID)
         if answer.is_redirect:
             return Check("api", FAIL, f"{how}: {answer.leads}; the API does not do that", self._replace_base_url)
-        if status in (408, 425, 429, 499) or (status >= 500 and not is_not_found):
+        if is_passing(status) and not is_not_found:
             told = page if answer.is_html else said
             return Check("api", WARN, f"it answers, but not now ({how}){told}", later)
         if answer.is_html:

@@ -28,6 +28,7 @@ from cometrep.partfile import Facts, PartFile, end_of_range, is_whole, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_bytes, format_duration, format_times
+from cometrep.transport.answers import is_passing
 from cometrep.transport.reasons import ended_early, reason_of
 
 EXPIRED_STATUSES = (403, 404, 410)  # of a URL whose file is gone; others may mean that too, or what will pass
@@ -240,7 +241,7 @@ class Downloads:
         status = response.status_code
         if status in (200, 203, 206):
             return
-        if _is_passing(status):
+        if is_passing(status):
             failure = errors.Temporary(
                 f"HTTP {status} from {host_of(response.url)}",
                 code="rate_limited" if status == 429 else "server_error",
@@ -282,16 +283,12 @@ def _encoded(encoding: str) -> UrlExpired:
     return UrlExpired(f"it came in an encoding that nobody asked for, {encoding[:100]}")
 
 
-def _is_passing(status: int) -> bool:
-    return status in (408, 425, 429) or status >= 500
-
-
 def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
     """Say whether the answer to a ranged request is neither the rest, nor the whole, nor a passing fault."""
     status = response.status_code
     if status == 206:
         return not part.fits(response.headers) and not is_whole(response.headers)
-    return status == 501 or (status not in (200, 203) and not _is_passing(status))
+    return status == 501 or (status not in (200, 203) and not is_passing(status))
 
 
 def _skipped(file: OutputFile, target: Path) -> SavedFile:

@@ -39,6 +39,11 @@ _EXCERPT = 500
 _REQUEST_ID_TEXT = r"(?i)\(?request id: ?([^)\s]{1,200})\)?"
 
 
+def is_passing(status: int) -> bool:
+    """Say whether an HTTP status tells of a fault of the moment, for what may be asked once more."""
+    return status in (408, 425, 429, 499) or status >= 500
+
+
 class Answer:
     """One answer, read: status, headers, body as JSON where it is JSON, and the error it tells of.
 
