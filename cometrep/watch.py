@@ -179,6 +179,7 @@ class Watch:
         """
         looks: list[str] = []
         events: list[Event] = []
+        repeats = -1  # not counted yet: that goes through all, and where none hangs there is no need
         while self._turns and self._turns[0][0] <= now:
             entry = heapq.heappop(self._turns)
             if self._is_void(entry):
@@ -188,10 +189,13 @@ class Watch:
                 events.append(self._end_at_deadline(watched, now))
                 continue
             events += self._say(watched, now)
-            has_room = len(looks) < most_looks and not (watched.looks and self._repeats() >= _REPEATS_AT_ONCE)
+            if watched.looks and repeats < 0:
+                repeats = self._repeats()
+            has_room = len(looks) < most_looks and not (watched.looks and repeats >= _REPEATS_AT_ONCE)
             if now >= watched.look_due and not has_room:
                 watched.look_due = now + _PUT_OFF_SECONDS
             elif now >= watched.look_due:
+                repeats += bool(watched.looks)
                 watched.looks.append(now)
                 watched.silent_since = min(watched.silent_since, now)
                 looks.append(watched.id)

@@ -726,6 +726,24 @@ def test_one_web_page_after_other_failures_is_no_wrong_address() -> None:
     assert result_of(world.watch()).failure is None
 
 
+def test_looks_that_hang_are_counted_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count them again for each that is put off would take seconds of each one where there are thousands."""
+    counted: list[int] = []
+    count = Watch._repeats
+
+    def counting(state: Watch) -> int:
+        counted.append(count(state))
+        return counted[-1]
+
+    monkeypatch.setattr(Watch, "_repeats", counting)
+    state = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
+    for number in range(20):
+        state.add(Target(f"p{number}"), 0.0, PollSchedule())
+    turns = [state.turn(now)[0] for now in (0.0, 10.0, 10.2)]
+    assert [len(looks) for looks in turns] == [20, 4, 0]
+    assert counted == [0, 4]
+
+
 # Signs of life
 
 
