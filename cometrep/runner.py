@@ -177,19 +177,23 @@ class Runner:
         self._api.check_settings()  # before there is an entry
         number = self._ledger.begin(request.model, request.values)
         calls: Calls[None, Prediction] = Calls(threads=1)  # which keeps what came, even where a signal cuts in
-        prediction = None
+        prediction, is_told = None, False
         try:
             answered = yield from self._send(request, number, calls, deadline_seconds)
             prediction = answered.as_asked(request.model, request.values)
             try:
                 self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError:
+                is_told = True
                 yield Created(prediction)  # another process holds the ledger: people need not wait for the id
                 self._ledger.accept(number, prediction)
             else:
+                is_told = True
                 yield Created(prediction)
         except errors.Stopped as stop:
-            yield from self._rescue(calls, number, stop)
+            kept = yield from self._rescue(calls, number, stop)
+            if kept and not is_told:
+                yield Created(kept.as_asked(request.model, request.values))
             raise
         except errors.LocalFileError as failure:
             if prediction is None:
@@ -251,8 +255,13 @@ class Runner:
             raise answer
         return answer
 
-    def _rescue(self, calls: Calls[None, Prediction], number: int, stop: errors.Stopped) -> Events:
-        """Keep what a create that was stopped is answered, within a moment, and say what is known of it."""
+    def _rescue(
+        self, calls: Calls[None, Prediction], number: int, stop: errors.Stopped
+    ) -> Generator[Event, None, Prediction | None]:
+        """Keep what a create that was stopped is answered, within a moment, and say what is known of it.
+
+        Give the prediction that it came to.
+        """
         answered = next(iter(calls.untaken()), None) or calls.next(SOON_SECONDS)
         if answered is None:
             grace = format_duration(STOP_GRACE_SECONDS)
@@ -267,7 +276,8 @@ class Runner:
                 self._ledger.accept(number, answer, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError as failure:
                 stop.message += f"; {failure.message}"
-        elif answer is None:
+            return answer
+        if answer is None:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = hints.LIST_UNKNOWN
         elif isinstance(answer, errors.CreateUnknown):
@@ -279,6 +289,7 @@ class Runner:
         else:
             stop.message += f"; nothing was created: {answer.message}"
             self._ledger.insist(self._ledger.refuse, number, answer)
+        return None
 
     # Watching
 

@@ -392,9 +392,11 @@ def test_a_slow_create_is_said_to_be_slow(bench: Bench, monkeypatch: pytest.Monk
     assert bench.entries() == [("made1", "starting")]
 
 
-def stop(events: Generator[Event, None, Any]) -> list[Event]:
+def stop(events: Generator[Event, None, Any], said: list[Event] | None = None) -> None:
     """Stop a use case by a signal, and hear what it says until it raises that."""
-    return [events.throw(errors.Stopped("Ctrl-C", 130)), *events]
+    said = [] if said is None else said
+    said.append(events.throw(errors.Stopped("Ctrl-C", 130)))
+    said.extend(events)
 
 
 def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,10 +409,25 @@ def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch
     assert isinstance(next(events), Creating)
     assert isinstance(next(events), Slow)
     release.set()
+    told: list[Event] = []
     with pytest.raises(errors.Stopped) as raised:
-        stop(events)
+        stop(events, told)
     assert bench.entries() == [("made1", "starting")]
     assert raised.value.prediction_id == "made1"
+    assert [(event.id, event.prediction.model) for event in told if isinstance(event, Created)] == [
+        ("made1", SCHNELL)
+    ]
+
+
+def test_a_create_stopped_as_it_is_told_is_told_once(bench: Bench) -> None:
+    """Its id is known by then."""
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    events = bench.runner.create(REQUEST)
+    assert any(isinstance(event, Created) for event in events)
+    said: list[Event] = []
+    with pytest.raises(errors.Stopped):
+        stop(events, said)
+    assert said == []
 
 
 def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,23 @@ def test_a_use_case_that_is_stopped_puts_its_things_in_order(fails: bool) -> Non
     assert raised.value.hint == "cometrep wait other abc"
 
 
+def test_what_a_create_came_to_as_it_was_stopped_is_left_too() -> None:
+    """Its answer tells how far it is."""
+
+    def creating() -> Events:
+        try:
+            yield Result("other", OTHER)
+        except errors.Stopped:
+            yield Created(DONE)
+            raise
+        return ""
+
+    with pytest.raises(errors.Stopped) as raised:
+        House(Struck()).show(creating(), "line")
+    assert raised.value.message == "stopped by Ctrl-C; ended, and not told yet: abc"
+    assert raised.value.hint == "cometrep wait abc"
+
+
 def test_what_was_told_is_not_waited_for_again() -> None:
     """The hint of a stop names those alone whose results nobody has seen."""
 

@@ -4,8 +4,8 @@ import pytest
 
 from cometrep import errors, hints
 from cometrep.console.unfinished import Unfinished
-from cometrep.events import Created, Saving, Seen
-from cometrep.prediction import Prediction
+from cometrep.events import Created, Saved, Saving, Seen
+from cometrep.prediction import Prediction, SavedFile
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,30 @@ def test_what_is_done_with_is_not_taken_up_again() -> None:
     unfinished.tell(stop, hints.Command("cometrep download --wait"))
     assert stop.message == "stopped by Ctrl-C; left running: b; not saved yet: c"
     assert (stop.prediction_id, stop.hint) == ("b", "cometrep download --wait b c")
+
+
+def test_a_create_that_was_answered_with_the_end_is_not_said_to_run() -> None:
+    """It has ended, and nothing of it is saved."""
+    unfinished = Unfinished([])
+    unfinished.take(Created(Prediction("a", "succeeded")))
+    stop = errors.Stopped("Ctrl-C", 130)
+    unfinished.tell(stop, hints.Command("cometrep download --wait"))
+    assert stop.message == "stopped by Ctrl-C; not saved yet: a"
+
+
+def test_what_was_saved_is_not_said_to_be_unsaved() -> None:
+    """Its path may not be told yet, or others of its files are not saved: the command that goes on does both."""
+    unfinished = Unfinished(["a"])
+    for event in (
+        Seen(Prediction("a", "succeeded"), 1.0),
+        Saved("a", SavedFile("a-0.webp", 0, 3000, "00"), "saved"),
+        Saving("a", 1, "a-1.webp", 1, 2),
+    ):
+        unfinished.take(event)
+    stop = errors.Stopped("SIGTERM", 143)
+    unfinished.tell(stop, hints.Command("cometrep download --wait"))
+    assert stop.message == "stopped by SIGTERM; not all saved or told yet: a"
+    assert stop.hint == "cometrep download --wait a"
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,7 @@ class Stage:
 
     def _show_one(self, event: Event, events: Generator[Event, None, Any]) -> None:
         is_batch = self._results.is_batch
-        if not is_batch:  # its own record knows what is left
-            self._unfinished.take(event)
-        self._report_on(event)
+        self._take(event)
         self._draw(event)
         try:
             self._write_result(event)
@@ -119,7 +117,9 @@ class Stage:
         if isinstance(event, Result):
             self._unfinished.leave(event.id)
 
-    def _report_on(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
+        if not self._results.is_batch:  # its own record knows what is left
+            self._unfinished.take(event)
         if self._report:
             self._report.take(event)
 
@@ -137,7 +137,7 @@ class Stage:
             event = next(events)
             while not (isinstance(event, Result) and event.id == id):
                 self._display.take(event)
-                self._report_on(event)
+                self._take(event)
                 event = next(events)
 
     def _stop(self, events: Generator[Event, None, Any], reason: errors.Failure) -> None:
@@ -145,8 +145,8 @@ class Stage:
         try:
             event = events.throw(reason)
             while True:
+                self._take(event)
                 self._draw(event)
-                self._report_on(event)
                 event = next(events)
         except (errors.Stopped, errors.StdoutClosed, StopIteration):
             pass

@@ -3,34 +3,38 @@
 from collections.abc import Iterable
 
 from cometrep.errors import Failure
-from cometrep.events import Created, Event, Saving, Seen
+from cometrep.events import Created, Event, Saved, Saving, Seen
 from cometrep.hints import WAIT_AGAIN, Command
+
+_RUNS, _HAS_ENDED, _IS_SAVED = range(3)  # how far a prediction is; the last where some of its files are saved
 
 
 class Unfinished:
     """The predictions that a command is not done with, by what its events tell; it began with those of `ids`."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._has_ended = dict.fromkeys(ids, False)  # and only are not saved yet, or wait for their turn
+        self._came = dict.fromkeys(ids, _RUNS)
 
     def take(self, event: Event) -> None:
         """Take up what an event tells."""
         if isinstance(event, Created):
-            self._has_ended[event.id] = False
-        elif event.id in self._has_ended:
+            self._came[event.id] = _HAS_ENDED if event.prediction.is_terminal else _RUNS
+        elif event.id in self._came:
             if isinstance(event, Seen):
-                self._has_ended[event.id] = event.prediction.is_terminal
+                self._came[event.id] = _HAS_ENDED if event.prediction.is_terminal else _RUNS
             elif isinstance(event, Saving):
-                self._has_ended[event.id] = True
+                self._came[event.id] = max(_HAS_ENDED, self._came[event.id])
+            elif isinstance(event, Saved):
+                self._came[event.id] = _IS_SAVED
 
     @property
     def left(self) -> list[str]:
         """The ids of those predictions."""
-        return list(self._has_ended)
+        return list(self._came)
 
     def leave(self, id: str) -> None:
         """Take it that the command is done with one of them."""
-        self._has_ended.pop(id, None)
+        self._came.pop(id, None)
 
     def tell(self, stop: Failure, resume: Command) -> None:
         """Say in what stopped the command which are left, and give the command that takes them up again."""
@@ -40,7 +44,7 @@ class Unfinished:
             return
         stop.prediction_id = left[0]
         ended = "ended, and not told yet" if resume.name == WAIT_AGAIN.name else "not saved yet"
-        for words, has_ended in (("left running", False), (ended, True)):
-            if ids := [id for id in left if self._has_ended.get(id, False) is has_ended]:
+        for words, came in (("left running", _RUNS), (ended, _HAS_ENDED), ("not all saved or told yet", _IS_SAVED)):
+            if ids := [id for id in left if self._came.get(id, _RUNS) == came]:
                 stop.message += f"; {words}: {', '.join(ids)}"
         stop.hint = resume.of(*left)

@@ -79,7 +79,8 @@ def test_a_step_that_is_canceled_in_its_create_tells_the_id(step: Cli, server: S
     process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 143
     told = (step.folder / "GITHUB_OUTPUT").read_text()
-    assert read_outputs(told.removeprefix("earlier=1\n"))["id"] == "made1"
+    shown = read_outputs(told.removeprefix("earlier=1\n"))
+    assert (shown["id"], shown["status"]) == ("made1", "starting")
 
 
 def test_files_behind_a_closed_stdout_are_told(
