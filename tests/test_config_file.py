@@ -1,5 +1,6 @@
 """The config file: what is read of it, the one line that is changed, and who can read it."""
 
+import errno
 import os
 import re
 import tomllib
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.calls import within
 from cometrep.config import file as config_file
-from cometrep.config.file import ConfigFile, make_private_folder
+from cometrep.config.file import ConfigFile, make_private_folder, with_target
 from cometrep.locks import lock
 from tests.conftest import TIMEOUT_SECONDS, find_no_room, mode_of, on_posix
 
@@ -379,3 +380,26 @@ def test_a_folder_that_cannot_be_held_is_a_local_file_error(
     monkeypatch.setattr(os, "open", find_no_room)
     with pytest.raises(errors.LocalFileError, match=f"cannot write {file.path.parent}: "):
         file.change("timeout", "6m")
+
+
+@on_posix
+def test_what_fails_once_all_is_stored_is_no_failure(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of files may tell then that it is ill; the folder was held, and nothing was written by that."""
+    closed: list[int] = []
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        closed.append(descriptor)
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def stale(*_: object, **__: object) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as ill:
+        ill.setattr(os, "close", fail)
+        file.change("timeout", "6m")
+    assert closed
+    monkeypatch.setattr(os, "lstat", stale)
+    assert with_target(file.path) == str(file.path)
+    assert file.read() == {"timeout": "6m"}

@@ -131,7 +131,8 @@ class ConfigFile(NamedTuple):
 
 def with_target(path: Path) -> str:
     """Show a path, and where it is a symlink the file that it leads to."""
-    return f"{path} ({os.path.realpath(path)})" if path.is_symlink() else str(path)
+    is_link = os.path.islink(path)  # noqa: PTH114 - pathlib raises for a stale one, once all is stored there
+    return f"{path} ({os.path.realpath(path)})" if is_link else str(path)
 
 
 def make_private_folder(folder: Path) -> None:
@@ -215,7 +216,8 @@ def _alone(folder: Path) -> Iterator[None]:
                 )
         yield
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # nothing was written by it
+            os.close(descriptor)
 
 
 def _write_private(path: Path, text: str) -> None:
