@@ -65,7 +65,9 @@ class Names(NamedTuple):
             return False
         with contextlib.suppress(OSError):  # one of the two is not made yet
             return path.parent.samefile(self.folder)
-        return os.path.abspath(path.parent) == os.path.abspath(self.folder)  # noqa: PTH100 - pathlib keeps `..`
+        with contextlib.suppress(OSError):  # the working folder is gone
+            return os.path.abspath(path.parent) == os.path.abspath(self.folder)  # noqa: PTH100 - pathlib keeps `..`
+        return False
 
     def _relative(self, index: int, extension: str) -> str:
         values = {

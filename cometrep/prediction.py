@@ -159,8 +159,10 @@ class SavedFile(NamedTuple):
 
     def seen_from(self, folder: Path) -> "SavedFile":
         """Give the same file with its path as seen from a folder."""
-        with contextlib.suppress(ValueError):  # another drive
-            return self.at(Path(os.path.relpath(self.path, folder)).as_posix())
+        path = Path(self.path)
+        with contextlib.suppress(ValueError, OSError):  # another drive; the working folder is gone
+            shown = path.relative_to(folder) if path.is_relative_to(folder) else Path(os.path.relpath(path, folder))
+            return self.at(shown.as_posix())
         return self
 
     @staticmethod

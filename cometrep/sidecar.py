@@ -27,7 +27,7 @@ def write_sidecar(prediction: Prediction, files: Sequence[SavedFile], *, overwri
     folder = Path(files[0].path).parent
     path = sidecar_path(folder, prediction.id)
     if os.path.lexists(path):
-        if path.is_dir() and not path.is_symlink():
+        if os.path.isdir(path) and not path.is_symlink():
             raise errors.LocalFileError(
                 f"{path} is a folder", remedy=hints.OTHER_FOLDER, code="file_exists", prediction_id=prediction.id
             )

@@ -70,6 +70,16 @@ def find_no_room(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder whose path nobody knows any more, as where its file system was taken away."""
+
+    def getcwd() -> str:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(os, "getcwd", getcwd)
+
+
 @contextlib.contextmanager
 def no_more_threads() -> Iterator[None]:
     """A system that starts no thread, for the length of a block."""

@@ -224,6 +224,18 @@ def test_a_picture_of_another_locale_is_linked_by_its_name_on_disk(
     assert page(tmp_path).count('href="./%C5%BCaba.png"') == 2
 
 
+def test_a_page_is_written_where_the_working_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A batch that has run there to its end has its page."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("pictures"), 1, "a.png")
+    gallery = Gallery(Path("pictures"), {})
+    request.getfixturevalue("gone")
+    gallery.write()
+    assert "<title>pictures" in Path("pictures/index.html").read_text("utf-8")
+
+
 def test_another_page_stays_as_it_is(tmp_path: Path) -> None:
     """An index.html that cometrep did not write is not replaced; that is said once, and no page is told of."""
     save(tmp_path, 1, "a.png")

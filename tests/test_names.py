@@ -246,6 +246,12 @@ def test_an_item_never_has_the_name_of_the_batchs_own_files(
     assert names.path(0, extension).name == name
 
 
+@pytest.mark.usefixtures("gone")
+def test_an_item_has_a_name_where_the_working_folder_is_gone() -> None:
+    """Its files are saved all the same."""
+    assert named("{key}.jsonl", key="batch", folder="nowhere").path(0, "bin") == Path("nowhere/batch.jsonl")
+
+
 @pytest.mark.parametrize(
     ("extension", "name"),
     [

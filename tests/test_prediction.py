@@ -5,6 +5,7 @@ import json
 import string
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1045,3 +1046,12 @@ def test_white_space_is_no_output(output: object) -> None:
     seen = Prediction("p1", "succeeded", output=output)
     assert seen.output_files() == ()
     assert seen.may_gain_output
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"), [("out/a.webp", "a.webp"), ("out/below/a.webp", "below/a.webp"), ("a.webp", "a.webp")]
+)
+@pytest.mark.usefixtures("gone")
+def test_a_file_is_seen_from_its_folder_wherever_that_is(path: str, seen: str) -> None:
+    """The working folder may be gone by then; what is not below stays as it is."""
+    assert SavedFile(path, 0, 3, "ab").seen_from(Path("out")).path == seen

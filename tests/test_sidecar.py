@@ -1,5 +1,6 @@
 """The metadata file beside outputs: what it tells, what it keeps, and what it never replaces."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -199,3 +200,19 @@ def test_without_files_there_is_no_sidecar_to_read(tmp_path: Path) -> None:
     """Nor where none was written."""
     assert read_sidecar("p1", []) is None
     assert read_sidecar("p1", saved(tmp_path)) is None
+
+
+def test_a_sidecar_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a server that has forgotten the file: it stays, and the command ends in order."""
+    files = saved(tmp_path)
+    path = write_sidecar(MADE, files, overwrites=False)
+    look = os.stat
+
+    def stat(of: Any, **how: Any) -> os.stat_result:
+        if of == path and how.get("follow_symlinks", True):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return look(of, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(errors.LocalFileError, match="exists and is no sidecar of p1"):
+        write_sidecar(MADE, files, overwrites=False)

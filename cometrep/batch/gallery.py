@@ -82,6 +82,7 @@ class Gallery:
 
     def __init__(self, folder: Path, axes: Mapping[str, Sequence[Any]]) -> None:
         self._folder = folder
+        self._title = folder.absolute().name or "batch"  # now: the working folder may go
         self._path = folder / BATCH_PAGE
         self._axes = [name for name, values in axes.items() if len(values) > 1]
         self._offsets: dict[Path, int] = {}
@@ -229,7 +230,7 @@ class Gallery:
             "records": " ".join(sorted(self._records)),
             "policy": "default-src 'none'; img-src 'self' file:; base-uri 'none'; form-action 'none';"
             f" style-src '{_hash_of(style)}'; script-src '{_hash_of(script)}'",
-            "title": _escaped(self._folder.absolute().name or "batch"),
+            "title": _escaped(self._title),
             "summary": _escaped(self._summary(shown)),
             "style": style,
             "script": script,
