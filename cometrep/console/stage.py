@@ -62,7 +62,7 @@ class Stage:
             raise
         finally:
             if self._report:
-                left = self._unfinished.left or [named] * bool(named)  # of a create that was under way
+                left = self._unfinished.left(named)
                 for problem in self._report.tell(returned, reason, left, self._console.environment):
                     self._console.warn(f"--github: {problem}, so nothing is told there")
 
@@ -110,7 +110,7 @@ class Stage:
         except (errors.StdoutClosed, errors.LocalFileError) as refused:
             if isinstance(event, Saved) and not is_batch:
                 self._save_the_rest(events, event.id)
-            left = [] if is_batch else self._unfinished.left or [event.id]
+            left = [] if is_batch else self._unfinished.left(event.id)
             refused.hint = self._results.resume.of(*left)
             refused.prediction_id = event.id or None
             raise

@@ -27,10 +27,9 @@ class Unfinished:
             elif isinstance(event, Saved):
                 self._came[event.id] = _IS_SAVED
 
-    @property
-    def left(self) -> list[str]:
-        """The ids of those predictions."""
-        return list(self._came)
+    def left(self, named: str | None = None) -> list[str]:
+        """Give the ids of those predictions, else the one that was `named` with what ended the command."""
+        return list(self._came) or ([named] if named else [])
 
     def leave(self, id: str) -> None:
         """Take it that the command is done with one of them."""
@@ -39,7 +38,7 @@ class Unfinished:
     def tell(self, stop: Failure, resume: Command) -> None:
         """Say in what stopped the command which are left, and give the command that takes them up again."""
         # One that is in doubt has its hint already, and may not run.
-        left = self.left or ([stop.prediction_id] if stop.prediction_id and not stop.hint else [])
+        left = self.left(None if stop.hint else stop.prediction_id)
         if not left:
             return
         stop.prediction_id = left[0]
