@@ -22,7 +22,7 @@ _KEPT = (  # in the commands of hints, in this order
 class Options(NamedTuple):
     """What was typed of the shared options and as INPUT items; the defaults stand for those a command has not.
 
-    `saves` is true of a command that saves files.
+    `saves` is true of a command that saves files; `wait` is None where it waits in any case, or never.
     """
 
     saves: bool = False
@@ -30,6 +30,7 @@ class Options(NamedTuple):
     input_file: str | None = None
     dry_run: bool = False
     strict: bool = False
+    wait: bool | None = None
     timeout: str | None = None
     interval: str | None = None
     logs: bool = False
@@ -70,6 +71,16 @@ class Options(NamedTuple):
         ):
             if given and also_given:
                 raise contradiction(one, other)
+
+    def idle(self) -> list[str]:
+        """Say of those that were given which do nothing beside the others."""
+        told = []
+        if self.timeout is not None and self.wait is False:
+            told.append("--timeout is the deadline of --wait, and does nothing without it")
+        if self.output == "-":
+            given = {"--overwrite": self.overwrite, "--skip-existing": self.skip_existing}
+            told += [f"{name} does nothing beside -o -" for name, is_given in given.items() if is_given]
+        return told
 
     @property
     def of_settings(self) -> dict[str, str | None]:

@@ -157,6 +157,8 @@ def settle(console: Console, options: Options) -> Settings:
     )
     if settings.file_warning:
         console.warn(str(settings.file_warning))
+    for told in options.idle():
+        console.warn(told)
     return settings
 
 
@@ -214,7 +216,8 @@ def _keeper(
     from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
     from cometrep.names import check_folder
 
-    template = _template(options, settings)
+    _refuse_beside_stdout(options, settings)
+    template = settings.template
     check_folder(str(Path(settings.folder, template or "-").parent))
     downloads = Downloads(
         Rules(
@@ -250,7 +253,8 @@ def started_sandbox(settings: Settings) -> Iterator[str]:
         yield server.url
 
 
-def _template(options: Options, settings: Settings) -> str:
+def _refuse_beside_stdout(options: Options, settings: Settings) -> None:
+    """Raise UsageError where stdout is to have the file, and something else too."""
     if settings.template == "-":
         for one, is_given in (
             ("--sidecar", options.sidecar),
@@ -259,8 +263,6 @@ def _template(options: Options, settings: Settings) -> str:
         ):
             if is_given:
                 raise contradiction(one, _typed_template(settings))
-        return "-"
-    return settings.template
 
 
 def _typed_template(settings: Settings) -> str:

@@ -28,6 +28,22 @@ def test_options_that_cannot_be_meant_are_refused(options: Options, told: str, h
 
 
 @pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (Options(wait=False, timeout="5m"), ["--timeout is the deadline of --wait, and does nothing without it"]),
+        (Options(output="-", overwrite=True), ["--overwrite does nothing beside -o -"]),
+        (Options(output="-", skip_existing=True), ["--skip-existing does nothing beside -o -"]),
+        (Options(wait=True, timeout="5m"), []),
+        (Options(timeout="5m", output="a", overwrite=True), []),
+    ],
+    ids=str,
+)
+def test_an_option_that_does_nothing_is_told(options: Options, told: list[str]) -> None:
+    """None is passed over without a word."""
+    assert options.idle() == told
+
+
+@pytest.mark.parametrize(
     ("folder", "hint"),
     [('{"prompt": "a fox"}', "write prompt='a fox'"), ("@in.json", "-i in.json"), ("@new", ""), ("{a}", "")],
 )

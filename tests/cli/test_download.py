@@ -288,8 +288,9 @@ def test_the_files_of_two_predictions_do_not_go_to_stdout(served: Cli, server: S
     on(server, "one", "/f/a.webp")
     on(server, "uno", "/f/b.webp")
     pictures(server, "a.webp", "b.webp")
-    done = served("download", "one", "uno", "-o", "-")
+    done = served("download", "one", "uno", "-o", "-", "--timeout", "5m")
     assert (done.code, done.stdout) == (2, "")
+    assert "warning: --timeout is the deadline of --wait" in done.stderr
 
 
 @pytest.mark.parametrize(
