@@ -415,6 +415,19 @@ def test_a_save_that_fails_as_a_whole_leaves_its_item(bench: Bench, monkeypatch:
     assert (ended.codes, ended.tally.left, bench.steps("cat")[-1]["step"]) == ({12: 1}, 1, "left")
 
 
+def test_what_the_ledger_alone_knows_is_an_earlier_runs(bench: Bench) -> None:
+    """A power cut took its id from the record: that it cannot be saved counts for no more than that of others."""
+    number = bench.ledger.begin(SCHNELL, {"prompt": "old"})
+    bench.ledger.accept(number, Prediction("id-old", "starting"))
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("sending", "old", entry=number)
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/id-old", answer_json(prediction("id-old")))
+    bench.keeper, bench.max_failures = Failing(errors.Temporary("it broke off")), 1
+    ended = bench.run("old")
+    assert (bench.steps("old")[-1]["step"], ended.tally.is_stopping) == ("left", False)
+
+
 def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
     """No more is paid for than was under way when the first file could not be written."""
     bench.keeper = Failing(errors.LocalFileError("no space", code="disk_full"))

@@ -65,16 +65,16 @@ _FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit"
 
 
 class _Flying(NamedTuple):
-    """One item whose prediction is watched, with its entry in the ledger, 0 for an earlier run's.
+    """One item whose prediction is watched; one that `is_left_over` was created by an earlier run.
 
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
     of the create's answer, and no look has shown it. `has_failed` is whether a look at it has.
     """
 
     item: Item
-    entry: int
     created: float
     doubt: errors.CreateUnknown | None = None
+    is_left_over: bool = False
     has_failed: bool = False
 
 
@@ -313,7 +313,7 @@ class Batch:
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
-            flying = _Flying(item, 0, sent, doubt)
+            flying = _Flying(item, sent, doubt, is_left_over=True)
             self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, standing)
@@ -377,7 +377,7 @@ class Batch:
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
             if not self._sender.is_left:
-                self._follow(answer.id, _Flying(item, entry, self._now()), told_status=answer.status)
+                self._follow(answer.id, _Flying(item, self._now()), told_status=answer.status)
         else:
             yield from self._refused(item, entry, answer, attempt)
         self._sending.pop(item.key, None)
@@ -393,7 +393,7 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             if id and self._is_own(id, item) and not self._sender.is_left:
-                self._follow(id, _Flying(item, entry, self._now(), answer))
+                self._follow(id, _Flying(item, self._now(), answer))
             else:
                 del self._sending[item.key]  # all is kept: told once more it would be one more in doubt
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
@@ -494,7 +494,8 @@ class Batch:
         if known:
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
-            yield from self._succeeded(item, seen, may_return=known is not None and self._is_young(result.id))
+            may_return = known is not None and self._is_young(result.id)
+            yield from self._succeeded(flying, seen, may_return=may_return)
             return
         if flying.doubt:
             yield from self._unfound(result.id, flying, failure)
@@ -504,11 +505,11 @@ class Batch:
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
         elif failure.code == "prediction_not_found" and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
-            if self._asked.retries_failed and not flying.entry:
+            if self._asked.retries_failed and flying.is_left_over:
                 self._unsent.append((item, 0))
             else:
-                yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=not flying.entry)
-                if flying.entry:
+                yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=flying.is_left_over)
+                if not flying.is_left_over:
                     self._count(Streak.NOT_SEEN, failure)
         else:
             yield from self._leave(flying, seen, failure)
@@ -520,10 +521,10 @@ class Batch:
             failure.message += "; while its hour lasts the same command looks again"
         is_late = isinstance(failure, errors.StillRunning)
         is_unseen = not seen.status and (flying.has_failed or not is_late)
-        is_left_over = not flying.entry or (is_late and not is_unseen)
+        is_left_over = flying.is_left_over or (is_late and not is_unseen)
         yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
         if is_unknown or (isinstance(failure, (errors.Temporary, errors.StillRunning)) and is_unseen):
-            if flying.entry:
+            if not flying.is_left_over:
                 self._count(Streak.NOT_SEEN, failure)
         elif not isinstance(failure, (errors.StillRunning, errors.Temporary)):
             self._gate.give_up(failure)
@@ -534,14 +535,14 @@ class Batch:
         assert doubt
         is_gone = failure.code == "prediction_not_found"
         doubt.message += f"; the API does not know {id}" if is_gone else f"; {failure.message}"
-        if flying.entry:
-            yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
-        else:
+        if flying.is_left_over:
             standing = self._record.standing(item.key)._replace(error=doubt.message)
             if is_gone:
                 yield from self._take_up(item, standing._replace(id=""))
             else:
                 yield from self._outcomes.pass_over(item, standing)
+        else:
+            yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
         if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
             self._gate.give_up(failure)
 
@@ -550,12 +551,13 @@ class Batch:
         entry = self._ledger.lenient(self._ledger.entry, id)
         return entry is not None and self._now() < entry.expires
 
-    def _succeeded(self, item: Item, prediction: Prediction, *, may_return: bool) -> Events:
+    def _succeeded(self, flying: _Flying, prediction: Prediction, *, may_return: bool) -> Events:
+        item = flying.item
         if prediction.run_seconds is not None and item.model in self._runs:
             self._runs[item.model].append(prediction.run_seconds)
         facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
         yield from self._outcomes.note("ended", item, id=prediction.id, **facts)
-        self._saver.begin(item, prediction, may_return=may_return)
+        self._saver.begin(item, prediction, may_return=may_return, is_left_over=flying.is_left_over)
 
     # Time and tallies
 

@@ -21,11 +21,13 @@ from cometrep.runner import paid
 class Kept(NamedTuple):
     """What came of saving a prediction: the files saved, what failed, the paths left as they are, and warnings.
 
-    It `may_return` where the API does not know it within its hour.
+    It `may_return` where the API does not know it within its hour. One that `is_left_over` was created by an
+    earlier run, and proves nothing about those to come.
     """
 
     prediction: Prediction
     may_return: bool
+    is_left_over: bool
     files: list[SavedFile]
     failure: errors.CometrepError | None
     skipped: list[str]
@@ -64,28 +66,27 @@ class Saver:
         """How many predictions are not saved yet."""
         return len(self._item_of)
 
-    def begin(self, item: Item, prediction: Prediction, *, may_return: bool) -> None:
-        """Have a prediction's outputs saved; it `may_return` where the API does not know it within its hour."""
+    def begin(self, item: Item, prediction: Prediction, *, may_return: bool, is_left_over: bool) -> None:
+        """Have a prediction's outputs saved; what else is said of it is in what comes of that."""
         self._item_of[prediction.id] = item
-        self._submit(prediction.id, partial(self._save, item.key, prediction, may_return=may_return))
+        begun = Kept(prediction, may_return, is_left_over, [], None, [], [])
+        self._submit(prediction.id, partial(self._save, item.key, begun))
 
-    def _save(self, key: str, prediction: Prediction, *, may_return: bool) -> Kept:
+    def _save(self, key: str, kept: Kept) -> Kept:
         """Save the outputs of one prediction; runs in a thread of its own."""
-        saving = self._keeper_of(key).save(prediction, self._look_again)
-        skipped: list[str] = []
-        warnings: list[str] = []
+        saving = self._keeper_of(key).save(kept.prediction, self._look_again)
         while True:
             try:
                 event = next(saving)
             except StopIteration as end:
                 files, failure = end.value
-                return Kept(prediction, may_return, files, failure, skipped, warnings)
+                return kept._replace(files=files, failure=failure)
             except errors.CometrepError as failure:  # which, as the answer itself, would be taken for a look's
-                return Kept(prediction, may_return, [], failure, skipped, warnings)
+                return kept._replace(failure=failure)
             if isinstance(event, Saved) and event.how == "skipped":
-                skipped.append(event.file.path)
+                kept.skipped.append(event.file.path)
             elif isinstance(event, Noted) and event.is_warning:
-                warnings.append(event.text)
+                kept.warnings.append(event.text)
 
     def _look_again(self, id: str) -> Generator[Event, None, Prediction]:
         yield Noted(id, "asking for fresh URLs")
@@ -93,11 +94,10 @@ class Saver:
 
     def saved(self, kept: Kept, *, has_more: bool) -> Events:
         """Take up what came of saving a prediction; `has_more` says whether the batch would send more."""
-        prediction, may_return, files, failure, skipped, warnings = kept
+        prediction, may_return, is_left_over, files, failure, skipped, warnings = kept
         failure = paid(failure)
         id = prediction.id
         item = self._item_of.pop(id)
-        is_left_over = self._record.standing(item.key).id == id  # which proves nothing about those to come
         if failure is None:
             self._gate.end_streak(Streak.NOT_SAVED)
         if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
