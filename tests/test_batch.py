@@ -15,6 +15,7 @@ import pytest
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch import gate
+from cometrep.batch.ending import outcome
 from cometrep.batch.fate import Asked
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD
@@ -155,6 +156,59 @@ def test_predictions_of_earlier_runs_that_cannot_be_seen_are_no_row(bench: Bench
             record.add("created", key, id=f"gone-{key}")
     ended = bench.run("a", "b", "c", "new")
     assert (ended.fatal, ended.tally.done, bench.gateway.creates) == (None, 1, {"new": 1})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answer_json({"detail": "expired"}, 410),
+        answer_json({"detail": "not yours"}, 403),
+        answer_json({"detail": "no credit"}, 402),
+        answer_json({"error": {"code": "invalid_request", "message": "bad"}}, 500),
+    ],
+    ids=["410", "403", "402", "500"],
+)
+@pytest.mark.parametrize("step", ["created", "doubt"])
+def test_a_look_that_is_refused_holds_up_its_item_alone(bench: Bench, answer: Answer, step: str) -> None:
+    """Whatever is paid for beside it is saved, and what is new is sent; the next run looks at it again."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add(step, "bad", id="id-bad")
+        record.add("created", "good", id="id-good")
+    server = bench.gateway.server
+    server.on("GET", "/replicate/v1/predictions/id-bad", answer)
+    server.on("GET", "/replicate/v1/predictions/id-good", answer_json(prediction("id-good", output="done")))
+    ended = bench.run("bad", "good", "new")
+    assert (ended.fatal, ended.tally.done, ended.tally.left + ended.tally.unknown) == (None, 2, 1)
+    assert any(
+        event.key == "bad" and "id-bad" in event.text for event in bench.events if isinstance(event, ItemEnded)
+    )
+    assert bench.steps("bad")[-1]["step"] == step
+    bench.run("bad", "good", "new")
+    assert (server.count("GET", "/replicate/v1/predictions/id-bad"), server.creates) == (2, 1)
+
+
+def test_a_look_that_is_refused_as_all_would_be_ends_the_batch(bench: Bench) -> None:
+    """Such as one with an API key that nobody knows."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("created", "old", id="id-old")
+    bench.gateway.server.on_get(answer_json({"detail": "who are you"}, 401))
+    ended = bench.run("old", "new")
+    assert (ended.fatal and ended.fatal.exit_code, bench.gateway.server.creates) == (3, 0)
+    assert ended.fatal
+    assert "looks again" not in ended.fatal.message
+
+
+@pytest.mark.usefixtures("two_in_a_row")
+def test_looks_that_are_refused_in_a_row_end_a_batch(bench: Bench) -> None:
+    """No more is paid for that could not be seen."""
+    bench.gateway.server.on_get(answer_json({"detail": "not yours"}, 403))
+    ended = bench.run("a", "b", "c", "d")
+    assert (ended.fatal and ended.fatal.exit_code, bench.gateway.server.creates) == (3, 2)
+    failure = outcome(ended, "cometrep batch x.jsonl")
+    assert failure
+    assert failure.hint == "cometrep batch x.jsonl"
 
 
 def test_a_prediction_of_this_run_that_cannot_be_seen_is_not_made_again(bench: Bench) -> None:

@@ -52,7 +52,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     tally = ended.tally
     if ended.fatal:
         ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
-        if ended.fatal.code == "api_key_refused":
+        if ended.fatal.code == "api_key_refused" and ended.fatal.hint:
             ended.fatal.hint += f" && {resuming(command)}"
         before, is_again, _ = ended.fatal.hint.partition(hints.RUN_AGAIN)
         if is_again or not before:

@@ -62,6 +62,8 @@ _RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 _FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
+_LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirected")
+"""Refusals of a look that a look at any other prediction would meet too."""
 
 
 class _Flying(NamedTuple):
@@ -516,25 +518,27 @@ class Batch:
 
     def _leave(self, flying: _Flying, seen: Prediction, failure: errors.CometrepError) -> Events:
         """Leave an item that could not be seen, or not to its end, as running; the next run looks again."""
-        is_unknown = failure.code == "prediction_not_found"  # it is paid for, and another node may know it
-        if is_unknown:
-            failure.message += "; while its hour lasts the same command looks again"
         is_late = isinstance(failure, errors.StillRunning)
+        is_refused = _is_refused(failure)
+        if failure.code == "prediction_not_found":  # it is paid for, and another node may know it
+            failure.message += "; while its hour lasts the same command looks again"
+        elif is_refused:
+            failure.message = f"{_told_of_look(seen.id, failure)}; the same command looks again"
         is_unseen = not seen.status and (flying.has_failed or not is_late)
         is_left_over = flying.is_left_over or (is_late and not is_unseen)
         yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
-        if is_unknown or (isinstance(failure, (errors.Temporary, errors.StillRunning)) and is_unseen):
-            if not flying.is_left_over:
-                self._count(Streak.NOT_SEEN, failure)
-        elif not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+        if _is_for_all(failure):
             self._gate.give_up(failure)
+        elif (is_refused or is_unseen) and not flying.is_left_over:
+            self._count(Streak.NOT_SEEN, failure)
 
     def _unfound(self, id: str, flying: _Flying, failure: errors.CometrepError) -> Events:
         """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
         item, doubt = flying.item, flying.doubt
         assert doubt
         is_gone = failure.code == "prediction_not_found"
-        doubt.message += f"; the API does not know {id}" if is_gone else f"; {failure.message}"
+        told = _told_of_look(id, failure) if _is_refused(failure) else failure.message
+        doubt.message += f"; the API does not know {id}" if is_gone else f"; {told}"
         if flying.is_left_over:
             standing = self._record.standing(item.key)._replace(error=doubt.message)
             if is_gone:
@@ -543,7 +547,7 @@ class Batch:
                 yield from self._outcomes.pass_over(item, standing)
         else:
             yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
-        if not is_gone and not isinstance(failure, (errors.StillRunning, errors.Temporary)):
+        if _is_for_all(failure):
             self._gate.give_up(failure)
 
     def _is_young(self, id: str) -> bool:
@@ -581,3 +585,19 @@ class Batch:
 def _is_a_page(answer: errors.CometrepError) -> bool:
     """Say whether a create was answered by a web page as if all were well."""
     return answer.code == "not_an_api" and (answer.http_status or 0) in range(200, 300)
+
+
+def _is_for_all(failure: errors.CometrepError) -> bool:
+    """Say whether a look met what all looks would, whatever prediction they are at."""
+    if failure.code == "api_key_refused":
+        return failure.http_status == 401  # with 403 it is another account's, or something on the way dislikes it
+    return isinstance(failure, errors.LocalFileError) or failure.code in _LOOKS_FATAL_CODES
+
+
+def _is_refused(failure: errors.CometrepError) -> bool:
+    """Say whether a look was refused for what its prediction is."""
+    return not (_is_for_all(failure) or isinstance(failure, (errors.StillRunning, errors.Temporary)))
+
+
+def _told_of_look(id: str, failure: errors.CometrepError) -> str:
+    return f"the look at {id} was refused: {failure.message}"
