@@ -347,6 +347,24 @@ def test_what_is_open_waits_for_no_create(bench: Bench) -> None:
     assert (ended.key, ended.outcome, server.creates) == ("ready", "done", 0)
 
 
+def test_what_is_open_and_does_not_end_keeps_no_other_from_its_look(bench: Bench) -> None:
+    """However few items may be under way: what has ended is had within its hour, and nothing more is sent."""
+    server, keys = bench.gateway.server, ("slow", "slower", "ready", "done")
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in keys:
+            record.add("created", key, id=f"id-{key}")
+    for key in keys:
+        status = "processing" if "slow" in key else "succeeded"
+        answer = answer_json(prediction(f"id-{key}", status, output=key))
+        server.on("GET", f"/replicate/v1/predictions/id-{key}", answer)
+    bench.deadline_seconds = 10.0
+    with bench.begun(*keys, "new", still_open=4) as (_, running):
+        ended = (event.key for event in running if isinstance(event, ItemEnded))
+        assert {next(ended), next(ended)} == {"ready", "done"}
+        assert server.creates == 0
+
+
 def test_a_path_that_has_come_since_its_item_was_taken_up_is_left_alone(bench: Bench) -> None:
     """With `--skip-existing` nothing is paid for then, however long it waited for its turn."""
     rules = bench.downloads.rules._replace(skips_existing=True)

@@ -54,6 +54,7 @@ CREATE_THREADS = 12
 _LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
 CONNECTIONS = CREATE_THREADS + _LOOK_THREADS  # to the API
 _SAVE_THREADS = 8  # and those that creates do not need
+_OPEN_AT_ONCE = 1000  # items that earlier runs left open: as many as may be under way at all
 SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
 _ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 _TALLY_SECONDS = 0.2  # between two tallies
@@ -245,13 +246,13 @@ class Batch:
         return len(self._sending) + len(self._flying)
 
     def _has_room(self) -> bool:
+        # Outputs live an hour: where saving falls behind, nothing more is created or taken up for it.
+        if self._saver.count >= max(SAVES_AT_LEAST, 2 * self._asked.jobs):
+            return False
+        if self._has_open:  # looks are all that they need, and those that hang keep no other from its own
+            return len(self._flying) < _OPEN_AT_ONCE
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
-        # Outputs live an hour: where saving falls behind, nothing more is created for it.
-        return (
-            self._running < self._asked.jobs
-            and len(self._sending) < CREATE_THREADS
-            and self._saver.count < max(SAVES_AT_LEAST, 2 * self._asked.jobs)
-        )
+        return self._running < self._asked.jobs and len(self._sending) < CREATE_THREADS
 
     def _may_go_on(self, now: float) -> bool:
         return self._has_more and self._has_room() and not self._go_on_in(now)
