@@ -100,10 +100,10 @@ class Bench:
             with contextlib.closing(made.run(rest, len(items), open_items=items[:still_open])) as running:
                 yield made, running
 
-    def run(self, *prompts: str, jobs: int = 1) -> BatchEnded:
+    def run(self, *prompts: str, jobs: int = 1, still_open: int = 0) -> BatchEnded:
         """Run to the end, keeping what is told."""
         latest = time.monotonic() + TIMEOUT_SECONDS
-        with self.begun(*prompts, jobs=jobs) as (_, running):
+        with self.begun(*prompts, jobs=jobs, still_open=still_open) as (_, running):
             while True:
                 assert time.monotonic() < latest, "it never ended"
                 try:
@@ -363,6 +363,38 @@ def test_what_is_open_and_does_not_end_keeps_no_other_from_its_look(bench: Bench
         ended = (event.key for event in running if isinstance(event, ItemEnded))
         assert {next(ended), next(ended)} == {"ready", "done"}
         assert server.creates == 0
+
+
+def test_what_is_open_is_looked_at_though_no_more_are_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the last failure of --max-failures too: it is paid for, and another run may come too late."""
+    monkeypatch.setattr("cometrep.batch.run._OPEN_AT_ONCE", 1)
+    server, keys = bench.gateway.server, ("bad", "ready")
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in keys:
+            record.add("created", key, id=f"id-{key}")
+    server.on("GET", "/replicate/v1/predictions/id-bad", answer_json(prediction("id-bad", "failed")))
+    server.on("GET", "/replicate/v1/predictions/id-ready", answer_json(prediction("id-ready", output="text")))
+    bench.max_failures = 1
+    ended = bench.run(*keys, "new", still_open=2)
+    assert (ended.tally.failed, ended.tally.done, ended.tally.left, server.creates) == (1, 1, 1, 0)
+
+
+def test_what_is_open_is_left_alone_where_the_batch_was_asked_to_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being looked at is finished, and no more than that."""
+    monkeypatch.setattr("cometrep.batch.run._OPEN_AT_ONCE", 1)
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in "ab":
+            record.add("created", key, id=f"id-{key}")
+    bench.gateway.server.on_get(answer_json(prediction("id-a", "failed")))
+    with bench.begun("a", "b", still_open=2) as (made, running):
+        for event in running:
+            if isinstance(event, ItemEnded):
+                made.stop()
+    assert bench.gateway.server.count("GET") == 1
 
 
 def test_a_path_that_has_come_since_its_item_was_taken_up_is_left_alone(bench: Bench) -> None:

@@ -10,6 +10,7 @@ before leaves the item untouched, and one between them leaves it in doubt, which
 """
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -186,7 +187,7 @@ class Batch:
         has_said_stop = False
         while True:
             now = self._clock()
-            while self._may_go_on(now) and self._clock() < now + _ADMITTING_SECONDS:
+            while not self._go_on_in(now) and self._clock() < now + _ADMITTING_SECONDS:
                 yield from self._go_on(items, open_items)
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
@@ -194,7 +195,7 @@ class Batch:
                 self._looks.submit((id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
-            if not self._running and not self._saver.count and not self._has_more:
+            if not (self._running or self._saver.count or self._has_more or self._may_take_up_open):
                 break
             if self.was_asked_to_stop and not has_said_stop:
                 has_said_stop = True
@@ -242,6 +243,11 @@ class Batch:
         return not self._gate.is_closed and (bool(self._unsent) or not self._is_exhausted)
 
     @property
+    def _may_take_up_open(self) -> bool:
+        # Nothing is sent for what is open: that no more are sent is no reason to let its hour pass.
+        return self._has_open and not self.was_asked_to_stop and not self._gate.fatal
+
+    @property
     def _running(self) -> int:
         return len(self._sending) + len(self._flying)
 
@@ -254,10 +260,10 @@ class Batch:
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
         return self._running < self._asked.jobs and len(self._sending) < CREATE_THREADS
 
-    def _may_go_on(self, now: float) -> bool:
-        return self._has_more and self._has_room() and not self._go_on_in(now)
-
     def _go_on_in(self, now: float) -> float:
+        """Give the seconds until the next step may be made, infinity where none may be as things are."""
+        if not (self._has_more or self._may_take_up_open) or not self._has_room():
+            return math.inf
         # To take the next item up waits for no pace: it may be done already, or there may be none.
         return self._gate.creates.ready_in(now) if self._unsent and not self._has_open else 0.0
 
@@ -568,9 +574,7 @@ class Batch:
 
     def _rest_seconds(self, said: float) -> float:
         now = self._clock()
-        waits = [self._watch.wake_in(now), max(0.0, said + _TALLY_SECONDS - now)]
-        if self._has_more and self._has_room():
-            waits.append(self._go_on_in(now))
+        waits = (self._watch.wake_in(now), max(0.0, said + _TALLY_SECONDS - now), self._go_on_in(now))
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
