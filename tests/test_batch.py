@@ -5,6 +5,7 @@ import dataclasses
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -244,6 +245,22 @@ def test_items_that_cannot_be_seen_count_for_max_failures(
     ended = bench.run("a", "b", "c")
     assert (ended.fatal, ended.tally.left, bench.gateway.server.creates) == (None, 3, 1)
     assert [bench.run("a", "b", "c").tally.left, bench.gateway.server.creates] == [3, 2]
+
+
+def test_items_whose_looks_hang_count_for_max_failures(bench: Bench) -> None:
+    """Each is paid for, and no more is known of it at its deadline than of one whose looks failed."""
+    may_answer = threading.Event()
+    bench.gateway.server.on_get(Answer(wait_for=may_answer))
+    bench.max_failures, bench.deadline_seconds = 1, 3600.0
+    with bench.begun("a", "b") as (_, running):
+        for event in running:
+            if bench.gateway.server.count("GET"):
+                bench.ahead_seconds = 4000.0
+            if isinstance(event, ItemEnded):
+                break
+        may_answer.set()
+        deque(running, maxlen=0)
+    assert bench.gateway.server.creates == 1
 
 
 def test_what_is_in_doubt_is_told_once_of_a_batch_that_is_stopped(bench: Bench) -> None:

@@ -72,14 +72,14 @@ class _Flying(NamedTuple):
     """One item whose prediction is watched; one that `is_left_over` was created by an earlier run.
 
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
-    of the create's answer, and no look has shown it. `has_failed` is whether a look at it has.
+    of the create's answer, and no look has shown it. `was_looked_at` is whether a look at it has begun.
     """
 
     item: Item
     created: float
     doubt: errors.CreateUnknown | None = None
     is_left_over: bool = False
-    has_failed: bool = False
+    was_looked_at: bool = False
 
 
 Key = tuple[str, float]  # for which item or prediction something was called, and when that began
@@ -192,6 +192,7 @@ class Batch:
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
+                self._flying[id] = self._flying[id]._replace(was_looked_at=True)
                 self._looks.submit((id, now), partial(look_at, self._api, self._ledger, id))
             for event in events:
                 yield from self._followed(event)
@@ -485,8 +486,7 @@ class Batch:
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
-            flying = self._flying[event.id] = self._flying[event.id]._replace(has_failed=True)
-            yield event._replace(key=flying.item.key)
+            yield event._replace(key=self._flying[event.id].item.key)
         elif isinstance(event, Result):
             yield from self._ended(event)
 
@@ -531,7 +531,7 @@ class Batch:
             failure.message += "; while its hour lasts the same command looks again"
         elif is_refused:
             failure.message = f"{_told_of_look(seen.id, failure)}; the same command looks again"
-        is_unseen = not seen.status and (flying.has_failed or not is_late)
+        is_unseen = not seen.status and (flying.was_looked_at or not is_late)
         is_left_over = flying.is_left_over or (is_late and not is_unseen)
         yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
         if _is_for_all(failure):
