@@ -341,6 +341,38 @@ def test_an_outage_has_the_whole_retry_budget_whatever_was_before(
     assert (ended.fatal, ended.tally.done, outages) == (None, 2, [])
 
 
+def test_a_create_without_an_answer_ends_no_outage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By turns with creates that find no connection it would have a batch go on for ever, each one in doubt."""
+    bench.budget_seconds = 60.0
+    answers = [errors.CreateUnknown("it was lost"), errors.Temporary("no route")] * 10
+
+    def create(*_: Any, **__: Any) -> Prediction:
+        bench.ahead_seconds += 31.0  # and the pause is over
+        raise answers.pop()
+
+    monkeypatch.setattr(bench.api, "create", create)
+    ended = bench.run(*"abcdefgh")
+    assert (ended.fatal and ended.fatal.message, ended.tally.unknown) == ("no route", 1)
+
+
+@pytest.mark.usefixtures("two_in_a_row")
+def test_creates_without_a_connection_end_no_row_of_those_without_an_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They show as little that the API answers."""
+    bench.budget_seconds = 3600.0
+    lost, refused = errors.CreateUnknown("it was lost"), errors.Temporary("no route")
+    answers = [lost, refused, lost]
+
+    def create(*_: Any, **__: Any) -> Prediction:
+        bench.ahead_seconds += 31.0
+        raise answers.pop()
+
+    monkeypatch.setattr(bench.api, "create", create)
+    ended = bench.run(*"abcd")
+    assert (ended.fatal and ended.fatal.exit_code, ended.tally.unknown, answers) == (10, 2, [])
+
+
 def test_a_batch_at_a_low_rate_ends_when_its_last_item_does(bench: Bench) -> None:
     """No create is to come, so none is waited for."""
     bench.pace = Pace(1 / 3600)

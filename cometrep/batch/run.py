@@ -397,7 +397,8 @@ class Batch:
 
     def _refused(self, item: Item, entry: int, answer: errors.CometrepError, attempt: int) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
-        if not isinstance(answer, errors.Temporary):
+        has_answered = answer.http_status is not None  # else there was no connection, or it was lost
+        if has_answered:
             self._gate.reached()
         if isinstance(answer, errors.CreateUnknown):
             self._ledger.insist(self._ledger.doubt, entry, answer)
@@ -409,11 +410,12 @@ class Batch:
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
             self._count(Streak.NO_ANSWER, answer)
             return
-        self._gate.end_streak(Streak.NO_ANSWER)
+        if has_answered:
+            self._gate.end_streak(Streak.NO_ANSWER)
         is_fatal = answer.code in _FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
-            if answer.http_status is not None:
+            if has_answered:
                 yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer, attempt)
             return
