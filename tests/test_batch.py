@@ -379,6 +379,28 @@ def test_a_batch_at_a_low_rate_ends_when_its_last_item_does(bench: Bench) -> Non
     assert bench.run("a").tally.done == 1
 
 
+@pytest.mark.parametrize("has_entry", [True, False])
+@pytest.mark.parametrize("step", ["created", "doubt"])
+def test_what_was_sent_counts_where_its_line_is_another_one_now(
+    bench: Bench, step: str, *, has_entry: bool
+) -> None:
+    """A picture of a cat is not told to be one of the dog that took its place; what nobody knows is not told."""
+    if has_entry:
+        number = bench.ledger.begin("an/other", {"prompt": "cat"})
+        bench.ledger.accept(number, Prediction("id-k", "starting"))
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("sending", "k", model="an/other", input={"prompt": "cat"}, digest="other")
+        record.add(step, "k", id="id-k")
+    bench.gateway.server.on_get(answer_json(prediction("id-k", output="text", model="inner", input=None)))
+    bench.run("k")
+    sidecar = json.loads((bench.out / "id-k.cometrep.json").read_text())["prediction"]
+    (ended,) = [event.prediction for event in bench.events if isinstance(event, ItemEnded)]
+    assert ended
+    asked = ("an/other", {"prompt": "cat"} if has_entry else None)
+    assert [(ended.model, ended.input), (sidecar["model"], sidecar["input"])] == [asked] * 2
+
+
 def test_what_is_open_waits_for_no_create(bench: Bench) -> None:
     """Nor for one that is to be sent again: its output may be gone when the pace lets that through."""
     server = bench.gateway.server

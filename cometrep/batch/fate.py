@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
@@ -94,6 +94,17 @@ def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> S
     if is_open and standing.id and record.owner(standing.id, item.key) != item.key:
         return standing._replace(state=State.UNKNOWN, id="", error=GIVEN_TWICE.format(standing.id))
     return standing
+
+
+def sent_for(item: Item, standing: Standing, ledger: Ledger) -> tuple[str, Any]:
+    """Give the model and the input that an item's prediction was asked for, empty and None where nobody knows.
+
+    Its line may say something else by now, which was not sent.
+    """
+    if standing.digest in ("", item.digest):
+        return item.model, item.values
+    entry = ledger.lenient(ledger.entry, standing.id) if standing.id else None
+    return (entry.model, entry.input) if entry else (standing.model, None)
 
 
 PathsThatStay = Callable[[Item], Sequence[Path]]

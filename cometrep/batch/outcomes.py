@@ -92,7 +92,7 @@ class Outcomes:
         is_unknown = standing.state is State.UNKNOWN
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
         text = standing.error or ("no answer to its create" if is_unknown else "it failed")
-        seen = standing.prediction().as_asked(item.model, item.values)
+        seen = _known(item, standing)
         self.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
         yield stopped(item, standing.state, text, seen)
 
@@ -103,8 +103,7 @@ class Outcomes:
         files = standing.saved_files(folder)
         prediction = None
         if self._asked.reads_sidecars:
-            known = standing.prediction().as_asked(item.model, item.values)
-            prediction = read_sidecar(standing.id, files) or known
+            prediction = read_sidecar(standing.id, files) or _known(item, standing)
         vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
         if vanished:
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
@@ -132,6 +131,12 @@ def stopped(
 def unseen(item: Item, id: str = "") -> Prediction:
     """Give what is known of an item's prediction before any reply showed it."""
     return Prediction(id, "", item.model, shorten_data_uris(item.values))
+
+
+def _known(item: Item, standing: Standing) -> Prediction:
+    """Give what the record has of an item's prediction; what its line says is that where it was sent."""
+    known = standing.prediction()
+    return known.as_asked(item.model, item.values) if standing.digest in ("", item.digest) else known
 
 
 def _save_again(id: str, paths: Sequence[Path]) -> str:

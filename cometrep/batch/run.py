@@ -17,11 +17,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import random as real_random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch.fate import GIVEN_TWICE, Asked, Fate, changed, decide, entry_of, paths_that_stay, settled
+from cometrep.batch.fate import (
+    GIVEN_TWICE,
+    Asked,
+    Fate,
+    changed,
+    decide,
+    entry_of,
+    paths_that_stay,
+    sent_for,
+    settled,
+)
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
@@ -71,11 +81,14 @@ _LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirecte
 class _Flying(NamedTuple):
     """One item whose prediction is watched; one that `is_left_over` was created by an earlier run.
 
+    Its `model` and `input` are what was sent, empty and None where nobody knows: its line may have others by now.
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
     of the create's answer, and no look has shown it. `was_looked_at` is whether a look at it has begun.
     """
 
     item: Item
+    model: str
+    input: Any
     created: float
     doubt: errors.CreateUnknown | None = None
     is_left_over: bool = False
@@ -323,7 +336,8 @@ class Batch:
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
-            flying = _Flying(item, sent, doubt, is_left_over=True)
+            model, values = sent_for(item, standing, self._ledger)
+            flying = _Flying(item, model, values, sent, doubt, is_left_over=True)
             self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, standing)
@@ -387,7 +401,7 @@ class Batch:
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
             if not self._sender.is_left:
-                self._follow(answer.id, _Flying(item, self._now()), told_status=answer.status)
+                self._follow(answer.id, self._of_this_run(item), told_status=answer.status)
         else:
             yield from self._refused(item, entry, answer, attempt)
         self._sending.pop(item.key, None)
@@ -404,7 +418,7 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             if id and self._is_own(id, item) and not self._sender.is_left:
-                self._follow(id, _Flying(item, self._now(), answer))
+                self._follow(id, self._of_this_run(item, answer))
             else:
                 del self._sending[item.key]  # all is kept: told once more it would be one more in doubt
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
@@ -462,10 +476,13 @@ class Batch:
     def _follow(self, id: str, flying: _Flying, *, told_status: str = "", age_seconds: float = 0.0) -> None:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
         self._flying[id] = flying
-        own = self._schedule(flying.item.model, age_seconds)
+        own = self._schedule(flying.model, age_seconds)
         is_fresh, is_known = age_seconds < FRESH_SECONDS, flying.doubt is None
         target = Target(id, is_fresh=is_fresh, told_status=told_status, is_known=is_known)
         self._watch.add(target, self._clock(), SharedSchedule(own, self._gate.looks, lambda: len(self._watch)))
+
+    def _of_this_run(self, item: Item, doubt: errors.CreateUnknown | None = None) -> _Flying:
+        return _Flying(item, item.model, item.values, self._now(), doubt)
 
     def _schedule(self, model: str, age_seconds: float) -> Schedule:
         """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
@@ -484,7 +501,7 @@ class Batch:
                 self._gate.end_streak(Streak.NO_ANSWER)
                 self._flying[event.id] = flying._replace(doubt=None)
                 yield from self._outcomes.note("created", item, id=event.id)
-                yield Created(event.prediction.with_model(item.model), item.key)
+                yield Created(event.prediction.with_model(flying.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Retrying):
@@ -495,9 +512,7 @@ class Batch:
     def _ended(self, result: Result) -> Events:
         flying = self._flying.pop(result.id)
         item = flying.item
-        seen = unseen(item, result.id)
-        if result.prediction:
-            seen = result.prediction.as_asked(item.model, item.values)
+        seen = (result.prediction or Prediction(result.id, "")).as_asked(flying.model, flying.input)
         failure = result.failure or seen.failure()
         is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
         # It counts by the ledger then: its files may be here.
@@ -566,8 +581,8 @@ class Batch:
 
     def _succeeded(self, flying: _Flying, prediction: Prediction, *, may_return: bool) -> Events:
         item = flying.item
-        if prediction.run_seconds is not None and item.model in self._runs:
-            self._runs[item.model].append(prediction.run_seconds)
+        if prediction.run_seconds is not None and flying.model in self._runs:
+            self._runs[flying.model].append(prediction.run_seconds)
         facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
         yield from self._outcomes.note("ended", item, id=prediction.id, **facts)
         self._saver.begin(item, prediction, may_return=may_return, is_left_over=flying.is_left_over)

@@ -63,8 +63,8 @@ class Standing(NamedTuple):
     line: int = 0  # where the item stood, and how its prompt began
     prompt: str = ""
     reason: str = ""  # as JSON
-    model: str = ""  # and the input, as JSON, where the record is read for them
-    input: str = ""
+    model: str = ""  # that it was sent to
+    input: str = ""  # as JSON, where the record is read for it
 
     def label(self, key: str) -> str:
         """Give what people know its item by, as its events had it: its own key, else its place."""
@@ -234,7 +234,7 @@ def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
         line=int(storable_number(step.get("line"))),
         prompt=storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else "",
         reason=json.dumps(step["reason"]) if step.get("reason") else "",
-        model=model if has_input else "",
+        model=model,
         input=json.dumps(sent) if has_input and sent is not None else "",
     )
     return storable(str(step["key"])), *standing, time if name == "created" else 0.0
