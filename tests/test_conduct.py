@@ -12,6 +12,7 @@ from cometrep.batch.conduct import items_but, items_of, left_by_earlier_runs
 from cometrep.batch.plan import Plan
 from cometrep.batch.record import Gone, Record
 from cometrep.ledger import Ledger
+from cometrep.prediction import Prediction
 from tests.test_plan import planning, written
 
 
@@ -70,6 +71,20 @@ def test_what_may_be_paid_for_comes_before_what_is_new(
         _, still_open = left_by_earlier_runs(plan, record, ledger)
         assert "".join(item.key for item in items_of(plan, still_open) if item) == first
         assert "".join(item.key for item in items_but(plan, still_open)) == then
+
+
+def test_an_id_that_only_the_ledger_has_is_open(tmp_path: Path, record: Record, ledger: Ledger) -> None:
+    """A power cut took it from the record; one in doubt without an id keeps its place among those to be sent."""
+    with plan_of(tmp_path, "xfgy") as plan:
+        for item in plan.items():
+            if item.key in "fg":
+                number = ledger.begin(item.model, item.values)
+                record.add("sending", item.key, entry=number)
+                if item.key == "f":
+                    ledger.accept(number, Prediction("id-f", "starting"))
+        record.read()
+        _, still_open = left_by_earlier_runs(plan, record, ledger)
+        assert still_open == {"f"}
 
 
 def test_a_sister_shards_items_are_not_looked_for(tmp_path: Path, record: Record, ledger: Ledger) -> None:

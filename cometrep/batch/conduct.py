@@ -8,7 +8,7 @@ from cometrep import errors, hints
 from cometrep.api import Api
 from cometrep.batch.command_line import resuming
 from cometrep.batch.ending import commands_beside, outcome, tell_stop
-from cometrep.batch.fate import Asked
+from cometrep.batch.fate import Asked, has_id_in_ledger
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.items import Item
 from cometrep.batch.plan import Plan
@@ -110,8 +110,9 @@ def left_by_earlier_runs(plan: Plan, record: Record, ledger: Ledger) -> tuple[Go
     count, ids = record.open_items()
     still_open = set()
     for item in plan.items_of_all_shards() if count else ():
-        if record.standing(item.key) is not NEW:
-            if ids.pop(item.key, None) and plan.has(item.key):
+        if (standing := record.standing(item.key)) is not NEW:
+            has_id = bool(ids.pop(item.key, None)) or has_id_in_ledger(item, standing, ledger)
+            if has_id and plan.has(item.key):
                 still_open.add(item.key)
             count -= 1
             if not count:

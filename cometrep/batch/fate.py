@@ -87,6 +87,12 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     return standing
 
 
+def has_id_in_ledger(item: Item, standing: Standing, ledger: Ledger) -> bool:
+    """Say whether an item is in doubt by its record, and the ledger has the id of its prediction."""
+    is_in_doubt = standing.state is State.UNKNOWN
+    return is_in_doubt and known_by_ledger(item, standing, ledger).state is State.RUNNING
+
+
 def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> Standing:
     """Give where an item of a record stands by all that is known: of two with one id the later is in doubt."""
     standing = known_by_ledger(item, standing, ledger)
