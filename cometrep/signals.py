@@ -13,6 +13,8 @@ from types import FrameType
 from cometrep import errors
 
 _ENDING = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
+# `timeout` sends to the command and to its group, systemd a SIGHUP behind its SIGTERM, and a terminal's Ctrl-C may
+# come along: a second signal within this is the first one's echo.
 _ECHO_SECONDS = 0.3
 _AGAIN_SECONDS = 0.05  # by then that moment is over
 
@@ -60,9 +62,7 @@ class Signals:
             self._first, self._number = now, number
             self._hurry()
             raise errors.Stopped(_ENDING[signal.Signals(number).name], 128 + number)
-        # A second one ends the process at once, unless it is the first one's echo: `timeout` sends to the command
-        # and to its group, systemd a SIGHUP behind its SIGTERM, and a terminal's Ctrl-C may come along.
-        if now > self._first + _ECHO_SECONDS:
+        if now > self._first + _ECHO_SECONDS:  # a second one ends the process at once
             self._kill(number, frame)
 
     def _dropped(self, unraisable: "sys.UnraisableHookArgs") -> None:
@@ -105,11 +105,18 @@ def finishing_first(ask: Callable[[], None]) -> Iterator[None]:
         yield
         return
 
-    def first(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        ask()
+    asked: list[float] = []  # when the first one came
 
-    signal.signal(signal.SIGINT, first)
+    def stop(number: int, frame: object) -> None:
+        now = time.monotonic()
+        if not asked:
+            asked.append(now)
+            ask()
+        elif now > asked[0] + _ECHO_SECONDS:
+            signal.signal(signal.SIGINT, before)
+            signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:

@@ -59,6 +59,26 @@ signals._kill(signal.SIGINT, None)
 """
 
 
+FINISHING = """
+import signal
+from cometrep import signals
+from cometrep.errors import Stopped
+
+def ask():
+    print("asked", flush=True)
+
+signals._ECHO_SECONDS = {echo}
+signals.Signals().catch()
+try:
+    with signals.finishing_first(ask):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+    print("finished", flush=True)
+except Stopped as stop:
+    raise SystemExit(stop.exit_code)
+"""
+
+
 def ran(code: str) -> tuple[int, str]:
     """Run Python code, and give its exit code and stderr."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -84,3 +104,12 @@ def test_ctrl_c_before_the_program_is_loaded_ends_it_silently(before: str, code:
 def test_a_second_signal_ends_the_first_process_of_a_container() -> None:
     """The kernel spares it what would kill any other; it leaves by itself and in a hurry, with the code of that."""
     assert ran(AS_THE_FIRST) == (130, "in a hurry\n")
+
+
+@pytest.mark.parametrize(("echo", "code", "told"), [(60.0, 0, "asked\nfinished\n"), (0.0, 130, "asked\n")])
+def test_an_echo_of_the_first_ctrl_c_is_no_second_one(echo: float, code: int, told: str) -> None:
+    """As `timeout -s INT` sends it, to the command and to its group; one that comes later leaves at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", FINISHING.format(echo=echo)], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (code, told)

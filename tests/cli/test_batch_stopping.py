@@ -189,6 +189,8 @@ def test_a_second_ctrl_c_or_a_sigterm_leaves_at_once(
         assert process.stderr is not None
         while b"finishing what runs" not in process.stderr.readline():
             pass
+        looks = gateway.server.count("GET", "/replicate")
+        wait_until(lambda: gateway.server.count("GET", "/replicate") >= looks + 8)  # no echo comes so late
         process.send_signal(signals[1])
     _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 128 + signals[-1]
