@@ -35,6 +35,20 @@ def test_only_the_first_failures_are_kept() -> None:
     assert (tally.unknown, tally.ended, tally.items_a_second, score.failed_now) == (8, 8, 4.0, 8)
 
 
+@pytest.mark.parametrize("option", ["--max-size 3G", "--overwrite"])
+def test_what_failed_or_runs_takes_no_remedy_from_what_is_left(option: str) -> None:
+    """What it mends is mended by the same command; but none may replace files of which nobody was told."""
+    score = Score()
+    score.fail("a", State.UNSAVED, errors.LocalFileError("too large, or in the way", remedy=option))
+    score.fail("b", State.FAILED, errors.PredictionFailed("no"))
+    score.fail("c", State.UNKNOWN, errors.CreateUnknown("no answer"))
+    tally = score.tally(3, running=0, saving=0, elapsed_seconds=1.0, is_stopping=False)
+    assert score.ended(tally, None).remedy == option
+    score.fail("d", State.RUNNING, errors.StillRunning("late"))
+    tally = score.tally(4, running=0, saving=0, elapsed_seconds=1.0, is_stopping=False)
+    assert score.ended(tally, None).remedy == ("" if option == "--overwrite" else option)
+
+
 @pytest.mark.parametrize(
     ("remedies", "option"),
     [

@@ -50,7 +50,8 @@ class Score:
         self.failed_now += not is_left_over
         self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
         self._codes[failure.exit_code] += 1
-        self._remedies[remedy_of(failure)] += 1
+        if (remedy := remedy_of(failure)) and outcome not in (State.FAILED, State.UNKNOWN):
+            self._remedies[remedy] += 1
         self._keep(f"{label}: {failure.told}")
 
     def _keep(self, told: str) -> None:
@@ -77,7 +78,7 @@ class Score:
 
     def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
-        wanted = +self._remedies
+        wanted = self._remedies
         # What is not sent yet gets it too, and nobody has said that its files may be replaced.
         is_for_all = len(wanted) == 1 and (wanted.total() == tally.left or "--overwrite" not in wanted)
         remedy = next(iter(wanted)) if is_for_all else ""
