@@ -247,6 +247,18 @@ def test_items_that_cannot_be_seen_count_for_max_failures(
     assert [bench.run("a", "b", "c").tally.left, bench.gateway.server.creates] == [3, 2]
 
 
+@pytest.mark.parametrize(("prompts", "jobs", "times"), [("a", 1, 0), ("ab", 1, 0), ("ab", 2, 0), ("abc", 1, 1)])
+def test_the_last_failure_is_told_where_more_would_be_sent(
+    bench: Bench, prompts: str, jobs: int, times: int
+) -> None:
+    """Of a batch that is at its end anyway nothing is held back."""
+    bench.gateway.ends = dict.fromkeys(prompts, "failed")
+    bench.max_failures = min(2, len(prompts))
+    bench.run(*prompts, jobs=jobs)
+    told = [event.text for event in bench.events if isinstance(event, Noted)]
+    assert told == ["no more are sent: that was the last failure of --max-failures 2"] * times
+
+
 def test_items_whose_looks_hang_count_for_max_failures(bench: Bench) -> None:
     """Each is paid for, and no more is known of it at its deadline than of one whose looks failed."""
     may_answer = threading.Event()

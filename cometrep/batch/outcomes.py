@@ -1,7 +1,7 @@
 """Write each step of an item into the record, count what becomes of it, and tell it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,17 @@ _FURTHER = {
 
 
 class Outcomes:
-    """What becomes of the items of a batch, for the record, the score and whoever watches."""
+    """What becomes of the items of a batch, for the record, the score and whoever watches.
 
-    def __init__(self, record: Record, gate: Gate, asked: Asked) -> None:
+    `has_more` says whether the batch would send more.
+    """
+
+    def __init__(self, record: Record, gate: Gate, asked: Asked, *, has_more: Callable[[], bool]) -> None:
         self.score = Score()
         self._record = record
         self._gate = gate
         self._asked = asked
+        self._has_more = has_more
         self._told: Counter[str] = Counter()  # warnings, by what they are about
 
     def warn(self, kind: str, told: str, *, hint: str = "") -> Events:
@@ -80,11 +84,12 @@ class Outcomes:
         """
         self.score.fail(item.label, outcome, failure, is_left_over=is_left_over)
         most = self._asked.max_failures
-        is_last = most is not None and self.score.failed_now >= most and not self._gate.is_closed
+        is_last = most is not None and self.score.failed_now >= most
+        is_told = is_last and self._has_more()
         if is_last:
             self._gate.close()
         yield stopped(item, outcome, failure.told, prediction, files)
-        if is_last:
+        if is_told:
             yield Noted("", f"no more are sent: that was the last failure of --max-failures {most}")
 
     def pass_over(self, item: Item, standing: Standing) -> Events:

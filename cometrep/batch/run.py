@@ -151,8 +151,9 @@ class Batch:
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._looking = 0  # looks under way
         self._has_open = True  # as far as is known
-        self._is_exhausted = self.was_asked_to_stop = False
-        self._outcomes = Outcomes(record, self._gate, asked)
+        self._to_come = 0  # items that are not taken up yet
+        self.was_asked_to_stop = False
+        self._outcomes = Outcomes(record, self._gate, asked, has_more=lambda: self._has_more)
         self._saver = Saver(
             keeper_of,
             record,
@@ -182,6 +183,7 @@ class Batch:
         `open_items` come before all others and before any create: earlier runs may have paid for them, and outputs
         live an hour. None among them lets others go on meanwhile.
         """
+        self._to_come = total
         try:
             return (yield from self._run(items, iter(open_items), total))
         except BaseException:  # a signal, a stdout that takes no more, an error of our own
@@ -254,7 +256,7 @@ class Batch:
 
     @property
     def _has_more(self) -> bool:
-        return not self._gate.is_closed and (bool(self._unsent) or not self._is_exhausted)
+        return not self._gate.is_closed and bool(self._unsent or self._to_come)
 
     @property
     def _may_take_up_open(self) -> bool:
@@ -291,10 +293,12 @@ class Batch:
         except errors.LocalFileError as failure:  # their file is not what it was
             self._gate.give_up(failure)
         except StopIteration:
-            self._is_exhausted = not self._has_open
+            if not self._has_open:
+                self._to_come = 0
             self._has_open = False
         else:
             if item:
+                self._to_come -= 1
                 yield from self._admit(item)
 
     def _send_next(self) -> Events:
