@@ -30,6 +30,18 @@ def test_creates_without_a_connection_are_tried_again_for_the_retry_budget() -> 
     assert not gate.try_again(temporary("network"), 161.0)
 
 
+def test_a_burst_of_creates_without_a_connection_counts_as_one() -> None:
+    """As many as are under way at once find none together: the outage is no longer for that."""
+    alone, burst = made(), made()
+    now = 100.0
+    for _ in range(3):
+        assert alone.try_again(temporary("network"), now)
+        assert all(burst.try_again(temporary("network"), now + number / 1000) for number in range(12))
+        pause = alone.creates.ready_in(now)
+        assert burst.creates.ready_in(now) == pause
+        now += pause
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -44,7 +44,8 @@ class Gate:
         self.fatal: errors.CometrepError | None = None
         self._retry_budget_seconds = retry_budget_seconds
         self._random = random
-        self._attempts = 0  # creates in a row that found no connection
+        self._attempts = 0  # bursts of creates in a row that found no connection
+        self._paused_until = 0.0  # after the last one
         self._failing_since = 0.0
         self._throttled_since: float | None = None  # that no create was accepted, from the first 429 on
         self._streaks: Counter[Streak] = Counter()  # of items in a row
@@ -82,12 +83,17 @@ class Gate:
             if now + asked > self._throttled_since + THROTTLED_BUDGETS * self._retry_budget_seconds:
                 return False
         else:
+            is_of_burst = self._attempts > 0 and now < self._paused_until  # it was sent before that pause
             if self._attempts == 0:
                 self._failing_since = now
-            self._attempts += 1
             if now > self._failing_since + self._retry_budget_seconds:
                 return False
-        self._slow_down(now, max(backoff_seconds(max(1, self._attempts), self._random()), asked), asked)
+            if is_of_burst:
+                return True
+            self._attempts += 1
+        pause = max(backoff_seconds(max(1, self._attempts), self._random()), asked)
+        self._paused_until = now + pause
+        self._slow_down(now, pause, asked)
         return True
 
     def looked(self, failure: errors.CometrepError | None, now: float) -> None:
