@@ -51,6 +51,7 @@ class Bench:
         self.keeper = Keeper(Keeping(), self.downloads, self.ledger)
         self.budget_seconds = 0.0
         self.retries_failed = False
+        self.retries_unknown = False
         self.max_failures: int | None = None
         self.deadline_seconds: float | None = None
         self.ahead_seconds = 0.0
@@ -88,7 +89,7 @@ class Bench:
                 self.ledger,
                 record,
                 self.keeper.for_batch(str(self.out)).for_item,
-                asked=Asked(jobs=jobs, max_failures=self.max_failures, retries_failed=self.retries_failed),
+                asked=Asked(jobs, self.max_failures, self.retries_failed, self.retries_unknown),
                 patience=Patience(self.deadline_seconds, self.budget_seconds),
                 pace=self.pace,
                 check_folders=self.check_folders,
@@ -285,6 +286,27 @@ def test_what_is_in_doubt_is_told_once_of_a_batch_that_is_stopped(bench: Bench) 
             with pytest.raises(errors.Stopped):
                 running.throw(errors.Stopped("SIGTERM", 143))
             assert batch.in_doubt == in_doubt
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_what_is_in_doubt_and_was_to_be_sent_again_stays_in_doubt(bench: Bench, *, is_asked: bool) -> None:
+    """Where the batch is stopped before: it may be paid for, and is not merely left."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in "ab":
+            record.add("doubt", key)
+    bench.retries_unknown, bench.pace = True, Pace(1 / 3600)
+    bench.pace.sent(bench.clock())
+    with bench.begun("a", "b", "new", still_open=2) as (made, running):
+        next(running)
+        if is_asked:
+            made.stop()
+            told = [event for event in running if isinstance(event, Tally)]
+            assert (told[-1].unknown, told[-1].left) == (2, 1)
+        else:
+            with pytest.raises(errors.Stopped):
+                running.throw(errors.Stopped("SIGTERM", 143))
+        assert (made.in_doubt, bench.gateway.total) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ class Batch:
         self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
         self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
+        self._doubts: dict[str, Standing] = {}  # of those in doubt that are to be sent again, by key
         self._looking = 0  # looks under way
         self._has_open = True  # as far as is known
         self._to_come = 0  # items that are not taken up yet
@@ -173,7 +174,7 @@ class Batch:
     @property
     def in_doubt(self) -> int:
         """How many creates left and have no clear answer, those of earlier runs too that were passed over."""
-        return self._sender.in_doubt + self._outcomes.score.in_doubt
+        return self._sender.in_doubt + self._outcomes.score.in_doubt + len(self._doubts)
 
     def run(
         self, items: Iterator[Item], total: int, *, open_items: Iterable[Item | None] = ()
@@ -225,6 +226,9 @@ class Batch:
             answered = self._creates.next(self._rest_seconds(said))
             if answered is not None:
                 yield from self._take(*answered)
+        for item, _ in self._unsent:
+            if standing := self._doubts.pop(item.key, None):
+                yield from self._outcomes.pass_over(item, standing)
         yield from self._published()
         yield from self._outcomes.warn_of_further()
         tally = self._tally(total, began)
@@ -305,6 +309,7 @@ class Batch:
         if not self._may_save():
             return
         item, entry = self._unsent.popleft()
+        self._doubts.pop(item.key, None)
         if paths := self._paths_that_stay(item):  # which may have come since it was taken up
             self._attempts.pop(item.key, None)
             yield from self._leave_alone(item, paths)
@@ -328,6 +333,8 @@ class Batch:
         fate = decide(item, standing, self._asked, self._paths_that_stay)
         if fate.is_sending:
             self._unsent.append((item, 0))
+            if standing.state is State.UNKNOWN:
+                self._doubts[item.key] = standing
         elif fate is Fate.TO_LEAVE_ALONE:
             yield from self._leave_alone(item, self._paths_that_stay(item))
         elif fate is Fate.DONE_BEFORE:
