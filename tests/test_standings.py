@@ -166,6 +166,18 @@ def test_a_temporary_folder_without_room_is_an_error(standings: Standings, monke
     assert full.value.hint == "export TMPDIR=FOLDER"
 
 
+def test_an_id_is_its_items_own_where_no_memory_is_left(
+    standings: Standings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been paid for, and is kept whatever else cannot be."""
+
+    def fail(_: str) -> sqlite3.Connection:
+        raise MemoryError
+
+    monkeypatch.setattr(sqlite3, "connect", fail)
+    assert standings.owner("one", "a") == "a"
+
+
 def test_within_one_record_the_order_counts(standings: Standings) -> None:
     """Where the clock was set back while a run was at work."""
     steps: Steps = [("sending", {"time": 100.0}), ("created", {"time": 50.0, "id": "abc"})]

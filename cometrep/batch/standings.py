@@ -17,6 +17,7 @@ from cometrep.text import format_item, storable
 
 _PROMPT_KEPT = 50  # characters: more than a label shows
 _OPEN_LIMIT = 10_000  # items that are looked for in the file
+_NO_ROOM = (sqlite3.Error, MemoryError)  # what a database raises that has none, on the disk or in memory
 
 
 class State(StrEnum):
@@ -122,7 +123,7 @@ class Standings:
 
         To be asked from one thread.
         """
-        with contextlib.suppress(sqlite3.Error):  # it has no room: what was created is to be kept all the same
+        with contextlib.suppress(*_NO_ROOM):  # what was created is to be kept all the same
             if self._index is None:
                 self._index = _made_index()
             self._index.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (id, storable(key)))
@@ -203,7 +204,7 @@ def _made_index() -> sqlite3.Connection:
             " model TEXT, input TEXT, created REAL, file INT)"
         )
         index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
-    except sqlite3.Error:
+    except _NO_ROOM:
         index.close()
         raise
     return index
