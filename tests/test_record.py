@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors, hints
-from cometrep.batch.record import Record, read_steps, records_in
+from cometrep.batch.record import Gone, Record, read_steps, records_in
 from cometrep.batch.standings import NEW, State
 from cometrep.calls import within
 from tests.conftest import TIMEOUT_SECONDS
@@ -413,3 +413,16 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         Record(tmp_path / "out").open()
     with pytest.raises(errors.LocalFileError, match="cannot write"):
         Record(tmp_path / "out" / "of").open()
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (5, "5 predictions in p are of no item any more"),
+        (7, "7 predictions in p are of no item any more; for the first 5"),
+    ],
+)
+def test_predictions_of_no_item_are_told_with_a_command_that_can_be_pasted(count: int, told: str) -> None:
+    """To the end of the line: how many more there are stands before it."""
+    gone = Gone(count, tuple(f"id{number}" for number in range(count)))
+    assert gone.told(Path("p")) == (f"{told}: cometrep download --wait id0 id1 id2 id3 id4 -d p",)

@@ -56,9 +56,9 @@ class Gone(NamedTuple):
             *self.ids[:_IDS_SHOWN]
         )
         verb = "is" if len(self.ids) == 1 else "are"
-        more = f" and {len(self.ids) - _IDS_SHOWN} more" if len(self.ids) > _IDS_SHOWN else ""
+        first = f"; for the first {_IDS_SHOWN}" if len(self.ids) > _IDS_SHOWN else ""
         return (
-            f"{format_count(len(self.ids), 'prediction')} in {folder} {verb} of no item any more: {shown}{more}",
+            f"{format_count(len(self.ids), 'prediction')} in {folder} {verb} of no item any more{first}: {shown}",
         )
 
 
