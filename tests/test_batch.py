@@ -722,6 +722,31 @@ def test_fresh_urls_are_no_warning(bench: Bench) -> None:
     assert not [event for event in bench.events if isinstance(event, Noted)]
 
 
+@pytest.mark.parametrize(
+    ("template", "count", "where"),
+    [
+        ("", 1, "-d {out}"),
+        ("", 12, "-d {out}"),
+        ("sub/{id}.{ext}", 1, "-d {out}/sub"),
+        ("{key}.{ext}", 1, "-o '{out}/a{{{{b}}}}.webp'"),
+        ("{key}-{index}.{ext}", 12, "-o '{out}/a{{{{b}}}}-{{index}}.webp'"),
+        ("{index}/x.{ext}", 2, "-o '{out}/{{index}}/x.webp'"),
+    ],
+)
+def test_files_that_went_are_had_again_under_their_names(
+    bench: Bench, template: str, count: int, where: str
+) -> None:
+    """By the command of the warning, of several too: others beside them would not end it."""
+    bench.gateway.files_each = count
+    bench.keeper = Keeper(Keeping(template=template), bench.downloads, bench.ledger)
+    assert bench.run("a{b}").tally.done == 1
+    for path in bench.out.rglob("*.webp"):
+        path.unlink()
+    bench.run("a{b}")
+    (hint,) = [event.hint for event in bench.events if isinstance(event, Noted) and event.is_warning]
+    assert hint == f"cometrep download {bench.gateway.id_of('a{b}')} {where.format(out=bench.out)} --overwrite"
+
+
 def test_warnings_that_are_not_given_are_counted(bench: Bench) -> None:
     """Of each kind the first five are told: at the end, how many more there were."""
     prompts = [f"p{number}" for number in range(TIMES_TOLD + 2)]

@@ -113,7 +113,7 @@ class Outcomes:
         if vanished:
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
             told += "; while its hour lasts it can be had again"
-            again = _save_again(standing.id, [Path(file.path) for file in files])
+            again = _save_again(standing.id, files)
             yield from self.warn("vanished", told, hint=again)
         files = [file for file in files if file.path not in vanished]
         for file in files:
@@ -144,10 +144,28 @@ def _known(item: Item, standing: Standing) -> Prediction:
     return known.as_asked(item.model, item.values) if standing.digest in ("", item.digest) else known
 
 
-def _save_again(id: str, paths: Sequence[Path]) -> str:
+def _save_again(id: str, files: Sequence[SavedFile]) -> str:
     """Give the command that saves an item's files once more, to where they were."""
-    first = paths[0]
-    where = f"-d {hints.quoted(str(first.parent))}"
-    if len(paths) == 1 and first.stem != id:
-        where = "-o " + hints.quoted(str(first).replace("{", "{{").replace("}", "}}"))
+    folder = Path(files[0].path).parent
+    names = [id] if len(files) == 1 else [f"{id}-{file.index}" for file in files]
+    where = f"-d {hints.quoted(str(folder))}"
+    if [Path(file.path).with_suffix("") for file in files] != [folder / name for name in names]:
+        where = f"-o {hints.quoted(template)}" if (template := _template_of(files)) else where
     return hints.Command("cometrep download", (where, "--overwrite")).of(id)
+
+
+def _template_of(files: Sequence[SavedFile]) -> str:
+    """Give the template of an item's paths, empty where they differ in more than one index."""
+    first = files[0]
+    if len(files) == 1:
+        return _escaped(first.path)
+    pieces = first.path.split(str(first.index))
+    for at in range(1, len(pieces)):
+        before, behind = (str(first.index).join(some) for some in (pieces[:at], pieces[at:]))
+        if all(file.path == f"{before}{file.index}{behind}" for file in files):
+            return f"{_escaped(before)}{{index}}{_escaped(behind)}"
+    return ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
