@@ -282,6 +282,11 @@ class Keeper:
     ) -> "Iterator[Event | _End]":
         """Fetch files, some at a time; with `fresh` expired ones once more, from the URL the API has now."""
         id = prediction.id
+        if self._has_moved(prediction):
+            for place in (place for place, file in files.items() if file.url):
+                reason = UrlExpired("it was removed")
+                yield _End(place, failure=self._missing(prediction, files[place], reason))
+            files = {place: file for place, file in files.items() if not file.url}
         stale: dict[int, UrlExpired] = {}
         savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
         at_once = self.keeping.files_at_once
@@ -313,6 +318,11 @@ class Keeper:
                 else:
                     yield _End(place, failure=self._missing(prediction, files[place], problem))
             yield from self._fetched(prediction, again, names, None)
+
+    def _has_moved(self, prediction: Prediction) -> bool:
+        """Say whether the addresses of an output are an earlier sandbox's, at a port that others may serve now."""
+        entry = self._ledger.lenient(self._ledger.entry, prediction.id) if prediction.data_removed else None
+        return entry is not None and entry.is_sandbox
 
     def _advised(self, prediction: Prediction, failure: errors.CometrepError) -> errors.CometrepError:
         """Give a failure the hint to create the prediction again where to ask again would fail for ever."""

@@ -26,13 +26,13 @@ ONE = Request(SCHNELL, {"prompt": "cat"})
 class Shelf:
     """A folder to keep outputs in, and a ledger that remembers them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_sandbox: bool = False) -> None:
         self.folder = root / "out"
         self.age_seconds = 0  # of what is written into the ledger
         self.ledger = Ledger(
             root / "ledger.sqlite3",
             base_url="https://api.cometapi.com",
-            is_sandbox=False,
+            is_sandbox=is_sandbox,
             clock=lambda: time.time() - self.age_seconds,
         )
 
@@ -333,6 +333,26 @@ def test_a_file_is_called_expired_after_its_hour_alone(
     assert (saved, failure.code, failure.http_status) == ([], "output_expired", status)
     assert ("files live about an hour" in failure.message) is is_over
     assert failure.hint == ("cometrep rerun p1" if is_over else "")
+
+
+@pytest.mark.parametrize("template", ["", "-"], ids=["to a file", "to stdout"])
+def test_an_output_that_the_sandbox_removed_is_looked_for_nowhere(
+    tmp_path: Path, server: Server, template: str
+) -> None:
+    """Its addresses in the ledger are of a port that another program may serve; what was saved still counts."""
+    shelf = Shelf(tmp_path, is_sandbox=True)
+    shelf.create("p1", SCHNELL)
+    prediction = made(server, "a.webp")
+    shelf.ledger.see(prediction)
+    removed = prediction.with_output(None)._replace(data_removed=True)
+    saved, failure, _ = kept(shelf.keeper(template), removed)
+    assert isinstance(failure, errors.OutputMissing)
+    assert (saved, failure.code, failure.hint) == ([], "output_expired", "cometrep rerun p1")
+    assert server.received == []
+    kept(shelf.keeper(), prediction)
+    saved, failure, _ = kept(shelf.keeper(), removed)
+    assert (len(saved), failure) == (1, None)
+    shelf.ledger.close()
 
 
 @pytest.mark.parametrize(("age_seconds", "is_over"), [(60, False), (3700, True)])
