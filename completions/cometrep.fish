@@ -236,7 +236,7 @@ function __cometrep_page
             printf '%s\t%s\t%s\t%s\n' \
                 'option' '--port' 'text' 'Port on 127.0.0.1 (8787); 0 for a free one' \
                 'option' '--seconds' 'text' 'Length of a prediction (2)' \
-                'option' '--wrapped' '' 'Answer in the gateway\'s task record' \
+                'option' '--wrapped' '' 'Answer looks in the gateway\'s task record' \
                 'option' '--fault' 'faults+' 'Misbehave, N times or always: 429, 500, 524, hang, html, reset, truncate, slow, expire; get:500 meets looks alone' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'help'

@@ -958,13 +958,15 @@ def test_a_filter_that_leaves_nothing_fails(world: World, model: str) -> None:
 
 
 def test_wrapped_replies_are_task_records(world: World) -> None:
-    """Create and get answer in the gateway's record: upper-case words, progress, and the prediction inside."""
+    """A create is answered bare, a get in the gateway's record: its words, progress, and the prediction inside."""
     server, bare = world(wrapped=True), world()
     made = create(server)
-    assert (made["code"], made["message"]) == ("success", "")
-    data = made["data"]
-    prediction_id = data["task_id"]
-    assert re.fullmatch(r"[0-9a-z]{26}", prediction_id)
+    prediction_id = made["id"]
+    assert made["status"] == "starting"
+    shown = get(server, prediction_id)
+    assert (shown["code"], shown["message"]) == ("success", "")
+    data = shown["data"]
+    assert data["task_id"] == prediction_id
     assert isinstance(data["id"], int)
     assert (data["status"], data["progress"], data["data"], data["start_time"], data["finish_time"]) == (
         *("QUEUED", "0%", None), *(0, 0)
@@ -986,7 +988,7 @@ def test_wrapped_replies_are_task_records(world: World) -> None:
 def test_wrapped_failures_have_a_reason(world: World, word: str) -> None:
     """Every end that is no success is FAILURE outside and its own word inside."""
     server = world(wrapped=True)
-    prediction_id = create(server, {"prompt": f"sandbox:{word}"})["data"]["task_id"]
+    prediction_id = create(server, {"prompt": f"sandbox:{word}"})["id"]
     world.clock.now += 12.5
     data = get(server, prediction_id)["data"]
     assert (data["status"], data["progress"]) == ("FAILURE", "100%")

@@ -24,7 +24,7 @@ def command(
         str | None, typer.Option("--seconds", metavar="SECONDS", help="Length of a prediction (2).")
     ] = None,
     wrapped: Annotated[
-        bool, typer.Option("--wrapped", help="Answer in the gateway's task record.", show_default=False)
+        bool, typer.Option("--wrapped", help="Answer looks in the gateway's task record.", show_default=False)
     ] = False,
     fault: Annotated[
         list[str],

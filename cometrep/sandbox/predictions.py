@@ -329,7 +329,7 @@ def prediction(record: Record, now: float, base: str) -> dict[str, Any]:
 
 
 def task(record: Record, now: float, base: str) -> dict[str, Any]:
-    """Build the second reply shape: the gateway's task record around the prediction."""
+    """Build the second shape of a look's reply: the gateway's task record around the prediction."""
     inner = prediction(record, now, base)
     status, output = inner["status"], inner["output"]
     words = {"starting": "QUEUED", "processing": "IN_PROGRESS", "succeeded": "SUCCESS"}
