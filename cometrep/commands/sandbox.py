@@ -47,7 +47,8 @@ def command(
     with Sandbox(folder, port=port, seconds=settings.sandbox_seconds, wrapped=wrapped, faults=faults) as server:
         console.write_line(f"export COMETREP_BASE_URL={server.url}")
         console.write_line(f"export COMETAPI_KEY={config.SANDBOX_KEY}")
-        console.hint(f"Replicate's clients: base URL {server.url}/replicate, with that key. Ctrl-C stops it")
+        clients = f"{server.url}/replicate (Python), {server.url}/replicate/v1 (JavaScript)"
+        console.hint(f"Replicate's clients, with that key: {clients}. Ctrl-C stops it")
         try:
             server.serve_forever()
         except errors.Stopped as stop:

@@ -149,7 +149,7 @@ def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
     assert status.endswith("\tsucceeded")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
     assert ended == "143"
-    assert f"{url}/replicate" in (cli.folder / "told").read_text()
+    assert f"{url}/replicate (Python), {url}/replicate/v1 (JavaScript)" in (cli.folder / "told").read_text()
 
 
 def test_its_lines_end_where_it_cannot_start(cli: Cli) -> None:
