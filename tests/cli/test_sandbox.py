@@ -123,13 +123,13 @@ def test_without_pillow_it_says_what_to_install(cli: Cli, tmp_path: Path) -> Non
         assert re.search(r"hint: /\S+ -m pip install 'pillow>=10\.3'\n", done.stderr)
 
 
-SHELL_LINES = re.findall(r"(?m)^    (.+)$", (ROOT / "cometrep/manual/topics/sandbox.txt").read_text("utf-8"))[:5]
+SHELL_LINES = re.findall(r"(?m)^    (.+)$", (ROOT / "cometrep/manual/topics/sandbox.txt").read_text("utf-8"))[:6]
 
 
 def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
     """The page's lines start it behind a script, point every command at it, and end it."""
-    start, await_it, take, run, end = SHELL_LINES
-    assert (take, end) == (". ./sandbox.env", "kill $!")
+    clear, start, await_it, take, run, end = SHELL_LINES
+    assert (clear, take, end) == ("rm -f sandbox.env", ". ./sandbox.env", "kill $!")  # else an old one may be read
     background = start.replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 0 --seconds 0.05 2> told")
     done = cli.shell_line(
         f"""set -e
@@ -154,8 +154,9 @@ def test_its_lines_point_a_shell_at_it(cli: Cli) -> None:
 
 def test_its_lines_end_where_it_cannot_start(cli: Cli) -> None:
     """A script that waits for a sandbox that refused to serve ends, before anything is sent elsewhere."""
-    background = SHELL_LINES[0].replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 70000 2> told")
-    done = cli.shell_line("\n".join([background, *SHELL_LINES[1:]]))
+    (cli.folder / "sandbox.env").write_text("export COMETAPI_KEY=sk-of-an-earlier-one\n")
+    lines = "\n".join(SHELL_LINES)
+    done = cli.shell_line(lines.replace("cometrep sandbox", f"exec {cli.shell} sandbox --port 70000 2> told"))
     assert (done.code, done.stdout) == (1, "")
     assert "kill" in done.stderr
     assert "cometrep: " in (cli.folder / "told").read_text()
