@@ -857,7 +857,35 @@ def test_head_tells_what_get_would(world: World) -> None:
             assert {**head.headers, **own} == {**get.headers, **own}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "x"}'])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "nobody/nothing"),
+        ("model", []),
+        ("input", "x"),
+        ("input", {"prompt": 1}),
+        ("created", "x"),
+        ("created", -1),
+        ("created", 1e300),
+        ("created", float("nan")),
+        ("seconds", None),
+        ("seconds", -1e18),
+    ],
+)
+def test_a_damaged_prediction_is_unknown(world: World, name: str, value: object) -> None:
+    """Whatever a file holds in the place of a value: neither a look nor a file of it is left without an answer."""
+    server = world()
+    shown = finish(world, server)
+    path = world.folder / "predictions" / f"{shown['id']}.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {name: value}))
+    for url in (f"/replicate/v1/predictions/{shown['id']}", shown["output"][0]):
+        assert ask(server, "GET", urlsplit(url).path).status == 404
+    path.write_text(json.dumps(whole | {"more": value}))  # as a later version might write
+    assert get(server, shown["id"]) == shown
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "x"}', "[" * 100_000])
 def test_a_prediction_that_cannot_be_read_is_unknown(world: World, content: str) -> None:
     """A file of another version in the folder breaks nothing."""
     server = world()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+_END_OF_TIME = 1e11  # in seconds since the epoch, so that twice as much is a date that Python can write
 RETENTION_SECONDS = 3600.0  # Replicate removes what an API-made prediction holds after one hour
 
 # The models are a table of its own, so that a slip in the client's catalog shows here instead of agreeing. An
@@ -153,7 +154,7 @@ def problems(name: str, given: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One prediction as it is kept on disk: whatever is said or drawn of it follows from this."""
+    """One prediction: whatever is said or drawn of it follows from this."""
 
     id: str
     model: str
@@ -195,7 +196,17 @@ class Record:
 _ENDING = re.compile(r"sandbox:(fail|cancel|abort|nsfw|empty|text)\b")
 
 
-def new_record(name: str, given: Mapping[str, Any], now: float, seconds: float) -> Record:
+def record_of(id: str, kept: Mapping[str, Any]) -> Record:
+    """Work out a prediction from what is kept of it; raise ValueError, TypeError or KeyError for a damaged one."""
+    name, given, created, seconds = (kept[key] for key in ("model", "input", "created", "seconds"))
+    is_sound = isinstance(given, dict) and name in models() and not problems(name, given)
+    if is_sound and 0 <= created < _END_OF_TIME and 0 <= seconds < _END_OF_TIME:
+        return new_record(name, given, created, seconds, id=id)
+    raise ValueError(f"what is kept of {id} is no prediction")
+
+
+def new_record(name: str, given: Mapping[str, Any], now: float, seconds: float, *, id: str = "") -> Record:
+    """Make the prediction of an input in which there are no problems; `seconds` is its length, but for a fifth."""
     model = models()[name]
     known = {key: value for key, value in given.items() if key in model.rules}
     fingerprint = hashlib.sha256(json.dumps([name, given], sort_keys=True).encode())
@@ -204,7 +215,7 @@ def new_record(name: str, given: Mapping[str, Any], now: float, seconds: float) 
     asked, ending = int(known.get("num_outputs", 1)), _ENDING.search(prompt)
     word = ending[1] if ending else ""
     return Record(
-        id=new_id(now),
+        id=id or new_id(now),
         model=name,
         input=given,
         created=now,

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
@@ -34,6 +34,7 @@ from cometrep.sandbox.predictions import (
     new_record,
     prediction,
     problems,
+    record_of,
     stamp,
     task,
 )
@@ -293,7 +294,8 @@ class Sandbox:
         if wrong := problems(name, given):
             return _problem(422, "Input validation failed", "".join(f"- {words}\n" for words in wrong))
         record = new_record(name, given, self.clock(), self._seconds)
-        _write(self._predictions / f"{record.id}.json", json.dumps(asdict(record)).encode())
+        kept = {"model": name, "input": given, "created": record.created, "seconds": self._seconds}
+        _write(self._predictions / f"{record.id}.json", json.dumps(kept).encode())
         before = record.created - 1.0  # whatever it is created with, the reply says that it has not started
         # Also of a server that wraps what is asked for: the one client that met such answers (hlee/flux2_mcp) read
         # the id at the root of its create's.
@@ -308,10 +310,11 @@ class Sandbox:
         return _json(404, {"detail": "The requested resource could not be found.", "status": 404})
 
     def _load(self, prediction_id: str) -> Record | None:
-        """Read a prediction; one in the form of another version of cometrep is not there."""
+        """Read a prediction; one that is damaged, or in the form of another version of cometrep, is not there."""
         if _ID.fullmatch(prediction_id):
-            with suppress(OSError, ValueError, TypeError):
-                return Record(**json.loads((self._predictions / f"{prediction_id}.json").read_bytes()))
+            with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+                kept = json.loads((self._predictions / f"{prediction_id}.json").read_bytes())
+                return record_of(prediction_id, kept)
         return None
 
     def _file(self, file: re.Match[str], received: Received) -> _Answer:
