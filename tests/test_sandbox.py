@@ -596,6 +596,21 @@ def test_an_unknown_model_is_503(world: World) -> None:
     assert reply.headers["x-cometapi-request-id"] in error["message"]
 
 
+@pytest.mark.parametrize(("depth", "status"), [(490, 200), (600, 400), (970, 400)])
+def test_an_input_that_is_nested_deep_is_answered(world: World, depth: int, status: int) -> None:
+    """It is a prediction that can be looked at, or refused and not kept; no thread dies of it."""
+    server = world()
+    deep = b"[" * depth + b"]" * depth
+    reply = ask(server, "POST", CREATE, b'{"input": {"prompt": "x", "more": ' + deep + b"}}")
+    assert reply.status == status, reply.body
+    kept = [path.stem for path in (world.folder / "predictions").iterdir()]
+    if status == 200:
+        assert deep in ask(server, "GET", f"/replicate/v1/predictions/{kept[0]}").body
+    else:
+        assert kept == []
+        assert "nested more than 500 levels deep" in reply.json["error"]["message"]
+
+
 def test_a_body_over_the_limit_is_413(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer arrives although the client was still sending, and the sandbox goes on."""
     monkeypatch.setattr("cometrep.sandbox.server.BODY_LIMIT", 1000)

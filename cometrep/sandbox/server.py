@@ -43,6 +43,7 @@ HANG_SECONDS = 45.0  # CometAPI's query page once recorded no answer within 45 s
 SLOW_SECONDS = 3.0
 _KEPT_SECONDS = 30 * 86400.0  # a prediction, whose record holds the files that were sent as its input
 BODY_LIMIT = 20 * 1024 * 1024
+_DEEPEST = 500  # levels of an input
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
 _REFUSALS = ("429", "500", "html")  # come instead of the prediction; the others only lose the answer to it
@@ -136,6 +137,19 @@ def _finite(text: str) -> float:
     if math.isfinite(number := float(text)):
         return number
     raise ValueError(f"{text} is not a number of JSON")
+
+
+def _is_deep(value: object) -> bool:
+    """Say whether JSON is so deep that Python may refuse to write it down or to read it again."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
 
 
 class Sandbox:
@@ -293,6 +307,9 @@ class Sandbox:
             return _comet_error(500, "invalid_request", "field input is required, an object", request_id)
         if wrong := problems(name, given):
             return _problem(422, "Input validation failed", "".join(f"- {words}\n" for words in wrong))
+        if _is_deep(given):
+            message = f"the input is nested more than {_DEEPEST} levels deep"
+            return _comet_error(400, "invalid_request", message, request_id)
         record = new_record(name, given, self.clock(), self._seconds)
         kept = {"model": name, "input": given, "created": record.created, "seconds": self._seconds}
         _write(self._predictions / f"{record.id}.json", json.dumps(kept).encode())
