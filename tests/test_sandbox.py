@@ -30,7 +30,7 @@ from cometrep.config import SANDBOX_KEY
 from cometrep.sandbox import painter, predictions
 from cometrep.sandbox.faults import KINDS, Fault
 from cometrep.sandbox.server import SLOW_SECONDS, Sandbox
-from tests.conftest import TIMEOUT_SECONDS, no_more_threads
+from tests.conftest import TIMEOUT_SECONDS, needs_proc, no_more_threads
 from tests.servers import SCHNELL
 
 PRO = "black-forest-labs/flux-1.1-pro"
@@ -261,6 +261,15 @@ def test_a_folder_that_cannot_be_made_is_a_local_file_error(world: World, tmp_pa
     (tmp_path / "taken").write_text("")
     with pytest.raises(errors.LocalFileError, match="taken"):
         world(folder=tmp_path / "taken" / "sandbox")
+
+
+@pytest.mark.usefixtures("full_disk")
+@needs_proc
+def test_a_full_disk_is_a_local_file_error(tmp_path: Path) -> None:
+    """It is told before any create can fail of it, which its client would have to call paid for, perhaps."""
+    with pytest.raises(errors.LocalFileError, match="No space left on device") as raised:
+        Sandbox(tmp_path)
+    assert raised.value.code == "disk_full"
 
 
 def test_it_serves_from_with_until_its_end(tmp_path: Path) -> None:

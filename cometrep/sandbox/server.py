@@ -10,6 +10,7 @@ import secrets
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -182,8 +183,15 @@ class Sandbox:
             self._predictions.mkdir(parents=True, exist_ok=True)
             self._files.mkdir(exist_ok=True)
             self._sweep()
+            with tempfile.TemporaryFile(dir=self._predictions) as file:
+                file.write(bytes(4096))  # for a file without bytes a full disk has room
+                file.flush()
         except OSError as error:
-            raise errors.LocalFileError(f"cannot use {folder} for the sandbox: {error.strerror}") from error
+            raise errors.LocalFileError(
+                f"cannot use {folder} for the sandbox: {error.strerror}",
+                hint='export COMETREP_HOME="$PWD/.cometrep"',
+                code=errors.file_code(error),
+            ) from error
         self._seconds, self._wrapped, self.clock = seconds, wrapped, clock
         self._faults = [(fault, fault.times) for fault in faults]
         self._lock = threading.Lock()
