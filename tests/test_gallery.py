@@ -543,6 +543,20 @@ def test_a_long_name_of_an_input_is_broken_over_lines(tmp_path: Path, screen: Pa
     )
 
 
+def test_a_long_prompt_is_cut_between_two_lines(tmp_path: Path, screen: Page) -> None:
+    """In headings and beneath pictures, where no part of a third line shows."""
+    for line in range(4):
+        values: dict[str, Any] = {name: f"{name} {line >> place & 1} " * 40 for place, name in enumerate("abc")}
+        save(tmp_path, line, f"{line}.svg", **values)
+    page(tmp_path, {name: [1, 2] for name in "cba"})
+    screen.open(tmp_path / "index.html")
+    lines = "one.clientHeight / parseFloat(getComputedStyle(one).lineHeight)"
+    found = screen.evaluate(f"[...document.querySelectorAll('h2, h3, .label')].map(one => {lines})")
+    assert len(found) == 7
+    assert {round(count, 1) for count in found} <= {1, 2}
+    assert 2 in {round(count, 1) for count in found}
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_all_text_can_be_read(tmp_path: Path, screen: Page, scheme: str) -> None:
     """A contrast of at least 4.5 on the page, its headings and links, and in the large picture's panel."""
