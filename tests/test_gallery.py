@@ -507,6 +507,32 @@ def test_keys_open_and_close_the_large_picture(tmp_path: Path, screen: Page) -> 
     assert screen.complaints() == []
 
 
+def test_keys_begin_where_the_reader_is(tmp_path: Path, screen: Page) -> None:
+    """From the tile that has the focus, be it in its inputs, else from the first picture in view."""
+    save_many(tmp_path, 300)
+    screen.open(tmp_path / "index.html")
+
+    def pressed(key: str) -> int:
+        screen.press(key)
+        return int(Path(urlsplit(screen.evaluate("document.activeElement.href ?? ''")).path).stem or -1)
+
+    middle = "(box => box.top + box.height / 2)(one.getBoundingClientRect())"
+    for key in ("ArrowRight", "ArrowLeft"):
+        screen.evaluate("document.activeElement.blur(), links[200].scrollIntoView({ block: 'start' })")
+        screen.settle()
+        seen = screen.evaluate(f"links.findIndex(one => {middle} > 0)")
+        assert seen > 190
+        assert pressed(key) == seen
+    for key, by in {"ArrowRight": 1, "ArrowLeft": -1, "Home": -100, "End": 199}.items():
+        screen.evaluate("document.querySelectorAll('summary')[100].focus()")
+        assert pressed(key) == 100 + by
+    screen.evaluate("document.querySelectorAll('summary')[100].focus()")
+    assert pressed("ArrowDown") > 100
+    screen.evaluate("document.activeElement.blur()")
+    assert pressed("End") == -1  # it scrolls
+    assert screen.complaints() == []
+
+
 def test_pictures_of_odd_names_are_shown(tmp_path: Path, screen: Page) -> None:
     """Whatever bytes a name holds, the browser finds the file, small and large."""
     for line, (name, _) in enumerate(ODD_NAMES):

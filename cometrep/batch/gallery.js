@@ -41,6 +41,14 @@ function beside(index, step) {
   return best;
 }
 
+// The first picture of which more than half can be seen; by its tile, which is laid out where it is not drawn, too.
+function inView() {
+  return links.findIndex((link) => {
+    const tile = link.parentElement.getBoundingClientRect();
+    return tile.top + tile.width / 2 > 0;
+  });
+}
+
 document.querySelector("main").addEventListener("click", (event) => {
   const link = event.target.closest("figure > a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;
@@ -50,17 +58,19 @@ document.querySelector("main").addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  const index = dialog.open ? shown : links.indexOf(document.activeElement);
+  const held = document.activeElement?.closest("figure")?.firstElementChild;
+  const index = dialog.open ? shown : links.indexOf(held);
   const next = {
-    ArrowLeft: () => index - 1,
-    ArrowRight: () => index + 1,
+    ArrowLeft: () => index < 0 ? inView() : index - 1,
+    ArrowRight: () => index < 0 ? inView() : index + 1,
     Home: () => 0,
     End: () => links.length - 1,
     ArrowUp: () => beside(index, -1),
     ArrowDown: () => beside(index, 1),
   }[event.key];
   const isUpright = event.key === "ArrowUp" || event.key === "ArrowDown";
-  if (!next || (dialog.open ? isUpright : index < 0 && event.key !== "ArrowRight")) return;
+  const isSideways = event.key === "ArrowLeft" || event.key === "ArrowRight";
+  if (!next || (dialog.open ? isUpright : index < 0 && !isSideways)) return;  // the others scroll
   const place = next();
   if (!links[place]) return;
   event.preventDefault();
