@@ -155,14 +155,14 @@ class FileSource:
 
     def _wrong_header(self, number: int, header: Sequence[str]) -> Wrong | None:
         """Say what is wrong with a header: what names no input may be misspelt, or a prompt."""
-        if not all(name.removesuffix(":json").strip() for name in header):
-            return Wrong(number, "the header names no input in some column")
+        names = [name.removesuffix(":json") for name in header]
+        if place := next((place for place, name in enumerate(names, 1) if not name.strip()), 0):
+            return Wrong(number, f"the header names no input in column {place}")
         if "key:json" in header or "model:json" in header:
             return Wrong(number, "a key and a model are texts: their columns are `key` and `model`")
-        names = [name.removesuffix(":json") for name in header]
         strange = next((name for name in names if not re.fullmatch(_INPUT_NAME, name)), "")
-        if not strange and len(set(names)) < len(names):
-            return Wrong(number, "the header names an input twice")
+        if not strange and (twice := next((name for name in names if names.count(name) > 1), "")):
+            return Wrong(number, f"the header names {twice!r} twice")
         if not strange and not self._may_be_prompts(names):
             return None
         whose = "name of an input" if strange else f"input of {self._model_known or 'any model that is known'}"
