@@ -280,7 +280,7 @@ def test_a_sweep_does_not_hint_at_itself() -> None:
     """Where a value is no JSON in it either."""
     with (
         pytest.raises(errors.UsageError, match="Extra data") as raised,
-        planning("", "seed:=1.5..2", is_sweep=True),
+        planning("", "seed:=1.5 2", is_sweep=True),
     ):
         pass
     assert "--sweep" not in raised.value.hint

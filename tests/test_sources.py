@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
@@ -278,8 +280,9 @@ def test_a_sweep_has_every_combination_the_last_input_fastest() -> None:
         ('prompt="Hi" sign,dog', ['"Hi" sign', "dog"]),
         ("prompt=[cat|dog] x,{owl} y", ["[cat|dog] x", "{owl} y"]),
         ("guidance:=1.5,2", [1.5, 2]),
-        ("prompt=,a,,b,", ["a", "b"]),
-        ("seed:=,1,,2,", [1, 2]),
+        ("prompt=a\\,,b", ["a,", "b"]),
+        ('prompt:="","a"', ["", "a"]),
+        ("prompt=...,x", ["...", "x"]),
     ],
 )
 def test_an_axis_of_a_sweep(text: str, values: list[Any]) -> None:
@@ -288,13 +291,39 @@ def test_an_axis_of_a_sweep(text: str, values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["seed:=5..1", "seed:=1..5..0", "seed:=0..9999999", "prompt=", "seed:=,", "seed:=[1,2", 'x:="a']
+    ("text", "told"),
+    [
+        ("seed:=5..1", "no range of whole numbers"),
+        ("seed:=1..5..0", "no range of whole numbers"),
+        ("seed:=100..0..-50", "no range of whole numbers"),
+        ("seed=..5", "no range of whole numbers"),
+        ("guidance:=1,0.1..0.5", "no range of whole numbers"),
+        ("guidance:=0.1..0.5..0.1", "no range of whole numbers"),
+        ("seed:=0..9999999", "more than a million values"),
+        ("prompt=", "gives no value"),
+        ("seed:=", "gives no value"),
+        ("seed:=,", "no value beside one of its commas"),
+        ("seed:=1,,2", "no value beside one of its commas"),
+        ("seed:=1,2, ", "no value beside one of its commas"),
+        ("prompt=,ugly", "no value beside one of its commas"),
+        ("prompt=a,", "no value beside one of its commas"),
+        ("seed:=[1,2", "not JSON"),
+        ('x:="a', "not JSON"),
+    ],
 )
-def test_a_bad_axis_is_refused(text: str) -> None:
+def test_a_bad_axis_is_refused(text: str, told: str) -> None:
     """With the text as it was typed."""
-    with pytest.raises(errors.UsageError) as refused:
+    with pytest.raises(errors.UsageError, match=told) as refused:
         axes(text)
     assert text in refused.value.message
+
+
+def test_an_empty_text_among_others_is_written_as_json() -> None:
+    """Which the hint does; one that was left out without a word was to be compared with."""
+    with pytest.raises(errors.UsageError) as refused:
+        axes("prompt=,ugly")
+    (item,) = re.findall(r"prompt:=\S+", refused.value.hint)
+    assert axes(*shlex.split(item)) == {"prompt": ["", "other"]}
 
 
 def test_an_input_given_twice_is_refused_in_a_sweep() -> None:

@@ -27,6 +27,7 @@ _ARRAY = rb"\[\s*[{\n]"
 _INDENTED_OBJECT = rb"\{([^\n]*[^}\s])?\s*\n\s*\""
 _JSON_OBJECT = rb"(?m)^\s*\{\s*\""  # at the start of some line
 _RANGE = r"(-?\d{1,15})\.\.(-?\d{1,15})(?:\.\.(\d{1,15}))?"
+_MEANT_AS_RANGE = r"[-+.\deE]*\.\.[-+.\deE]*"
 _DECODER = json.JSONDecoder()
 
 
@@ -319,10 +320,16 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
         for line in lines:
             yield built(separator, line.rstrip("\r"))
         return
-    for part in _json_values(item.value) if item.separator == ":=" else _choices(item.value):
-        found = re.fullmatch(_RANGE, part)
-        if found and (item.separator == ":=" or kind == "integer"):
-            yield from _range(int(found[1]), int(found[2]), int(found[3] or 1), text)
+    is_json = item.separator == ":="
+    parts = _json_values(item.value) if is_json else _choices(item.value)
+    if "" in parts and len(parts) > 1:  # to leave it out, or to pay for it, would be a guess
+        hint = "leave no comma over"
+        if item.separator == "=":
+            hint += f'; an empty text among others is {item.key}:=\'"","other"\''
+        raise errors.UsageError(f"{text!r} has no value beside one of its commas", hint=hint)
+    for part in filter(None, parts):
+        if re.fullmatch(_MEANT_AS_RANGE, part) and (is_json or kind == "integer"):
+            yield from _range(part, text)
         else:
             yield built(item.separator, part)
 
@@ -331,7 +338,7 @@ def _json_values(text: str) -> list[str]:
     """Part JSON values at the commas between them; what is none stays whole where it opens a bracket or a quote."""
     parts = []
     at = 0
-    while at < len(text):
+    while at <= len(text):
         while text[at : at + 1].isspace():
             at += 1
         start = at
@@ -343,17 +350,22 @@ def _json_values(text: str) -> list[str]:
         at = len(text) if comma < 0 else comma
         parts.append(text[start:at].rstrip())
         at += 1
-    return [part for part in parts if part]
+    return parts
 
 
 def _choices(text: str) -> list[str]:
     parts = re.split(r"(?<!\\),(?! )", text)
-    return [part.replace("\\,", ",") for part in parts if part]
+    return [part.replace("\\,", ",") for part in parts]
 
 
-def _range(start: int, end: int, step: int, text: str) -> range:
+def _range(part: str, text: str) -> range:
+    found = re.fullmatch(_RANGE, part)
+    start, end, step = (int(found[1]), int(found[2]), int(found[3] or 1)) if found else (0, 0, 0)
     if step >= 1 and (end - start) // step >= 1_000_000:
         raise errors.UsageError(f"{text!r} has more than a million values", hint="seed:=0..1000000..100")
     if step < 1 or end < start:
-        raise errors.UsageError(f"{text!r} is no range from low to high", hint="seed:=1..8 or seed:=0..100..10")
+        raise errors.UsageError(
+            f"{text!r} is no range of whole numbers from low to high",
+            hint="seed:=1..8 or seed:=0..100..10, or each value: guidance:=0.5,1,1.5",
+        )
     return range(start, end + 1, step)
