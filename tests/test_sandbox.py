@@ -706,6 +706,22 @@ def test_a_body_without_a_known_end_is_400(world: World, name: str, value: str) 
         assert link.sock is None or link.sock.recv(1) == b""
 
 
+def test_a_create_whose_body_broke_off_is_none(world: World) -> None:
+    """Though what came of it is whole JSON."""
+    server = world()
+    body = json.dumps({"input": SMALL}).encode()
+    with connection(server) as link:
+        link.putrequest("POST", CREATE)
+        link.putheader("Authorization", f"Bearer {SANDBOX_KEY}")
+        link.putheader("Content-Length", "1000")
+        link.endheaders(body)
+        link.sock.shutdown(socket.SHUT_WR)
+        reply = read(link)
+    assert reply.status == 400
+    assert f"ends after {len(body)} of 1000 bytes" in reply.json["error"]["message"]
+    assert not any((world.folder / "predictions").iterdir())
+
+
 def test_a_folder_that_went_away_is_a_server_error(world: World) -> None:
     """A disk that fails is answered, and no thread dies of it."""
     server = world()

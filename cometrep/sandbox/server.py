@@ -461,7 +461,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self, length: int, room: int) -> bytes | None:
         if length <= room:
-            return self.rfile.read(length)
+            body = self.rfile.read(length)
+            if len(body) < length:  # what came may be whole JSON all the same
+                raise ValueError(f"the request body ends after {len(body)} of {length} bytes")
+            return body
         while length > 0 and (piece := self.rfile.read(min(length, 1 << 20))):
             length -= len(piece)
         return None
