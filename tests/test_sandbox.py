@@ -1286,6 +1286,18 @@ def test_a_picture_that_cannot_be_kept_is_served_all_the_same(world: World) -> N
     assert picture(fetch(url, server)).size == (512, 512)
 
 
+def test_a_write_that_fails_leaves_no_part_of_it(world: World) -> None:
+    """Where a folder stands in the file's place, root too cannot write it."""
+    server = world()
+    url = finish(world, server)["output"][0]
+    fetch(url, server)
+    (kept,) = (world.folder / "files").iterdir()
+    kept.unlink()
+    (kept / "taken").mkdir(parents=True)
+    assert picture(fetch(url, server)).size == (512, 512)
+    assert list((world.folder / "files").iterdir()) == [kept]
+
+
 # Faults
 
 

@@ -129,8 +129,13 @@ def _ranged(data: bytes, content_type: str, headers: Mapping[str, str], method: 
 
 def _write(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def _finite(text: str) -> float:
