@@ -1,6 +1,7 @@
 """The sandbox, met over real sockets; time is a clock that the tests set, so nothing here waits for it."""
 
 import ast
+import hashlib
 import http.client
 import io
 import json
@@ -1254,13 +1255,17 @@ def test_head_tells_of_a_file_without_its_body(served: tuple[Sandbox, str, bytes
 
 
 def test_pictures_are_kept_and_swept_and_drawn_again(world: World) -> None:
-    """A cached picture is read, an old one is removed at the next start, and a missing one is drawn."""
+    """A cached picture is read, an old one is removed at the next start, a missing or damaged one is drawn."""
     server = world()
     url = finish(world, server)["output"][0]
     data = fetch(url, server).body
     (kept,) = (world.folder / "files").iterdir()
-    assert kept.read_bytes() == data
-    kept.write_bytes(b"kept")
+    whole = kept.read_bytes()
+    for damaged in (b"", b"x", whole[:-1], whole[:-1] + b"x"):
+        kept.write_bytes(damaged)
+        assert fetch(url, server).body == data
+        assert kept.read_bytes() == whole
+    kept.write_bytes(hashlib.sha256(b"kept").digest() + b"kept")
     assert fetch(url, server).body == b"kept"
     an_hour_ago = time.time() - 3700
     os.utime(kept, (an_hour_ago, an_hour_ago))

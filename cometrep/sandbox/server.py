@@ -45,6 +45,7 @@ SLOW_SECONDS = 3.0
 _KEPT_SECONDS = 30 * 86400.0  # a prediction, whose record holds the files that were sent as its input
 BODY_LIMIT = 20 * 1024 * 1024
 _DEEPEST = 500  # levels of an input
+_DIGEST_BYTES = 32  # of SHA-256, before the picture in a file of the cache
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
 _REFUSALS = ("429", "500", "html")  # come instead of the prediction; the others only lose the answer to it
@@ -359,10 +360,12 @@ class Sandbox:
     def _picture(self, record: Record, index: int) -> bytes:
         path = self._files / f"{record.fingerprint}-{index}.{record.extension}"
         with suppress(OSError):
-            return path.read_bytes()
+            kept = path.read_bytes()
+            if hashlib.sha256(kept[_DIGEST_BYTES:]).digest() == kept[:_DIGEST_BYTES]:
+                return kept[_DIGEST_BYTES:]
         data = draw(record, index)
         with suppress(OSError):  # on a full disk the next one is drawn again
-            _write(path, data)
+            _write(path, hashlib.sha256(data).digest() + data)
         return data
 
     def _sweep(self) -> None:
