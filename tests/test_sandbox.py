@@ -383,11 +383,49 @@ def test_a_missing_or_malformed_key_is_401(world: World, key: str | None) -> Non
         assert f"(request id: {reply.headers['x-cometapi-request-id']})" in error["message"]
 
 
-@pytest.mark.parametrize("key", [SANDBOX_KEY, "sk-12345678", "sk-" + "a_-Z" * 62])
+@pytest.mark.parametrize(
+    "key", [f"Bearer {SANDBOX_KEY}", f"bearer {SANDBOX_KEY}", "Bearer sk-12345678", "Bearer sk-" + "a_-Z" * 62]
+)
 def test_any_well_formed_key_is_accepted(world: World, key: str) -> None:
-    """The sandbox has no accounts."""
-    reply = ask(world(), "GET", "/replicate/v1/predictions/x", Authorization=f"Bearer {key}")
-    assert reply.status == 404
+    """The sandbox has no accounts, and the word before a key has no case."""
+    assert ask(world(), "GET", "/replicate/v1/predictions/x", Authorization=key).status == 404
+
+
+def test_a_whole_address_is_its_path(world: World) -> None:
+    """As a client sends it that takes the sandbox for a proxy on its way there."""
+    server = world()
+    for path in ("", "/", "/replicate/v1/predictions/x"):
+        reply, same = (ask(server, "GET", where) for where in (f"{server.url}{path}", path or "/"))
+        assert (reply.status, reply.body) == (same.status, same.body)
+
+
+def sent(server: Sandbox, *lines: str, body: bytes = b"") -> bytes:
+    """Send a head line by line and a body, and give all that comes until the connection ends."""
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), TIMEOUT_SECONDS) as link:
+        link.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        return b"".join(iter(lambda: link.recv(65536), b""))
+
+
+def test_a_connection_of_http_1_0_ends_with_the_answer(world: World) -> None:
+    """Nothing in the answer could tell such a client that it stays open."""
+    assert b"Connection: close" in sent(world(), "GET / HTTP/1.0", "Connection: keep-alive")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (("Content-Length: 1", "Content-Length: 2"), "'1, 2' is not a number"),
+        (("no header", "Content-Length: 2"), "has no colon"),
+        (("Content-Encoding: gzip", "Content-Length: 2"), "'gzip' is not read"),
+    ],
+    ids=["two lengths", "no colon", "compressed"],
+)
+def test_a_head_that_is_not_understood_is_400(world: World, lines: tuple[str, ...], told: str) -> None:
+    """Nothing is made of what another reader might take for another request."""
+    answer = sent(world(), f"POST {CREATE} HTTP/1.1", f"Authorization: Bearer {SANDBOX_KEY}", *lines, body=b"{}")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert told in answer.decode()
 
 
 @pytest.mark.parametrize(

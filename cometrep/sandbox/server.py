@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.errors import MissingHeaderBodySeparatorDefect
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -49,7 +50,7 @@ _DIGEST_BYTES = 32  # of SHA-256, before the picture in a file of the cache
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
 _REFUSALS = ("429", "500", "html")  # come instead of the prediction; the others only lose the answer to it
-_KEY = re.compile(r"Bearer sk-[A-Za-z0-9_-]{8,250}")  # the pattern of the provider's own client
+_KEY = re.compile(r"(?i:Bearer) sk-[A-Za-z0-9_-]{8,250}")  # the pattern of the provider's own client
 _ID = re.compile(r"[0-9a-z]{26}")
 _CREATE = re.compile(r"/replicate/v1/models/([A-Za-z0-9._-]+/[A-Za-z0-9._-]+)/predictions")
 _GET = re.compile(r"/replicate/v1/predictions/([^/]+)")
@@ -433,8 +434,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._read_body(headers)
         except ValueError as error:
             malformed = str(error)
-        fault, answer = sandbox.answer(Received(self.command, self.path, headers), body, malformed)
-        self.close_connection = self.close_connection or body is None or fault == "truncate"
+        path = re.sub(r"^http://[^/?]*", "", self.path) or "/"  # as a proxy is asked (RFC 9112, 3.2.2)
+        fault, answer = sandbox.answer(Received(self.command, path, headers), body, malformed)
+        is_old = self.request_version == "HTTP/1.0"  # whose clients cannot know that they may ask again
+        self.close_connection = self.close_connection or is_old or body is None or fault == "truncate"
         if fault == "reset":
             self._reset()
         elif fault == "hang" and sandbox.closing.wait(HANG_SECONDS):
@@ -458,11 +461,15 @@ class _Handler(BaseHTTPRequestHandler):
 
         One over the limit is read and forgotten, else its sender would miss the answer.
         """
+        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            raise ValueError("a line of the request's head has no colon")
+        if headers.get("content-encoding", "identity") != "identity":
+            raise ValueError(f"the content encoding {headers['content-encoding']!r} is not read here")
         if "transfer-encoding" in headers:
             if headers["transfer-encoding"].lower() != "chunked":
                 raise ValueError(f"the transfer encoding {headers['transfer-encoding']!r} is not chunked")
             return self._read_chunks()
-        length = headers.get("content-length", "0")
+        length = ", ".join(sorted({*self.headers.get_all("content-length", ["0"])}))
         if not re.fullmatch(r"[0-9]{1,12}", length):
             raise ValueError(f"the content length {length!r} is not a number of bytes")
         return self._read(int(length), BODY_LIMIT)
