@@ -103,7 +103,7 @@ class _Painter:
 
 
 def draw(record: Record, index: int) -> bytes:
-    """Draw one output file; the same input gives the same bytes."""
+    """Draw one output file; the same input gives the same bytes, from one version of Pillow."""
     from PIL import Image, ImageDraw
 
     key = f"{record.model}\0{record.prompt}\0{record.seed}\0{index}"
