@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -177,8 +178,10 @@ class Gallery:
         sent = _Sent(
             _number(step.get("time")) or 0.0,
             line if isinstance(line, int) else 0,
-            str(step.get("model", "")),
-            {name: _text(value) for name, value in values.items()} if isinstance(values, Mapping) else {},
+            sys.intern(str(step.get("model", ""))),
+            {sys.intern(name): _text(value) for name, value in values.items()}
+            if isinstance(values, Mapping)
+            else {},
         )
         shown = self._shown.get(key)
         if shown and shown.record != record and shown.sent.time <= sent.time <= shown.saved:
@@ -197,6 +200,7 @@ class Gallery:
             return  # within one record the order counts, between records the time
         files = tuple(str(file["path"]) for file in step.get("files", ()))
         pictures = tuple(str(file["path"]) for file in step.get("files", ()) if _is_picture(file))
+        pictures = files if pictures == files else pictures  # of thousands, one tuple counts
         shown = _Shown(key, str(step.get("id", "")), sent, saved, record, files, pictures)
         if shown.pictures:
             self._shown[key] = shown
