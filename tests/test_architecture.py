@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -253,27 +252,32 @@ def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], absent: 
     assert not absent & loaded_by(*arguments, home=tmp_path)
 
 
-def names_in(path: Path) -> set[str]:
-    """Give all names and attributes that a file mentions, those of patches too."""
-    found = set()
+def asked_of_modules(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each name that a file asks a module for, those of patches too; no module where a text has it alone."""
+    bound: dict[str, str] = {}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                found.add(name)
+            case ast.ImportFrom(module=str() as module, names=names):
+                yield from ((module, alias.name) for alias in names)
+                bound |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+                yield bound.get(name, name), attribute
             case ast.Constant(value=str() as text) if re.fullmatch(r"[\w.]+", text):
-                found.add(text.rpartition(".")[2])
-    return found
+                module, _, name = text.rpartition(".")
+                yield module, name
 
 
 def test_a_constant_that_nobody_else_asks_for_is_private() -> None:
     """What has no underscore is what a module offers."""
     files = [path for folder in ("cometrep", "tests") for path in (PACKAGE.parent / folder).rglob("*.py")]
-    mentions = Counter(name for path in files for name in names_in(path))
+    asked = {pair for path in files for pair in asked_of_modules(path)}
     wrong = [
-        f"{path.name}: {target.id}"
-        for path in MODULES.values()
+        f"{name}: {target.id}"
+        for name, path in MODULES.items()
         for node in ast.parse(path.read_text("utf-8")).body
-        for target in (node.targets if isinstance(node, ast.Assign) else ())
-        if isinstance(target, ast.Name) and re.fullmatch("[A-Z][A-Z_]*", target.id) and mentions[target.id] < 2
+        for targets in (node.targets if isinstance(node, ast.Assign) else ())
+        for target in ast.walk(targets)
+        if isinstance(target, ast.Name) and re.fullmatch("[A-Z][A-Z_]*", target.id)
+        if not {(f"cometrep.{name}", target.id), ("", target.id)} & asked
     ]
     assert wrong == []

@@ -29,7 +29,7 @@ from cometrep.text import cut, format_elapsed, harmless
 MOST_PICTURES = 5000
 _DRAWN_AT_MOST = 3  # times, one after the other, while records grow
 _LONGEST_VALUE = 2000  # characters of one input
-LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
+_LONGEST_LABEL = 200  # characters beneath a picture, and in a heading
 _PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
 _MARK = b'<meta name="generator" content="cometrep">'  # stands in every page, so that no other one is replaced
 _MARK_WITHIN = 2000  # bytes
@@ -272,9 +272,9 @@ class Gallery:
     def _figures(self, one: _Shown) -> Iterable[str]:
         sent = one.sent
         prompt = sent.inputs.get("prompt") or one.key
-        label = _values(one, self._axes[-1:]) or f"<b>{_escaped(cut(prompt, LONGEST_LABEL))}</b>"
+        label = _values(one, self._axes[-1:]) or f"<b>{_escaped(cut(prompt, _LONGEST_LABEL))}</b>"
         name = ", ".join([f"{axis} {sent.inputs.get(axis, '')}" for axis in self._axes if axis != "prompt"])
-        alt = _escaped(cut(f"{name}: {prompt}" if name else prompt, LONGEST_LABEL))
+        alt = _escaped(cut(f"{name}: {prompt}" if name else prompt, _LONGEST_LABEL))
         seed = sent.inputs.get("seed") or sent.seed
         facts = [f"seed {seed}"] if seed and self._axes[-1:] != ["seed"] else []
         facts += [format_elapsed(sent.seconds)] if sent.seconds is not None else []
@@ -313,7 +313,7 @@ def _heading(tag: str, one: _Shown, axes: Sequence[str]) -> str:
 
 def _values(one: _Shown, axes: Sequence[str]) -> str:
     """Write an item's values of some axes, as HTML."""
-    values = [(axis, cut(one.sent.inputs.get(axis, "") or "-", LONGEST_LABEL)) for axis in axes]
+    values = [(axis, cut(one.sent.inputs.get(axis, "") or "-", _LONGEST_LABEL)) for axis in axes]
     return " ".join(f"<span>{_escaped(axis)}</span> <b>{_escaped(value)}</b>" for axis, value in values)
 
 

@@ -27,7 +27,7 @@ from cometrep.events import (
 from cometrep.text import format_bytes, format_duration, format_elapsed, one_line
 
 _SHORTEST_LABEL = 6  # columns, before times and amounts are left out
-WIDEST_BAR, NARROWEST_BAR = 24, 5  # columns
+_WIDEST_BAR, _NARROWEST_BAR = 24, 5  # columns
 _SHORTEST_REASON = 12  # columns, of why something is tried again
 
 
@@ -243,13 +243,13 @@ def _widths(rows: Sequence[_Cells], room: int) -> _Widths:
     word = max(1, min(word, room - 1 - shortest))
     shown_label = max(1, min(label, LONGEST_LABEL, left() - 1))
     rest = left() - shown_label - 1
-    bar = NARROWEST_BAR if rest > NARROWEST_BAR else 0
+    bar = _NARROWEST_BAR if rest > _NARROWEST_BAR else 0
     rest -= bar + 1 if bar else 0
     fitting = (min(cell_len(row.note), rest - 1) for row in rows if row.note and _may_show(row, rest - 1))
     note = max(fitting, default=0)
     rest -= note + 1 if note else 0
     # Lines a bit shorter than the screen survive that it is made a bit narrower.
-    wider = max(0, min(WIDEST_BAR - bar, rest - room // 5)) if bar else 0
+    wider = max(0, min(_WIDEST_BAR - bar, rest - room // 5)) if bar else 0
     longer = max(0, min(label - shown_label, rest - wider))
     return _Widths(shown_label + longer, word, bar + wider, amount, elapsed, note)
 

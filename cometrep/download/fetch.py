@@ -18,7 +18,7 @@ from cometrep.text import cut, masked
 from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
 from cometrep.transport.reasons import reason_of
 
-CONNECT_TIMEOUT_SECONDS = 15.0
+_CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
 _REDIRECT_LIMIT = 5
 _SHOWN_LIMIT = 500  # characters of an address, of which more would fill a screen
@@ -57,7 +57,7 @@ class Fetcher:
                 response = session.get(
                     url,
                     headers=dict(headers),
-                    timeout=(CONNECT_TIMEOUT_SECONDS, STALL_SECONDS),
+                    timeout=(_CONNECT_TIMEOUT_SECONDS, STALL_SECONDS),
                 )
             except (
                 requests.exceptions.InvalidURL,
