@@ -162,11 +162,12 @@ class Record:
             )
 
     def close(self) -> None:
-        """Let go of the lock and the file."""
+        """Let go of the lock and the file; raise LocalFileError where what was written is not kept."""
         self._standings.close()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            with self._translated():  # a server of files may tell only now that its disk is full
+                os.close(file)
 
     def told_at_the_beginning(self) -> tuple[str, ...]:
         """Say that nothing keeps other runs away, where the file system knows no locks."""
