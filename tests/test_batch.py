@@ -329,6 +329,24 @@ def test_the_id_of_a_create_is_kept_while_the_batch_is_held_up(bench: Bench, ans
         )
 
 
+@pytest.mark.parametrize(("reason", "is_known"), [(None, True), (errors.Stopped("SIGTERM", 143), False)])
+def test_an_answer_is_waited_for_where_nobody_waits_for_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, reason: errors.Stopped | None, is_known: bool
+) -> None:
+    """As where stdout takes no more; behind a signal somebody does, and it has but a moment."""
+    monkeypatch.setattr("cometrep.batch.run.STOP_GRACE_SECONDS", 0.0)
+    may_answer = threading.Event()
+    late = answer_json(prediction("late", "starting"), 201)
+    bench.gateway.server.on_create(bench.gateway.create, dataclasses.replace(late, wait_for=may_answer))
+    with bench.begun("a", "b", jobs=2) as (batch, running):
+        assert any(isinstance(event, Created) for event in running)
+        wait_until(lambda: batch.in_doubt == 1)
+        monkeypatch.setattr(batch._sender, "leave", may_answer.set)
+        with pytest.raises(type(reason)) if reason else contextlib.nullcontext():
+            running.throw(reason) if reason else running.close()
+    assert (bench.ledger.entry("late") is not None) == is_known
+
+
 def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:
     """A deadline that passes is no failure: they may succeed."""
     bench.max_failures, bench.deadline_seconds = 1, 0.01

@@ -7,7 +7,7 @@ from functools import partial
 from cometrep import errors, hints
 from cometrep.api import Api
 from cometrep.batch.command_line import resuming
-from cometrep.batch.ending import commands_beside, outcome, tell_stop
+from cometrep.batch.ending import commands_beside, outcome, tell_stop, told_of_doubts
 from cometrep.batch.fate import Asked, has_id_in_ledger
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.items import Item
@@ -95,7 +95,7 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchE
                     batch.run(items_but(plan, still_open), total, open_items=items_of(plan, still_open))
                 )
         except errors.LocalFileError as refused:  # as where the system gives no more threads
-            refused.message += "; the same command goes on from here"
+            refused.message += f"{told_of_doubts(batch.in_doubt)}; the same command goes on from here"
             raise
         for told in (*record.told_at_the_end(), *plan.told_at_the_end()):
             console.warn(told)

@@ -27,11 +27,15 @@ def commands_beside(hint: str, ended: BatchEnded, command: str) -> list[str]:
 def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     """Say in what ended a run at once how many creates are in doubt, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
-    if in_doubt:
-        stop.message += f"; {format_count(in_doubt, 'create')} had no clear answer and may be paid for"
-        stop.message += " (--retry-unknown sends again)"
+    stop.message += told_of_doubts(in_doubt)
     same = "the same command" if stop.hint == command else "the command of the hint"
     stop.message += f"; {same} goes on from here"
+
+
+def told_of_doubts(in_doubt: int) -> str:
+    """Say behind what ended a run how many creates are in doubt; empty for none."""
+    told = f"; {format_count(in_doubt, 'create')} had no clear answer and may be paid for"
+    return f"{told} (--retry-unknown sends again)" if in_doubt else ""
 
 
 def outcome(ended: BatchEnded, command: str, *, was_stopped: bool = False) -> errors.Failure | None:

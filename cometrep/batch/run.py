@@ -72,6 +72,7 @@ _TALLY_SECONDS = 0.2  # between two tallies
 _PUBLISH_SECONDS = 30.0
 _RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
+_ANSWERS_SECONDS = 20.0  # that it waits for them where nobody waits for its end
 _FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 _LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirected")
@@ -187,8 +188,9 @@ class Batch:
         self._to_come = total
         try:
             return (yield from self._run(items, iter(open_items), total))
-        except BaseException:  # a signal, a stdout that takes no more, an error of our own
-            self._rescue()
+        except BaseException as reason:  # a signal, a stdout that takes no more, an error of our own
+            is_awaited = self.was_asked_to_stop or isinstance(reason, errors.Stopped)
+            self._rescue(STOP_GRACE_SECONDS if is_awaited else _ANSWERS_SECONDS)
             with contextlib.suppress(errors.CometrepError):
                 self._publish()
             raise
@@ -235,10 +237,10 @@ class Batch:
         yield tally
         return self._outcomes.score.ended(tally, self._gate.fatal)
 
-    def _rescue(self) -> None:
-        """Take up the answers to creates that were under way when the batch was ended, if they come in a moment."""
+    def _rescue(self, patience_seconds: float) -> None:
+        """Take up the answers to creates that were under way when the batch was ended, if they come in time."""
         self._sender.leave()
-        deadline = self._clock() + STOP_GRACE_SECONDS
+        deadline = self._clock() + patience_seconds
         answers = self._creates.untaken()
         while True:
             for (name, _), answer in answers:
