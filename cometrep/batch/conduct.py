@@ -60,13 +60,15 @@ def conduct(
         publish=gallery.write,
     )
     try:
-        ended = _run(console, batch, ready, ledger)
+        ended, has_record = _run(console, batch, ready, ledger)
     except errors.Stopped as stop:
         tell_stop(stop, batch.in_doubt, command)
         stop.message += _PIPED_AGAIN * plan.is_piped
         raise
     failure = outcome(ended, command, was_stopped=batch.was_asked_to_stop)
-    commands = commands_beside(failure.hint if failure else "", ended, command)
+    if failure and not has_record:  # the command would begin anew
+        failure.hint = "cometrep list"
+    commands = commands_beside(failure.hint if failure else "", ended, command) if has_record else []
     for line in [*summary_lines(ended), *(f"  {line}" for line in commands), *gallery.told()]:
         console.say(line)
     if console.choices.is_quiet and console.choices.progress != "json":
@@ -77,8 +79,11 @@ def conduct(
         raise failure
 
 
-def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchEnded:
-    """Open the record and run all items, shown on the console; warn of what may be wrong with either source."""
+def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[BatchEnded, bool]:
+    """Open the record and run all items, shown on the console; warn of what may be wrong with either source.
+
+    Give how it ended, and whether the record stands where the next run will look for it.
+    """
     plan, record = ready.plan, ready.record
     what = "json" if console.choices.is_json else "path"
     results = Results(what, hints.Command(resuming(console.command_line)), is_batch=True)
@@ -97,9 +102,10 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> BatchE
         except errors.LocalFileError as refused:  # as where the system gives no more threads
             refused.message += f"{told_of_doubts(batch.in_doubt)}; the same command goes on from here"
             raise
-        for told in (*record.told_at_the_end(), *plan.told_at_the_end()):
+        lost = record.told_at_the_end()
+        for told in (*lost, *plan.told_at_the_end()):
             console.warn(told)
-    return ended
+    return ended, not lost
 
 
 def left_by_earlier_runs(plan: Plan, record: Record, ledger: Ledger) -> tuple[Gone, frozenset[str]]:

@@ -358,11 +358,17 @@ def test_files_that_stay_gone_for_an_hour_fail_their_item(
     assert served(*BATCH, "--retry-failed", "--dry-run").stderr.startswith("1 item: 1 to send again\n")
 
 
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
 def test_a_record_that_is_gone_at_the_end_is_told(
-    served: Cli, gateway: Gateway, folder_of: Callable[..., Path], stopped: Callable[[Popen[bytes]], None]
+    served: Cli,
+    gateway: Gateway,
+    folder_of: Callable[..., Path],
+    stopped: Callable[[Popen[bytes]], None],
+    status: str,
 ) -> None:
-    """As where its folder was moved: another run would know nothing of what was sent."""
+    """As where its folder was moved: another run would know nothing of what was sent, and is not advised."""
     out = folder_of("cat")
+    gateway.ends["cat"] = status
     gateway.holds.clear()
     process = served.start(*BATCH)
     stopped(process)
@@ -370,8 +376,10 @@ def test_a_record_that_is_gone_at_the_end_is_told(
     out.rename(out.with_name("moved"))
     gateway.holds.set()
     _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == 0
+    assert process.returncode == (0 if status == "succeeded" else 4)
     assert b"p/batch.jsonl is not where it was" in stderr
+    assert b"cometrep batch" not in stderr
+    assert status == "succeeded" or stderr.endswith(b"hint: cometrep list\n")
 
 
 def test_an_id_that_the_ledger_has_is_not_in_doubt(
