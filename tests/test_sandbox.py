@@ -384,10 +384,14 @@ def test_a_missing_or_malformed_key_is_401(world: World, key: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    "key", [f"Bearer {SANDBOX_KEY}", f"bearer {SANDBOX_KEY}", "Bearer sk-12345678", "Bearer sk-" + "a_-Z" * 62]
+    "key",
+    [
+        *(f"Bearer {SANDBOX_KEY}", f"bearer {SANDBOX_KEY}", "Bearer sk-12345678", "Bearer sk-" + "a_-Z" * 62),
+        "Bearer r8_" + "aB3" * 12,
+    ],
 )
 def test_any_well_formed_key_is_accepted(world: World, key: str) -> None:
-    """The sandbox has no accounts, and the word before a key has no case."""
+    """The sandbox has no accounts, and the word before a key no case; Replicate's clients may have one of its."""
     assert ask(world(), "GET", "/replicate/v1/predictions/x", Authorization=key).status == 404
 
 

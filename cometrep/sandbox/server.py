@@ -50,7 +50,8 @@ _DIGEST_BYTES = 32  # of SHA-256, before the picture in a file of the cache
 _LINE_LIMIT = 1 << 16  # that of http.server for a header
 
 _REFUSALS = ("429", "500", "html")  # come instead of the prediction; the others only lose the answer to it
-_KEY = re.compile(r"(?i:Bearer) sk-[A-Za-z0-9_-]{8,250}")  # the pattern of the provider's own client
+# The pattern of the provider's own client; or a key of Replicate's, which that one's clients may be set up with.
+_KEY = re.compile(r"(?i:Bearer) (?:sk-|r8_)[A-Za-z0-9_-]{8,250}")
 _ID = re.compile(r"[0-9a-z]{26}")
 _CREATE = re.compile(r"/replicate/v1/models/([A-Za-z0-9._-]+/[A-Za-z0-9._-]+)/predictions")
 _GET = re.compile(r"/replicate/v1/predictions/([^/]+)")
