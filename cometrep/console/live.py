@@ -52,14 +52,12 @@ class Live:
     # A signal may cut in anywhere here and do both: so all that is taken can be taken once more, as no Event can.
 
     def start(self) -> None:
-        """Hide the cursor, and draw from now on."""
+        """Draw from now on, with the cursor hidden."""
         if self.is_on or not self._is_let_in():
             return
         try:
             self._begun += 1
             self.is_on = True
-            if self._screen.is_in_front:
-                self._screen.write(_HIDE)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 with contextlib.suppress(RuntimeError):  # the system gives no thread: nothing is drawn
