@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cometrep import errors, formats, hints
+from cometrep.byte_ranges import ByteRange, Facts, is_encoded
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
 from cometrep.prediction import ID_PATTERN
@@ -31,73 +32,41 @@ _PART_NAME = (
 _SHORT_BYTES = 512
 _TRIED_BYTES = 64 * 1024  # of a folder that is to take files
 _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
-_CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
-class Facts(NamedTuple):
-    """What is known of a file beside its bytes.
+class _Note(NamedTuple):
+    """What a command leaves beside a part file; `stem` names the output file, by id and index."""
 
-    `validator` is the one that If-Range takes, or empty; `stem` names the output file, by id and index.
-    """
-
-    validator: str = ""
-    total_bytes: int | None = None
-    content_type: str = ""
+    facts: Facts = Facts()
     is_complete: bool = False
     stem: str = ""
 
     @classmethod
-    def of_headers(cls, headers: Mapping[str, str]) -> "Facts":
-        """Read what headers say: the type, and as far as they can be relied on length and validator."""
-        content_type = _content_type(headers)
-        if _is_encoded(headers):
-            return cls(content_type=content_type)
-        # A transfer encoding, as chunks are one, makes a length void (RFC 9112, 6.3).
-        length = "" if headers.get("Transfer-Encoding") else headers.get("Content-Length", "").strip()
-        if is_whole(headers):
-            length = headers["Content-Range"].rpartition("/")[2]
-        total = int(length) if re.fullmatch(r"\d{1,18}", length) else None
-        return cls(_validator(headers), total, content_type)
-
-    @classmethod
-    def in_file(cls, path: Path) -> "Facts":
+    def in_file(cls, path: Path) -> "_Note":
         """Read what an earlier command noted; nothing where that is torn or gone."""
         found: Any = None
         with contextlib.suppress(OSError, ValueError, RecursionError):
             found = json.loads(read_whole(path))
         found = found if isinstance(found, dict) else {}
         validator, total = found.get("validator"), found.get("total")
-        return cls(
+        facts = Facts(
             validator if isinstance(validator, str) else "",
             total if isinstance(total, int) else None,
             str(found.get("content_type", "")),
-            found.get("is_complete") is True,
-            str(found.get("stem", "")),
         )
-
-    def are_of(self, headers: Mapping[str, str]) -> bool:
-        """Say whether the headers of a 206 show the very file, whatever made the server send it."""
-        etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
-        media_type = formats.media_type_of(_content_type(headers))
-        is_typed = media_type not in ("", "application/octet-stream")  # which is any file's
-        if is_typed and self.content_type and media_type != formats.media_type_of(self.content_type):
-            return False
-        # An ETag must be told again, and a date need not (RFC 9110, 15.3.7).
-        if _is_strong(self.validator):
-            return etag == self.validator
-        return not etag and modified in ("", self.validator)
+        return cls(facts, found.get("is_complete") is True, str(found.get("stem", "")))
 
     @property
     def is_resumable(self) -> bool:
-        """Whether the bytes they speak of are of use to a later command."""
-        return bool(self.validator) or self.is_complete
+        """Whether the bytes it speaks of are of use to a later command."""
+        return bool(self.facts.validator) or self.is_complete
 
     def as_json(self) -> dict[str, Any]:
         """Give what `in_file` reads."""
         return {
-            "validator": self.validator,
-            "total": self.total_bytes,
-            "content_type": self.content_type,
+            "validator": self.facts.validator,
+            "total": self.facts.total_bytes,
+            "content_type": self.facts.content_type,
             "is_complete": self.is_complete,
             "stem": self.stem,
         }
@@ -116,7 +85,8 @@ class PartFile:
         self._facts_path = path.with_name(path.name + ".json")
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name, or may
-        self._facts = Facts(stem=stem)
+        self._facts = Facts()
+        self.is_complete = False  # whether all bytes are there and were checked
         self._is_noted = False  # whether the facts are on the disk
         self._hash = Digest(file, path)
         self.head = b""  # the first bytes, as many as a format shows itself in
@@ -157,11 +127,6 @@ class PartFile:
         return self._facts.content_type
 
     @property
-    def is_complete(self) -> bool:
-        """Whether all bytes are there and were checked."""
-        return self._facts.is_complete
-
-    @property
     def sha256(self) -> str:
         """The hex digest of the bytes so far."""
         with _writing(self._path):
@@ -189,11 +154,11 @@ class PartFile:
 
         It may end before the file does (RFC 9110, 14.2), and what lacks is asked for from there.
         """
-        found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
-        if not found or int(found[1]) != self.size or not self.resume_headers() or _is_encoded(headers):
+        came = ByteRange.of(headers)
+        if not came or came.first != self.size or not self.resume_headers() or is_encoded(headers):
             return False
-        total = self.total_bytes if found[3] == "*" else int(found[3])
-        if total is None or self.total_bytes not in (None, total) or not self.size <= int(found[2]) < total:
+        total = self.total_bytes if came.total is None else came.total
+        if total is None or self.total_bytes not in (None, total) or not self.size <= came.last < total:
             return False
         if not self._facts.are_of(headers):
             return False
@@ -214,7 +179,7 @@ class PartFile:
             self._facts_path.unlink(missing_ok=True)
         self.head, self.size, self._synced = b"", 0, -1
         self._hash = Digest(self._file, self._path)
-        self._facts = facts._replace(stem=self._stem)
+        self._facts, self.is_complete = facts, False
         self._is_noted = False
 
     def append(self, chunk: bytes) -> None:
@@ -243,7 +208,7 @@ class PartFile:
         """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
         with _writing(self._path):
             self._sync()  # first: a power cut may keep the note and lose the bytes
-        self._facts = self._facts._replace(is_complete=True, total_bytes=self.size)
+        self._facts, self.is_complete = self._facts._replace(total_bytes=self.size), True
         self._note()
 
     def _sync(self) -> None:
@@ -310,10 +275,11 @@ class PartFile:
 
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
-        facts = Facts.in_file(self._facts_path)
-        if not facts.is_resumable or facts.stem != self._stem:  # as where the file system knows no case
+        note = _Note.in_file(self._facts_path)
+        if not note.is_resumable or note.stem != self._stem:  # as where the file system knows no case
             return
-        self._facts, self._is_noted = facts, True  # first: a signal while it is read must not make it useless
+        # First: a signal while it is read must not make it useless.
+        self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True
         with _writing(self._path):
             self._file.seek(0)
             while chunk := self._file.read(CHUNK_BYTES):
@@ -325,7 +291,8 @@ class PartFile:
     def _note(self) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""
         with _writing(self._facts_path):
-            self._facts_path.write_text(json.dumps(self._facts.as_json()))
+            note = _Note(self._facts, self.is_complete, self._stem)
+            self._facts_path.write_text(json.dumps(note.as_json()))
         self._is_noted = True
 
     def _leave(self) -> None:
@@ -377,14 +344,14 @@ def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
     facts_path = path.with_name(path.name + ".json")
     paths = tuple(one for one in (path, facts_path) if one.exists())
     is_usual = named["index"] is not None and named["own"] is None and path in paths
-    facts = Facts.in_file(facts_path) if is_usual else Facts()
+    note = _Note.in_file(facts_path) if is_usual else _Note()
     return LeftOver(
         named["id"],
         paths,
         sum(size_of(one) for one in paths),
         max((one.stat().st_mtime for one in paths), default=0.0),
-        is_resumable=facts.is_resumable,
-        is_complete=facts.is_complete,
+        is_resumable=note.is_resumable,
+        is_complete=note.is_complete,
     )
 
 
@@ -486,39 +453,6 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
     return own, own.open("x+b", _HELD_BYTES)
-
-
-def _is_encoded(headers: Mapping[str, str]) -> bool:
-    return headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
-
-
-def end_of_range(headers: Mapping[str, str]) -> int | None:
-    """Give how many bytes of the file there are up to the end of a 206's range, None where it does not say."""
-    found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
-    return int(found[2]) + 1 if found else None
-
-
-def is_whole(headers: Mapping[str, str]) -> bool:
-    """Say whether the range of a 206 is all of the file."""
-    found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", "").strip())
-    return found is not None and int(found[1]) == 0 and found[3] == str(int(found[2]) + 1)
-
-
-def _content_type(headers: Mapping[str, str]) -> str:
-    """Give the Content-Type as far as it may stand in records: it is a server's text."""
-    return re.sub(r"[^ -~]+", "", headers.get("Content-Type", ""))[:200]
-
-
-def _is_strong(etag: str) -> bool:
-    return etag.startswith('"')
-
-
-def _validator(headers: Mapping[str, str]) -> str:
-    """Give the validator fit for If-Range: a strong ETag, else Last-Modified (RFC 9110, 13.1.5)."""
-    etag = headers.get("ETag", "").strip()
-    if _is_strong(etag) and len(etag) < 500:
-        return etag
-    return "" if etag else headers.get("Last-Modified", "").strip()[:100]
 
 
 def size_of(path: Path) -> int:

@@ -30,7 +30,7 @@ ROWS = (
     ("names",),
     ("events",),
     ("prediction",),
-    ("side_by_side", "data_uris"),
+    ("side_by_side", "data_uris", "byte_ranges"),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("hints",),
     ("text", "errors"),

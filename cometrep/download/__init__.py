@@ -18,13 +18,14 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import errors, formats, hints
+from cometrep.byte_ranges import ByteRange, Facts
 from cometrep.data_uris import decode_data_uri
 from cometrep.download.body import UnknownEncoding, body_of, unknown_encodings
 from cometrep.download.content import is_media, is_misnamed, url_extension, wrong_content
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import Facts, PartFile, end_of_range, is_whole, size_of
+from cometrep.partfile import PartFile, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_bytes, format_duration, format_times
@@ -193,11 +194,12 @@ class Downloads:
     ) -> Iterator[Event]:
         """Write a response's body into the part file, behind what it holds (206) or in its place (200)."""
         self._check_status(response)
-        is_part = response.status_code == 206 and not is_whole(response.headers)
+        came = ByteRange.of(response.headers)
+        is_part = response.status_code == 206 and not (came and came.is_whole)
         if is_part and not part.fits(response.headers):
             raise errors.Temporary(f"{host_of(response.url)} sent a part that nobody asked for", code="cut_short")
         if not is_part:
-            part.restart(Facts.of_headers(response.headers))
+            part.restart(Facts.of(response.headers))
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
@@ -215,7 +217,7 @@ class Downloads:
             if part.size // step > had // step or part.size == total or now >= said_at + SAYING_SECONDS:
                 said_at = now
                 yield Saving(id, file.index, name, part.size, total)
-        end = end_of_range(response.headers) if is_part else total
+        end = came.last + 1 if came and is_part else total
         if end is not None and part.size > end:  # and nobody knows which of them are the file's
             part.restart()
             raise errors.Temporary(f"{host_of(response.url)} sent more bytes than it said", code="cut_short")
@@ -287,7 +289,8 @@ def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
     """Say whether the answer to a ranged request is neither the rest, nor the whole, nor a passing fault."""
     status = response.status_code
     if status == 206:
-        return not part.fits(response.headers) and not is_whole(response.headers)
+        came = ByteRange.of(response.headers)
+        return not part.fits(response.headers) and not (came and came.is_whole)
     return status == 501 or (status not in (200, 203) and not is_passing(status))
 
 
