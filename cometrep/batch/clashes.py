@@ -11,7 +11,6 @@ from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
 from cometrep.keeping import Keeping, check_writable
 from cometrep.names import UTF8_LOCALE, Names, fields_of, fits_locale
-from cometrep.prediction import Request
 
 _FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
 _INDEX = r"\{index(?::\w+)?\}"
@@ -41,7 +40,7 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
                 f"the key {item.key!r} has characters that no file name has in this locale", hint=UTF8_LOCALE
             )
         names = _names(keeping, item)
-        count = Request(item.model, item.values).asked_outputs
+        count = item.request.asked_outputs
         if count > 1 and not names.are_distinct(count):
             raise _clash(f"the template {template!r} gives the {count} outputs of {item.label!r} one name")
         if not has_id:

@@ -11,7 +11,6 @@ from cometrep.batch.standings import Standing, State
 from cometrep.errors import Refused
 from cometrep.keeping import Keeper
 from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
-from cometrep.prediction import Request
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it
@@ -118,7 +117,7 @@ PathsThatStay = Callable[[Item], Sequence[Path]]
 
 def paths_that_stay(keeper_of: Callable[[str], Keeper], item: Item) -> list[Path]:
     """List the paths of an item's outputs where all of them exist, and are to be left alone."""
-    return keeper_of(item.key).paths_that_stay(Request(item.model, item.values))
+    return keeper_of(item.key).paths_that_stay(item.request)
 
 
 def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsThatStay) -> Fate:

@@ -15,7 +15,6 @@ from cometrep.console import Console
 from cometrep.keeping import Keeping, date_of
 from cometrep.ledger import Ledger
 from cometrep.names import Names, default_template
-from cometrep.prediction import Request
 from cometrep.text import format_count
 
 _SHOWN_ITEMS = 3  # of those that would be sent
@@ -94,7 +93,7 @@ def forecast(
 
 def preview(keeping: Keeping, item: Item) -> list[str]:
     """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
-    count = Request(item.model, item.values).asked_outputs
+    count = item.request.asked_outputs
     template = keeping.template or default_template(count)
     names = Names(keeping.folder, template, "ID", item.model, date_of(time.time()), item.key)
     return [str(names.path(index, "ext")) for index in range(count)]

@@ -16,7 +16,7 @@ from cometrep import catalog, errors, inputs
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.sources import Line, Source, Wrong
 from cometrep.data_uris import shorten_data_uris
-from cometrep.prediction import parse_model
+from cometrep.prediction import Request, parse_model
 from cometrep.text import cut, format_count, format_item
 
 _KEY_LIMIT = 200  # characters
@@ -46,6 +46,11 @@ class Item(NamedTuple):
         if not self.key.startswith(self.digest):
             return self.key
         return format_item(self.number, self.values.get("prompt"))
+
+    @property
+    def request(self) -> Request:
+        """What its create sends."""
+        return Request(self.model, self.values)
 
 
 class Checked(NamedTuple):

@@ -15,7 +15,7 @@ from cometrep.batch.items import MODELS_KEPT, Checked, Common, Doubts, Item, che
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
 from cometrep.batch.sources import FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
-from cometrep.prediction import Request, parse_model
+from cometrep.prediction import parse_model
 from cometrep.request import doubt_of_name
 from cometrep.text import first_few, format_count
 
@@ -270,7 +270,7 @@ def _hints_of_names(plan: Plan, template: str) -> tuple[str, ...]:
     """Say where the first many items make another format than their names will say."""
     lines: dict[str, list[int]] = {}
     for item in islice(plan.items(), DOUBTED_ITEMS) if fixed_extension(template) else ():
-        if doubt := doubt_of_name(Request(item.model, item.values), template):
+        if doubt := doubt_of_name(item.request, template):
             lines.setdefault(doubt, []).append(item.number)
     return _told(plan, lines)
 
