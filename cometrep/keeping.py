@@ -40,6 +40,14 @@ class Keeping(NamedTuple):
     files_at_once: int = 1
     typed: str = "-o -"
 
+    def foreseen(self, request: Request, key: str = "") -> Names:
+        """Give the names of a request's outputs before its prediction is: of today, with `ID` for its id.
+
+        `key` is that of the batch item whose request it is.
+        """
+        template = self.template or default_template(request.asked_outputs)
+        return Names(self.folder, template, "ID", request.model, date_of(time.time()), key or self.key)
+
 
 class _End(NamedTuple):
     """What came of one output file, by its place among the prediction's: the copy on disk, or what failed.
@@ -94,7 +102,7 @@ class Keeper:
             )
         if template in ("", "-"):  # which gives names of their own, or none
             return
-        names = self._foreseen(request)
+        names = self.keeping.foreseen(request)
         target = names.path(0, "ext")
         if os.path.isdir(target):
             # In the place of a template that a setting gives, too, and under the folder that is given beside it.
@@ -121,7 +129,7 @@ class Keeper:
                 failure.message += "; nothing was sent"
                 raise
         elif not self.paths_that_stay(request):  # for which nothing is paid
-            check_writable(self._foreseen(request).part_folder(0))
+            check_writable(self.keeping.foreseen(request).part_folder(0))
 
     def paths_that_stay(self, request: Request) -> list[Path]:
         """List the paths of a request's outputs where all of them exist and are to be left alone.
@@ -416,11 +424,6 @@ class Keeper:
         write_sidecar(prediction, saved, overwrites=rules.overwrites)
         if prediction.has_more_than_files():
             yield Noted(prediction.id, f"the output holds more than files; all of it is in {path}")
-
-    def _foreseen(self, request: Request) -> Names:
-        """Give the names of a request's outputs, as far as they are known before its prediction is."""
-        template = self.keeping.template or default_template(request.asked_outputs)
-        return self._names("ID", request.model, template, "")
 
     def _names(self, id: str, model: str, template: str, created_at: str) -> Names:
         found = re.match(r"\d{4}-\d\d-\d\d", created_at)

@@ -1,5 +1,6 @@
 """A batch whose items would get one name, or cannot be written: refused before anything is sent."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cometrep import errors
 from cometrep.batch.clashes import check_batch, check_folders, folders_of
 from cometrep.batch.items import Item
-from cometrep.keeping import Keeping
+from cometrep.keeping import Keeping, date_of
 from tests.conftest import needs_proc
 from tests.servers import SCHNELL
 
@@ -53,6 +54,15 @@ def test_no_other_folder_is_advised_where_a_batch_cannot_save(tmp_path: Path, te
     with pytest.raises(errors.LocalFileError, match="nothing was sent") as raised:
         check_folders(folders_of(keeping, items))
     assert (raised.value.code, raised.value.hint) == ("disk_full", f"df -h {tmp_path}")
+
+
+def test_a_batch_is_to_save_in_the_folders_of_today(tmp_path: Path) -> None:
+    """A folder of another date, which is not there, would tell nothing of the one that is."""
+    days = {date_of(time.time())}
+    folders = folders_of(Keeping(str(tmp_path), "{date}/{id}.{ext}"), [item("one")])
+    days.add(date_of(time.time()))
+    assert folders[0] == tmp_path
+    assert folders[1] in {tmp_path / day for day in days}
 
 
 def test_a_file_in_the_way_of_a_batch_is_shown(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
             raise errors.BadItems(
                 f"the key {item.key!r} has characters that no file name has in this locale", hint=UTF8_LOCALE
             )
-        names = _names(keeping, item)
-        count = item.request.asked_outputs
+        request = item.request
+        names, count = keeping.foreseen(request, item.key), request.asked_outputs
         if count > 1 and not names.are_distinct(count):
             raise _clash(f"the template {template!r} gives the {count} outputs of {item.label!r} one name")
         if not has_id:
@@ -58,7 +58,8 @@ def check_batch(keeping: Keeping, items: Callable[[], Iterable[Item]]) -> None:
 def folders_of(keeping: Keeping, items: Iterable[Item]) -> list[Path]:
     """List where a batch saves: in its folder, and in those of its first items."""
     of_items = islice(items if keeping.template else (), _FOLDERS_TRIED)
-    return [Path(keeping.folder), *(_names(keeping, item).part_folder(0) for item in of_items)]
+    names = (keeping.foreseen(item.request, item.key) for item in of_items)
+    return [Path(keeping.folder), *(one.part_folder(0) for one in names)]
 
 
 def check_folders(folders: Iterable[Path]) -> None:
@@ -72,10 +73,6 @@ def check_folders(folders: Iterable[Path]) -> None:
             look = "df -h" if failure.code == "disk_full" else "ls -ld"
             failure.hint = f"{look} {hints.quoted(str(there))}"
             raise
-
-
-def _names(keeping: Keeping, item: Item) -> Names:
-    return Names(keeping.folder, keeping.template, "ID", item.model, "2000-01-01", item.key)
 
 
 def _clash(told: str) -> errors.UsageError:

@@ -1,6 +1,5 @@
 """Show what a batch would do, its first requests and the names of their files; send nothing."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -12,9 +11,8 @@ from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
 from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Record
 from cometrep.console import Console
-from cometrep.keeping import Keeping, date_of
+from cometrep.keeping import Keeping
 from cometrep.ledger import Ledger
-from cometrep.names import Names, default_template
 from cometrep.text import format_count
 
 _SHOWN_ITEMS = 3  # of those that would be sent
@@ -93,7 +91,6 @@ def forecast(
 
 def preview(keeping: Keeping, item: Item) -> list[str]:
     """Give the names that a batch item's files would get; `ID` and `ext` stand for what is not known yet."""
-    count = item.request.asked_outputs
-    template = keeping.template or default_template(count)
-    names = Names(keeping.folder, template, "ID", item.model, date_of(time.time()), item.key)
-    return [str(names.path(index, "ext")) for index in range(count)]
+    request = item.request
+    names = keeping.foreseen(request, item.key)
+    return [str(names.path(index, "ext")) for index in range(request.asked_outputs)]
