@@ -92,10 +92,8 @@ def build(name: str) -> Any:
         app.info.cls = Group
         app.info.help = module.__doc__
     else:
-        app = typer.Typer()
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(name, cls=Command)(module.command)
-    app.rich_markup_mode = None
-    app._add_completion = False
     built: Any = typer.main.get_command(app)
     built.name = name
     built.short_help = next(line.about for line in CONTENTS if line.name == name)

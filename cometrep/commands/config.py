@@ -18,7 +18,7 @@ PART_EXAMPLES = {
     "path": ("cometrep config path", 'chmod 600 "$(cometrep config path)"'),
 }
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A setting, as config show names it.")]
 ValueArgument = Annotated[
