@@ -57,9 +57,9 @@ from cometrep import __version__, catalog, errors, hints
 from cometrep.config import KEY_PAGE
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
+from cometrep.hiding import without_key
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
-from cometrep.text import without_key
 from cometrep.transport import Session, way_to
 from cometrep.transport.answers import Answer, is_passing
 from cometrep.transport.reasons import is_broken_off, is_distrusted, is_misdirected, reason_of

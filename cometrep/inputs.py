@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from cometrep import errors, formats, hints
 from cometrep.data_uris import text_sizes
+from cometrep.hiding import masked
 from cometrep.json_values import strict_json
 from cometrep.prediction import is_url
-from cometrep.text import cut, masked
+from cometrep.text import cut
 
 ReadStdin = Callable[[], bytes]
 """Reads all of stdin, of one value no more than a byte beyond REFUSE_BYTES, and refuses to do so twice."""

@@ -13,13 +13,14 @@ from cometrep import errors, formats, hints
 from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
+from cometrep.hiding import masked
 from cometrep.ledger import RETENTION_SECONDS, Ledger
 from cometrep.names import Names, check_folder, default_template
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
 from cometrep.sidecar import sidecar_path, write_sidecar
-from cometrep.text import cut, masked
+from cometrep.text import cut
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]
 

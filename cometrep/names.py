@@ -15,7 +15,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from cometrep import errors, hints
-from cometrep.text import masked
+from cometrep.hiding import masked
 
 FIELDS = ("id", "index", "ext", "model", "name", "date", "key")
 LIMIT_BYTES = 255  # of one name, on every file system in use

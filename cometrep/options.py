@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cometrep import errors, hints
-from cometrep.text import cut, masked
+from cometrep.hiding import masked
+from cometrep.text import cut
 
 PRINTED = ("id", "status", "path", "url", "output")
 """The words of `--print`."""

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from cometrep import errors, hints
 from cometrep.data_uris import SHORTENED_DATA_URI, is_data_uri, shorten_data_uris
+from cometrep.hiding import KEY_PATTERN, masked
 from cometrep.json_values import cut_down, leaves, parse_json
-from cometrep.text import KEY_PATTERN, cut, masked
+from cometrep.text import cut
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 """The ids cometrep accepts (cometapi-dev/cometapi-connect: sd_webui_cometapi.py uses the same)."""

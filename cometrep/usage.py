@@ -8,7 +8,8 @@ from typing import Any
 from cometrep import catalog, errors, hints
 from cometrep.commands import POLLING
 from cometrep.config import key_as_argument
-from cometrep.text import KEY_PATTERN, masked, nearest
+from cometrep.hiding import KEY_PATTERN, masked
+from cometrep.text import nearest
 
 _PLAIN_WORDS = (  # for what typer says
     (r"^invalid value for (?:'-\w' / )?'(--[\w-]+)': ", r"\1 "),

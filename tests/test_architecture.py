@@ -33,7 +33,7 @@ ROWS = (
     ("side_by_side", "data_uris", "byte_ranges"),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("hints",),
-    ("text", "errors"),
+    ("text", "errors", "hiding"),
 )
 # Inside a folder, likewise; it is named here itself where its own `__init__` holds more than a docstring.
 INSIDE = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cometrep import errors
-from cometrep.text import masked
+from cometrep.hiding import masked
 
 BLOCK_BYTES = 1 << 18
 

@@ -26,7 +26,8 @@ from cometrep.config.values import (
     parse_switch,
     parse_template,
 )
-from cometrep.text import KEY_PATTERN, masked, nearest
+from cometrep.hiding import KEY_PATTERN, masked
+from cometrep.text import nearest
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 PROMPT_BUDGET_SECONDS = 15.0

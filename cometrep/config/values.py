@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from cometrep.text import KEY_PATTERN
+from cometrep.hiding import KEY_PATTERN
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 LONGEST_KEY = 4096  # CometAPI's have some fifty, and servers take no headers that are much longer

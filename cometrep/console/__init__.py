@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 from cometrep import errors, hints
 from cometrep.console.screen import Screen
-from cometrep.text import ascii_json, brief, harmless, masked, one_line, without_key
+from cometrep.hiding import masked, without_key
+from cometrep.text import ascii_json, brief, harmless, one_line
 
 if TYPE_CHECKING:
     from cometrep.console.asking import Hidden

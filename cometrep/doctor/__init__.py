@@ -13,7 +13,7 @@ from cometrep.doctor.checks import FAIL, Check
 from cometrep.doctor.files import Files
 from cometrep.doctor.reach import Reach
 from cometrep.doctor.subject import Subject
-from cometrep.text import without_key
+from cometrep.hiding import without_key
 
 _LIMIT_SECONDS = 10.0  # of one step of the network, and of reading the ledger
 

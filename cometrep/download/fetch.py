@@ -14,7 +14,8 @@ import requests
 
 from cometrep import errors, hints
 from cometrep.download.addresses import PrivatePeer, check_peer, is_private
-from cometrep.text import cut, masked
+from cometrep.hiding import masked
+from cometrep.text import cut
 from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
 from cometrep.transport.reasons import reason_of
 

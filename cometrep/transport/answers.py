@@ -7,8 +7,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from cometrep import formats
+from cometrep.hiding import without_key
 from cometrep.json_values import change_texts, parse_json
-from cometrep.text import without_key
 
 _REQUEST_ID_HEADERS = ("x-cometapi-request-id", "x-oneapi-request-id", "x-request-id")
 _TITLE = r"(?i)<title[^>]{0,200}>([^<]{1,1000})</title>"

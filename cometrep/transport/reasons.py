@@ -7,7 +7,8 @@ import ssl
 import requests
 import urllib3.exceptions
 
-from cometrep.text import cut, harmless, masked
+from cometrep.hiding import masked
+from cometrep.text import cut, harmless
 
 # But no word of "Basic Constraints" or "basic authentication is required".
 _LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
