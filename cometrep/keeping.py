@@ -1,4 +1,7 @@
-"""Save the outputs of a finished prediction: names, files, sidecar, and what the ledger knows of them."""
+"""Keep the outputs of predictions: names, files, sidecar, and what the ledger knows of them.
+
+What could not be saved is refused before anything is paid for or fetched.
+"""
 
 import contextlib
 import os
