@@ -17,7 +17,8 @@ from cometrep.digest import file_sha256
 from cometrep.download import EXPIRED_STATUSES, Downloads, UrlExpired
 from cometrep.events import Event, Noted, Saved
 from cometrep.hiding import masked
-from cometrep.ledger import RETENTION_SECONDS, Ledger
+from cometrep.ledger import Ledger
+from cometrep.ledger.entry import RETENTION_SECONDS
 from cometrep.names import Names, check_folder, default_template
 from cometrep.partfile import writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile

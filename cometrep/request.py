@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cometrep import catalog, errors, formats, hints, inputs
 from cometrep.data_uris import SHORTENED_DATA_URI, shorten_data_uris
 from cometrep.json_values import leaves
-from cometrep.ledger import Entry
+from cometrep.ledger.entry import Entry
 from cometrep.names import fixed_extension
 from cometrep.prediction import Request, parse_model
 

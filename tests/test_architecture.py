@@ -72,7 +72,7 @@ INSIDE = {
         ("doctor.checks",),
     ),
     "download": (("download",), ("download.fetch", "download.body", "download.content"), ("download.addresses",)),
-    "ledger": (("ledger",), ("ledger.database",)),
+    "ledger": (("ledger",), ("ledger.database", "ledger.entry")),
     "manual": (
         ("manual",),
         ("manual.prose", "manual.plain", "manual.roff"),

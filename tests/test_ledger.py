@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep import ledger as ledger_module
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger, database
+from cometrep.ledger import Ledger, database
+from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
 from cometrep.prediction import Prediction, Reference, SavedFile
 from tests.conftest import TIMEOUT_SECONDS, mode_of, on_posix
 from tests.servers import SCHNELL

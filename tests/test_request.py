@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cometrep import catalog, errors
-from cometrep.ledger import Entry
+from cometrep.ledger.entry import Entry
 from cometrep.prediction import Request
 from cometrep.request import Given, doubt_of_name, explain, prepare, prepare_again
 from tests.servers import SCHNELL

@@ -10,7 +10,8 @@ from cometrep.batch.record import Record
 from cometrep.batch.standings import Standing, State
 from cometrep.errors import Refused
 from cometrep.keeping import Keeper
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.ledger import Ledger
+from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
 
 GIVEN_TWICE = "the API gave it the id of another item, {}"
 _CLOCK_SLACK_SECONDS = 1.0  # between the ledger's entry of a create and the record's step, which comes after it

@@ -53,7 +53,8 @@ from cometrep.events import (
     Tally,
 )
 from cometrep.keeping import Keeper
-from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Ledger
+from cometrep.ledger import Ledger
+from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import Prediction
 from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at

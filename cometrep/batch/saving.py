@@ -13,7 +13,7 @@ from cometrep.batch.score import remedy_of
 from cometrep.batch.standings import State
 from cometrep.events import Event, Events, ItemEnded, Noted, Saved
 from cometrep.keeping import Keeper
-from cometrep.ledger import RETENTION_SECONDS
+from cometrep.ledger.entry import RETENTION_SECONDS
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.runner import paid
 

@@ -13,7 +13,8 @@ from cometrep import config, errors
 from cometrep.commands import CONNECTION, session, settled, takes
 from cometrep.config.values import parse_duration
 from cometrep.console import Console
-from cometrep.ledger import REFUSED, UNKNOWN, Entry, Ledger
+from cometrep.ledger import Ledger
+from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
 from cometrep.prediction import STATUSES
 from cometrep.text import format_count, format_duration
 

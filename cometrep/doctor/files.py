@@ -10,7 +10,8 @@ from cometrep import config, errors, hints
 from cometrep.calls import within
 from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, guarded, typed, untried
 from cometrep.doctor.subject import Subject
-from cometrep.ledger import RETENTION_SECONDS, UNKNOWN, Entry, Ledger
+from cometrep.ledger import Ledger
+from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN, Entry
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.text import first_few, format_bytes, format_elapsed
 from cometrep.transport.reasons import reason_of

@@ -7,11 +7,10 @@ question about predictions asks for one kind only.
 """
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,132 +18,30 @@ from typing import Any, NamedTuple, TypeVar
 from cometrep import errors, hints
 from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
+from cometrep.ledger.entry import (
+    OF_ENTRIES,
+    OF_FILES,
+    REFUSED,
+    RETENTION_SECONDS,
+    SCHEMA,
+    UNKNOWN,
+    VERSION,
+    Entry,
+    compact_json,
+    entry_of,
+    file_of,
+    kept_output,
+    text_columns,
+    time_columns,
+)
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
 from cometrep.text import format_elapsed, nearest, storable
 
 Answer = TypeVar("Answer")
 
-UNKNOWN = "unknown"  # a create whose outcome is not known
-REFUSED = "refused"  # a create that the API refused
-
-RETENTION_SECONDS = 3600.0
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
-_UNDER_WAY_SECONDS = 300.0  # in which a create of which nothing was heard may still be under way
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
-_OUTPUT_LIMIT = 1_000_000  # characters of output JSON worth keeping
-_UNKNOWN_FACTS = ("logs", "metrics", "progress", "started_at", "completed_at", "data_removed")  # of a prediction
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE entries (
-    number INTEGER PRIMARY KEY,
-    id TEXT,
-    model TEXT NOT NULL,
-    base_url TEXT NOT NULL,
-    is_sandbox INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    input TEXT NOT NULL,
-    output TEXT,
-    error TEXT,
-    request_id TEXT,
-    created REAL NOT NULL,
-    changed REAL NOT NULL,
-    run_seconds REAL
-);
-CREATE INDEX entries_by_id ON entries (id);
-CREATE INDEX entries_by_model ON entries (model, status);
-CREATE TABLE files (
-    id TEXT NOT NULL,
-    file_index INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    sha256 TEXT NOT NULL,
-    content_type TEXT NOT NULL,
-    url TEXT NOT NULL,
-    saved REAL NOT NULL,
-    PRIMARY KEY (id, file_index, path)
-);
-"""
-
-
-def _texts(*names: str) -> str:
-    return ", ".join(f"CAST({name} AS TEXT) AS {name}" for name in names)
-
-
-def _seconds(*names: str) -> str:
-    return ", ".join(f"min(max(CAST({name} AS REAL), 0), 1e11) AS {name}" for name in names)
-
-
-# SQLite keeps any value in any column, and somebody may have edited the file.
-_OF_ENTRIES = (
-    f"number, is_sandbox, input, output, {_seconds('created', 'changed', 'run_seconds')},"
-    f" {_texts('id', 'model', 'base_url', 'status', 'error', 'request_id')}"
-)
-_OF_FILES = (
-    "CAST(file_index AS INTEGER) AS file_index, CAST(size_bytes AS INTEGER) AS size_bytes,"
-    f" {_texts('path', 'sha256', 'content_type', 'url')}"
-)
-
-
-class Entry(NamedTuple):
-    """One line of the ledger. Times are Unix seconds of this machine; `id` is empty while it is not known."""
-
-    number: int
-    id: str
-    model: str
-    base_url: str
-    is_sandbox: bool
-    status: str
-    input: Any
-    output: Any
-    error: str
-    request_id: str
-    created: float
-    changed: float
-    run_seconds: float | None = None
-    files: tuple[SavedFile, ...] = ()
-
-    @property
-    def expires(self) -> float:
-        """When the API forgets the output files: an hour after the end (replicate.com/docs: data retention)."""
-        ended = self.changed if self.run_seconds is None else min(self.changed, self.created + self.run_seconds)
-        return ended + RETENTION_SECONDS
-
-    def may_be_under_way(self, now: float) -> bool:
-        """Say whether at a Unix time a process may be waiting for its id; one that died leaves the same entry."""
-        return self.status == UNKNOWN and not self.error and abs(now - self.changed) <= _UNDER_WAY_SECONDS
-
-    @property
-    def unsaved_outputs(self) -> int:
-        """How many output files of a success were not saved from this machine.
-
-        0 where the ledger has no output: it was empty, or too large to keep.
-        """
-        if self.status != "succeeded":
-            return 0
-        outputs = Prediction(self.id, self.status, output=self.output).output_files()
-        return len({file.index for file in outputs} - {file.index for file in self.files})
-
-    def as_json(self) -> dict[str, Any]:
-        """Give the object of `list --json`: a prediction's, null where the ledger does not know, and more."""
-        return {
-            "schema_version": 1,
-            "id": self.id or None,
-            "model": self.model,
-            "status": self.status,
-            "input": self.input,
-            "output": self.output,
-            "error": self.error or None,
-            **dict.fromkeys(_UNKNOWN_FACTS),
-            "created_at": _iso(self.created),
-            "changed_at": _iso(self.changed),
-            "base_url": self.base_url,
-            "sandbox": self.is_sandbox,
-            "request_id": self.request_id or None,
-            "unsaved_outputs": self.unsaved_outputs,
-            "expires_at": _iso(self.expires) if self.status == "succeeded" else None,
-            "files": [file.as_json() for file in self.files],
-        }
 
 
 class Recent(NamedTuple):
@@ -190,7 +87,7 @@ class Ledger:
         self._base_url = base_url
         self._is_sandbox = is_sandbox
         self._clock = clock
-        self._database = Database(path, "ledger", schema=_SCHEMA, version=_VERSION)
+        self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
         self.problem: errors.LocalFileError | None = None
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
@@ -224,7 +121,7 @@ class Ledger:
                     self._base_url,
                     self._is_sandbox,
                     UNKNOWN,
-                    _json(shorten_data_uris(values)),
+                    compact_json(shorten_data_uris(values)),
                     now,
                     now,
                 ),
@@ -243,7 +140,7 @@ class Ledger:
                 (
                     prediction.id,
                     storable(prediction.status),
-                    _output_of(prediction),
+                    kept_output(prediction),
                     storable(prediction.error_text) or None,
                     self._clock(),
                     prediction.run_seconds,
@@ -257,12 +154,12 @@ class Ledger:
         None where there is none, or where it is another create's.
         """
         rows = self._database.rows(
-            f"SELECT {_OF_ENTRIES} FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+            f"SELECT {OF_ENTRIES} FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
             " AND is_sandbox = ? AND (is_sandbox OR base_url = ?)",
-            *(number, model, _json(shorten_data_uris(values)), before),
+            *(number, model, compact_json(shorten_data_uris(values)), before),
             *(self._is_sandbox, self._base_url),
         )
-        return _entry(rows[0]) if rows else None
+        return entry_of(rows[0]) if rows else None
 
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
@@ -301,7 +198,7 @@ class Ledger:
         if not rows or (rows[0]["status"] == status and not prediction.is_terminal):
             return
         (row,) = rows
-        output = _output_of(prediction)
+        output = kept_output(prediction)
         if row["status"] == status and (output is None or output == row["output"]):
             return
         with self._writing() as connection:
@@ -318,7 +215,7 @@ class Ledger:
                     prediction.run_seconds,
                     row["number"],
                     prediction.is_terminal,
-                    _json([*TERMINAL_STATUSES]),
+                    compact_json([*TERMINAL_STATUSES]),
                 ),
             )
 
@@ -341,15 +238,13 @@ class Ledger:
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
         """List the files saved of a prediction in the order of its output, the newest copy of each first."""
-        rows = self._database.rows(
-            f"SELECT {_OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id
-        )
-        return tuple(map(_saved_file, rows))
+        rows = self._database.rows(f"SELECT {OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
+        return tuple(map(file_of, rows))
 
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
         """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
         rows = self._database.rows(
-            f"SELECT {_seconds('run_seconds')} FROM entries WHERE model = ? AND status = 'succeeded'"
+            f"SELECT {time_columns('run_seconds')} FROM entries WHERE model = ? AND status = 'succeeded'"
             " AND is_sandbox = ? AND run_seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
             *(model, self._is_sandbox, limit),
         )
@@ -358,12 +253,12 @@ class Ledger:
     def entry(self, id: str, *, anywhere: bool = False) -> Entry | None:
         """Find the entry of a prediction id, made at this base URL or, with `anywhere`, at any."""
         rows = self._entry_rows(id, anywhere=anywhere)
-        return _entry(rows[0]) if rows else None
+        return entry_of(rows[0]) if rows else None
 
     def _entry_rows(self, id: str, *, anywhere: bool = False) -> list[sqlite3.Row]:
         # Another server's prediction may have the same id, and a sandbox is at another port each time.
         return self._database.rows(
-            f"SELECT {_OF_ENTRIES} FROM entries WHERE id = ? AND is_sandbox = ?"
+            f"SELECT {OF_ENTRIES} FROM entries WHERE id = ? AND is_sandbox = ?"
             " AND (is_sandbox OR ? OR base_url = ?) ORDER BY number DESC LIMIT 1",
             *(id, self._is_sandbox, anywhere, self._base_url),
         )
@@ -397,7 +292,7 @@ class Ledger:
             return reference.id
         shown = "@last" if reference.back == 1 else f"@{reference.back}"
         rows = self._database.rows(
-            f"SELECT {_OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ?"
+            f"SELECT {OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ?"
             " ORDER BY number DESC LIMIT 1 OFFSET ?",
             *(self._is_sandbox, REFUSED, reference.back - 1),
         )
@@ -409,7 +304,7 @@ class Ledger:
             raise errors.UsageError(
                 f"{shown}: the ledger of this machine holds {held}", hint=command, code="no_such_entry"
             )
-        entry = _entry(rows[0])
+        entry = entry_of(rows[0])
         if not entry.id:
             told, now = "no id came back", self._clock()
             if entry.may_be_under_way(now):
@@ -450,23 +345,23 @@ class Ledger:
                 clauses.append(clause)
                 values.append(value)  # type: ignore[arg-type]
         rows = self._database.each(
-            f"SELECT {_OF_ENTRIES} FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
+            f"SELECT {OF_ENTRIES} FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
             *(*values, -1 if limit is None or unsaved_only else limit),
         )
-        entries = (_entry(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
+        entries = (entry_of(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
         yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
 
     def file_folders(self, limit: int) -> list[Path]:
         """List the folders in which files were saved, those of the newest files first."""
-        rows = self._database.each(f"SELECT {_texts('path')} FROM files ORDER BY saved DESC")
+        rows = self._database.each(f"SELECT {text_columns('path')} FROM files ORDER BY saved DESC")
         return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self) -> list[str]:
         """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
-        ended = _json([*TERMINAL_STATUSES, REFUSED])
+        ended = compact_json([*TERMINAL_STATUSES, REFUSED])
         rows = self._database.rows(
-            f"SELECT {_texts('id')} FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?) AND id != ''"
-            " AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
+            f"SELECT {text_columns('id')} FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?)"
+            " AND id != '' AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
             *(self._is_sandbox, self._base_url, ended, self._clock() - _RUNNING_SECONDS),
         )
         return [row["id"] for row in rows]
@@ -483,7 +378,7 @@ class Ledger:
         kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
         with self._writing() as connection:
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
-            values = (self._is_sandbox, before, _json(kept))
+            values = (self._is_sandbox, before, compact_json(kept))
             connection.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
             return connection.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
 
@@ -517,57 +412,3 @@ class Ledger:
         """Hold the file for a transaction, with little patience once it has had a problem."""
         patience_seconds = min(patience_seconds, _HASTE_SECONDS if self.problem else patience_seconds)
         return self._database.writing(durable=durable, patience_seconds=patience_seconds)
-
-
-def _entry(row: sqlite3.Row, files: Sequence[SavedFile] = ()) -> Entry:
-    return Entry(
-        number=row["number"],
-        id=row["id"] or "",
-        model=row["model"],
-        base_url=row["base_url"],
-        is_sandbox=bool(row["is_sandbox"]),
-        status=row["status"],
-        input=_parsed(row["input"]),
-        output=_parsed(row["output"]),
-        error=row["error"] or "",
-        request_id=row["request_id"] or "",
-        created=row["created"],
-        changed=row["changed"],
-        run_seconds=row["run_seconds"],
-        files=tuple(files),
-    )
-
-
-def _parsed(text: str | None) -> Any:
-    """Read a value of JSON; None where there is none, or where somebody edited it into none."""
-    try:
-        return json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _saved_file(row: sqlite3.Row) -> SavedFile:
-    return SavedFile(
-        path=row["path"],
-        index=row["file_index"],
-        size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
-        content_type=row["content_type"],
-        url=row["url"],
-    )
-
-
-def _output_of(prediction: Prediction) -> str | None:
-    """Give an output as it is kept, None where there is none or it is too large for that."""
-    if prediction.output is None:
-        return None
-    output = _json(shorten_data_uris(prediction.output))
-    return output if len(output) <= _OUTPUT_LIMIT else None
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
