@@ -7,7 +7,7 @@ from typing import Any
 
 from cometrep import catalog, errors, hints
 from cometrep.commands import POLLING
-from cometrep.config import key_as_argument
+from cometrep.config.changing import key_as_argument
 from cometrep.hiding import KEY_PATTERN, masked
 from cometrep.text import nearest
 

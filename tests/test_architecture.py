@@ -57,7 +57,7 @@ INSIDE = {
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),
     "completion": (("completion", "completion.scripts"),),
-    "config": (("config",), ("config.file", "config.values")),
+    "config": (("config.changing",), ("config",), ("config.file", "config.values")),
     "console": (
         ("console.stage",),
         ("console", "console.board", "console.bars"),

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cometrep import config, errors
+from cometrep.config import changing
 from tests.conftest import on_posix
 
 KEY = "sk-test-0123456789-SECRET-wxyz"
@@ -168,7 +169,7 @@ def test_a_blank_value_is_not_stored(name: str, value: str, file: Path) -> None:
     )
     write(file, before)
     with pytest.raises(errors.UsageError, match="is blank, and a blank setting counts as unset") as raised:
-        config.store(name, value)
+        changing.store(name, value)
     assert raised.value.hint == f"cometrep config unset {name}"
     assert file.read_text("utf-8") == before
 
@@ -263,7 +264,7 @@ def test_what_chose_another_server_is_set_right_and_not_taken_away(
         config.load()
     assert of_environment.value.hint == f"export {variable}={'1' if name == 'sandbox' else form}"
     with pytest.raises(errors.UsageError) as typed:
-        config.store_setting(name, value)
+        changing.store_setting(name, value)
     known = form if "HOST" not in form else config.DEFAULT_BASE_URL
     assert typed.value.hint == f"cometrep config set {name} {known}"
     if name == "base_url":
@@ -275,7 +276,7 @@ def test_what_chose_another_server_is_set_right_and_not_taken_away(
 def test_a_bad_folder_is_refused_where_it_is_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not by every command that saves from then on; that of the environment is told with its name."""
     told = r"the folder 'a\nb' has a control character inside"
-    for refused in (lambda: config.load({"dir": "a\nb"}), lambda: config.store_setting("dir", "a\nb")):
+    for refused in (lambda: config.load({"dir": "a\nb"}), lambda: changing.store_setting("dir", "a\nb")):
         with pytest.raises(errors.UsageError) as typed:
             refused()
         assert typed.value.message == told
@@ -299,7 +300,7 @@ def test_a_bad_template_names_its_origin(file: Path, monkeypatch: pytest.MonkeyP
         config.load()
     assert of_environment.value.message == f"COMETREP_OUTPUT: {told}"
     assert (of_environment.value.hint, of_environment.value.code) == ("unset COMETREP_OUTPUT", "bad_setting")
-    for refused in (lambda: config.load({"output": "{bad"}), lambda: config.store_setting("output", "{bad")):
+    for refused in (lambda: config.load({"output": "{bad"}), lambda: changing.store_setting("output", "{bad")):
         with pytest.raises(errors.UsageError) as typed:
             refused()
         assert (typed.value.message, typed.value.code) == (told, "bad_template")
@@ -346,8 +347,8 @@ def test_an_unknown_setting_is_named() -> None:
     """Asking for or storing what is no setting is a usage error that lists them."""
     asked: list[Callable[[], Any]] = [
         lambda: config.load().shown("nope"),
-        lambda: config.store("nope", "x"),
-        lambda: config.store("nope", None),
+        lambda: changing.store("nope", "x"),
+        lambda: changing.store("nope", None),
     ]
     for ask in asked:
         with pytest.raises(errors.UsageError, match="'nope' is not a setting; the settings are api_key, base_url"):
@@ -363,7 +364,7 @@ def test_the_setting_that_was_meant_is_offered_without_what_is_secret() -> None:
         ("api_ke", KEY, "login"),
     ):
         with pytest.raises(errors.UsageError, match="did you mean") as raised:
-            config.store(name, value)
+            changing.store(name, value)
         assert raised.value.hint == f"cometrep {hint}"
 
 
@@ -377,7 +378,7 @@ def test_a_key_is_trimmed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = config.load().api_key
     assert found is not None
     assert found.reveal() == KEY
-    key, _ = config.store_api_key(text)
+    key, _ = changing.store_api_key(text)
     assert key.reveal() == KEY
 
 
@@ -400,7 +401,7 @@ def test_a_key_that_no_header_can_carry_is_refused(inside: str, told: str, monke
     with pytest.raises(errors.ConfigError, match=told) as of_environment:
         config.load()
     with pytest.raises(errors.UsageError, match=told) as of_login:
-        config.store_api_key(text)
+        changing.store_api_key(text)
     for failure in (of_environment.value, of_login.value):
         assert "first" not in failure.message + failure.hint
         assert "second" not in failure.message + failure.hint
@@ -422,7 +423,7 @@ def test_a_key_that_no_header_can_carry_is_refused(inside: str, told: str, monke
 def test_what_plainly_is_no_key_is_refused(text: str, told: str) -> None:
     """What was copied with more than the key is refused with the reason."""
     with pytest.raises(errors.UsageError, match=told) as raised:
-        config.store_api_key(text)
+        changing.store_api_key(text)
     assert "first" not in raised.value.message
     assert raised.value.hint == "cometrep login"
 
@@ -431,7 +432,7 @@ def test_what_plainly_is_no_key_is_refused(text: str, told: str) -> None:
 def test_no_key_is_refused_at_login(text: str, tmp_path: Path) -> None:
     """Storing nothing is an error that says where keys come from, and writes nothing."""
     with pytest.raises(errors.UsageError, match="no API key was given") as raised:
-        config.store_api_key(text)
+        changing.store_api_key(text)
     assert config.KEY_PAGE in raised.value.message
     assert not (tmp_path / "home").exists()
 
@@ -439,7 +440,7 @@ def test_no_key_is_refused_at_login(text: str, tmp_path: Path) -> None:
 def test_the_key_is_never_an_argument() -> None:
     """`config set api_key` is refused: the shell's history would keep it."""
     with pytest.raises(errors.UsageError, match="never an argument") as raised:
-        config.store_setting("api_key", KEY)
+        changing.store_setting("api_key", KEY)
     assert KEY not in raised.value.message
     assert raised.value.hint == "cometrep login"
 
@@ -582,29 +583,29 @@ def test_a_wide_file_is_warned_about_where_it_holds_the_key(file: Path) -> None:
     write(file, 'timeout = "5m"\n')
     file.chmod(0o644)
     assert config.load().file_warning is None
-    config.store_api_key(KEY)
+    changing.store_api_key(KEY)
     file.chmod(0o644)
     assert "others can read it" in str(config.load().file_warning)
 
 
 def test_the_key_is_stored_as_it_is_shown(file: Path) -> None:
     """With where it stands, and its last four characters."""
-    key, path = config.store_api_key(KEY)
+    key, path = changing.store_api_key(KEY)
     assert (str(key), path) == ("…wxyz", file)
     assert config.read_file() == {"api_key": KEY}
 
 
 def test_a_base_url_is_stored_in_its_plain_form(file: Path) -> None:
     """So that the file shows what is used."""
-    assert config.store("base_url", "https://y.example/v1/") == file
+    assert changing.store("base_url", "https://y.example/v1/") == file
     assert config.read_file() == {"base_url": "https://y.example"}
 
 
 def test_storing_makes_the_file_and_unsetting_leaves_it_alone(tmp_path: Path) -> None:
     """The first store makes folder and file; unsetting in a file that is not there makes nothing."""
-    config.store("timeout", None)
+    changing.store("timeout", None)
     assert not (tmp_path / "home").exists()
-    path = config.store_setting("timeout", "5m")
+    path = changing.store_setting("timeout", "5m")
     assert path.read_text("utf-8") == 'timeout = "5m"\n'
 
 
@@ -621,7 +622,7 @@ def test_the_users_editor_is_hinted_at(file: Path, monkeypatch: pytest.MonkeyPat
 def test_a_value_that_is_not_utf8_is_refused(file: Path, name: str, form: str) -> None:
     """A name in another encoding cannot stand in TOML, and that is a usage error with one of its kind."""
     with pytest.raises(errors.UsageError) as raised:
-        config.store_setting(name, "caf\udce9")
+        changing.store_setting(name, "caf\udce9")
     assert raised.value.hint == f"cometrep config set {name} {form}"
     assert not file.exists()
 
@@ -653,13 +654,13 @@ def test_any_text_that_was_stored_is_read_again(tmp_path_factory: pytest.TempPat
         (home / "config.toml").unlink(missing_ok=True)
         if not text.strip().strip("\ufeff").strip():
             with pytest.raises(errors.UsageError, match="is blank"):
-                config.store("dir", text)
+                changing.store("dir", text)
             return
         if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text.strip()):
             with pytest.raises(errors.UsageError, match="control character"):
-                config.store("dir", text)
+                changing.store("dir", text)
             return
-        config.store("dir", text)
+        changing.store("dir", text)
         assert config.read_file() == {"dir": text.strip()}
         assert config.load().shown("dir").value == text.strip()
         assert config.load().folder == os.path.expanduser(text.strip())  # noqa: PTH111 - `~x` may name nobody

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from cometrep import config, errors
+from cometrep.config import changing
 from cometrep.console.screen import Screen
 from cometrep.doctor import examine, failure, installed
 from cometrep.doctor.checks import Check, guarded
@@ -144,7 +145,7 @@ def test_keys_that_are_not_used_are_named(server: Server, monkeypatch: pytest.Mo
     """Where several keys are set, the one in use and those beside it are told, by their places alone."""
     monkeypatch.setenv("COMETAPI_API_KEY", "sk-another-one-0123")
     (tmp_path / "comet").mkdir()
-    config.store("api_key", "sk-stored-0123456789")
+    changing.store("api_key", "sk-stored-0123456789")
     told = examined(server.url)["api_key"]
     assert told.message == "…wxyz from COMETAPI_KEY (not used: COMETAPI_API_KEY, the stored key)"
 

@@ -6,6 +6,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_session
+from cometrep.config.changing import removals, store, store_setting
 from cometrep.config.file import with_target
 
 EXAMPLES = ("cometrep config show", "cometrep config set timeout 10m")
@@ -34,7 +35,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
     settings, problems = config.load_leniently()
     if settings.file_warning:
         console.warn(str(settings.file_warning))
-    for strange, removal in ({} if "config_file" in problems else config.removals()).items():
+    for strange, removal in ({} if "config_file" in problems else removals()).items():
         console.warn(f"{config.folders().config_file} sets {strange}, which is no setting: {removal}")
     shown = [settings.shown(name) for name in config.SETTINGS]
     wrong = {name: problem.message for name, problem in problems.items()}
@@ -76,7 +77,7 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
     console = local_session(ctx)
-    path = config.store_setting(name, value)
+    path = store_setting(name, value)
     console.say(f"{name} is set in {with_target(path)}")
     if variable := config.variable_for(name):
         console.warn(f"{variable} is set, and wins over the file: unset {variable}")
@@ -86,7 +87,7 @@ def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
 def unset(ctx: typer.Context, name: NameArgument) -> None:
     """Remove one setting from the config file."""
     console = local_session(ctx)
-    path = config.store(name, None)
+    path = store(name, None)
     console.say(f"{name} is not set in {with_target(path)}")
 
 

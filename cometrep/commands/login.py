@@ -6,6 +6,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_session
+from cometrep.config.changing import store_api_key
 from cometrep.config.file import with_target
 from cometrep.config.values import LONGEST_KEY, UNUSUAL_KEY
 
@@ -26,7 +27,7 @@ def command(
         text = content.decode("utf-8-sig", "replace")
     else:
         text = console.ask_hidden(f"API key from {config.KEY_PAGE} (not shown): ")
-    key, path = config.store_api_key(text)
+    key, path = store_api_key(text)
     console.say(f"API key {key} stored in {with_target(path)}")
     if variable := config.variable_for("api_key"):
         console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")

@@ -1,5 +1,4 @@
-"""Resolve settings from flags, environment and the file under platformdirs, remembering where each came from;
-store the API key.
+"""Resolve settings from flags, environment and the file under platformdirs, remembering where each came from.
 
 The only module that reads the environment or knows where cometrep's folders are.
 """
@@ -26,7 +25,7 @@ from cometrep.config.values import (
     parse_switch,
     parse_template,
 )
-from cometrep.hiding import KEY_PATTERN, masked
+from cometrep.hiding import masked
 from cometrep.text import nearest
 
 DEFAULT_BASE_URL = "https://api.cometapi.com"
@@ -247,13 +246,14 @@ def folders() -> Folders:
         ) from problem
 
 
-def _config_file() -> ConfigFile:
+def config_file() -> ConfigFile:
+    """Give the config file, which need not be there."""
     return ConfigFile(folders().config_file, os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
 
 
 def read_file() -> dict[str, Any]:
     """Give what the config file holds, nothing where there is none; raise ConfigError where that cannot be told."""
-    return _config_file().read()
+    return config_file().read()
 
 
 def load(flags: Mapping[str, str | None] | None = None) -> Settings:
@@ -276,7 +276,7 @@ def load_leniently(
     A file that does not parse counts as empty, a bad value as the default.
     """
     flags = flags or {}
-    file = _config_file()
+    file = config_file()
     problems: dict[str, errors.ConfigError] = {}
     stored: Mapping[str, Any] = {}
     try:
@@ -303,11 +303,11 @@ def _resolve(
 ) -> Setting:
     flag = flags.get(name)
     if flag is not None:
-        return _checked(name, flag, Origin("option", option_for(name)))
+        return checked(name, flag, Origin("option", option_for(name)))
     for variable in known.variables:
         value = os.environ.get(variable, "")
-        if not _is_blank(value):
-            return _checked(name, value, Origin("variable", variable))
+        if not is_blank(value):
+            return checked(name, value, Origin("variable", variable))
     if name in stored:
         value, origin = stored[name], Origin("file", str(file.path))
         if isinstance(value, (list, dict)):
@@ -328,12 +328,13 @@ def _resolve(
             raise errors.ConfigError(
                 f"{file.path}: {name} is too long a number", hint=file.edit_command, code="bad_setting"
             ) from problem
-        if not _is_blank(text):
-            return _checked(name, text, origin)
+        if not is_blank(text):
+            return checked(name, text, origin)
     return Setting(name, known.default, DEFAULT)
 
 
-def _checked(name: str, text: str, origin: Origin) -> Setting:
+def checked(name: str, text: str, origin: Origin) -> Setting:
+    """Give a setting in its plain form; raise ConfigError for a bad value, UsageError for one typed just now."""
     try:
         value = SETTINGS[name].check(text)
     except errors.UsageError as problem:  # of a folder or template, in its own words
@@ -396,71 +397,9 @@ def _removal(name: str, origin: Origin) -> str:
     return "cometrep login" if name == "api_key" else f"cometrep config unset {name}"
 
 
-def _is_blank(text: str) -> bool:
+def is_blank(text: str) -> bool:
+    """Say whether a value counts as unset."""
     return not text.strip().strip("\ufeff").strip()
-
-
-def store(name: str, value: str | None) -> Path:
-    """Set a setting in the config file, or remove it with None, and give the file's path.
-
-    What is no setting can be removed where it stands. Raises UsageError, ConfigError or LocalFileError.
-    """
-    file = _config_file()
-    if name not in SETTINGS and (value is not None or name not in file.read()):
-        raise unknown_setting(name, lambda near: _change_command(near, value))
-    if value is not None and _is_blank(value):
-        # In the file it would count as unset, and hide that from who looks into it.
-        raise errors.UsageError(
-            f"{name}: {value!r} is blank, and a blank setting counts as unset",
-            hint=_change_command(name, None),
-            code="bad_setting",
-        )
-    if value is not None:
-        value = _checked(name, value, Origin("argument", name)).value
-    elif name not in file.read():
-        return file.path
-    file.change(name, value)
-    return file.path
-
-
-def store_api_key(text: str) -> tuple[ApiKey, Path]:
-    """Store the API key, trimmed; give it and the config file's path. Raises UsageError for what is no key."""
-    try:
-        key = parse_api_key(text)
-    except ValueError as problem:
-        raise errors.UsageError(
-            f"that is no API key: it {problem}; copy it from {KEY_PAGE}", hint="cometrep login", code="bad_key"
-        ) from problem
-    if not key:
-        raise errors.UsageError(
-            f"no API key was given; copy one from {KEY_PAGE}", hint="cometrep login", code="bad_key"
-        )
-    return ApiKey(key), store("api_key", key)
-
-
-def store_setting(name: str, value: str) -> Path:
-    """Set a setting in the config file; the API key is refused, since arguments are seen by others."""
-    if name == "api_key" or (name not in SETTINGS and re.fullmatch(KEY_PATTERN, value.strip())):
-        raise key_as_argument()
-    return store(name, value)
-
-
-def key_as_argument() -> errors.UsageError:
-    """Give the error for an API key that was typed where all see it."""
-    return errors.UsageError(
-        "the API key is never an argument: other users and the shell's history would see it",
-        hint="cometrep login",
-        code="bad_setting",
-    )
-
-
-def _change_command(name: str, value: str | None) -> str:
-    """Give the command that sets a setting in the config file, or removes it with None."""
-    if value is None or _is_blank(value):
-        return f"cometrep config unset {name}"
-    if name == "api_key":
-        return "cometrep login"
-    return hints.Command("cometrep config set").of(name, hints.quoted(masked(value)))
 
 
 def unknown_setting(
@@ -476,25 +415,10 @@ def unknown_setting(
     )
 
 
-def removals() -> Mapping[str, str]:
-    """Give what the config file sets and cometrep does not know, each with the command that removes it.
-
-    Raises ConfigError where the file cannot be read or parsed.
-    """
-    file = _config_file()
-    return {
-        name: file.edit_command
-        if isinstance(value, (list, dict))
-        else hints.Command("cometrep config unset").of(hints.quoted(name))
-        for name, value in file.read().items()
-        if name not in SETTINGS
-    }
-
-
 def variable_for(name: str) -> str:
     """Name the environment variable that gives a setting, empty where none does."""
     for variable in SETTINGS[name].variables:
-        if not _is_blank(os.environ.get(variable, "")):
+        if not is_blank(os.environ.get(variable, "")):
             return variable
     return ""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cometrep import config, errors
+from cometrep.config.changing import removals
 from cometrep.config.values import UNUSUAL_KEY
 from cometrep.doctor.checks import FAIL, OK, WARN, Check, untried
 from cometrep.doctor.subject import Subject
@@ -54,7 +55,7 @@ def _config_file(subject: Subject) -> Check:
         return Check("config_file", OK, f"there is none, nor need there be: {path}")
     if warning := subject.settings.file_warning:
         return Check("config_file", WARN, *warning)
-    if strange := config.removals():
+    if strange := removals():
         told = f"{path} sets what cometrep does not know: {', '.join(strange)}"
         return Check("config_file", WARN, told, " && ".join(dict.fromkeys(strange.values())))
     return Check("config_file", OK, f"{path}, mode {mode:04o}")
