@@ -40,11 +40,11 @@ INSIDE = {
     "batch": (
         ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run", "batch.prepare"),
-        ("batch.saving",),
-        ("batch.outcomes", "batch.lost_record"),
+        ("batch.saving", "batch.lost_record"),
+        ("batch.outcomes", "batch.gallery"),
         (
             "batch.plan",
-            "batch.gallery",
+            "batch.pictures",
             "batch.clashes",
             "batch.sending",
             "batch.score",

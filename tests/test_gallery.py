@@ -417,7 +417,7 @@ def test_reading_on_gives_the_page_of_reading_from_scratch(tmp_path: Path) -> No
 
 def test_the_page_says_how_many_pictures_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last ones are left out."""
-    monkeypatch.setattr("cometrep.batch.gallery.MOST_PICTURES", 2)
+    monkeypatch.setattr("cometrep.batch.pictures.MOST_PICTURES", 2)
     for line in (3, 2, 1):
         save(tmp_path, line, f"{line}.png")
     shown = page(tmp_path)

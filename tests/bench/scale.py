@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cometrep.batch.gallery import MOST_PICTURES
+from cometrep.batch.pictures import MOST_PICTURES
 from tests.bench.measure import Command, interleaved
 from tests.bench.peers import Bench
 from tests.bench.report import Row, Table, at_most
