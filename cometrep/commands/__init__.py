@@ -205,7 +205,7 @@ def settled(ctx: typer.Context) -> tuple[Console, Settings]:
     return ctx.obj, settle(ctx.obj, options_of(ctx))
 
 
-def local_session(ctx: typer.Context) -> Console:
+def local_console(ctx: typer.Context) -> Console:
     """Take up the output options of a command that talks to no server, and give its console."""
     console: Console = ctx.obj
     options = options_of(ctx)

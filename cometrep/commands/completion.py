@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cometrep import errors
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 from cometrep.completion.scripts import SHELLS, script
 
 EXAMPLES = ("source <(cometrep completion bash)", "cometrep completion zsh > _cometrep")
@@ -19,7 +19,7 @@ def command(
     ],
 ) -> None:
     """Print the completion script of a shell."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     if shell not in SHELLS:
         raise errors.UsageError(
             f"{shell!r} is not one of {', '.join(SHELLS)}", hint="source <(cometrep completion bash)"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cometrep import config
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 from cometrep.config.changing import removals, store, store_setting
 from cometrep.config.file import with_target
 
@@ -31,7 +31,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 @app.command()
 def show(ctx: typer.Context, json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     settings, problems = config.load_leniently()
     if settings.file_warning:
         console.warn(str(settings.file_warning))
@@ -63,7 +63,7 @@ def _facts(setting: config.Setting, wrong: str | None) -> dict[str, str | None]:
 @app.command()
 def get(ctx: typer.Context, name: NameArgument) -> None:
     """Print one setting; of the API key its last four characters."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     settings, problems = config.load_leniently()
     setting = settings.shown(name)
     for cause in (name, "config_file"):  # a file that cannot be read may hold what stands at its default
@@ -76,7 +76,7 @@ def get(ctx: typer.Context, name: NameArgument) -> None:
 @app.command("set")
 def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     """Set one setting in the config file."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     path = store_setting(name, value)
     console.say(f"{name} is set in {with_target(path)}")
     if variable := config.variable_for(name):
@@ -86,7 +86,7 @@ def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
 @app.command()
 def unset(ctx: typer.Context, name: NameArgument) -> None:
     """Remove one setting from the config file."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     path = store(name, None)
     console.say(f"{name} is not set in {with_target(path)}")
 
@@ -94,4 +94,4 @@ def unset(ctx: typer.Context, name: NameArgument) -> None:
 @app.command()
 def path(ctx: typer.Context) -> None:
     """Print where the config file is."""
-    local_session(ctx).write_path(str(config.folders().config_file))
+    local_console(ctx).write_path(str(config.folders().config_file))

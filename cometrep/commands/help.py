@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 
 EXAMPLES = ("cometrep help run", "cometrep help exit-codes")
 
@@ -21,7 +21,7 @@ def command(
     """Show a command or another topic in full; without TOPIC, list the topics."""
     from cometrep import manual
 
-    console = local_session(ctx)
+    console = local_console(ctx)
     root: Any = ctx.find_root()
     page = root.command.page(root)
     console.write_line(manual.show(page, " ".join(topic)) if topic else manual.contents(page))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cometrep import config
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 from cometrep.config.changing import store_api_key
 from cometrep.config.file import with_target
 from cometrep.config.values import LONGEST_KEY, UNUSUAL_KEY
@@ -20,7 +20,7 @@ def command(
     ] = False,
 ) -> None:
     """Store the API key in the config file, which only you can read."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     config.read_file()  # one that is broken is told before anybody types a key
     if stdin:
         content = console.read_stdin("the API key", "cometrep login", limit_bytes=2 * LONGEST_KEY)

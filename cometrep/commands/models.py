@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cometrep import catalog, errors
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 from cometrep.console import Console
 
 EXAMPLES = ("cometrep models", "cometrep models black-forest-labs/flux-schnell")
@@ -20,7 +20,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.", show_default=False)] = False,
 ) -> None:
     """Show the known models, or one model's inputs with types, defaults and choices."""
-    console = local_session(ctx)
+    console = local_console(ctx)
     models = [_known(model)] if model else [_known(name) for name in catalog.names()]
     if json:
         for known in models:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import local_session
+from cometrep.commands import local_console
 from cometrep.config.file import make_private_folder
 from cometrep.sandbox.faults import KINDS, Fault
 
@@ -39,7 +39,7 @@ def command(
     """Serve the local stand-in API until Ctrl-C, and print how to point programs at it."""
     from cometrep.sandbox.server import Sandbox
 
-    console = local_session(ctx)
+    console = local_console(ctx)
     settings = config.load({"sandbox_seconds": seconds})
     folder = config.folders().sandbox
     make_private_folder(folder)
