@@ -153,7 +153,6 @@ class Tally(NamedTuple):
     `skipped` were finished by earlier runs, or are left alone as their paths exist.
     """
 
-    id: str
     total: int
     done: int
     failed: int
@@ -164,6 +163,11 @@ class Tally(NamedTuple):
     ended: int
     elapsed_seconds: float
     is_stopping: bool = False
+
+    @property
+    def id(self) -> str:
+        """No prediction's: it is of the batch as a whole."""
+        return ""
 
     @property
     def left(self) -> int:

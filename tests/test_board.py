@@ -20,7 +20,7 @@ from tests.test_bars import drawn
 def tally(**counts: Any) -> Tally:
     """Make how far a batch of ten is."""
     names = ("done", "failed", "unknown", "skipped", "running", "saving", "ended")
-    return Tally("", **{"total": 10, **dict.fromkeys(names, 0), "elapsed_seconds": 0.0, **counts})
+    return Tally(**{"total": 10, **dict.fromkeys(names, 0), "elapsed_seconds": 0.0, **counts})
 
 
 def ended(outcome: str, label: str = "item 1", text: str = "") -> ItemEnded:

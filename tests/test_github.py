@@ -64,9 +64,7 @@ def test_outputs_of_a_batch() -> None:
     """A line each item that ended, and how many of all came to what end: what earlier runs did is done too."""
     file = SavedFile("a.webp", 0, 1200, "0" * 64)
     items = [ItemEnded("p1", "a", "a", "done", "", (file,)), ItemEnded("p2", "b", "b", "failed", "")]
-    tally = Tally(
-        "", total=9, done=1, failed=1, unknown=1, skipped=2, running=0, saving=0, ended=3, elapsed_seconds=1
-    )
+    tally = Tally(total=9, done=1, failed=1, unknown=1, skipped=2, running=0, saving=0, ended=3, elapsed_seconds=1)
     outputs, summary = github.of_batch(BatchEnded(tally, {}, (), None), items)
     assert read_outputs(outputs) == {
         **{"id": "p1\np2", "status": "done\nfailed", "path": "a.webp", "paths": "a.webp"},
@@ -119,7 +117,7 @@ def test_what_a_server_says_at_length_is_cut() -> None:
     """Of an error of megabytes the step is told how it begins, in the log and in the summary."""
     message = f"prediction p1 failed: {'x' * 3_000_000}"
     failed = Result("p1", Prediction("p1", "failed", model="m" * 3_000_000), (), errors.PredictionFailed(message))
-    tally = Tally("", 1, 0, 1, 0, 0, 0, 0, 1, 1.0)
+    tally = Tally(1, 0, 1, 0, 0, 0, 0, 1, 1.0)
     _, of_batch = github.of_batch(BatchEnded(tally, {4: 1}, (message,) * 5, None), [])
     for told in (github.error(message), github.summary([failed]), github.summary([], message), of_batch):
         assert "failed: xxxx" in told.replace("\\", "")

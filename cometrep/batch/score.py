@@ -63,7 +63,6 @@ class Score:
     def tally(self, total: int, *, running: int, saving: int, elapsed_seconds: float, is_stopping: bool) -> Tally:
         """Give how far the batch is."""
         return Tally(
-            "",
             total=total,
             done=self._counts["done"],
             failed=self._counts["failed"],

@@ -108,9 +108,10 @@ class JsonBoard(JsonLines):
             self._withheld = event
             if time.monotonic() >= self._tallied + JSON_TALLY_SECONDS:
                 self._tallied, self._withheld = time.monotonic(), None
-                counts = event._asdict()
-                del counts["id"]
-                yield "tally", {**counts, "elapsed_seconds": round(event.elapsed_seconds, 3), "left": event.left}
+                yield (
+                    "tally",
+                    {**event._asdict(), "elapsed_seconds": round(event.elapsed_seconds, 3), "left": event.left},
+                )
         else:
             yield from super()._facts(event)
 
