@@ -109,10 +109,11 @@ class CometrepError(Failure, Exception):
     def told_as(
         self, kind: type[Kind], message: str, *, hint: str | None = None, prediction_id: str | None = None
     ) -> Kind:
-        """Give the same failure as another kind and in other words: with its code, its ids and its HTTP status."""
+        """Give the same failure as another kind and in other words, with its remedy, code, ids and status."""
         return kind(
             message,
             hint=self.hint if hint is None else hint,
+            remedy=self.remedy,
             code=self.code,
             prediction_id=prediction_id or self.prediction_id,
             request_id=self.request_id,

@@ -512,9 +512,7 @@ def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     """Give a failure the exit code it has after a create: 2 would say that nothing was sent."""
     if not isinstance(failure, errors.UsageError):
         return failure
-    told = failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
-    told.remedy = failure.remedy
-    return told
+    return failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
 
 
 def _names(message: str, id: str) -> bool:

@@ -70,13 +70,13 @@ def test_a_failure_carries_what_identifies_it() -> None:
 
 
 def test_a_failure_in_other_words_keeps_what_identifies_it() -> None:
-    """Its code, its ids and its status; a hint and an id that are given take the place of its own."""
+    """Its remedy, its code, its ids and its status; a hint and an id that are given take the place of its own."""
     failure = errors.Refused(
-        "no", hint="do", code="no_credit", prediction_id="p1", request_id="r1", http_status=402
+        "no", hint="do", remedy="--so", code="no_credit", prediction_id="p1", request_id="r1", http_status=402
     )
     told = failure.told_as(errors.Temporary, "not now")
     assert (type(told), told.exit_code, told.message) == (errors.Temporary, 7, "not now")
-    assert (told.code, told.hint) == ("no_credit", "do")
+    assert (told.code, told.hint, told.remedy) == ("no_credit", "do", "--so")
     assert (told.prediction_id, told.request_id, told.http_status) == ("p1", "r1", 402)
     other = failure.told_as(errors.Temporary, "not now", hint="", prediction_id="p2")
     assert (other.hint, other.prediction_id) == ("", "p2")
