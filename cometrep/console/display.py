@@ -25,7 +25,7 @@ from cometrep.events import (
 from cometrep.text import ascii_json, format_bytes, format_duration, harmless
 
 SAVING_LINE_SECONDS = 30.0  # between two lines in logs of a file that is being saved
-SAYING_SECONDS = 0.1  # between two events about the bytes of a file
+JSON_SAVING_SECONDS = 0.1  # between two events about the bytes of a file
 LONGEST_LABEL = 28  # columns, where something else wants the room; a prediction's id has 26
 _LOG_LINE_LIMIT = 2000  # characters of one log line worth showing
 _LOG_END = 500  # characters of a log by which its newest state is joined to what was shown
@@ -233,7 +233,7 @@ class JsonLines(Display):
                 yield "retry", {"attempt": event.attempt, "pause_seconds": pause, "reason": event.reason}
             case Saving():
                 is_whole = event.done_bytes == event.total_bytes
-                if is_whole or time.monotonic() >= self._said + SAYING_SECONDS:
+                if is_whole or time.monotonic() >= self._said + JSON_SAVING_SECONDS:
                     self._said = time.monotonic()
                     counts = {"bytes": event.done_bytes, "total_bytes": event.total_bytes}
                     yield "saving", {"index": event.file_index, "name": event.name, **counts}
