@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from cometrep.config import environment
 from cometrep.console.screen import Screen
 
 _REDRAWS_A_SECOND = 8
-_NO_SIZES = (("COLUMNS", "0"), ("LINES", "0"))
+_READ_BY_RICH = ("COLORTERM", "COLUMNS", "LINES", "TERM")  # of the environment
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 
@@ -31,11 +32,10 @@ class Live:
         self._screen = screen
         self._table = table
         self._paper = io.StringIO() if screen.speaks_unicode else _AsciiPaper()
-        environment = Console._environ.items()
         self._console = Console(
             file=self._paper,
             # For rich a terminal of COLUMNS=0 is one; for shells and Python it is one whose size nobody has said.
-            _environ={name: text for name, text in environment if (name, text) not in _NO_SIZES},
+            _environ={name: text for name in _READ_BY_RICH if (text := environment(name)) != "0"},
             force_terminal=True,
             no_color=not screen.has_colour,
             highlight=False,
