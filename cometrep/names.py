@@ -35,6 +35,11 @@ _NO_FOLDER_OF_FILES = r"/dev/(?:fd/)?$|/proc/.+/fd/$"  # /dev/shm is one of file
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 
 
+def batch_record(shard: tuple[int, int] | None = None) -> str:
+    """Name the record of a batch, or of a shard's part of one."""
+    return f"batch.{shard[0]}-{shard[1]}.jsonl" if shard else "batch.jsonl"
+
+
 class Names(NamedTuple):
     """The names that one template gives the files of one prediction, but for the extension, known last.
 

@@ -8,7 +8,7 @@ from typing import Any
 from cometrep import errors
 from cometrep.batch.gallery import is_ours, records_of
 from cometrep.batch.record import read_steps, records_in
-from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX
+from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX, batch_record
 from cometrep.text import first_few
 
 _NAMED_AT_MOST = 5  # records that are gone
@@ -37,7 +37,7 @@ def refuse_without_record(folder: Path) -> None:
         if shown is None and any(next(_steps_in(record), None) is None for record in records):
             shown = next(folder.glob(f"*{SIDECAR_SUFFIX}"), None)
         if shown:
-            lost = lost or records[:1] or [folder / "batch.jsonl"]
+            lost = lost or records[:1] or [folder / batch_record()]
             names = first_few([record.name for record in lost], _NAMED_AT_MOST)
             lack = "has nothing of it" if lost[0] in records else "is gone"
             raise errors.LocalFileError(

@@ -20,7 +20,7 @@ from cometrep import errors, hints
 from cometrep.batch.snapshot import comes_once
 from cometrep.batch.standings import Standing, Standings, storable_number
 from cometrep.locks import is_held, lock
-from cometrep.names import BATCH_RECORD
+from cometrep.names import BATCH_RECORD, batch_record
 from cometrep.prediction import SavedFile
 from cometrep.text import format_count
 
@@ -81,7 +81,7 @@ class Record:
         self.folder = folder
         self._api = api
         self._reads_inputs = reads_inputs
-        self.path = folder / (f"batch.{shard[0]}-{shard[1]}.jsonl" if shard else "batch.jsonl")
+        self.path = folder / batch_record(shard)
         self._shard = shard
         self._now = now
         self._file = -1
