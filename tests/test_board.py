@@ -49,9 +49,9 @@ def shown(mode: str, *events: Event) -> list[str]:
         ),
         (
             {"done": 2, "failed": 1, "unknown": 1, "skipped": 3, "ended": 4, "elapsed_seconds": 2.0},
-            "7/10, 2 done, 3 done before, 1 failed, 1 unknown, 120 items/min, 1.5 s left",
+            "7/10, 2 done, 1 failed, 3 skipped, 1 in doubt, 120 items/min, 1.5 s left",
         ),
-        ({"skipped": 9, "running": 1, "elapsed_seconds": 5.0}, "9/10, 0 done, 9 done before, 1 running"),
+        ({"skipped": 9, "running": 1, "elapsed_seconds": 5.0}, "9/10, 0 done, 9 skipped, 1 running"),
         ({"done": 10, "ended": 10, "elapsed_seconds": 5.0}, "10/10, 10 done, 120 items/min"),
         (
             {"done": 4, "ended": 4, "running": 1, "elapsed_seconds": 60.0, "is_stopping": True},
@@ -132,6 +132,21 @@ def test_no_text_leaves_its_line(
     assert len(lines) < height
     assert all(cell_len(line) < width for line in lines)
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", "".join(lines))
+
+
+def test_an_item_in_doubt_is_told_as_it_is_counted() -> None:
+    """In logs and beneath the bar; programs get the word of the record."""
+    doubted = ended("unknown", "cat", "no answer")
+    assert shown("lines", doubted) == ["cat  in doubt: no answer"]
+    live = LiveBoard(Screen(None, lambda text: None, is_terminal=True))
+    live.take(doubted)
+    live.take(tally(unknown=1))
+    live.close()
+    assert [line.strip() for line in drawn(live, 80)[1:]] == [
+        "1/10, 0 done, 1 in doubt",
+        "in doubt  cat  no answer",
+    ]
+    assert json.loads(*shown("json", doubted))["outcome"] == "unknown"
 
 
 def test_logs_get_the_first_failures_and_a_tally_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

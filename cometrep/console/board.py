@@ -22,9 +22,9 @@ def tally_text(tally: Tally) -> str:
     """Say how far a batch is, in one line."""
     ended = tally.done + tally.failed + tally.unknown + tally.skipped
     words = [f"{ended}/{tally.total}", f"{tally.done} done"]
-    words += [f"{tally.skipped} done before"] if tally.skipped else []
     words += [f"{tally.failed} failed"] if tally.failed else []
-    words += [f"{tally.unknown} unknown"] if tally.unknown else []
+    words += [f"{tally.skipped} skipped"] if tally.skipped else []
+    words += [f"{tally.unknown} in doubt"] if tally.unknown else []
     words += [f"{tally.running} running"] if tally.running else []
     words += [f"{tally.saving} saving"] if tally.saving else []
     if tally.items_a_second:
@@ -42,6 +42,11 @@ def summary_lines(ended: BatchEnded) -> list[str]:
     shown = f"{rate:.1f}" if rate >= 0.1 else f"{rate:.2g}"  # of a slow model, a picture in many seconds
     lines = [f"{', '.join(counts)}  {format_elapsed(tally.elapsed_seconds)}  {shown} items/s"]
     return lines + [f"  {harmless(brief(failure))}" for failure in ended.first_failures]
+
+
+def _told(ended: ItemEnded) -> str:
+    """Say to people how an item ended, in the words of the tally."""
+    return "in doubt" if ended.outcome == "unknown" else ended.outcome
 
 
 def _time_left(tally: Tally) -> str:
@@ -67,7 +72,7 @@ class LogBoard(Display):
         if isinstance(event, ItemEnded) and event.outcome != "done":
             self._failures += 1
             if self._failures <= FAILURES_SHOWN:
-                self._screen.line(f"{harmless(event.label)}  {event.outcome}: {harmless(brief(event.text))}")
+                self._screen.line(f"{harmless(event.label)}  {_told(event)}: {harmless(brief(event.text))}")
         elif isinstance(event, Retrying) and time.monotonic() >= self._retried + RETRY_LINE_SECONDS:
             self._retried = time.monotonic()
             self._screen.line(f"{harmless(event.reason)}; again in {format_elapsed(event.pause_seconds)}")
@@ -148,7 +153,7 @@ class LiveBoard(Animated):
         elif isinstance(event, ItemEnded):
             style = {"done": "succeeded"}.get(event.outcome, "failed")
             told = one_line(beside_id(event.text, event.id))
-            self._last.append(_Last(style, f"{event.outcome}  ", one_line(event.label), told and f"  {told}"))
+            self._last.append(_Last(style, f"{_told(event)}  ", one_line(event.label), told and f"  {told}"))
         elif isinstance(event, Retrying):
             self._last.append(_Last("warning", one_line(event.reason)))
         elif isinstance(event, Noted) and event.is_warning:
