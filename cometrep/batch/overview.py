@@ -46,7 +46,7 @@ def show_folder(console: Console, record: Record, ledger: Ledger) -> None:
             )
             for key, standing, files in known()
         )
-        header = ("ITEM", "STATUS", "ID", "FILES OR ERROR")
+        header = ("ITEM", "OUTCOME", "ID", "FILES OR ERROR")
         console.write_table(header, rows, whole="ID", spare=("ID", "ITEM"))
     left = total + record.gone.items - sum(counts.values())
     words = [f"{count} {word}" for word, count in counts.items()] + [f"{left} not sent"] * (left > 0)

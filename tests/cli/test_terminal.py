@@ -681,7 +681,7 @@ def test_a_batch_tells_why_an_item_failed(served: Cli, server: Server) -> None:
     with Terminal(served, "batch", "p.jsonl", "--status") as terminal:
         assert terminal.finish() == 0
         rows = [re.split(" {2,}", line) for line in terminal.lines[:3]]
-        assert rows[0] == ["ITEM", "STATUS", "ID", "FILES OR ERROR"]
+        assert rows[0] == ["ITEM", "OUTCOME", "ID", "FILES OR ERROR"]
         assert rows[1][0].startswith("item 1 (A c")
         assert rows[1][1:] == ["failed", failed, "the model gave up on it"]
         assert rows[2][1:] == ["failed", held_one, "was canceled"]
