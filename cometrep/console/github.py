@@ -104,7 +104,7 @@ def of_batch(ended: BatchEnded, items: Sequence[ItemEnded]) -> tuple[str, str]:
     """Write a batch's outputs and its summary.
 
     `id` and `status` (a word of the record) have a line an item that ended, `path` and `paths` are their files;
-    `total`, `done`, `failed`, `unknown` and `left` count items.
+    `total`, `done` (what is skipped too), `failed`, `unknown` and `left` count items.
     """
     shown = _outputs(
         [item.id for item in items],
