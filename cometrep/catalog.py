@@ -201,7 +201,7 @@ def find(name: str) -> KnownModel | None:
         about=facts["about"],
         makes_list=facts["output"] == "list",
         max_output_files=facts.get("max_output_files"),
-        inputs={key: _known_input(key, entry) for key, entry in facts["inputs"].items()},
+        inputs={key: _known_input(key, known) for key, known in facts["inputs"].items()},
         routed=tuple(facts["routed"]),
         source=tuple(facts["source"]),
     )
@@ -283,20 +283,20 @@ def _facts() -> Mapping[str, Any]:
     return facts
 
 
-def _known_input(name: str, entry: Mapping[str, Any]) -> KnownInput:
+def _known_input(name: str, facts: Mapping[str, Any]) -> KnownInput:
     return KnownInput(
         name=name,
-        kind=entry["kind"],
-        about=entry["about"],
-        is_required=entry.get("required", False),
-        default=entry.get("default"),
-        minimum=entry.get("minimum"),
-        maximum=entry.get("maximum"),
-        choices=tuple(entry.get("choices", ())),
-        multiple_of=entry.get("multiple_of"),
-        max_items=entry.get("max_items"),
-        is_image=entry.get("image", False),
-        note=entry.get("note", ""),
+        kind=facts["kind"],
+        about=facts["about"],
+        is_required=facts.get("required", False),
+        default=facts.get("default"),
+        minimum=facts.get("minimum"),
+        maximum=facts.get("maximum"),
+        choices=tuple(facts.get("choices", ())),
+        multiple_of=facts.get("multiple_of"),
+        max_items=facts.get("max_items"),
+        is_image=facts.get("image", False),
+        note=facts.get("note", ""),
     )
 
 

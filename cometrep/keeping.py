@@ -195,7 +195,7 @@ class Keeper:
     ) -> Generator[Event, None, tuple[list[SavedFile], errors.CometrepError | None]]:
         """Save every output file of a prediction that succeeded; give the files and what failed.
 
-        `look_again` fetches the prediction anew where a URL has expired. Nothing is raised but what ends the
+        `look_again` gets the prediction anew where a URL has expired. Nothing is raised but what ends the
         command; a file that fails leaves the others to be saved.
         """
         try:

@@ -190,7 +190,7 @@ class Sandbox:
         try:
             self._predictions.mkdir(parents=True, exist_ok=True)
             self._files.mkdir(exist_ok=True)
-            self._sweep()
+            self._remove_old()
             with tempfile.TemporaryFile(dir=self._predictions) as file:
                 file.write(bytes(4096))  # for a file without bytes a full disk has room
                 file.flush()
@@ -370,7 +370,7 @@ class Sandbox:
             _write(path, hashlib.sha256(data).digest() + data)
         return data
 
-    def _sweep(self) -> None:
+    def _remove_old(self) -> None:
         """Remove old predictions, and old pictures: one of these that is asked for after all is drawn again."""
         for folder, seconds in (self._files, RETENTION_SECONDS), (self._predictions, _KEPT_SECONDS):
             with os.scandir(folder) as entries:
