@@ -395,7 +395,7 @@ def watch(
 
     An id that stands in several targets is watched once.
     """
-    state = Watch(
+    watching = Watch(
         deadline_seconds=deadline_seconds,
         retry_budget_seconds=retry_budget_seconds,
         until_answered=until_answered,
@@ -407,30 +407,30 @@ def watch(
     for target in targets:
         schedule = schedule_of(target.id)
         if is_shared:
-            schedule = SharedSchedule(schedule, pace, state.__len__)
-        state.add(target, clock(), schedule)
+            schedule = SharedSchedule(schedule, pace, watching.__len__)
+        watching.add(target, clock(), schedule)
     own = calls or Calls[Look, Prediction](threads=min(_LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
     try:
         patience = 0.0
-        while len(state):
+        while len(watching):
             if answered := own.next(patience):
                 (id, look_started), outcome = answered
                 _heed(pace, outcome, clock(), retry_budget_seconds)
-                yield from state.answer(id, look_started, outcome, clock())
+                yield from watching.answer(id, look_started, outcome, clock())
                 # What came while the caller was busy, saving files for example, took no longer for that.
                 patience = 0.0
                 continue
             now = clock()
-            looks, events = state.turn(now, _room(pace, now) if is_shared else sys.maxsize)
+            looks, events = watching.turn(now, _room(pace, now) if is_shared else sys.maxsize)
             for id in looks:
                 pace.sent(now)
                 try:
                     own.submit((id, now), partial(look, id))
                 except errors.LocalFileError as failure:  # no thread at all
-                    told, left = f"prediction {id}: {failure.message}", resume.of(*state.ids())
+                    told, left = f"prediction {id}: {failure.message}", resume.of(*watching.ids())
                     raise failure.told_as(errors.LocalFileError, told, hint=left, prediction_id=id) from failure
             yield from events
-            patience = state.wake_in(clock())
+            patience = watching.wake_in(clock())
     finally:
         if calls is None:
             own.close()

@@ -731,15 +731,15 @@ def test_looks_that_hang_are_counted_once_a_turn(monkeypatch: pytest.MonkeyPatch
     counted: list[int] = []
     count = Watch._repeats
 
-    def counting(state: Watch) -> int:
-        counted.append(count(state))
+    def counting(watching: Watch) -> int:
+        counted.append(count(watching))
         return counted[-1]
 
     monkeypatch.setattr(Watch, "_repeats", counting)
-    state = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
+    watching = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
     for number in range(20):
-        state.add(Target(f"p{number}"), 0.0, PollSchedule())
-    turns = [state.turn(now)[0] for now in (0.0, 10.0, 10.2)]
+        watching.add(Target(f"p{number}"), 0.0, PollSchedule())
+    turns = [watching.turn(now)[0] for now in (0.0, 10.0, 10.2)]
     assert [len(looks) for looks in turns] == [20, 4, 0]
     assert counted == [0, 4]
 
@@ -886,24 +886,24 @@ def test_nothing_to_watch_ends_at_once() -> None:
 
 def test_an_answer_for_an_ended_watch_is_void() -> None:
     """What arrives after the end, or for an id that was never watched, leads to nothing."""
-    state = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
-    state.add(Target("p1"), 0.0, PollSchedule())
-    assert state.turn(0.0) == (["p1"], [])
-    assert [type(event) for event in state.answer("p1", 0.0, done(), 0.1)] == [Seen, Result]
-    assert len(state) == 0
-    assert state.answer("p1", 0.0, running(), 0.2) == []
-    assert state.answer("other", 0.0, done(), 0.2) == []
-    assert state.turn(1e9) == ([], [])
+    watching = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
+    watching.add(Target("p1"), 0.0, PollSchedule())
+    assert watching.turn(0.0) == (["p1"], [])
+    assert [type(event) for event in watching.answer("p1", 0.0, done(), 0.1)] == [Seen, Result]
+    assert len(watching) == 0
+    assert watching.answer("p1", 0.0, running(), 0.2) == []
+    assert watching.answer("other", 0.0, done(), 0.2) == []
+    assert watching.turn(1e9) == ([], [])
 
 
 def test_the_time_until_something_is_due() -> None:
     """The driver learns how long it may sleep, and not to sleep where something is due already."""
-    state = Watch(deadline_seconds=100.0, retry_budget_seconds=60.0)
-    state.add(Target("p1", told_status="starting"), 10.0, PollSchedule(2.0))
-    assert state.wake_in(10.0) == 2.0
-    assert state.wake_in(99.0) == 0.0
-    state.turn(12.0)
-    assert state.wake_in(12.0) == 5.0
+    watching = Watch(deadline_seconds=100.0, retry_budget_seconds=60.0)
+    watching.add(Target("p1", told_status="starting"), 10.0, PollSchedule(2.0))
+    assert watching.wake_in(10.0) == 2.0
+    assert watching.wake_in(99.0) == 0.0
+    watching.turn(12.0)
+    assert watching.wake_in(12.0) == 5.0
 
 
 _outcomes = st.sampled_from(
