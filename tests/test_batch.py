@@ -309,6 +309,29 @@ def test_what_is_in_doubt_and_was_to_be_sent_again_stays_in_doubt(bench: Bench, 
         assert (made.in_doubt, bench.gateway.total) == (2, 0)
 
 
+@pytest.mark.parametrize("status", [429, 425, None])
+def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    """Its first create may be paid for all the same, and no run sends it again unasked."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("doubt", "a", error="no answer")
+    bench.retries_unknown = True
+    if status:
+        bench.gateway.server.on_create(answer_json({"detail": "later"}, status))
+    else:
+
+        def create(*_: Any, **__: Any) -> Prediction:
+            bench.ahead_seconds += 100
+            raise errors.Temporary("no route")
+
+        monkeypatch.setattr(bench.api, "create", create)
+    ended = bench.run("a")
+    assert (ended.tally.unknown, ended.tally.left) == (1, 0)
+    assert (bench.steps("a")[-1]["step"], bench.steps("a")[-1]["error"]) == ("doubt", "no answer")
+
+
 @pytest.mark.parametrize(
     ("answer", "step"),
     [

@@ -74,6 +74,7 @@ _PUBLISH_SECONDS = 30.0
 _RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 _ANSWERS_SECONDS = 20.0  # that it waits for them where nobody waits for its end
+_IN_DOUBT = errors.CreateUnknown.exit_code
 _FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
 _LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirected")
@@ -151,7 +152,8 @@ class Batch:
         self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
         self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
-        self._doubts: dict[str, Standing] = {}  # of those in doubt that are to be sent again, by key
+        self._doubts: dict[str, tuple[Item, Standing]] = {}  # those that are to be sent again, by key
+        self._resent: dict[str, Standing] = {}  # of those whose creates are under way
         self._looking = 0  # looks under way
         self._has_open = True  # as far as is known
         self._to_come = 0  # items that are not taken up yet
@@ -229,9 +231,8 @@ class Batch:
             answered = self._creates.next(self._rest_seconds(said))
             if answered is not None:
                 yield from self._take(*answered)
-        for item, _ in self._unsent:
-            if standing := self._doubts.pop(item.key, None):
-                yield from self._outcomes.pass_over(item, standing)
+        while self._doubts:
+            yield from self._outcomes.pass_over(*self._doubts.pop(next(iter(self._doubts))))
         yield from self._published()
         yield from self._outcomes.warn_of_further()
         tally = self._tally(total, began)
@@ -312,11 +313,13 @@ class Batch:
         if not self._may_save():
             return
         item, entry = self._unsent.popleft()
-        self._doubts.pop(item.key, None)
+        _, standing = self._doubts.pop(item.key, (item, None))
         if paths := self._paths_that_stay(item):  # which may have come since it was taken up
             self._attempts.pop(item.key, None)
             yield from self._leave_alone(item, paths)
         else:
+            if standing:
+                self._resent[item.key] = standing
             self._begin(item, entry)
 
     def _admit(self, item: Item) -> Events:
@@ -337,7 +340,7 @@ class Batch:
         if fate.is_sending:
             self._unsent.append((item, 0))
             if standing.state is State.UNKNOWN:
-                self._doubts[item.key] = standing
+                self._doubts[item.key] = item, standing
         elif fate is Fate.TO_LEAVE_ALONE:
             yield from self._leave_alone(item, self._paths_that_stay(item))
         elif fate is Fate.DONE_BEFORE:
@@ -400,6 +403,7 @@ class Batch:
         entry, answer, problem = sent
         self._sender.answered(item)
         attempt = self._attempts.pop(item.key, 0) + 1
+        before = self._resent.pop(item.key, None)
         if problem:
             step, id = ("created", answer.id) if isinstance(answer, Prediction) else ("doubt", answer.prediction_id)
             yield from self._outcomes.unrecorded(problem, step, item, id or "")
@@ -417,14 +421,19 @@ class Batch:
             if not self._sender.is_left:
                 self._follow(answer.id, self._of_this_run(item), told_status=answer.status)
         else:
-            yield from self._refused(item, entry, answer, attempt)
+            yield from self._refused(item, entry, answer, attempt, before)
         self._sending.pop(item.key, None)
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
 
-    def _refused(self, item: Item, entry: int, answer: errors.CometrepError, attempt: int) -> Events:
-        """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
+    def _refused(
+        self, item: Item, entry: int, answer: errors.CometrepError, attempt: int, before: Standing | None
+    ) -> Events:
+        """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good.
+
+        `before` is where an item in doubt stood that was sent again.
+        """
         has_answered = answer.http_status is not None  # else there was no connection, or it was lost
         if has_answered:
             self._gate.reached()
@@ -443,7 +452,11 @@ class Batch:
         is_fatal = answer.code in _FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
-            if has_answered:
+            if before:  # the first create is as much in doubt as it was
+                self._doubts[item.key] = item, before
+                facts = {"error": before.error, "exit_code": _IN_DOUBT, "id": before.id}
+                yield from self._outcomes.note("doubt", item, **facts)
+            elif has_answered:
                 yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer, attempt)
             return
@@ -470,7 +483,8 @@ class Batch:
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause, item.key)
             return
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
-            yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
+            if item.key not in self._doubts:  # of which the end tells
+                yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
         else:
             if failure.retry_after_seconds:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
