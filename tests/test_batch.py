@@ -332,6 +332,17 @@ def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
     assert (bench.steps("a")[-1]["step"], bench.steps("a")[-1]["error"]) == ("doubt", "no answer")
 
 
+def test_the_later_of_two_items_with_one_id_is_written_down_as_in_doubt(bench: Bench) -> None:
+    """A death may come before the run that was answered so does it."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key in "ab":
+            record.add("created", key, id="same")
+    bench.gateway.server.on_get(answer_json(prediction("same", "failed")))
+    assert bench.run("a", "b").tally.unknown == 1
+    assert [bench.steps(key)[-1]["step"] for key in "ab"] == ["ended", "doubt"]
+
+
 @pytest.mark.parametrize(
     ("answer", "step"),
     [

@@ -330,6 +330,8 @@ class Batch:
             yield from self._outcomes.note("refused", item, error=known.error, exit_code=known.exit_code)
         elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
             yield from self._outcomes.note("created", item, id=known.id)
+        elif known.state is State.UNKNOWN and standing.state is not State.UNKNOWN:
+            yield from self._outcomes.note("doubt", item, error=known.error, exit_code=_IN_DOUBT)
         standing = known
         if told := changed(item, standing, self._asked):
             yield from self._outcomes.warn("changed", told)
