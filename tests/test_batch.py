@@ -37,6 +37,7 @@ from tests.servers import RESET, SCHNELL, WEBP, Answer, Received, Server, answer
 
 DOWN = answer_json({"error": "down"}, 503)
 UNKNOWN = answer_json({"detail": "not found"}, 404)
+GONE = answer_json({"detail": "gone"}, 410)
 
 
 class Bench:
@@ -389,12 +390,13 @@ def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:
     assert (ended.codes, ended.tally.left, bench.gateway.server.creates) == ({6: 3}, 3, 3)
 
 
+@pytest.mark.parametrize("answer", [UNKNOWN, GONE], ids=["unknown", "gone"])
 @pytest.mark.parametrize(("minutes", "failed", "left"), [(59, 0, 1), (61, 1, 0)])
-def test_what_the_api_does_not_know_has_failed_after_its_hour_alone(
-    bench: Bench, minutes: int, failed: int, left: int
+def test_what_the_api_does_not_show_has_failed_after_its_hour_alone(
+    bench: Bench, answer: Answer, minutes: int, failed: int, left: int
 ) -> None:
     """Within it a node of a gateway may know it yet, and --retry-failed would pay once more."""
-    bench.gateway.server.on_get(*[UNKNOWN] * 2, bench.gateway.look)
+    bench.gateway.server.on_get(*[answer] * 2, bench.gateway.look)
     with contextlib.closing(Record(bench.out, now=lambda: time.time() - 60 * minutes)) as record:
         record.open()
         record.add("created", "cat", id="gone")

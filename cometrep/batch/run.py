@@ -559,7 +559,7 @@ class Batch:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
-        elif failure.code == "prediction_not_found" and self._now() > flying.created + RETENTION_SECONDS:
+        elif _is_refused(failure) and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if self._asked.retries_failed and flying.is_left_over:
                 self._unsent.append((item, 0))
