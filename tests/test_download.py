@@ -461,10 +461,13 @@ def test_a_range_that_gives_too_little_is_a_failed_attempt(
     assert server.count("GET") == 3
 
 
-def test_a_range_with_more_bytes_than_it_says_is_not_built_upon(saver: Saver, server: Server) -> None:
+@pytest.mark.parametrize("length", [None, "70000"], ids=["whole", "broken off"])
+def test_a_range_with_more_bytes_than_it_says_is_not_built_upon(
+    saver: Saver, server: Server, length: str | None
+) -> None:
     """The range behind them would go on where they end, and the length would be right: the whole comes anew."""
     surplus = {**TYPED, "ETag": '"v1"', "Content-Range": f"bytes 100000-149999/{len(BODY)}"}
-    more = Answer(206, BODY[100_000:150_000] + BODY[:9_000], surplus)
+    more = Answer(206, BODY[100_000:150_000] + BODY[:9_000], surplus, length=length, then="close")
     server.on("GET", "/f", cut(100_000, ETag='"v1"'), more, ranged())
     assert Path(saver(f"{server.url}/f")[0].path).read_bytes() == BODY
     assert sent_bytes(server) == ["", "bytes=100000-", ""]

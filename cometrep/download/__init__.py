@@ -203,10 +203,14 @@ class Downloads:
         total = part.total_bytes
         if total is not None and total > self.rules.max_size_bytes:
             raise self._too_large(id, file, total)
+        end = came.last + 1 if came and is_part else total
         step = 65_536 if total is None else max(1, min(1_048_576, total // 100))
         began, said_at, is_checked = part.size, self._clock(), False
         for chunk in self._chunks(response, part):
             had = part.size
+            if end is not None and had + len(chunk) > end:  # and nobody knows which of them are the file's
+                part.restart()
+                raise errors.Temporary(f"{host_of(response.url)} sent more bytes than it said", code="cut_short")
             part.append(chunk)
             if part.size > self.rules.max_size_bytes:
                 raise self._too_large(id, file, part.size)
@@ -217,10 +221,6 @@ class Downloads:
             if part.size // step > had // step or part.size == total or now >= said_at + SAYING_SECONDS:
                 said_at = now
                 yield Saving(id, file.index, name, part.size, total)
-        end = came.last + 1 if came and is_part else total
-        if end is not None and part.size > end:  # and nobody knows which of them are the file's
-            part.restart()
-            raise errors.Temporary(f"{host_of(response.url)} sent more bytes than it said", code="cut_short")
         if total is not None and part.size != total:
             had = part.size
             if is_part and had == end and had >= began + _PIECE_BYTES:
