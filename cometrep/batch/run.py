@@ -279,7 +279,7 @@ class Batch:
         # Outputs live an hour: where saving falls behind, nothing more is created or taken up for it.
         if self._saver.count >= max(SAVES_AT_LEAST, 2 * self._asked.jobs):
             return False
-        if self._has_open:  # looks are all that they need, and those that hang keep no other from its own
+        if self._has_open:  # looks are all that they need, and no place among those that are created
             return len(self._flying) < _OPEN_AT_ONCE
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
         return self._running < self._asked.jobs and len(self._sending) < CREATE_THREADS
