@@ -32,8 +32,7 @@ _LIKELY_GROWTH = 1 / 300  # and so much of the usual run more,
 _MOST_LIKELY_INTERVAL_SECONDS = 0.23  # up to this, which it is where runs are not alike
 _EARLY_LOOK_SECONDS = 2.0  # for what fails at once, where a wait is long
 _TAIL_GROWTH = 0.07  # of the time since the end was likely
-_TAIL_INTERVAL_SECONDS = 1.2  # at most, up to so many usual runs, as which a cold start may take:
-_COLD_RUNS = 25.0
+_TAIL_INTERVAL_SECONDS = 1.1  # at most, until the pause without a history is longer
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _LONGEST_ASKED_SECONDS = 1e9  # of what a server may ask to wait: more digits mean no more than that
@@ -149,7 +148,7 @@ class HistorySchedule(NamedTuple):
     Durations are taken to be lognormal, with a mean and a spread (standard deviation) of their logarithms. The wait
     goes by until the end becomes likely; then the pauses are in inverse proportion to the square root of the
     hazard, which is what the least delay for a number of looks asks for; in the tail they grow again, slowly at
-    first: what is not over by then began cold, as one in twenty does, and may have spared more looks than it takes.
+    first, for what is not over by then began cold, as one in twenty does.
     """
 
     mean: float
@@ -179,10 +178,8 @@ class HistorySchedule(NamedTuple):
                 seconds = min(seconds, _LIKELY_INTERVAL_SECONDS + _LIKELY_GROWTH * math.exp(self.mean))
             return Pause(_bounded(seconds * math.sqrt(_hazard(0.0) / _hazard(score))), is_from_start=True)
         since = at - math.exp(self.mean + _LAST_SCORE * self.spread)
-        seconds = max(_STEADY_INTERVAL_SECONDS, _TAIL_GROWTH * since)
-        if at < _COLD_RUNS * math.exp(self.mean):
-            return Pause(_bounded(min(seconds, _TAIL_INTERVAL_SECONDS)))
-        return Pause(_bounded(max(_TAIL_INTERVAL_SECONDS, PollSchedule().pause(at).seconds)))
+        seconds = min(max(_STEADY_INTERVAL_SECONDS, _TAIL_GROWTH * since), _TAIL_INTERVAL_SECONDS)
+        return Pause(_bounded(max(seconds, at * _LONG_INTERVAL_SECONDS / _GROWING_FROM_SECONDS)))
 
 
 def schedule_for(
