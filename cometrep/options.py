@@ -125,8 +125,12 @@ class Options(NamedTuple):
             for text in self.items:
                 key, separator, value = split_item(text)
                 is_inline = separator == "=" and value[:5].lower() == "data:"  # and too long to be typed once more
-                items.append((key, typed(key, "@", "FILE") if is_inline else hints.quoted(text)))
-                if is_inline or separator in ("@", ":=@") or (separator == "=@" and value != "-"):
+                is_of_stdin = separator == "=@" and value == "-"  # which is empty later, and paid for all the same
+                again = typed(key, separator if is_of_stdin else "@", "FILE")
+                items.append((key, again if is_inline or is_of_stdin else hints.quoted(text)))
+                if is_of_stdin:
+                    file = ()  # whose value of it would stand in the place of the one that the ledger has
+                elif is_inline or separator in ("@", "=@", ":=@"):
                     forgotten.add(key)
         # Where the file is read again, its values would stand in the place of what items gave.
         kept = [item for key, item in items if file or key in forgotten]
