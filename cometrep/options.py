@@ -124,13 +124,11 @@ class Options(NamedTuple):
 
             for text in self.items:
                 key, separator, value = split_item(text)
-                is_inline = separator == "=" and value[:5].lower() == "data:"  # and too long to be typed once more
-                is_of_stdin = separator == "=@" and value == "-"  # which is empty later, and paid for all the same
-                again = typed(key, separator if is_of_stdin else "@", "FILE")
-                items.append((key, again if is_inline or is_of_stdin else hints.quoted(text)))
-                if is_of_stdin:
+                again = _file_instead(separator, value)
+                items.append((key, typed(key, again, "FILE") if again else hints.quoted(text)))
+                if again == "=@":
                     file = ()  # whose value of it would stand in the place of the one that the ledger has
-                elif is_inline or separator in ("@", "=@", ":=@"):
+                elif again or separator in ("@", "=@", ":=@"):
                     forgotten.add(key)
         # Where the file is read again, its values would stand in the place of what items gave.
         kept = [item for key, item in items if file or key in forgotten]
@@ -159,6 +157,15 @@ class Options(NamedTuple):
                 option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
                 words.append(option if value is True else f"{option} {hints.quoted(value)}")
         return tuple(words)
+
+
+def _file_instead(separator: str, value: str) -> str:
+    """Give the separator of a FILE in the place of an item's value that is not typed again, empty where it is."""
+    if separator == "=" and value[:5].lower() == "data:":  # and too long
+        return "@"
+    if separator == ":=" and '"data:' in value.lower():
+        return ":=@"
+    return "=@" if separator == "=@" and value == "-" else ""  # empty later, and paid for all the same
 
 
 def _refuse_data(folder: str) -> None:

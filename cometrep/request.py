@@ -48,7 +48,8 @@ def prepare_again(entry: Entry | None, id: str, given: Given, *, command: str) -
     request, doubts = _prepared(entry.model, entry.input, given)
     for name, value in request.values.items():
         if lost := _lost_file(value):
-            again = inputs.typed(name, *((":=@", "JSONFILE") if isinstance(value, dict) else ("@", "FILE")))
+            is_file = isinstance(value, str) or catalog.kind_of(entry.model, name) == "array"
+            again = inputs.typed(name, *(("@", "FILE") if is_file else (":=@", "JSONFILE")))
             raise errors.UsageError(
                 f"input {name} was a file ({lost}), and the ledger keeps no files",
                 hint=hints.with_item(command, again),

@@ -92,12 +92,13 @@ def test_what_creates_again_has_all_options_and_the_files() -> None:
         (["prompt=@-", "image=@b64.txt"], None, "image=@b64.txt"),
         (["prompt=@me", "image=data:image/png;base64,AAAA"], None, "prompt=@me image@FILE"),
         (["image=data:image/png;base64,AAAA"], "in.json", "image@FILE -i in.json"),
+        (['refs:=["data:image/png;base64,AAAA"]'], None, "refs:=@FILE"),
         (["prompt=@-", "seed=7", "image@a.png"], "in.json", "image@a.png"),
         (["refs=@-", "refs@1.png"], None, "refs=@FILE refs@1.png"),
     ],
     ids=[
         *("file", "stdin", "descriptor", "text file", "inline", "inline over a file"),
-        *("text of stdin over a file", "text of stdin in a list"),
+        *("inline in JSON", "text of stdin over a file", "text of stdin in a list"),
     ],
 )
 def test_what_creates_again_has_the_files_of_any_kind(items: list[str], input_file: str | None, again: str) -> None:

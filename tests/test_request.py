@@ -127,6 +127,19 @@ def test_a_file_that_is_to_be_given_again_is_typed_as_its_name_needs(name: str, 
     assert raised.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("model", "name", "again"),
+    [(SCHNELL, "c", "c:=@JSONFILE"), ("black-forest-labs/flux-2-pro", "input_images", "input_images@FILE")],
+)
+def test_a_list_that_had_a_file_is_given_again_as_one(model: str, name: str, again: str) -> None:
+    """One file is a list where the catalog knows the input as one; elsewhere it would be sent as a text."""
+    values = {name: ["data:image/png;sha256=" + "0" * 64 + ";bytes=8"]}
+    entry = Entry(1, "p1", model, "https://x", False, "succeeded", values, None, "", "", 0.0, 0.0)
+    with pytest.raises(errors.UsageError, match="was a file") as raised:
+        prepare_again(entry, "p1", given(), command="cometrep rerun p1")
+    assert raised.value.hint == f"cometrep rerun p1 {again}"
+
+
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
     with pytest.raises(errors.UsageError, match="no file is named"):
