@@ -28,6 +28,7 @@ _HABITS = {  # what gh, curl, wget and others call it, where the spelling tells 
     **{"--no-clobber": "--skip-existing", "--silent": "--quiet", "-s": "--quiet", "--max-time": "--timeout"},
     **{"-L": "--limit", "--with-token": "--stdin"},
 }
+_NOT_GUESSED = ("login", "logout", "set", "unset", "--prune", "--retry-unknown")  # which change, remove, pay twice
 _NEEDLESS = ("--resume", "--continue")  # of a batch, as the same command goes on
 _NO_CANCEL = ": the API documents no way to end a prediction"
 
@@ -48,7 +49,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     if ordered:
         message = f"{option} goes behind the command"
     message, question, near = message.partition("; did you mean ")
-    if near:
+    if near and near.rstrip("?") not in _NOT_GUESSED:
         meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]

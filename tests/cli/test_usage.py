@@ -308,6 +308,23 @@ def test_the_command_that_was_meant_is_the_hint(typed: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "near", "hint"),
+    [
+        ("list --print id", "--prune", "list --help"),
+        ("batch p.csv --unknown", "--retry-unknown", "batch --help"),
+        ("logs @last", "login", "--help"),
+        ("loguot", "logout", "--help"),
+        ("config unste timeout", "unset", "config --help"),
+    ],
+)
+def test_what_removes_or_changes_is_asked_for_and_not_written_out(typed: str, near: str, hint: str) -> None:
+    """Spelling is no ground for removing entries, nor for paying twice; a hint is copied unread."""
+    error = refused(typed)
+    assert error.message.endswith(f"; did you mean {near}?")
+    assert error.hint == f"cometrep {hint}"
+
+
+@pytest.mark.parametrize(
     "typed",
     [
         "login {}",
