@@ -19,8 +19,8 @@ _PLAIN_WORDS = (  # for what typer says
     (r"is not in the range x>=(\d+)$", r"is less than \1"),
     (r"(?s)^got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"too many arguments: \1"),
 )
-_HABITS = {  # what gh, curl, wget and others call it, where the spelling tells nothing
-    **{"retry": "rerun", "show": "status", "view": "status", "get": "status", "history": "list"},
+_HABITS = {  # what gh, curl, wget and others call it, where the spelling tells nothing; the first that is known
+    **{"retry": "rerun", "show": "status", "view": "status show", "get": "status", "history": "list"},
     **{"search": "models", "list": "show"},  # of config
     **dict.fromkeys(("--output-dir", "--out-dir", "--outdir", "--directory", "-D"), "--dir"),
     **dict.fromkeys(("--force", "--clobber", "-f"), "--overwrite"),
@@ -44,7 +44,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
-        meant = hints.joined(["cometrep", *(word for word in arguments if word != option)])
+        meant = hints.joined(["cometrep", *(word for word in arguments if word.partition("=")[0] != option)])
     message = _message(problem, option, ctx, is_guessed=bool(item or meant))
     if ordered:
         message = f"{option} goes behind the command"
@@ -101,8 +101,7 @@ def _near_option(option: str, ctx: Any) -> str:
 
 def _habit(typed: str, known: Container[str]) -> str:
     """Give what another program's word is called here, empty where it is none or the command has no such."""
-    named = _HABITS.get(typed, "")
-    return named if named in known else ""
+    return next((word for word in _HABITS.get(typed, "").split() if word in known), "")
 
 
 def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
