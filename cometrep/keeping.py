@@ -110,9 +110,7 @@ class Keeper:
         names = self.keeping.foreseen(request)
         target = names.path(0, "ext")
         if os.path.isdir(target):
-            # In the place of a template that a setting gives, too, and under the folder that is given beside it.
-            inside = f"-o {hints.quoted(f'{template}/{default_template(count)}')}"
-            raise errors.UsageError(f"{self.keeping.typed}: {target} is a folder", hint=inside, code="bad_template")
+            raise self._inside(target, count)
         if os.path.exists(target) and not os.path.isfile(target):
             told = f"{self.keeping.typed}: {target} is no regular file"
             raise errors.UsageError(told, hint="-o - writes the file to stdout", code="bad_template")
@@ -122,6 +120,14 @@ class Keeper:
                 hint="add {index} to it: -o 'picture-{index}.{ext}'",
                 code="name_clash",
             )
+
+    def _inside(self, folder: Path, count: int) -> errors.UsageError:
+        """Give the error of a template that names a folder, with the one that gives so many outputs names in it."""
+        # In the place of a template that a setting gives, too, and under the folder that is given beside it.
+        inside = hints.quoted(f"{self.keeping.template}/{default_template(count)}")
+        return errors.UsageError(
+            f"{self.keeping.typed}: {folder} is a folder", hint=f"-o {inside}", code="bad_template"
+        )
 
     def check_room(self, request: Request) -> None:
         """Raise LocalFileError where the folder that outputs are to be saved in takes no file."""
@@ -157,9 +163,7 @@ class Keeper:
         """
         template, distinct = self.keeping.template, dict.fromkeys(ids)
         if template not in ("", "-") and os.path.isdir(folder := Path(self.keeping.folder, template)):
-            raise errors.UsageError(
-                f"{self.keeping.typed}: it is a folder", hint=f"-d {hints.quoted(str(folder))}", code="bad_template"
-            )
+            raise self._inside(folder, 2)  # as many as there may be
         if len(distinct) < 2:
             return
         if not template:

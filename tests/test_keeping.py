@@ -177,13 +177,17 @@ def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> Non
     shelf.keeper().check_ids(["x1", "x2"])
 
 
-def test_a_folder_is_no_name_for_the_outputs_of_a_prediction(shelf: Shelf) -> None:
-    """It is the one to save in, as for who means curl's --output-dir; a template's own is none."""
+@pytest.mark.parametrize("is_absolute", [False, True], ids=["relative", "absolute"])
+def test_a_folder_is_no_name_for_the_outputs_of_a_prediction(shelf: Shelf, is_absolute: bool) -> None:
+    """It is the one to save in, also where a setting names it, beside which -d stands; a template's own is none."""
     (shelf.folder / "my out").mkdir(parents=True)
     shelf.keeper("my out/{id}").check_ids(["p1"])
-    with pytest.raises(errors.UsageError, match="it is a folder") as raised:
-        shelf.keeper("my out").check_ids(["p1"])
-    assert raised.value.hint == f"-d '{shelf.folder / 'my out'}'"
+    named = str(shelf.folder / "my out") if is_absolute else "my out"
+    with pytest.raises(errors.UsageError, match="my out is a folder") as raised:
+        shelf.keeper(named).check_ids(["p1"])
+    option, template = shlex.split(raised.value.hint)
+    assert (option, template) == ("-o", f"{named}/{{id}}-{{index}}.{{ext}}")
+    shelf.keeper(template).check_ids(["p1"])
 
 
 @pytest.mark.parametrize(
