@@ -7,7 +7,7 @@ of an item decides, a backslash escapes a separator in a key, and a value is nev
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ _BOOLEANS = {
 _SEVERAL_NUMBERS = r"-?\d+\.\.-?\d+(?:\.\.\d+)?$|-?[\d.]+,"  # as a sweep has them
 _FILE_NAME = r"\S*/\S*|\S+\.\w{1,10}"
 _HINT_CHARACTERS = 200
+_BESIDE_INPUT = frozenset({"version", "model", "stream", "webhook", "webhook_events_filter"})
 _INTEGER = r"[+-]?\d{1,4000}"
 _NUMBER = r"(?i)[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 
@@ -144,9 +145,9 @@ def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
     return _inputs_in(value)
 
 
-def _inputs_in(value: dict[str, Any]) -> dict[str, Any]:
-    """Give the inputs of an object that may hold them as a create of Replicate's does."""
-    if set(value) == {"input"} and isinstance(value["input"], dict):
+def _inputs_in(value: dict[str, Any], beside: Set[str] = frozenset()) -> dict[str, Any]:
+    """Give the inputs of an object that may hold them as a create of Replicate's does, `beside` other names."""
+    if set(value) - beside == {"input"} and isinstance(value["input"], dict):
         return dict(value["input"])
     return value
 
@@ -163,10 +164,12 @@ def object_hint(text: str) -> str:
         value = strict_json(text) if text.lstrip().startswith("{") else None
     except ValueError:
         value = None
-    if not isinstance(value, dict) or not value:
+    given = _inputs_in(value, _BESIDE_INPUT) if isinstance(value, dict) else {}
+    if not given:
         return ""
-    items = " ".join(_item_of(key, one) for key, one in _inputs_in(value).items())
-    return f"write {items}" if len(items) <= _HINT_CHARACTERS else "put it in a file: -i FILE"
+    items = " ".join(_item_of(key, one) for key, one in given.items())
+    can_be_typed = len(items) <= _HINT_CHARACTERS and r"\u0000" not in json.dumps(given)  # no argument has a NUL
+    return f"write {items}" if can_be_typed else "put the inputs alone in a file: -i FILE"
 
 
 def _item_of(key: str, value: Any) -> str:

@@ -127,8 +127,11 @@ def test_a_json_object_is_shown_as_the_items_that_it_is(here: Path) -> None:
     """As curl takes it behind -d, also with the input inside as for Replicate; a long one is for a file."""
     assert refused(OBJECT).hint == AS_ITEMS
     assert refused(f'{{"input": {OBJECT}}}').hint == AS_ITEMS
+    assert refused(f'{{"version": "5c7", "input": {OBJECT}, "stream": true}}').hint == AS_ITEMS
+    assert refused('{"input": {}}').hint.startswith("write prompt=")
     assert build(*shlex.split(AS_ITEMS)[1:]).values == json.loads(OBJECT)
-    assert refused('{"image": "data:,%s"}' % ("x" * 300)).hint == "put it in a file: -i FILE"
+    assert refused('{"image": "data:,%s"}' % ("x" * 300)).hint == "put the inputs alone in a file: -i FILE"
+    assert refused(r'{"prompt": "a\u0000b"}').hint == "put the inputs alone in a file: -i FILE"
     assert refused('{"prompt": "two\\nlines"}').hint == r"write prompt=$'two\x0alines'"
     with pytest.raises(errors.UsageError, match=r"^--input '\{.*\}' is a JSON object, and no file$") as raised:
         read_base(OBJECT, no_stdin)
