@@ -6,6 +6,7 @@ of an item decides, a backslash escapes a separator in a key, and a value is nev
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -158,8 +159,15 @@ def _refuse_object(text: str, shown: str, what: str) -> None:
         raise errors.UsageError(f"{shown} is a JSON object, and {what}", hint=hint, code="bad_input")
 
 
+def data_hint(text: str) -> str:
+    """Say how an input is given that curl takes behind -d, as JSON or as @FILE; empty for any other text."""
+    if text.startswith("@") and os.path.isfile(text[1:]):
+        return f"-i {hints.quoted(text[1:])}"
+    return object_hint(text)
+
+
 def object_hint(text: str) -> str:
-    """Say how a JSON object of inputs is given, as curl takes it behind -d; empty for any other text."""
+    """Say how a JSON object of inputs is given; empty for any other text."""
     try:
         value = strict_json(text) if text.lstrip().startswith("{") else None
     except ValueError:

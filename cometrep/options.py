@@ -1,7 +1,6 @@
 """The options that commands share, as they were typed, and the commands of hints that keep them."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cometrep import errors, hints
@@ -23,10 +22,12 @@ _KEPT = (  # in the commands of hints, in this order
 class Options(NamedTuple):
     """What was typed of the shared options and as INPUT items; the defaults stand for those a command has not.
 
-    `saves` is true of a command that saves files; `wait` is None where it waits in any case, or never.
+    `saves` is true of a command that saves files, and `takes` names those it has; `wait` is None where it waits in
+    any case, or never.
     """
 
     saves: bool = False
+    takes: Collection[str] = ("items", "input_file")
     items: Sequence[str] = ()
     input_file: str | None = None
     dry_run: bool = False
@@ -65,13 +66,24 @@ class Options(NamedTuple):
             if value is not None and not value.strip():
                 raise errors.UsageError(f"--{name} '' names no {kind}", hint=hint)
         if self.dir and self.dir[0] in "{@":  # as curl has its data behind -d
-            _refuse_data(self.dir)
+            self._refuse_data(self.dir)
         for given, one, also_given, other in (
             (self.json, "--json", what, "--print"),
             (self.overwrite, "--overwrite", self.skip_existing, "--skip-existing"),
         ):
             if given and also_given:
                 raise contradiction(one, other)
+
+    def _refuse_data(self, folder: str) -> None:
+        """Raise UsageError for what is the input, and no folder to save in."""
+        from cometrep.inputs import data_hint
+
+        if hint := data_hint(folder):
+            is_taken = ("items" if hint.startswith("write ") else "input_file") in self.takes
+            raise errors.UsageError(
+                f"--dir {cut(masked(folder), 80)!r} holds the input, and names no folder",
+                hint=hint if is_taken else f"name a folder: {hints.OTHER_FOLDER}",
+            )
 
     def idle(self) -> list[str]:
         """Say of those that were given which do nothing beside the others."""
@@ -166,17 +178,6 @@ def _file_instead(separator: str, value: str) -> str:
     if separator == ":=" and '"data:' in value.lower():
         return ":=@"
     return "=@" if separator == "=@" and value == "-" else ""  # empty later, and paid for all the same
-
-
-def _refuse_data(folder: str) -> None:
-    """Raise UsageError for what is the input, and no folder to save in."""
-    from cometrep.inputs import object_hint
-
-    name = folder[1:] if folder.startswith("@") and os.path.isfile(folder[1:]) else ""
-    if hint := f"-i {hints.quoted(name)}" if name else object_hint(folder):
-        raise errors.UsageError(
-            f"--dir {cut(masked(folder), 80)!r} holds the input, and names no folder", hint=hint
-        )
 
 
 def contradiction(one: str, other: str) -> errors.UsageError:

@@ -39,13 +39,14 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         return key_as_argument()
     ctx, option = problem.ctx, getattr(problem, "option_name", "")
     item = _as_item(option, arguments, ctx)
+    data = _as_data(option, arguments, ctx)
     ordered = _in_order(option, arguments, ctx)
     meant = ordered or _with_model(option, arguments, ctx) or _as_setting(arguments, ctx)
     if option in ("-V", "--version") or list(arguments) in (["version"], ["-v"]):
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
         meant = hints.joined(["cometrep", *(word for word in arguments if word.partition("=")[0] != option)])
-    message = _message(problem, option, ctx, is_guessed=bool(item or meant))
+    message = _message(problem, option, ctx, is_guessed=bool(item or data or meant))
     if ordered:
         message = f"{option} goes behind the command"
     message, question, near = message.partition("; did you mean ")
@@ -57,7 +58,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         command = next((name for name in contents.list_commands(ctx) if name in arguments[:1]), "")
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
-    hint = f"write {masked(item)}" if item else masked(meant) or f"{ctx.command_path} --help"
+    hint = f"write {masked(item)}" if item else data or masked(meant) or f"{ctx.command_path} --help"
     return errors.UsageError(f"{told}; usage: {usage}{question}{near}", hint=hint)
 
 
@@ -116,16 +117,34 @@ def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
 def _as_item(option: str, arguments: Sequence[str], ctx: Any) -> str:
     """Give the INPUT item that an option would be which a command does not have, empty where it is none."""
     name = option.removeprefix("--").replace("-", "_")
-    takes_items = ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
     if name in [parameter.name for parameter in POLLING]:  # which other commands have
         return ""
-    if not (takes_items and option.startswith("--") and catalog.may_take("", name)):
+    if not (_takes_items(ctx) and option.startswith("--") and catalog.may_take("", name)):
         return ""
     models = filter(None, map(catalog.find, catalog.names()))
     separator = "@" if any(name in model.image_inputs() for model in models) else "="
-    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
-    values += [value for word, value in itertools.pairwise(arguments) if word == option]
+    values = _values_of(option, arguments)
     return f"{name}{separator}{hints.quoted(values[0]) if values else '…'}"
+
+
+def _as_data(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Say how the input is given that stands behind curl's -d, empty where that is no input."""
+    if option not in ("-d", "--data") or not _takes_items(ctx):
+        return ""
+    from cometrep.inputs import data_hint
+
+    return next(filter(None, map(data_hint, _values_of(option, arguments))), "")
+
+
+def _takes_items(ctx: Any) -> bool:
+    """Say whether a command takes INPUT items."""
+    return ctx is not None and any("[INPUT]" in str(param.metavar) for param in ctx.command.params)
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """List what stands behind an option of which it is not known whether it takes a value."""
+    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{option}=")]
+    return values + [value for word, value in itertools.pairwise(arguments) if word == option]
 
 
 def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:

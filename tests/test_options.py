@@ -59,6 +59,26 @@ def test_an_input_behind_d_is_no_folder(
 
 
 @pytest.mark.parametrize(
+    ("takes", "folder", "hint"),
+    [
+        (("dir", "items"), '{"seed": 7}', "write seed:=7"),
+        (("dir", "items"), "@in.json", "name a folder: -d DIR"),
+        (("dir",), '{"seed": 7}', "name a folder: -d DIR"),
+    ],
+    ids=["items", "no file", "no input"],
+)
+def test_no_input_is_asked_for_that_a_command_does_not_take(
+    takes: tuple[str, ...], folder: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch has no file of inputs behind -i, and what saves finished predictions has none at all."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.json").write_text("{}")
+    with pytest.raises(errors.UsageError) as raised:
+        Options(dir=folder, takes=takes).check()
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
     ("options", "command"),
     [
         (Options(timeout="5m", interval="2", logs=True), "cometrep wait p1 --interval 2 --logs"),

@@ -189,7 +189,7 @@ def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]
 def options_of(ctx: typer.Context) -> Options:
     """Give what was typed of the shared options."""
     given = {name: value for name, value in ctx.params.items() if name in Options._fields}
-    return Options(saves="overwrite" in given, **given)
+    return Options(saves="overwrite" in given, takes=tuple(given), **given)
 
 
 def session(ctx: typer.Context, connections: int = 0) -> AbstractContextManager[Opened]:
