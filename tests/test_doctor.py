@@ -37,6 +37,7 @@ from tests.servers import (
     TunnelingServer,
     answer_html,
     answer_json,
+    one_answer,
     prediction,
 )
 
@@ -570,6 +571,16 @@ def test_a_proxy_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "refused" in told.message
 
 
+def test_a_plain_proxy_that_is_written_as_an_https_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts a connection, but no TLS, and to run the same again in a while would never help."""
+    with one_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n", then_close=True) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url.replace("http:", "https:"))
+        told = examined(REMOTE)["proxy"]
+    assert told.outcome == "fail"
+    assert "gives no way to api.example.test: the port speaks no TLS" in told.message
+    assert told.fix == "correct or unset HTTPS_PROXY; it is written as http://HOST:PORT"
+
+
 def test_the_way_through_a_proxy_is_followed(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a working proxy names are its own affair; TLS and the API are looked at through its tunnel."""
     path = certificate(name="DNS:api.example.test")
@@ -606,12 +617,13 @@ def test_a_proxy_that_opens_tls_is_named_as_the_issuer(
     ],
 )
 def test_a_setting_that_lets_no_tls_begin_is_told_behind_any_proxy(
-    variable: str, message: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    variable: str, message: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The request finds it where TLS is left to that, and each check behind it is made all the same."""
-    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("http:", "https:"))
     monkeypatch.setenv(variable, str(tmp_path / "none" / "file"))
-    checks = examined(REMOTE)
+    with TlsServer(certificate()) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        checks = examined(REMOTE)
     assert (checks["tls"].outcome, checks["api"].outcome) == ("ok", "fail")
     assert checks["api"].message.startswith(message)
     assert checks["api"].fix.startswith(f"unset {variable}")

@@ -270,10 +270,10 @@ def _connect(host: str, port: int, proxy: SplitResult | None, timeout_seconds: f
     if proxy is None:
         return socket.create_connection((host, port), timeout_seconds)
     near = proxy.hostname or ""
+    if proxy.scheme == "https":  # whose certificate is left to the request, as trust in it is
+        return _blind().wrap_socket(socket.create_connection((near, proxy.port or 443), timeout_seconds))
     if proxy.scheme != "http":
-        return socket.create_connection(
-            (near, proxy.port or (443 if proxy.scheme == "https" else 1080)), timeout_seconds
-        )
+        return socket.create_connection((near, proxy.port or 1080), timeout_seconds)
     connection = http.client.HTTPConnection(near, proxy.port or 80, timeout=timeout_seconds)
     connection.set_tunnel(host, port, proxies.proxy_login(proxy.geturl()))
     try:
