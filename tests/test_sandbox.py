@@ -396,11 +396,13 @@ def test_any_well_formed_key_is_accepted(world: World, key: str) -> None:
 
 
 def test_a_whole_address_is_its_path(world: World) -> None:
-    """As a client sends it that takes the sandbox for a proxy on its way there."""
+    """As a client sends it that takes the sandbox for a proxy on its way there; its scheme has no case."""
     server = world()
-    for path in ("", "/", "/replicate/v1/predictions/x"):
-        reply, same = (ask(server, "GET", where) for where in (f"{server.url}{path}", path or "/"))
-        assert (reply.status, reply.body) == (same.status, same.body)
+    for path, plain in (("", "/"), ("/", "/"), ("?y", "/?y"), *[("/replicate/v1/predictions/x",) * 2]):
+        same = ask(server, "GET", plain)
+        for url in (server.url, server.url.replace("http:", "HTTP:")):
+            reply = ask(server, "GET", f"{url}{path}")
+            assert (reply.status, reply.body) == (same.status, same.body)
 
 
 def sent(server: Sandbox, *lines: str, body: bytes = b"") -> bytes:
@@ -414,6 +416,12 @@ def sent(server: Sandbox, *lines: str, body: bytes = b"") -> bytes:
 def test_a_connection_of_http_1_0_ends_with_the_answer(world: World) -> None:
     """Nothing in the answer could tell such a client that it stays open."""
     assert b"Connection: close" in sent(world(), "GET / HTTP/1.0", "Connection: keep-alive")
+
+
+def test_the_name_of_no_encoding_has_no_case(world: World) -> None:
+    """As every content coding's (RFC 9110, 8.4.1)."""
+    head = (f"POST {CREATE} HTTP/1.0", f"Authorization: Bearer {SANDBOX_KEY}", "Content-Encoding: Identity")
+    assert b" 400 " not in sent(world(), *head, "Content-Length: 25", body=b'{"input":{"prompt":"fo"}}')[:20]
 
 
 @pytest.mark.parametrize(

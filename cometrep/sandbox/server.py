@@ -435,7 +435,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._read_body(headers)
         except ValueError as error:
             malformed = str(error)
-        path = re.sub(r"^http://[^/?]*", "", self.path) or "/"  # as a proxy is asked (RFC 9112, 3.2.2)
+        path = re.sub(r"(?i)^http://[^/?]*/?", "/", self.path)  # as a proxy is asked (RFC 9112, 3.2.2)
         fault, answer = sandbox.answer(Received(self.command, path, headers), body, malformed)
         is_old = self.request_version == "HTTP/1.0"  # whose clients cannot know that they may ask again
         self.close_connection = self.close_connection or is_old or body is None or fault == "truncate"
@@ -464,7 +464,7 @@ class _Handler(BaseHTTPRequestHandler):
         """
         if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
             raise ValueError("a line of the request's head has no colon")
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "identity").lower() != "identity":
             raise ValueError(f"the content encoding {headers['content-encoding']!r} is not read here")
         if "transfer-encoding" in headers:
             if headers["transfer-encoding"].lower() != "chunked":
