@@ -89,6 +89,8 @@ def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
         "https://api.cometapi.com:0",
         "https://api.cometapi.com:http",
         "https://api.cometapi.com:-1",
+        "https://api.cometapi.com:",
+        "http://127.0.0.1:/",
         "https://[::1",
         "https://api comet.com",
         "https://api.cometapi.com/a\nb",

@@ -97,6 +97,8 @@ def parse_base_url(text: str) -> str:
         raise ValueError("is not a URL, or its port is no number from 1 to 65535") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not a URL like https://api.cometapi.com")
+    if parts.netloc.endswith(":"):  # as of a variable that is not set
+        raise ValueError("has a colon behind its host, and no port")
     if "@" in parts.netloc or "?" in text or "#" in text or port == 0:
         raise ValueError("is no base URL, which has a host and a path, but no user, query or fragment")
     labels = parts.hostname.rstrip(".").split(".")
