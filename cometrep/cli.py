@@ -138,7 +138,8 @@ def pages() -> "Page":
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run one command line and give its exit code; raises what the command raises, usage errors as UsageError."""
     command = typer.main.get_command(app)
-    console.command_line = hints.joined(["cometrep", *arguments])
+    named = arguments[1:] if arguments[:1] == ["--"] else arguments  # from the command's name on
+    console.command_line = hints.joined(["cometrep", *named])
     try:
         return int(command.main(list(arguments), prog_name="cometrep", standalone_mode=False, obj=console) or 0)
     except _UsageProblem as problem:

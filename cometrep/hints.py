@@ -1,5 +1,6 @@
 """What people are told to type next: commands, which keep the options of the one that ended."""
 
+import itertools
 import os
 import re
 import shlex
@@ -111,6 +112,12 @@ def takes_next(word: str, valued: Container[str] = VALUED_OPTIONS) -> bool:
 
 def operands(words: Sequence[str]) -> list[int]:
     """List where in the words of a command those stand that are neither options nor the values of some."""
+    places, end = _places(words)
+    return [*places, *range(end + 1, len(words))]
+
+
+def _places(words: Sequence[str]) -> tuple[list[int], int]:
+    """List the places of operands before the `--` that ends the options, and give its own, or that of the end."""
     places = []
     at = 2  # behind the program and the command's name
     while at < len(words) and words[at] != "--":
@@ -119,29 +126,28 @@ def operands(words: Sequence[str]) -> list[int]:
         elif words[at] == "-" or not words[at].startswith("-"):
             places.append(at)
         at += 1
-    return [*places, *range(at + 1, len(words))]
+    return places, min(at, len(words))
 
 
 def with_ids(command: str, ids: Sequence[str], *, typed: int) -> str:
     """Give a command with ids in the place of what names predictions in it, its first words, `typed` of them."""
     words = parted(command)
-    places = operands(words)
-    options = [word for at, word in enumerate(words) if at not in places and word != "--"]
+    places, (_, end) = operands(words), _places(words)
+    options = [word for at, word in enumerate(words) if at not in places and at != end]
     named = [*ids, *(words[at] for at in places[typed:])]
     return joined([*options, *["--"] * any(word.startswith("-") for word in named), *named])
 
 
 def on_sandbox(command: str) -> str:
     """Give a command as it asks the sandbox, and no other server that it names."""
-    program, name, *words = parted(command)
-    place = words.index("--") if "--" in words else len(words)
-    options, behind = words[:place], words[place:]
+    words = parted(command)
+    _, end = _places(words)
     kept = [
         word
-        for before, word in zip(["", *options], options, strict=False)
+        for before, word in itertools.pairwise(words[1:end])
         if not word.startswith("--base-url") and before != "--base-url"
     ]
-    return joined([program, name, "--sandbox", *kept, *behind])
+    return joined([*words[:2], "--sandbox", *kept, *words[end:]])
 
 
 def with_flag(hint: str, flag: str) -> str:

@@ -134,6 +134,7 @@ def test_a_remedy_takes_the_place_of_its_like(remedy: str, command: str) -> None
         ("status p1", "status --sandbox p1"),
         ("wait p1 --base-url https://x.test -q", "wait --sandbox p1 -q"),
         ("wait --base-url=https://x.test -- p1", "wait --sandbox -- p1"),
+        ("download -d -- p1 --base-url https://x.test", "download --sandbox -d -- p1"),
         ("rerun p1 'prompt=a cat and --sandbox'", "rerun --sandbox p1 'prompt=a cat and --sandbox'"),
     ],
 )
@@ -151,6 +152,8 @@ def test_a_command_is_turned_to_the_sandbox(command: str, there: str) -> None:
         ("rerun -d -o -", ["p1"], "rerun -d -o p1"),
         ("download -qo - - --json", ["p1", "p2"], "download -qo - --json p1 p2"),
         ("download -d - -", ["p1"], "download -d - p1"),
+        ("download -d -- -", ["p1"], "download -d -- p1"),
+        ("download -d -- -- -", ["-p1"], "download -d -- -- -p1"),
         ("status p1 - p2 --progress lines", ["p2", "p3"], "status --progress lines p2 p3"),
     ],
 )

@@ -395,3 +395,11 @@ def test_behind_two_dashes_there_is_no_option() -> None:
     ctx = build("run").make_context("run", ["-o=cat.webp", "-d", "new", "--", "a/b", "-o=x", "prompt=-o=y"])
     assert (ctx.params["output"], ctx.params["dir"]) == ("cat.webp", "new")
     assert ctx.params["items"] == ("-o=x", "prompt=-o=y")
+
+
+def test_two_dashes_before_the_command_are_no_part_of_it() -> None:
+    """Hints are made from the words that follow the command's name."""
+    console = Console(None, None, None, lambda name: "")
+    with pytest.raises(errors.UsageError, match="no such command 'frobnicate'"):
+        run(["--", "frobnicate", "p1"], console)
+    assert console.command_line == "cometrep frobnicate p1"
