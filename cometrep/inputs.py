@@ -143,14 +143,21 @@ def read_base(name: str, read_stdin: ReadStdin) -> dict[str, Any]:
         raise errors.UsageError(
             f"{shown} holds a JSON {_kind_name(value)}, not an object of inputs", hint=hint, code="bad_input"
         )
-    return _inputs_in(value)
+    return dict(_inputs_in(value))
 
 
-def _inputs_in(value: dict[str, Any], beside: Set[str] = frozenset()) -> dict[str, Any]:
+def _inputs_in(value: Mapping[str, Any], beside: Set[str] = frozenset()) -> Mapping[str, Any]:
     """Give the inputs of an object that may hold them as a create of Replicate's does, `beside` other names."""
     if set(value) - beside == {"input"} and isinstance(value["input"], dict):
-        return dict(value["input"])
+        return value["input"]
     return value
+
+
+def body_doubts(values: Mapping[str, Any]) -> list[str]:
+    """List what is doubtful about inputs that are a whole body of Replicate's, which holds them in its input."""
+    if len(values) < 2 or _inputs_in(values, _BESIDE_INPUT) is values:
+        return []
+    return [f"{', '.join(values)} are sent as inputs; of a whole body give what its input holds"]
 
 
 def _refuse_object(text: str, shown: str, what: str) -> None:

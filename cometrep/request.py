@@ -71,7 +71,7 @@ def _prepared(model: str, base: Mapping[str, Any], given: Given) -> tuple[Reques
     built = inputs.build_input(
         given.items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=given.read_stdin
     )
-    doubts = catalog.doubts(model, built.values)
+    doubts = [*inputs.body_doubts(built.values), *catalog.doubts(model, built.values)]
     if given.is_strict and doubts:
         raise errors.UsageError(
             "; ".join(doubts),

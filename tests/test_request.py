@@ -140,6 +140,23 @@ def test_a_list_that_had_a_file_is_given_again_as_one(model: str, name: str, aga
     assert raised.value.hint == f"cometrep rerun p1 {again}"
 
 
+@pytest.mark.parametrize(
+    ("text", "is_doubtful"),
+    [
+        ('{"version": "5c7", "input": {"prompt": "x"}}', True),
+        ('{"input": {"prompt": "x"}}', False),
+        ('{"version": "5c7", "input": "x"}', False),
+        ('{"seed": 7, "input": {"prompt": "x"}}', False),
+    ],
+    ids=["a body", "the input alone", "a text", "another input"],
+)
+def test_a_whole_body_in_a_file_is_doubted(text: str, is_doubtful: bool) -> None:
+    """Its names are sent as inputs, as all are, and for a model outside the catalog nothing else tells."""
+    _, doubts = prepare("a/b", given(input_file="-", stdin=text.encode()))
+    told = "version, input are sent as inputs; of a whole body give what its input holds"
+    assert (told in doubts) is is_doubtful
+
+
 def test_an_input_file_of_a_variable_that_is_not_set_is_refused() -> None:
     """What it was to give would be missing from what is paid for."""
     with pytest.raises(errors.UsageError, match="no file is named"):
