@@ -7,7 +7,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.batch.fate import Asked, Fate, changed, decide, known_by_ledger, settled
-from cometrep.batch.items import Item
+from cometrep.batch.items import Item, digest_of
 from cometrep.batch.record import Record
 from cometrep.batch.standings import Standing, State
 from cometrep.ledger import Ledger
@@ -79,7 +79,23 @@ def test_an_item_in_doubt_stands_where_the_ledger_has_its_create(
     assert known._replace(entry=0, changed=0.0) == expected
     for other in (standing._replace(entry=number + 1), standing._replace(changed=1.0), Standing(State.FAILED)):
         assert known_by_ledger(item, other, ledger) is other
-    assert known_by_ledger(item._replace(values={}), standing, ledger) is standing
+    for another in (item._replace(values={}), item._replace(model="a/c")):
+        assert known_by_ledger(another, standing, ledger) is standing
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "sent", [{"prompt": "cat"}, {"prompt": "cat", "image": "data:image/png;base64,iVBORw0KGgo="}]
+)
+def test_an_item_in_doubt_whose_line_was_edited_has_what_was_sent(sent: dict[str, str], tmp_path: Path) -> None:
+    """The ledger has the id of a prediction that is paid for, whatever the line says now."""
+    ledger = Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)
+    number = ledger.begin("a/b", sent)
+    ledger.accept(number, Prediction("id", "starting"))
+    standing = Standing(State.UNKNOWN, entry=number, changed=time.time(), digest=digest_of("a/b", sent))
+    edited = Item(1, "key", "a/c", {"prompt": "dog"}, "other")
+    assert known_by_ledger(edited, standing, ledger).id == "id"
+    assert known_by_ledger(edited, standing._replace(digest="else"), ledger).state is State.UNKNOWN
     ledger.close()
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cometrep.batch.items import Item
+from cometrep.batch.items import Item, digest_of
 from cometrep.batch.record import Record
 from cometrep.batch.standings import Standing, State
 from cometrep.errors import Refused
@@ -68,8 +68,10 @@ def entry_of(item: Item, standing: Standing, ledger: Ledger) -> Entry | None:
     """Give the ledger's entry of the create that an item's record speaks of, None where there is none."""
     if not standing.entry:
         return None
-    before = standing.changed + _CLOCK_SLACK_SECONDS
-    return ledger.lenient(ledger.create_of, standing.entry, item.model, item.values, before)
+    entry = ledger.lenient(ledger.create_of, standing.entry, standing.changed + _CLOCK_SLACK_SECONDS)
+    # By what was sent: the item's line may say something else by now.
+    sent = standing.digest or digest_of(item.model, item.values)
+    return entry if entry and digest_of(entry.model, entry.input) == sent else None
 
 
 def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:

@@ -87,7 +87,7 @@ def _keyed(
     occurrences: dict[int, int] = {}
     for line in lines:
         whole = make_key.digest(line)
-        digest = whole.hex()[:20]
+        digest = _shown(whole)
         key = line.key or digest
         if not line.key and (short := _short(whole)) in repeated:
             occurrences[short] = occurrences.get(short, 0) + 1
@@ -215,7 +215,20 @@ class _KeyMaker:
         """Give the SHA-256 of what a line sends, over the common values."""
         own = line.model or self._model
         values = {**self._common(own), **(line.values if line.is_plain else shorten_data_uris(line.values))}
-        return hashlib.sha256(_ENCODER.encode([own, values]).encode()).digest()
+        return _sha256(own, values)
+
+
+def digest_of(model: str, values: Any) -> str:
+    """Give the digest of what an item sends, from its input or from the one that the ledger keeps of it."""
+    return _shown(_sha256(model, shorten_data_uris(values)))
+
+
+def _sha256(model: str, shortened: Any) -> bytes:
+    return hashlib.sha256(_ENCODER.encode([model, shortened]).encode()).digest()
+
+
+def _shown(digest: bytes) -> str:
+    return digest.hex()[:20]
 
 
 def _short(digest: bytes) -> int:

@@ -148,16 +148,15 @@ class Ledger:
                 ),
             )
 
-    def create_of(self, number: int, model: str, values: Mapping[str, Any], before: float) -> Entry | None:
-        """Give the entry of a create, by its number and what was sent `before` a Unix time.
+    def create_of(self, number: int, before: float) -> Entry | None:
+        """Give the entry of a create that was sent `before` a Unix time, by its number; None where there is none.
 
-        None where there is none, or where it is another create's.
+        What was sent is to be compared: the ledger may be another one, or have begun anew.
         """
         rows = self._database.rows(
-            f"SELECT {OF_ENTRIES} FROM entries WHERE number = ? AND model = ? AND input = ? AND created <= ?"
+            f"SELECT {OF_ENTRIES} FROM entries WHERE number = ? AND created <= ?"
             " AND is_sandbox = ? AND (is_sandbox OR base_url = ?)",
-            *(number, model, compact_json(shorten_data_uris(values)), before),
-            *(self._is_sandbox, self._base_url),
+            *(number, before, self._is_sandbox, self._base_url),
         )
         return entry_of(rows[0]) if rows else None
 
