@@ -661,3 +661,14 @@ def test_five_thousand_pictures_load_as_they_come_into_view(tmp_path: Path, scre
         assert screen.evaluate("one.naturalWidth > 0")
         counts.append(len(screen.requested()))
     assert 1 < counts[0] < counts[1] < counts[2] < 1000
+
+
+def test_the_working_folder_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch in another folder needs it for nothing."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    save(tmp_path, 1, "cat.png")
+    assert "cat.png" in page(tmp_path)
+    assert Gallery(Path("pictures"), {}).told() == []

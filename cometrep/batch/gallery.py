@@ -6,6 +6,7 @@ does not depend on when it was written before.
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import os
@@ -50,7 +51,9 @@ class Gallery:
 
     def __init__(self, folder: Path, axes: Mapping[str, Sequence[Any]]) -> None:
         self._folder = folder
-        self._title = folder.absolute().name or "batch"  # now: the working folder may go
+        self._title = folder.name or "batch"
+        with contextlib.suppress(OSError):  # as the working folder is gone; it may go later too
+            self._title = folder.absolute().name or "batch"
         self._path = folder / BATCH_PAGE
         self._axes = [name for name, values in axes.items() if len(values) > 1]
         self._pictures = Pictures(folder)
