@@ -277,6 +277,27 @@ def test_items_whose_looks_hang_count_for_max_failures(bench: Bench) -> None:
     assert bench.gateway.server.creates == 1
 
 
+def test_an_item_whose_looks_wait_for_others_that_hang_does_not_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known of it: no look at it has begun."""
+    monkeypatch.setattr("cometrep.batch.run._LOOK_THREADS", 1)
+    may_answer = threading.Event()
+    bench.gateway.server.on_get(Answer(wait_for=may_answer))
+    bench.max_failures, bench.deadline_seconds = 2, 3600.0
+    with bench.begun("a", "b", "c", jobs=2) as (made, running):
+        told = []
+        for event in running:
+            if bench.gateway.server.count("GET") and made._looking == 2:
+                bench.ahead_seconds = 4000.0
+            told += [event] * isinstance(event, ItemEnded)
+            if len(told) == 2:
+                break
+        may_answer.set()
+        deque(running, maxlen=0)
+    assert bench.gateway.server.creates == 3
+
+
 def test_what_is_in_doubt_is_told_once_of_a_batch_that_is_stopped(bench: Bench) -> None:
     """Also where the signal comes while that is being told; what earlier runs left in doubt is told too."""
     for in_doubt in (1, 2):

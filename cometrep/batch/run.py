@@ -86,7 +86,7 @@ class _Flying(NamedTuple):
 
     Its `model` and `input` are what was sent, empty and None where nobody knows: its line may have others by now.
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
-    of the create's answer, and no look has shown it. `was_looked_at` is whether a look at it has begun.
+    of the create's answer, and no look has shown it.
     """
 
     item: Item
@@ -95,7 +95,6 @@ class _Flying(NamedTuple):
     created: float
     doubt: errors.CreateUnknown | None = None
     is_left_over: bool = False
-    was_looked_at: bool = False
 
 
 Key = tuple[str, float]  # for which item or prediction something was called, and when that began
@@ -154,7 +153,8 @@ class Batch:
         self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._doubts: dict[str, tuple[Item, Standing]] = {}  # those that are to be sent again, by key
         self._resent: dict[str, Standing] = {}  # of those whose creates are under way
-        self._looking = 0  # looks under way
+        self._looking = 0  # looks under way, or waiting for a thread
+        self._looked: set[str] = set()  # predictions under way at which a look has begun
         self._has_open = True  # as far as is known
         self._to_come = 0  # items that are not taken up yet
         self.was_asked_to_stop = False
@@ -213,8 +213,7 @@ class Batch:
             looks, events = self._watch.turn(now, self._look_room(now))
             for id in looks:
                 self._looking += 1
-                self._flying[id] = self._flying[id]._replace(was_looked_at=True)
-                self._looks.submit((id, now), partial(look_at, self._api, self._ledger, id))
+                self._looks.submit((id, now), partial(self._look, id))
             for event in events:
                 yield from self._followed(event)
             if not (self._running or self._saver.count or self._has_more or self._may_take_up_open):
@@ -503,6 +502,12 @@ class Batch:
             return 0
         return max(0, 2 * _LOOK_THREADS - self._looking)
 
+    def _look(self, id: str) -> Prediction:
+        """Look at a prediction; runs in a thread, for which others that hang may have let it wait."""
+        if id in self._flying:
+            self._looked.add(id)
+        return look_at(self._api, self._ledger, id)
+
     def _follow(self, id: str, flying: _Flying, *, told_status: str = "", age_seconds: float = 0.0) -> None:
         """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
         self._flying[id] = flying
@@ -540,7 +545,8 @@ class Batch:
             yield from self._ended(event)
 
     def _ended(self, result: Result) -> Events:
-        flying = self._flying.pop(result.id)
+        flying, was_looked_at = self._flying.pop(result.id), result.id in self._looked
+        self._looked.discard(result.id)
         item = flying.item
         seen = (result.prediction or Prediction(result.id, "")).as_asked(flying.model, flying.input)
         failure = result.failure or seen.failure()
@@ -568,9 +574,11 @@ class Batch:
                 if not flying.is_left_over:
                     self._count(Streak.NOT_SEEN, failure)
         else:
-            yield from self._leave(flying, seen, failure)
+            yield from self._leave(flying, seen, failure, was_looked_at=was_looked_at)
 
-    def _leave(self, flying: _Flying, seen: Prediction, failure: errors.CometrepError) -> Events:
+    def _leave(
+        self, flying: _Flying, seen: Prediction, failure: errors.CometrepError, *, was_looked_at: bool
+    ) -> Events:
         """Leave an item that could not be seen, or not to its end, as running; the next run looks again."""
         is_late = isinstance(failure, errors.StillRunning)
         is_refused = _is_refused(failure)
@@ -578,7 +586,7 @@ class Batch:
             failure.message += "; while its hour lasts the same command looks again"
         elif is_refused:
             failure.message = f"{_told_of_look(seen.id, failure)}; the same command looks again"
-        is_unseen = not seen.status and (flying.was_looked_at or not is_late)
+        is_unseen = not seen.status and (was_looked_at or not is_late)
         is_left_over = flying.is_left_over or (is_late and not is_unseen)
         yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
         if _is_for_all(failure):
