@@ -66,12 +66,12 @@ def _lost_file(value: Any) -> str:
 
 
 def _prepared(model: str, base: Mapping[str, Any], given: Given) -> tuple[Request, list[str]]:
-    if given.input_file is not None:
-        base = {**base, **inputs.read_base(given.input_file, given.read_stdin)}
+    body = {} if given.input_file is None else inputs.read_base(given.input_file, given.read_stdin)
+    base = {**base, **body}
     built = inputs.build_input(
         given.items, base=base, kind_of=partial(catalog.kind_of, model), read_stdin=given.read_stdin
     )
-    doubts = [*inputs.body_doubts(built.values), *catalog.doubts(model, built.values)]
+    doubts = [*inputs.body_doubts(body), *catalog.doubts(model, built.values)]
     if given.is_strict and doubts:
         raise errors.UsageError(
             "; ".join(doubts),

@@ -140,6 +140,7 @@ def test_a_list_that_had_a_file_is_given_again_as_one(model: str, name: str, aga
     assert raised.value.hint == f"cometrep rerun p1 {again}"
 
 
+@pytest.mark.parametrize("items", [(), ("seed=3",)], ids=["alone", "beside an item"])
 @pytest.mark.parametrize(
     ("text", "is_doubtful"),
     [
@@ -150,9 +151,9 @@ def test_a_list_that_had_a_file_is_given_again_as_one(model: str, name: str, aga
     ],
     ids=["a body", "the input alone", "a text", "another input"],
 )
-def test_a_whole_body_in_a_file_is_doubted(text: str, is_doubtful: bool) -> None:
+def test_a_whole_body_in_a_file_is_doubted(text: str, is_doubtful: bool, items: tuple[str, ...]) -> None:
     """Its names are sent as inputs, as all are, and for a model outside the catalog nothing else tells."""
-    _, doubts = prepare("a/b", given(input_file="-", stdin=text.encode()))
+    _, doubts = prepare("a/b", given(*items, input_file="-", stdin=text.encode()))
     told = "version, input are sent as inputs; of a whole body give what its input holds"
     assert (told in doubts) is is_doubtful
 
