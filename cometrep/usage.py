@@ -133,7 +133,9 @@ def _as_data(option: str, arguments: Sequence[str], ctx: Any) -> str:
         return ""
     from cometrep.inputs import data_hint
 
-    return next(filter(None, map(data_hint, _values_of(option, arguments))), "")
+    hint = next(filter(None, map(data_hint, _values_of(option, arguments))), "")
+    takes_file = any(param.name == "input_file" for param in ctx.command.params)
+    return hint if takes_file or hint.startswith("write ") else ""
 
 
 def _takes_items(ctx: Any) -> bool:

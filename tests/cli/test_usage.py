@@ -143,6 +143,7 @@ def test_a_wrong_command_line_is_exit_2_in_two_lines(line: str, told: str, cli: 
         ("""create a/b -d '{"prompt": "a fox"}'""", "write prompt='a fox'"),
         ("""create a/b --data='{"seed": 7}'""", "write seed:=7"),
         ("create a/b -d pictures", "cometrep create --help"),
+        (f"""batch a.csv --data='{{"prompt": "{"x" * 300}"}}'""", "cometrep batch --help"),
         ("wait @last --prompt x", "cometrep wait --help"),
         ("batch a.csv --interval 1", "cometrep batch --help"),
     ],
