@@ -331,27 +331,32 @@ def test_what_is_in_doubt_and_was_to_be_sent_again_stays_in_doubt(bench: Bench, 
         assert (made.in_doubt, bench.gateway.total) == (2, 0)
 
 
-@pytest.mark.parametrize("status", [429, 425, None])
+@pytest.mark.parametrize("fault", ["429", "425", "401", "no route", "no ledger"])
 def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, status: int | None
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """Its first create may be paid for all the same, and no run sends it again unasked."""
     with contextlib.closing(Record(bench.out)) as record:
         record.open()
-        record.add("doubt", "a", error="no answer")
+        record.add("sending", "a")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        bench.ahead_seconds += 100
+        raise errors.Temporary("no route") if fault == "no route" else errors.LocalFileError("no room")
+
     bench.retries_unknown = True
-    if status:
-        bench.gateway.server.on_create(answer_json({"detail": "later"}, status))
-    else:
-
-        def create(*_: Any, **__: Any) -> Prediction:
-            bench.ahead_seconds += 100
-            raise errors.Temporary("no route")
-
-        monkeypatch.setattr(bench.api, "create", create)
-    ended = bench.run("a")
+    with monkeypatch.context() as patched:
+        if fault.isdigit():
+            bench.gateway.server.on_create(answer_json({"detail": "later"}, int(fault)))
+        elif fault == "no route":
+            patched.setattr(bench.api, "create", fail)
+        else:
+            patched.setattr(bench.ledger, "begin", fail)
+        ended = bench.run("a")
     assert (ended.tally.unknown, ended.tally.left) == (1, 0)
-    assert (bench.steps("a")[-1]["step"], bench.steps("a")[-1]["error"]) == ("doubt", "no answer")
+    bench.retries_unknown = False
+    bench.gateway.server.on_create(bench.gateway.create)
+    assert (bench.run("a").tally.unknown, bench.gateway.total) == (1, 0)
 
 
 def test_the_later_of_two_items_with_one_id_is_written_down_as_in_doubt(bench: Bench) -> None:

@@ -19,6 +19,8 @@ from cometrep.prediction import Prediction, SavedFile
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_count
 
+NO_ANSWER = "no answer to its create"
+"""Why an item is in doubt whose record has no more than that it was sent."""
 TIMES_TOLD = 5  # that a warning of one kind is given
 _FURTHER = {
     "changed": "inputs that changed since they were sent",
@@ -96,7 +98,7 @@ class Outcomes:
         """Count and tell an item that an earlier run left failed or in doubt, and that is not to be tried again."""
         is_unknown = standing.state is State.UNKNOWN
         unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
-        text = standing.error or ("no answer to its create" if is_unknown else "it failed")
+        text = standing.error or (NO_ANSWER if is_unknown else "it failed")
         seen = _known(item, standing)
         self.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
         yield stopped(item, standing.state, text, seen)

@@ -34,7 +34,7 @@ from cometrep.batch.fate import (
 )
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
-from cometrep.batch.outcomes import Outcomes, stopped, unseen
+from cometrep.batch.outcomes import NO_ANSWER, Outcomes, stopped, unseen
 from cometrep.batch.record import Record
 from cometrep.batch.saving import Kept, Saver
 from cometrep.batch.sending import Sender, Sent
@@ -453,24 +453,32 @@ class Batch:
         is_fatal = answer.code in _FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
-            if before:  # the first create is as much in doubt as it was
-                self._doubts[item.key] = item, before
-                facts = {"error": before.error, "exit_code": _IN_DOUBT, "id": before.id}
-                yield from self._outcomes.note("doubt", item, **facts)
+            if before:
+                yield from self._doubt_again(item, before)
             elif has_answered:
                 yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
             yield from self._not_accepted(item, entry, answer, attempt)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
-            with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
-                self._record.add("unsent", item.key)
             self._gate.give_up(answer)
+            if before:
+                yield from self._doubt_again(item, before)
+            else:
+                with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
+                    self._record.add("unsent", item.key)
             return
         yield from self._outcomes.note("refused", item, error=answer.message, exit_code=answer.exit_code)
         yield from self._outcomes.fail(item, State.FAILED, answer, unseen(item))
         if is_fatal:
             self._gate.give_up(answer)
+
+    def _doubt_again(self, item: Item, before: Standing) -> Events:
+        """Take up that an item in doubt was sent again in vain: its first create may be paid for all the same."""
+        self._doubts[item.key] = item, before
+        told = before.error or NO_ANSWER
+        facts = {"error": told, "exit_code": _IN_DOUBT, "id": before.id, "entry": before.entry}
+        yield from self._outcomes.note("doubt", item, **facts)
 
     def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError, attempt: int) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
