@@ -247,10 +247,13 @@ class Batch:
             for (name, _), answer in answers:
                 if isinstance(answer, Sent) and (item := self._sending.get(name)):
                     deque(self._created(item, answer), maxlen=0)  # nobody hears of it
+            if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
+                deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()
             if left <= 0 or not self._sender.in_doubt:
                 break
-            answered = self._creates.next(left)
+            # Not at a stretch: a signal that came to another thread is heard when this one wakes.
+            answered = self._creates.next(min(left, _TALLY_SECONDS))
             answers = [answered] if answered else []
 
     def _published(self) -> Events:
