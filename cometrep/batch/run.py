@@ -578,6 +578,8 @@ class Batch:
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
         elif _is_refused(failure) and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
+            if failure.code != "prediction_not_found":
+                failure.message = _told_of_look(result.id, failure)
             if self._asked.retries_failed and flying.is_left_over:
                 self._unsent.append((item, 0))
             else:
