@@ -231,6 +231,7 @@ def cut_into(live: Live, due: int, signal: Callable[[], None]) -> int:
         return traced
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 sends such events to no tracer that was set before this
     sys.settrace(traced)
     try:
         live.start()
