@@ -18,7 +18,7 @@ from cometrep.api import Api
 from cometrep.batch import gate
 from cometrep.batch.ending import outcome
 from cometrep.batch.fate import Asked
-from cometrep.batch.items import Item
+from cometrep.batch.items import Item, digest_of
 from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
@@ -82,7 +82,10 @@ class Bench:
         self, *prompts: str, jobs: int = 1, still_open: int = 0
     ) -> Iterator[tuple[Batch, Generator[Event, None, BatchEnded]]]:
         """Begin a run over an item for each prompt, of which earlier runs left the first ones open."""
-        items = [Item(number, prompt, SCHNELL, {"prompt": prompt}, "?") for number, prompt in enumerate(prompts, 1)]
+        items = [
+            Item(number, prompt, SCHNELL, values := {"prompt": prompt}, digest_of(SCHNELL, values))
+            for number, prompt in enumerate(prompts, 1)
+        ]
         with contextlib.closing(Record(self.out)) as record:
             record.open()
             made = Batch(
@@ -338,7 +341,7 @@ def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
     """Its first create may be paid for all the same, and no run sends it again unasked."""
     with contextlib.closing(Record(bench.out)) as record:
         record.open()
-        record.add("sending", "a")
+        record.add("sending", "a", entry=bench.ledger.begin(SCHNELL, {"prompt": "a"}))
 
     def fail(*_: Any, **__: Any) -> Any:
         bench.ahead_seconds += 100

@@ -82,7 +82,7 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     if standing.state is not State.UNKNOWN:
         return standing
     entry = entry_of(item, standing, ledger)
-    if entry and entry.status == REFUSED and not standing.error:  # else it is another create that was refused
+    if entry and entry.status == REFUSED:
         return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
     if entry and entry.status != UNKNOWN and entry.id:
         return standing._replace(state=State.RUNNING, id=entry.id)

@@ -477,7 +477,10 @@ class Batch:
             self._gate.give_up(answer)
 
     def _doubt_again(self, item: Item, before: Standing) -> Events:
-        """Take up that an item in doubt was sent again in vain: its first create may be paid for all the same."""
+        """Take up that an item in doubt was sent again in vain: its first create may be paid for all the same.
+
+        So the ledger's entry of that one counts, and not the second one's.
+        """
         self._doubts[item.key] = item, before
         told = before.error or NO_ANSWER
         facts = {"error": told, "exit_code": _IN_DOUBT, "id": before.id, "entry": before.entry}
