@@ -52,8 +52,7 @@ class Target(NamedTuple):
 
     `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
     answer to its create, which counts as the first look where it is not terminal; it `is_known` where the API has
-    answered for it before; `age_seconds` since its create;
-    `spent_seconds` of the deadline were over before the wait;
+    answered for it before; `age_seconds` since its create; `spent_seconds` of the deadline were over by now;
     `model` and `input` as they were asked for, empty and None where that is not known.
     """
 
