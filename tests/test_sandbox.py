@@ -31,7 +31,7 @@ from cometrep.config import SANDBOX_KEY
 from cometrep.sandbox import painter, predictions
 from cometrep.sandbox.faults import KINDS, Fault
 from cometrep.sandbox.server import SLOW_SECONDS, Sandbox
-from tests.conftest import TIMEOUT_SECONDS, needs_proc, no_more_threads
+from tests.conftest import TIMEOUT_SECONDS, needs_proc, no_more_threads, wait_until
 from tests.servers import SCHNELL
 
 PRO = "black-forest-labs/flux-1.1-pro"
@@ -304,6 +304,35 @@ def test_a_connection_that_gets_no_thread_is_closed(tmp_path: Path, capfd: pytes
     with Sandbox(tmp_path) as server, no_more_threads(), pytest.raises(http.client.RemoteDisconnected):
         ask(server, "GET", "/")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_sandbox_that_is_closed_while_it_starts_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread must not go on to wait for the descriptor, which another socket has by then."""
+    begun, start = [], threading.Thread.start
+
+    def start_slowly(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        server.closing.wait(TIMEOUT_SECONDS)
+
+    server = Sandbox(tmp_path)
+    starting = threading.Thread(target=server.start)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_slowly)
+        start(starting)
+        wait_until(lambda: bool(begun))
+    server.close()
+    starting.join(TIMEOUT_SECONDS)
+    assert not begun[0].is_alive()
+
+
+def test_a_sandbox_that_was_closed_does_not_start(tmp_path: Path) -> None:
+    """Its port is another's."""
+    server = Sandbox(tmp_path)
+    server.close()
+    with no_more_threads():
+        server.start()
+        server.serve_forever()
 
 
 def test_serve_forever_ends_with_close(tmp_path: Path) -> None:

@@ -205,6 +205,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._received: deque[Received] = deque(maxlen=10_000)
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # `close` of another thread sees the thread whole, or not at all
         self.closing = threading.Event()
         try:
             self._server = _Server(("127.0.0.1", port), _Handler)
@@ -222,15 +223,16 @@ class Sandbox:
         return tuple(self._received)
 
     def start(self) -> None:
-        """Serve in a thread that does not keep the process alive."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as problem:
-                self.close()
-                raise errors.no_thread(problem) from problem
-            self._thread = thread
+        """Serve in a thread that does not keep the process alive; after `close`, do nothing."""
+        try:
+            with self._starting:
+                if self._thread is None and not self.closing.is_set():
+                    thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+                    thread.start()
+                    self._thread = thread
+        except RuntimeError as problem:
+            self.close()
+            raise errors.no_thread(problem) from problem
 
     def serve_forever(self) -> None:
         """Serve until `close` is called, or a signal raises in this thread."""
@@ -241,10 +243,11 @@ class Sandbox:
     def close(self) -> None:
         """Stop at once; what is being answered is cut off."""
         self.closing.set()
-        if self._thread is not None:
+        with self._starting:
+            thread, self._thread = self._thread, None
+        if thread is not None:
             self._server.shutdown()
-            self._thread.join()
-            self._thread = None
+            thread.join()
         self._server.server_close()
         self._server.drop_connections()
 
