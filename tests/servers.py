@@ -88,15 +88,17 @@ class Server:
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._closing = threading.Event()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> "Server":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._accepting.join()  # else it may accept from the socket that gets the descriptor next
         self._listener.close()
         with self._lock:
             for connection in self._connections:
