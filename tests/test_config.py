@@ -348,7 +348,7 @@ def test_an_unknown_setting_is_named() -> None:
     asked: list[Callable[[], Any]] = [
         lambda: config.load().shown("nope"),
         lambda: changing.store("nope", "x"),
-        lambda: changing.store("nope", None),
+        lambda: changing.remove("nope"),
     ]
     for ask in asked:
         with pytest.raises(errors.UsageError, match="'nope' is not a setting; the settings are api_key, base_url"):
@@ -603,7 +603,7 @@ def test_a_base_url_is_stored_in_its_plain_form(file: Path) -> None:
 
 def test_storing_makes_the_file_and_unsetting_leaves_it_alone(tmp_path: Path) -> None:
     """The first store makes folder and file; unsetting in a file that is not there makes nothing."""
-    changing.store("timeout", None)
+    assert changing.remove("timeout")[1] is False
     assert not (tmp_path / "home").exists()
     path = changing.store_setting("timeout", "5m")
     assert path.read_text("utf-8") == 'timeout = "5m"\n'

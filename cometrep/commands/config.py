@@ -6,7 +6,7 @@ import typer
 
 from cometrep import config
 from cometrep.commands import local_console
-from cometrep.config.changing import removals, store, store_setting
+from cometrep.config.changing import removals, remove, store_setting
 from cometrep.config.file import with_target
 
 EXAMPLES = ("cometrep config show", "cometrep config set timeout 10m")
@@ -87,8 +87,8 @@ def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
 def unset(ctx: typer.Context, name: NameArgument) -> None:
     """Remove one setting from the config file."""
     console = local_console(ctx)
-    path = store(name, None)
-    console.say(f"{name} is not set in {with_target(path)}")
+    path, was_set = remove(name)
+    console.say(f"{name} {'was removed from' if was_set else 'is not set in'} {with_target(path)}")
 
 
 @app.command()

@@ -10,26 +10,36 @@ from cometrep.config.values import ApiKey, parse_api_key
 from cometrep.hiding import KEY_PATTERN, masked
 
 
-def store(name: str, value: str | None) -> Path:
-    """Set a setting in the config file, or remove it with None, and give the file's path.
+def remove(name: str) -> tuple[Path, bool]:
+    """Remove a setting from the config file; give the file's path, and whether it was set there.
 
     What is no setting can be removed where it stands. Raises UsageError, ConfigError or LocalFileError.
     """
     file = config_file()
-    if name not in SETTINGS and (value is not None or name not in file.read()):
+    is_set = name in file.read()
+    if is_set:
+        file.change(name, None)
+    elif name not in SETTINGS:
+        raise unknown_setting(name, lambda near: _change_command(near, None))
+    return file.path, is_set
+
+
+def store(name: str, value: str) -> Path:
+    """Set a setting in the config file, and give the file's path.
+
+    Raises UsageError, ConfigError or LocalFileError.
+    """
+    file = config_file()
+    if name not in SETTINGS:
         raise unknown_setting(name, lambda near: _change_command(near, value))
-    if value is not None and is_blank(value):
+    if is_blank(value):
         # In the file it would count as unset, and hide that from who looks into it.
         raise errors.UsageError(
             f"{name}: {value!r} is blank, and a blank setting counts as unset",
             hint=_change_command(name, None),
             code="bad_setting",
         )
-    if value is not None:
-        value = checked(name, value, Origin("argument", name)).value
-    elif name not in file.read():
-        return file.path
-    file.change(name, value)
+    file.change(name, checked(name, value, Origin("argument", name)).value)
     return file.path
 
 

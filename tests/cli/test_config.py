@@ -111,7 +111,9 @@ def test_set_get_and_unset_change_the_file(cli: Cli) -> None:
     assert path.read_text() == '# mine\ntimeout = "10m"\n[table]\ntimeout = "9h"\n'
     assert cli("config", "set", "output", 'a "b"\\{index}.{ext}').code == 0
     assert cli("config", "get", "output").stdout == 'a "b"\\{index}.{ext}\n'
-    assert cli("config", "unset", "timeout").code == 0
+    unset = cli("config", "unset", "timeout")
+    assert (unset.code, "timeout was removed from" in unset.stderr) == (0, True)
+    assert "timeout is not set in" in cli("config", "unset", "timeout").stderr
     assert cli("config", "unset", "output").code == 0
     assert cli("config", "get", "timeout").stdout == "30m\n"
     assert path.read_text() == '# mine\n[table]\ntimeout = "9h"\n'

@@ -248,6 +248,7 @@ def test_logout_removes_the_key(cli: Cli, server: Server) -> None:
     cli("login", "--stdin", stdin=KEY)
     done = cli("logout")
     assert (done.code, done.stdout) == (0, "")
+    assert done.stderr == f"the API key was removed from {config_file(cli)}\n"
     assert KEY not in config_file(cli).read_text()
     assert key_sent(cli, server) is None
     again = cli("logout")
