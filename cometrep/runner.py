@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from pathlib import Path
 from random import random as real_random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,7 +142,7 @@ class Runner:
         """Create a prediction, wait for it and save its outputs."""
         self.check(request)
         if self._keeper and (paths := self._keeper.paths_that_stay(request)):
-            yield Noted("", f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created")
+            yield Noted("", told_of_paths_that_stay(paths))
             return
         self.check_room(request)
         began = self._clock()
@@ -513,6 +514,12 @@ def paid(failure: errors.CometrepError | None) -> errors.CometrepError | None:
     if not isinstance(failure, errors.UsageError):
         return failure
     return failure.told_as(errors.LocalFileError, f"{failure.message}; nothing of it is saved yet")
+
+
+def told_of_paths_that_stay(paths: Sequence[Path]) -> str:
+    """Say that nothing is created, as the paths of all its outputs exist."""
+    stay = "exists and stays as it is" if len(paths) == 1 else "exist and stay as they are"
+    return f"{', '.join(map(str, paths))} {stay}; nothing was created"
 
 
 def _names(message: str, id: str) -> bool:

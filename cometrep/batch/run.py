@@ -57,7 +57,7 @@ from cometrep.ledger import Ledger
 from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN
 from cometrep.pace import Pace, SharedSchedule
 from cometrep.prediction import Prediction
-from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at
+from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, told_of_paths_that_stay
 from cometrep.schedule import Schedule, schedule_for
 from cometrep.text import format_duration
 from cometrep.watch import Target, Watch
@@ -365,8 +365,7 @@ class Batch:
 
     def _leave_alone(self, item: Item, paths: Sequence[Path]) -> Events:
         self._outcomes.score.skip()
-        told = f"{', '.join(map(str, paths))} exists and stays as it is; nothing was created"
-        yield stopped(item, SKIPPED, told, unseen(item))
+        yield stopped(item, SKIPPED, told_of_paths_that_stay(paths), unseen(item))
 
     def _may_save(self) -> bool:
         """Say whether what is to be paid for can be saved; where it cannot, send nothing, and finish what runs."""

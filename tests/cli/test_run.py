@@ -453,6 +453,15 @@ def test_a_path_that_stays_is_not_paid_for(template: str, served: Cli, server: S
     assert served("run", SCHNELL, "prompt=cat", "-o", template, "--skip-existing").lines == [path.name]
 
 
+def test_several_paths_that_stay_are_told_together(served: Cli, server: Server) -> None:
+    """Each of them exists, so nothing is created."""
+    for name in ("cat-0.webp", "cat-1.webp"):
+        (served.folder / name).write_bytes(b"old")
+    done = served("run", SCHNELL, "prompt=cat", "num_outputs=2", "-o", "cat-{index}.webp", "--skip-existing")
+    assert "cat-0.webp, cat-1.webp exist and stay as they are; nothing was created" in done.stderr
+    assert server.received == []
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_a_signal_names_the_command_that_finishes_the_job(
     number: signal.Signals,
