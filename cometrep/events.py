@@ -183,7 +183,8 @@ class Tally(NamedTuple):
 class BatchEnded(NamedTuple):
     """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early.
 
-    `remedy` is the option that finishes all that is left, where there is one.
+    `remedy` is the option that finishes all that is left, where there is one, and `word` what all failures have as
+    their error's `code`.
     """
 
     tally: Tally
@@ -191,6 +192,7 @@ class BatchEnded(NamedTuple):
     first_failures: tuple[str, ...]
     fatal: CometrepError | None
     remedy: str = ""
+    word: str = ""
 
 
 Event = (

@@ -38,6 +38,27 @@ def test_items_that_failed_alike_give_their_code() -> None:
     assert (mixed.exit_code, mixed.code) == (9, "partial")
 
 
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["model_not_found", "model_not_found"], "model_not_found"),
+        (["model_not_found", "no_credit"], "bad_request"),
+    ],
+)
+def test_items_that_failed_alike_give_their_word(words: list[str], word: str) -> None:
+    """Where each has one of its own it is the general one of their exit code, as for several predictions."""
+    score = Score()
+    for name in words:
+        score.fail(name, State.FAILED, errors.Refused("no", code=name))
+    alike = came_to(score, 2)
+    assert alike
+    assert (alike.exit_code, alike.code) == (8, word)
+    score.pass_over("earlier", State.FAILED, "no", errors.Refused.exit_code)  # for what reason is not known
+    with_earlier = came_to(score, 3)
+    assert with_earlier
+    assert (with_earlier.exit_code, with_earlier.code) == (8, "bad_request")
+
+
 def test_a_doubt_beside_another_fault_gives_the_code_of_a_part() -> None:
     """Items not sent for a doubt have no code, and leave it its own; an item that could not be saved has one."""
     score = Score()

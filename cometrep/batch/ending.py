@@ -80,7 +80,7 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
         hint=hints.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
-        code=errors.code_of(exit_code),
+        code=ended.word if alike and ended.word else errors.code_of(exit_code),
     )
     failure.exit_code = exit_code
     return failure

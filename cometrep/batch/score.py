@@ -17,6 +17,7 @@ class Score:
         self._ended_now = 0
         self._counts: Counter[str] = Counter()
         self._codes: Counter[int] = Counter()
+        self._words: set[str] = set()  # of the errors' JSON form
         self._remedies: Counter[str] = Counter()  # of what is left
         self._failures: list[str] = []  # the first ones
         self._further = 0
@@ -34,6 +35,7 @@ class Score:
         """Count an item that an earlier run could not finish, and that this one leaves alone."""
         self._counts[outcome] += 1
         self._codes[exit_code] += 1
+        self._words.add(errors.code_of(exit_code))  # as exact as the record is
         self._keep(f"{label}: {text} (in an earlier run)")
 
     def finish(self) -> None:
@@ -50,6 +52,7 @@ class Score:
         self.failed_now += not is_left_over
         self._ended_now += outcome in (State.FAILED, State.UNKNOWN)
         self._codes[failure.exit_code] += 1
+        self._words.add(failure.code)
         if (remedy := remedy_of(failure)) and outcome not in (State.FAILED, State.UNKNOWN):
             self._remedies[remedy] += 1
         self._keep(f"{label}: {failure.told}")
@@ -82,7 +85,8 @@ class Score:
         is_for_all = len(wanted) == 1 and (wanted.total() == tally.left or "--overwrite" not in wanted)
         remedy = next(iter(wanted)) if is_for_all else ""
         failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
-        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy)
+        word = next(iter(self._words)) if len(self._words) == 1 else ""
+        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy, word)
 
 
 def remedy_of(failure: errors.CometrepError) -> str:
