@@ -143,6 +143,8 @@ class ItemEnded(NamedTuple):
         """Give the object of `batch --json`: its prediction's, as far as it is known, with key and outcome."""
         shown = (self.prediction or Prediction(self.id, "")).as_json()
         unknown = {name: shown[name] or None for name in ("id", "model", "status", "logs")}
+        if not shown["status"]:  # no reply showed it
+            unknown["data_removed"] = None
         own = {"key": self.key, "outcome": self.outcome, "error": shown["error"] or self.text or None}
         return {**shown, **unknown, **own, "files": [file.as_json() for file in self.files]}
 

@@ -67,6 +67,7 @@ def test_json_has_the_predictions_of_items(served: Cli, gateway: Gateway, folder
         assert all(item["input"] for item in items)
         [refused] = [item for item in items if item["id"] is None]
         assert (refused["status"], refused["input"]) == (None, {"prompt": "no"})
+        assert (done["data_removed"], refused["data_removed"]) == (False, None)
         assert "no such input" in refused["error"]
         [failed] = [item for item in items if item["id"] == gateway.id_of("bad")]
         assert (failed["status"], failed["error"]) == ("failed", "the model gave up")
