@@ -30,24 +30,24 @@ function __cometrep_page
                 'argument' '' 'inputs+' '' \
                 'option' '-i --input' 'files' 'JSON object of inputs, - for stdin' \
                 'option' '--dry-run' '' 'Print the request as JSON; send nothing' \
-                'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--strict' '' 'Refuse inputs and values that the catalog does not know' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (default 30m); 0 for none' \
                 'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
                 'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
+                'option' '-d --dir' 'folders' 'Folder to save in (default the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (default 2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'create'
             printf '%s\t%s\t%s\t%s\n' \
@@ -55,19 +55,19 @@ function __cometrep_page
                 'argument' '' 'inputs+' '' \
                 'option' '-i --input' 'files' 'JSON object of inputs, - for stdin' \
                 'option' '--dry-run' '' 'Print the request as JSON; send nothing' \
-                'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
+                'option' '--strict' '' 'Refuse inputs and values that the catalog does not know' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'wait'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' 'ids+' '' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (default 30m); 0 for none' \
                 'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
@@ -75,9 +75,9 @@ function __cometrep_page
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'status'
             printf '%s\t%s\t%s\t%s\n' \
@@ -86,30 +86,30 @@ function __cometrep_page
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '--exit-status' '' 'Exit as wait would; 6 while it runs' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'download'
             printf '%s\t%s\t%s\t%s\n' \
                 'argument' '' 'ids+' '' \
                 'option' '--wait' '' 'Wait for unfinished ones first' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (default 30m); 0 for none' \
                 'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
+                'option' '-d --dir' 'folders' 'Folder to save in (default the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (default 2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'batch'
             printf '%s\t%s\t%s\t%s\n' \
@@ -120,26 +120,26 @@ function __cometrep_page
                 'option' '--yes' '' 'Do not ask before a sweep of more than 100' \
                 'option' '--shard' 'text' 'Only part I of N' \
                 'option' '--dry-run' '' 'Show counts, requests and names; send nothing' \
-                'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
-                'option' '-j --jobs' 'text' 'Items at once (4)' \
+                'option' '--strict' '' 'Refuse inputs and values that the catalog does not know' \
+                'option' '-j --jobs' 'text' 'Items at once (default 4)' \
                 'option' '--rate' 'text' 'At most so many creates: 2/s, 60/m, 100/h' \
                 'option' '--max-failures' 'text' 'Stop sending after N failures' \
                 'option' '--retry-failed' '' 'Send failed items again' \
                 'option' '--retry-unknown' '' 'Send items in doubt again; may pay twice' \
                 'option' '--status' '' 'Show what the folder holds; send nothing' \
-                'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90s, 1h (30m); 0 none' \
+                'option' '--timeout' 'text' 'Deadline of each prediction\'s wait: 90s, 1h (default 30m); 0 none' \
                 'option' '-o --output' 'files' 'Saved name (see cometrep help templates)' \
-                'option' '-d --dir' 'folders' 'Folder of the batch (FILE without its extension)' \
+                'option' '-d --dir' 'folders' 'Folder of the batch (default FILE without its extension)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (default 2GiB)' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'rerun'
             printf '%s\t%s\t%s\t%s\n' \
@@ -147,31 +147,31 @@ function __cometrep_page
                 'argument' '' 'inputs+' '' \
                 'option' '-i --input' 'files' 'JSON object of inputs, - for stdin' \
                 'option' '--dry-run' '' 'Print the request as JSON; send nothing' \
-                'option' '--strict' '' 'Refuse inputs that the catalog does not know' \
-                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (30m); 0 for none' \
+                'option' '--strict' '' 'Refuse inputs and values that the catalog does not know' \
+                'option' '--timeout' 'text' 'Deadline of the wait: 90s, 10m, 1h (default 30m); 0 for none' \
                 'option' '--interval' 'text' 'Fixed pause between looks, 0.2 to 3600; else it adapts' \
                 'option' '--logs' '' 'Show the model\'s log lines' \
                 'option' '-o --output' 'files' 'Saved name (see cometrep help templates); - for stdout' \
-                'option' '-d --dir' 'folders' 'Folder to save in (the current one)' \
+                'option' '-d --dir' 'folders' 'Folder to save in (default the current one)' \
                 'option' '--overwrite' '' 'Replace files that exist' \
                 'option' '--skip-existing' '' 'Leave files that exist alone' \
-                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (2GiB)' \
+                'option' '--max-size' 'text' 'Refuse larger files: 500k, 200M (default 2GiB)' \
                 'option' '--sidecar' '' 'Write ID.cometrep.json beside the files' \
                 'option' '--print' '(id status path url output)' 'Print id, status, path, url or output' \
                 'option' '--github' '' 'Set a GitHub Actions step\'s outputs, summary and errors' \
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'list'
             printf '%s\t%s\t%s\t%s\n' \
                 'option' '--model' 'models' 'Only models that match: \'*/flux-*\'' \
                 'option' '--status' '(starting processing succeeded failed canceled aborted unknown refused)' 'Only starting, processing, succeeded, failed, canceled, aborted, unknown or refused' \
                 'option' '--since' 'text' 'Only younger than this: 2h, 7d' \
-                'option' '-n --limit' 'text' 'At most so many (all)' \
+                'option' '-n --limit' 'text' 'At most so many (default all)' \
                 'option' '--unsaved' '' 'Only successes not saved here; with the time left' \
                 'option' '--unknown' '' 'Only creates whose outcome is unknown' \
                 'option' '--refresh' '' 'Ask the API about unfinished ones first' \
@@ -179,9 +179,9 @@ function __cometrep_page
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'models'
             printf '%s\t%s\t%s\t%s\n' \
@@ -228,14 +228,14 @@ function __cometrep_page
                 'option' '--json' '' 'Print JSON, errors too' \
                 'option' '-q --quiet' '' 'No progress, no hints; warnings and errors stay' \
                 'option' '-v --verbose' '' 'Show requests and answers' \
-                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (auto)' \
+                'option' '--progress' '(auto bar lines json none)' 'auto, bar, lines, json or none (default auto)' \
                 'option' '--sandbox' '' 'Use the local stand-in API; costs nothing' \
-                'option' '--base-url' 'text' 'Where the API is (https://api.cometapi.com)' \
+                'option' '--base-url' 'text' 'Where the API is (default https://api.cometapi.com)' \
                 'option' '-h --help' '' 'Show this message and exit'
         case 'sandbox'
             printf '%s\t%s\t%s\t%s\n' \
-                'option' '--port' 'text' 'Port on 127.0.0.1 (8787); 0 for a free one' \
-                'option' '--seconds' 'text' 'Length of a prediction (2)' \
+                'option' '--port' 'text' 'Port on 127.0.0.1 (default 8787); 0 for a free one' \
+                'option' '--seconds' 'text' 'Length of a prediction (default 2)' \
                 'option' '--wrapped' '' 'Answer looks in the gateway\'s task record' \
                 'option' '--fault' 'faults+' 'Misbehave, N times or always: 429, 500, 524, hang, html, reset, truncate, slow, expire; get:500 meets looks alone' \
                 'option' '-h --help' '' 'Show this message and exit'

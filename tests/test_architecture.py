@@ -153,6 +153,8 @@ def test_the_readme_has_the_map() -> None:
     assert set(level) == set(drawn)
     levels = [level[room] for room in drawn]
     assert levels == sorted(levels)
+    for beside in (part for line in lines for part in line.split("──►")):
+        assert len({level[room] for room in re.findall(r"\w+", beside)}) <= 1, beside
     for folder, rows in INSIDE.items():
         if folder != "commands":
             part = re.search(rf"^{folder}/(.*(?:\n .*)*)", inside, re.MULTILINE)

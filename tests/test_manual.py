@@ -423,15 +423,16 @@ def test_all_that_a_dry_run_counts_is_told(sandboxed: Cli) -> None:
 def test_the_page_tells_how_often_it_looks() -> None:
     """The pauses between looks are those that WAITING names, and follow three runs or more that were alike."""
     text = prose("looks")
-    pauses = ("0.2 to 0.3 seconds", "half second after 2.5 seconds", "10 seconds")
-    for told in (*pauses, "three finished", "two seconds"):
+    pauses = ("0.2 to 0.3 seconds", "half second after 2.3 seconds", "after 75 seconds", "10 seconds")
+    for told in (*pauses, "three finished", "a second and a half"):
         assert told in text
     for runs in ([], [60.0, 60.0], [0.5, 0.5, 0.5], [2.0, 15.0, 60.0]):
         schedule = schedule_for(runs)
-        assert [schedule.pause(at).seconds for at in (0.0, 2.5, 60.0)] == [0.2, 0.5, 0.5]
-        assert 0.2 < schedule.pause(2.0).seconds < 0.3
-        assert 0.5 < schedule.pause(90.0).seconds < schedule.pause(600.0).seconds < schedule.pause(7200.0).seconds
+        assert [schedule.pause(at).seconds for at in (0.0, 2.3, 75.0)] == [0.2, 0.5, 0.5]
+        assert 0.2 < schedule.pause(2.2).seconds < 0.3
+        assert 0.5 < schedule.pause(76.0).seconds < schedule.pause(600.0).seconds < schedule.pause(7200.0).seconds
         assert schedule.pause(7200.0).seconds == 10
+    assert schedule_for([1.6, 1.6, 1.6]) != schedule_for([1.5, 1.5, 1.5]) == schedule_for([])
     early, around, late = (schedule_for([60.0, 60.0, 60.0]).pause(at).seconds for at in (10.0, 60.0, 200.0))
     assert 0.2 <= around < 0.5 < late < early <= 10
 

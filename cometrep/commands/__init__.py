@@ -90,7 +90,7 @@ _INPUT_FILE = option(
 INPUT = _group(
     input_file=Annotated[list[str] | None, _INPUT_FILE],
     dry_run=_switch(_INPUT, "--dry-run", help="Print the request as JSON; send nothing."),
-    strict=_switch(_INPUT, "--strict", help="Refuse inputs that the catalog does not know."),
+    strict=_switch(_INPUT, "--strict", help="Refuse inputs and values that the catalog does not know."),
 )
 
 
@@ -98,8 +98,8 @@ def _waiting_group(about: str) -> Group:
     return _group(timeout=_text(_WAITING, "--timeout", metavar="DURATION", help=about))
 
 
-WAITING = _waiting_group("Deadline of the wait: 90s, 10m, 1h (30m); 0 for none.")
-BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90s, 1h (30m); 0 none.")
+WAITING = _waiting_group("Deadline of the wait: 90s, 10m, 1h (default 30m); 0 for none.")
+BATCH_WAITING = _waiting_group("Deadline of each prediction's wait: 90s, 1h (default 30m); 0 none.")
 POLLING = (
     *WAITING,
     *_group(
@@ -124,18 +124,20 @@ def _place_group(about_name: str, about_folder: str) -> Group:
 _FILES = _group(
     overwrite=_switch(_SAVING, "--overwrite", help="Replace files that exist."),
     skip_existing=_switch(_SAVING, "--skip-existing", help="Leave files that exist alone."),
-    max_size=_text(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (2GiB)."),
+    max_size=_text(_SAVING, "--max-size", metavar="SIZE", help="Refuse larger files: 500k, 200M (default 2GiB)."),
 )
 SAVING = (
     *_place_group(
-        "Saved name (see cometrep help templates); - for stdout.", "Folder to save in (the current one)."
+        "Saved name (see cometrep help templates); - for stdout.", "Folder to save in (default the current one)."
     ),
     *_FILES,
     *_group(sidecar=_switch(_SAVING, "--sidecar", help="Write ID.cometrep.json beside the files.")),
 )
 # A batch has many files, so none goes to stdout; it always writes sidecars: its page and its record lean on them.
 BATCH_SAVING = (
-    *_place_group("Saved name (see cometrep help templates).", "Folder of the batch (FILE without its extension)."),
+    *_place_group(
+        "Saved name (see cometrep help templates).", "Folder of the batch (default FILE without its extension)."
+    ),
     *_FILES,
 )
 PRINTING = _group(
@@ -158,11 +160,13 @@ CONNECTION = _group(
         _OUTPUT,
         "--progress",
         metavar="MODE",
-        help="auto, bar, lines, json or none (auto).",
+        help="auto, bar, lines, json or none (default auto).",
         autocompletion=lambda: PROGRESS_MODES,
     ),
     sandbox=_switch(_CONNECTION, "--sandbox", help="Use the local stand-in API; costs nothing."),
-    base_url=_text(_CONNECTION, "--base-url", metavar="URL", help=f"Where the API is ({DEFAULT_BASE_URL})."),
+    base_url=_text(
+        _CONNECTION, "--base-url", metavar="URL", help=f"Where the API is (default {DEFAULT_BASE_URL})."
+    ),
 )
 
 

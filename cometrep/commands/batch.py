@@ -53,10 +53,10 @@ def command(
         bool, option("Input", "--dry-run", help="Show counts, requests and names; send nothing.")
     ] = False,
     strict: Annotated[
-        bool, option("Input", "--strict", help="Refuse inputs that the catalog does not know.")
+        bool, option("Input", "--strict", help="Refuse inputs and values that the catalog does not know.")
     ] = False,
     jobs: Annotated[
-        int, option("Pace", "-j", "--jobs", min=1, max=1000, metavar="N", help="Items at once (4).")
+        int, option("Pace", "-j", "--jobs", min=1, max=1000, metavar="N", help="Items at once (default 4).")
     ] = 4,
     rate: Annotated[
         str | None, option("Pace", "--rate", metavar="RATE", help="At most so many creates: 2/s, 60/m, 100/h.")

@@ -42,7 +42,7 @@ def command(
     ] = None,
     since: Annotated[str | None, _select("--since", metavar="AGE", help="Only younger than this: 2h, 7d.")] = None,
     limit: Annotated[
-        int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many (all).")
+        int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many (default all).")
     ] = None,
     unsaved: Annotated[
         bool, _select("--unsaved", help="Only successes not saved here; with the time left.")

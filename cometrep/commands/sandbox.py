@@ -17,11 +17,11 @@ def command(
     port: Annotated[
         int,
         typer.Option(
-            "--port", metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1 (8787); 0 for a free one."
+            "--port", metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1 (default 8787); 0 for a free one."
         ),
     ] = 8787,
     seconds: Annotated[
-        str | None, typer.Option("--seconds", metavar="SECONDS", help="Length of a prediction (2).")
+        str | None, typer.Option("--seconds", metavar="SECONDS", help="Length of a prediction (default 2).")
     ] = None,
     wrapped: Annotated[
         bool, typer.Option("--wrapped", help="Answer looks in the gateway's task record.", show_default=False)

@@ -78,7 +78,7 @@ def test_the_help_of_an_option_tells_its_default(name: str) -> None:
     option, default = config.option_for(name), config.SETTINGS[name].default
     told = [one.about for page in ROOT.parts for one in page.options if option in one.names]
     assert told
-    assert not [about for about in told if f"({default})" not in about]
+    assert not [about for about in told if f"(default {default})" not in about]
 
 
 @pytest.mark.parametrize("columns", ["40", "200"])

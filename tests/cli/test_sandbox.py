@@ -258,7 +258,7 @@ FAULTS: Mapping[str, tuple[int, str, tuple[str, ...]]] = {
     "429:1": (0, "attempt 1 failed: HTTP 429", ()),
     "500:1": (10, "HTTP 500 .*may exist and be billed", ()),
     "524": (10, "HTTP 524 .*may exist and be billed", ()),
-    "get:hang": (6, "the last look has no answer yet", ("--timeout", "0.5s")),
+    "get:hang": (6, "the last look has no answer yet", ("--timeout", "1s")),
     "html": (8, "a web page instead of JSON", ()),
     "reset": (10, "no answer to the create", ()),
     "truncate:1": (0, "attempt 1 failed: ", ()),
