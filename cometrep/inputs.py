@@ -280,15 +280,18 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_file(name: str, item_text: str, *, limit_bytes: int | None = REFUSE_BYTES) -> bytes:
-    """Read the file that an INPUT item names, one byte beyond the limit at most; raise UsageError."""
+def read_file(name: str, item_text: str, *, limit_bytes: int = REFUSE_BYTES) -> bytes:
+    """Read the file that an INPUT item names, one byte beyond the limit at most; raise UsageError.
+
+    Of what is too long for a request it says so without reading it.
+    """
     try:
         path = Path(name).expanduser()
         size = path.stat().st_size
-        if limit_bytes is not None and path.is_file() and size > limit_bytes:
+        if limit_bytes == REFUSE_BYTES and path.is_file() and size > limit_bytes:
             raise _too_large(_short(item_text), size)
         with path.open("rb") as file:
-            return file.read(-1 if limit_bytes is None else limit_bytes + 1)
+            return file.read(limit_bytes + 1)
     except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
         reason = getattr(problem, "strerror", None) or str(problem)
         key, at, value = item_text.partition("=@")

@@ -51,7 +51,7 @@ def test_a_closed_stdin_hints_at_what_was_to_come_from_it() -> None:
         expand_ids(["-"], console)
     assert raised.value.hint == "name the ids instead of -"
     with pytest.raises(errors.UsageError) as raised:
-        console.read_stdin()
+        console.read_stdin(limit_bytes=100)
     assert raised.value.hint == "name a file instead of -"
 
 

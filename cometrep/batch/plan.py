@@ -13,7 +13,7 @@ from cometrep import catalog, errors, hints, inputs
 from cometrep.batch.command_line import adding, replacing
 from cometrep.batch.items import MODELS_KEPT, Checked, Common, Doubts, Item, check, in_shard, items, parse_shard
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
-from cometrep.batch.sources import FileSource, Source, SweepSource, sweep_axes
+from cometrep.batch.sources import SWEPT_BYTES, FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
 from cometrep.prediction import parse_model
 from cometrep.request import doubt_of_name
@@ -214,7 +214,7 @@ def _with_file_first(file: str, texts: Sequence[str], command: str) -> str:
 
 def _values_in(read_stdin: inputs.ReadStdin, name: str, text: str) -> bytes:
     """Read the file, or stdin, that an item of a sweep names; it may be large, as each value is a line of it."""
-    return read_stdin() if name == "-" else inputs.read_file(name, text, limit_bytes=None)
+    return read_stdin() if name == "-" else inputs.read_file(name, text, limit_bytes=SWEPT_BYTES)
 
 
 class _Shared:

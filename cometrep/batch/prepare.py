@@ -12,6 +12,7 @@ from cometrep.batch.command_line import adding
 from cometrep.batch.lost_record import refuse_without_record
 from cometrep.batch.plan import ASKS_ABOVE, Plan, Wanted, planned
 from cometrep.batch.record import Record
+from cometrep.batch.sources import SWEPT_BYTES
 from cometrep.console import Console
 from cometrep.inputs import REFUSE_BYTES
 from cometrep.keeping import Keeper
@@ -47,7 +48,9 @@ def prepared(
                 wanted,
                 template=keeper.keeping.template,
                 command=console.command_line,
-                read_stdin=partial(console.read_stdin, limit_bytes=None if wanted.is_sweep else REFUSE_BYTES),
+                read_stdin=partial(
+                    console.read_stdin, limit_bytes=SWEPT_BYTES if wanted.is_sweep else REFUSE_BYTES
+                ),
                 copy_stdin=console.copy_stdin,
             )
             plan = stack.enter_context(planning)

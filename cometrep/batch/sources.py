@@ -17,6 +17,8 @@ from cometrep import catalog, errors, hints, inputs
 from cometrep.json_values import strict_json
 from cometrep.text import format_count
 
+SWEPT_BYTES = 100_000_000  # of a file whose lines are the values of a sweep
+_MOST_VALUES = 1_000_000
 _CSV_VALUE_LIMIT = 16_000_000  # characters: above what a data URI may have, so that this is said of it
 _INPUT_NAME = r"\w[\w.-]*"
 _LONG_FORM = '{"key": …, "model": …, "input": {…}}'
@@ -308,16 +310,23 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
         return inputs.value_of(inputs.Item(item.key, separator, value), kind, partial(read, "-", text))
 
     if item.separator in ("=@", ":=@"):
+        content = read(item.value, text)
+        # One that has no end is not to take all memory.
+        if len(content) > SWEPT_BYTES or content.count(b"\n") >= _MOST_VALUES:
+            raise errors.UsageError(
+                f"{text!r}: {item.value} has more than a million lines, or 100 MB; a file of items may be longer",
+                hint="cometrep help batch",
+                code="input_too_large",
+            )
         try:
-            content = read(item.value, text).decode("utf-8-sig")
+            lines = content.decode("utf-8-sig").split("\n")
         except UnicodeDecodeError as problem:
             number = problem.object.count(b"\n", 0, problem.start) + 1
             raise errors.UsageError(
                 f"{text!r}: {item.value} is not UTF-8 text (at line {number})", hint="write it as UTF-8"
             ) from problem
-        lines = [line for line in content.split("\n") if line.strip()]
         separator = item.separator.removesuffix("@")
-        for line in lines:
+        for line in filter(str.strip, lines):
             yield built(separator, line.rstrip("\r"))
         return
     is_json = item.separator == ":="
@@ -361,7 +370,7 @@ def _choices(text: str) -> list[str]:
 def _range(part: str, text: str) -> range:
     found = re.fullmatch(_RANGE, part)
     start, end, step = (int(found[1]), int(found[2]), int(found[3] or 1)) if found else (0, 0, 0)
-    if step >= 1 and (end - start) // step >= 1_000_000:
+    if step >= 1 and (end - start) // step >= _MOST_VALUES:
         raise errors.UsageError(f"{text!r} has more than a million values", hint="seed:=0..1000000..100")
     if step < 1 or end < start:
         raise errors.UsageError(

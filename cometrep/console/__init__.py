@@ -142,12 +142,12 @@ class Console:
 
     # stdin
 
-    def read_stdin(self, what: str = "", instead: str = _NAME_A_FILE, *, limit_bytes: int | None = None) -> bytes:
+    def read_stdin(self, what: str = "", instead: str = _NAME_A_FILE, *, limit_bytes: int) -> bytes:
         """Read stdin, one byte beyond the limit at most; once, and raising UsageError, as `stdin_pieces` does."""
         content = bytearray()
         for piece in self.stdin_pieces(what, instead):
             content += piece
-            if limit_bytes is not None and len(content) > limit_bytes:
+            if len(content) > limit_bytes:
                 return bytes(content[: limit_bytes + 1])
         return bytes(content)
 

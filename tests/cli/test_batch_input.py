@@ -140,6 +140,14 @@ def test_a_sweep_shows_its_size_and_runs(served: Cli, gateway: Gateway, folder: 
     assert len(list((folder / "sweep").glob("*.webp"))) == 6
 
 
+@pytest.mark.parametrize("item", ["prompt=@-", "prompt:=@-", "prompt=@/dev/zero"])
+def test_a_sweep_over_what_has_no_end_is_refused(item: str, cli: Cli) -> None:
+    """A million lines, or 100 MB, are more than a sweep; and it does not take all memory to see that."""
+    done = cli("batch", "--sweep", "-m", SCHNELL, item, "--dry-run", stdin="1\n" * 1_000_001)
+    assert done.code == 2
+    assert "has more than a million lines, or 100 MB" in done.stderr
+
+
 def test_a_large_sweep_asks_and_yes_answers(served: Cli, gateway: Gateway) -> None:
     """Without a terminal it is refused, with the command that would do it."""
     sweep = ("batch", "--sweep", "--model", SCHNELL, "prompt=cat", "seed:=1..101")
