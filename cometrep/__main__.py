@@ -46,33 +46,36 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
     console = None
     try:
         signals.catch()
-        from cometrep import cli
-        from cometrep.console import Choices, Console
-
-        console = Console.of_process()
+        console = _console(arguments)
         signals.draw_aside(console.aside)
         signals.tell_first(console.hurry)
-        # An error in the command line itself is reported in the form that it asks for, too.
-        console.configure(Choices(is_json="--json" in arguments, tells_github="--github" in arguments))
+        from cometrep import cli
+
         return cli.run(arguments, console)
     except errors.Failure as failure:
-        return _told(failure, console)
+        return _told(failure, console or _console(arguments))
     except Exception as problem:
         # Python 3.11 lets none out of __set_name__, as where a module defines its classes, but as another's cause.
         if isinstance(problem.__cause__, errors.Stopped):
-            return _told(problem.__cause__, console)
+            return _told(problem.__cause__, console or _console(arguments))
         raise
     finally:
         signals.ignore()
 
 
-def _told(failure: errors.Failure, console: "Console | None") -> int:
+def _console(arguments: Sequence[str]) -> "Console":
+    """Give the console of this process, which tells of what is wrong with the command line as that asks, too."""
+    from cometrep.console import Choices, Console
+
+    console = Console.of_process()
+    console.configure(Choices(is_json="--json" in arguments, tells_github="--github" in arguments))
+    return console
+
+
+def _told(failure: errors.Failure, console: "Console") -> int:
     """Tell what ended a command and give its exit code: a signal's, where one cuts into the telling."""
     try:
-        if console:
-            console.report(failure)
-        else:  # stopped before there was anything to put in order
-            os.write(2, f"cometrep: {failure.message}\n".encode())
+        console.report(failure)
     except errors.Stopped as stop:
         return stop.exit_code
     return failure.exit_code

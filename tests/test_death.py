@@ -1,6 +1,7 @@
 """Death at any moment: nothing is created twice, nothing received is lost, nothing half-done has a name."""
 
 import hashlib
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -198,6 +199,13 @@ def test_a_signal_while_an_error_is_told_ends_the_command_as_ever(world: World) 
     """As where nobody reads stderr for a while, and what is told waits for that."""
     done = world.cli.killed("SIGTERM", "console.report:call", world.count_file, "status", "no such id")
     assert (done.code, done.stderr) == (143, "")
+
+
+def test_a_signal_before_all_is_loaded_is_told_as_the_command_line_asks(world: World) -> None:
+    """A script that asked for JSON gets it from the first moment on that a signal is caught."""
+    done = world.cli.killed("SIGTERM", "signals.catch:return", world.count_file, "status", "made1", "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.code, error["exit_code"], error["code"]) == (143, 143, "interrupted")
 
 
 def test_a_signal_as_a_command_ends_is_no_bug(world: World) -> None:
