@@ -72,6 +72,16 @@ class _Note(NamedTuple):
         }
 
 
+def _is_anothers(path: Path, stem: str) -> bool:
+    """Say whether a part file is of use to another output file, as where the file system knows no case."""
+    note = _Note.in_file(_facts_path(path))
+    return note.is_resumable and note.stem not in ("", stem)  # which earlier versions did not note
+
+
+def _facts_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
 class PartFile:
     """A part file, locked, and what is known of the bytes it holds.
 
@@ -82,7 +92,7 @@ class PartFile:
     def __init__(self, path: Path, stem: str, file: IO[bytes], *, is_own: bool) -> None:
         self._path = path
         self._stem = stem
-        self._facts_path = path.with_name(path.name + ".json")
+        self._facts_path = _facts_path(path)
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name, or may
         self._facts = Facts()
@@ -106,6 +116,9 @@ class PartFile:
         path = folder / f".{stem[:_STEM_LIMIT]}.part"
         with _writing(path):
             file = _locked(path)
+            if file and _is_anothers(path, stem):
+                file.close()
+                file = None
             is_own = file is None
             if file is None:
                 path, file = _own(path)
@@ -276,7 +289,7 @@ class PartFile:
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
         note = _Note.in_file(self._facts_path)
-        if not note.is_resumable or note.stem != self._stem:  # as where the file system knows no case
+        if not note.is_resumable:
             return
         # First: a signal while it is read must not make it useless.
         self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True
@@ -341,7 +354,7 @@ def left_over_in(folder: Path) -> list[LeftOver]:
 
 
 def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
-    facts_path = path.with_name(path.name + ".json")
+    facts_path = _facts_path(path)
     paths = tuple(one for one in (path, facts_path) if one.exists())
     is_usual = named["index"] is not None and named["own"] is None and path in paths
     note = _Note.in_file(facts_path) if is_usual else _Note()

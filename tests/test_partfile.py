@@ -196,6 +196,32 @@ def test_no_two_ids_have_one_part_file(tmp_path: Path) -> None:
     assert [one.id for one in left_over_in(tmp_path)] == ["-x", "_x"]
 
 
+def test_a_whole_file_of_a_version_that_noted_no_id_is_taken_up(tmp_path: Path) -> None:
+    """It may be all that is left of what was paid for."""
+    (tmp_path / ".p-0.part").write_bytes(BLOCK)
+    (tmp_path / ".p-0.part.json").write_text(json.dumps({"is_complete": True, "total": len(BLOCK)}))
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert (part.is_complete, part.size) == (True, len(BLOCK))
+    assert [one.is_complete for one in left_over_in(tmp_path)] == [True]
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_the_part_file_of_another_prediction_stays(tmp_path: Path, *, is_saved: bool) -> None:
+    """Where the file system knows no case two ids have one name: each of them may be whole, and be paid for."""
+    path, facts = tmp_path / ".p-0.part", {"is_complete": True, "total": len(BLOCK), "stem": "P-0"}
+    path.write_bytes(BLOCK)
+    path.with_name(".p-0.part.json").write_text(json.dumps(facts))
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert (part.is_complete, part.size) == (False, 0)
+        if is_saved:
+            part.append(BLOCK[:7])
+            part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+    assert path.read_bytes() == BLOCK
+    assert json.loads(path.with_name(".p-0.part.json").read_text()) == facts
+    left = {path.name, f"{path.name}.json", *(["p.bin"] if is_saved else [])}
+    assert {one.name for one in tmp_path.iterdir()} == left
+
+
 def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None:
     """Where the last step fails, the bytes need not be fetched again, even without a validator."""
     target = tmp_path / "p.bin"
