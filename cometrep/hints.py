@@ -176,6 +176,8 @@ WAIT_AGAIN = Command("cometrep wait")
 RERUN = Command("cometrep rerun")
 """The hint where a prediction may be created again; a command that knows how it would puts its own in its place."""
 LIST_UNKNOWN = "cometrep list --unknown"
+NEWEST = "install its newest version here too, from where this one came"
+"""The hint where a file was written by a newer cometrep."""
 OTHER_HOME = 'export COMETREP_HOME="$PWD/.cometrep"'
 """The hint where the folder of settings and ledger cannot be used; not one relative to wherever a command runs."""
 LOOK_WHOLE = Command("cometrep status", ("--json",))

@@ -45,7 +45,6 @@ def standing(standings: Standings, steps: Steps) -> Standing:
         ([("created", {"id": "abc"}), ("ended", {"status": "succeeded"}), ("saved", {"files": []})], State.DONE),
         ([("created", {"id": "abc"}), ("lost", {"exit_code": 11})], State.FAILED),
         ([("refused", {}), ("sending", {}), ("created", {"id": "abc"})], State.RUNNING),
-        ([("step of a later version", {})], State.NEW),
     ],
 )
 def test_what_an_items_steps_come_to(standings: Standings, steps: Steps, state: State) -> None:

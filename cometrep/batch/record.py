@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from cometrep import errors, hints
 from cometrep.batch.snapshot import comes_once
-from cometrep.batch.standings import Standing, Standings, storable_number
+from cometrep.batch.standings import STEPS, Standing, Standings, storable_number
 from cometrep.locks import is_held, lock
 from cometrep.names import BATCH_RECORD, batch_record
 from cometrep.prediction import SavedFile
@@ -255,6 +255,12 @@ class Record:
                         strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
                         self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
                     continue
+                if step["step"] not in STEPS:  # nobody here knows what was paid for
+                    raise errors.LocalFileError(
+                        f"{path} was written by a newer cometrep: it has the step {step['step']!r}",
+                        hint=hints.NEWEST,
+                        code="record",
+                    )
                 if step["step"] == "sending":
                     open_at[str(step["key"])] = api
                 elif step["step"] in ("created", "unsent", "refused"):

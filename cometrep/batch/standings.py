@@ -42,6 +42,8 @@ _STATES = {
     "saved": State.DONE,
     "lost": State.FAILED,
 }
+STEPS = frozenset({*_STATES, "ended"})
+"""What the record of an item may say."""
 
 
 class Standing(NamedTuple):
@@ -213,9 +215,10 @@ def _made_index() -> sqlite3.Connection:
 def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
     """Give what a step says of its item: its key, then what a standing holds, and when it was created."""
     name = step["step"]
-    state = _STATES.get(name, State.NEW)
     if name == "ended":
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
+    else:
+        state = _STATES[name]
     texts = ("id", "error", "digest", "status", "model")
     id, error, digest, status, model = (storable(str(step.get(fact) or "")) for fact in texts)
     time = storable_number(step.get("time"))

@@ -215,7 +215,7 @@ class Database:
             connection.execute("ROLLBACK")
             raise errors.LocalFileError(
                 f"the {self._name} {self._path} was written by a newer cometrep",
-                hint="install its newest version here too, from where this one came",
+                hint=hints.NEWEST,
                 code=self._name,
             )
         if version == 0:
