@@ -151,6 +151,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "XDG_DATA_DIRS": f"{home / 'share'}:/usr/local/share:/usr/share",
         "ZDOTDIR": str(home),
         "SHELL": "/bin/sh",
+        "fish_features": "no-query-term",  # from version 4 on it would ask this terminal what it is, and wait
     }
     _fill(Path(environment["COMETREP_HOME"]) / "ledger.sqlite3")
     return World(home, folder, environment)
