@@ -7,6 +7,7 @@ from typing import Any
 import typer
 import typer.core
 
+from cometrep import errors, hints
 from cometrep.console import Console
 from cometrep.hints import takes_next
 
@@ -111,8 +112,13 @@ class Command(_Plain, typer.core.TyperCommand):
     """A command with plain help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`."""
+        """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`.
+
+        And refuse an option as the value of another: behind `-d $DIR`, where that is not set, `--sandbox` would be
+        a folder, and the create be paid for. `-d=x` is the name of a file there, which hints may have.
+        """
         valued = self.valued()
+        names = {"-h", "--help", *itertools.chain.from_iterable(param.opts for param in self.params)}
         parted: list[str] = []
         words = iter(args)
         for word in words:
@@ -120,13 +126,25 @@ class Command(_Plain, typer.core.TyperCommand):
             if word == "--":
                 parted += [word, *words]
             elif takes_next(word, valued):
-                parted += [word, *itertools.islice(words, 1)]
+                parted += [word, *(taken := [*itertools.islice(words, 1)])]
+                if names & {one.partition("=")[0] if one.startswith("--") else one for one in taken}:
+                    raise self._without_value(ctx, parted, list(words))
             elif sign and not name.startswith("--") and takes_next(name, valued):
                 parted += [name, value]
             else:
                 parted.append(word)
         read: list[str] = super().parse_args(ctx, parted)
         return read
+
+    def _without_value(self, ctx: Any, read: Sequence[str], behind: Sequence[str]) -> errors.UsageError:
+        """Give the error of an option with another one in its value's place, the last two words that were read."""
+        *before, word, other = read
+        option = word if word.startswith("--") else f"-{word[-1]}"
+        what = next(metavar_of(param, ctx) for param in self.params if option in param.opts)
+        return errors.UsageError(
+            f"{option} takes a value, {what}, and {other} is an option",
+            hint=f"{ctx.command_path} {hints.joined([*before, word, what, other, *behind])}",
+        )
 
 
 class Group(_Plain, typer.core.TyperGroup):

@@ -391,6 +391,26 @@ def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -
     assert (ctx.params["output"], ctx.params["dir"], ctx.params["items"]) == (output, None, ())
 
 
+@pytest.mark.parametrize(
+    ("typed", "told", "hint"),
+    [
+        (
+            "run a/b -o=x -d --sandbox p=1",
+            "-d takes a value, DIR, and --sandbox",
+            "run a/b -o x -d DIR --sandbox p=1",
+        ),
+        ("run a/b -qo --dry-run", "-o takes a value, TEMPLATE, and --dry-run", "run a/b -qo TEMPLATE --dry-run"),
+        ("wait @2 --timeout -q", "--timeout takes a value, DURATION, and -q", "wait @2 --timeout DURATION -q"),
+        ("batch f --dir --jobs=4", "--dir takes a value, DIR, and --jobs=4", "batch f --dir DIR --jobs=4"),
+    ],
+)
+def test_an_option_is_no_value_of_another(typed: str, told: str, hint: str) -> None:
+    """Where a variable was to give that and is not set, `--sandbox` would be lost, and the create be paid for."""
+    error = refused(typed)
+    assert error.message == f"{told} is an option"
+    assert error.hint == f"cometrep {hint}"
+
+
 def test_behind_two_dashes_there_is_no_option() -> None:
     """What stands there is an input, whatever it looks like."""
     ctx = build("run").make_context("run", ["-o=cat.webp", "-d", "new", "--", "a/b", "-o=x", "prompt=-o=y"])
