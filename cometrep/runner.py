@@ -82,6 +82,7 @@ class Runner:
 
     def look(self, ids: Sequence[str], *, exits_by_status: bool = False) -> Events:
         """Look at each prediction once; with `exits_by_status` fail as `wait` would, StillRunning while it runs."""
+        self._api.check_settings()  # once for all
         outcomes: list[errors.CometrepError | None] = []
         for event in self._in_order(ids, until_answered=True):
             if isinstance(event, Result):
@@ -103,6 +104,7 @@ class Runner:
 
     def wait(self, ids: Sequence[str]) -> Events:
         """Poll until every prediction is terminal; results come in the order of `ids`, each as soon as it can."""
+        self._api.check_settings()
         outcomes: list[errors.CometrepError | None] = []
         for event in self._in_order(ids):
             if isinstance(event, Result):
@@ -115,6 +117,7 @@ class Runner:
         """Save the outputs of predictions in the order of `ids`; with `waits` each as soon as it is finished."""
         if self._keeper:
             self._keeper.check_ids(ids)
+        self._api.check_settings()
         distinct = list(dict.fromkeys(ids))
         outcomes: dict[str, errors.CometrepError | None] = {}
         looks = (

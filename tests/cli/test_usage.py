@@ -202,6 +202,9 @@ def test_without_a_key_it_says_how_to_get_one(cli: Cli, server: Server) -> None:
         assert (done.code, done.stdout) == (3, "")
         assert "no API key is set" in done.stderr
         assert "cometrep login" in done.stderr
+    for command in ("status", "wait", "download"):
+        done = cli(command, "abc123", "def456", "--base-url", server.url)
+        assert (done.code, len(done.stderr.splitlines())) == (3, 2)  # it is told once for all
     assert server.received == []
 
 
