@@ -46,11 +46,11 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
         meant = hints.joined(["cometrep", *(word for word in arguments if word.partition("=")[0] != option)])
-    message = _message(problem, option, ctx, is_guessed=bool(item or data or meant))
+    message = _message(problem, option, ctx, contents, is_guessed=bool(item or data or meant))
     if ordered:
         message = f"{option} goes behind the command"
     message, question, near = message.partition("; did you mean ")
-    if near and near.rstrip("?") not in _NOT_GUESSED:
+    if near and near.rstrip("?").partition("=")[0] not in _NOT_GUESSED:
         meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]
@@ -62,7 +62,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     return errors.UsageError(f"{told}; usage: {usage}{question}{near}", hint=hint)
 
 
-def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
+def _message(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bool) -> str:
     """Say what is wrong, and where nothing better is guessed which name is near a mistyped one."""
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
@@ -72,7 +72,7 @@ def _message(problem: Any, option: str, ctx: Any, *, is_guessed: bool) -> str:
     if unknown and ctx is not None:
         return unknown.group() + _near_command(unknown[1], ctx)
     if message.startswith(f"no such option: {option}"):
-        near = "" if is_guessed else _near_option(option, ctx)
+        near = "" if is_guessed else _near_option(option, ctx, contents)
         return f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
     return str(message)
 
@@ -90,13 +90,25 @@ def _near_command(typed: str, ctx: Any) -> str:
     return f"{group}; it has {', '.join(known)}" if group else ""
 
 
-def _near_option(option: str, ctx: Any) -> str:
-    """Give the option of a command that a mistyped one is nearest to, empty where none is near."""
+def _near_option(option: str, ctx: Any, contents: Any) -> str:
+    """Give the option of a command that a mistyped one is nearest to, empty where none is near.
+
+    One that another command has is not mistyped. A value in the option's own word goes behind a sign; one or two
+    letters more are none.
+    """
     params = [] if ctx is None else ctx.command.get_params(ctx)
-    names = tuple(name.lstrip("-") for param in params for name in param.opts if name.startswith("--"))
-    if habit := _habit(option, tuple(name for param in params for name in param.opts)):
+    names = tuple(name for param in params for name in param.opts)
+    if habit := _habit(option, names):
         return habit
-    near = nearest(option.lstrip("-"), names)  # the dashes alone would make short ones alike
+    others = [contents.get_command(ctx, name) for name in contents.list_commands(ctx)]
+    if any(option in param.opts for command in others for param in command.params):
+        return ""
+    for name in ctx.command.valued() if ctx else ():
+        value = option.removeprefix(name)
+        if name.startswith("--") and value != option and not re.fullmatch("[a-z]{1,2}", value):
+            return f"{name}={value}"
+    # The dashes alone would make short ones alike.
+    near = nearest(option.lstrip("-"), tuple(name[2:] for name in names if name.startswith("--")))
     return f"--{near}" if near else ""
 
 
@@ -109,7 +121,7 @@ def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
     """Give the command line with a word put right, empty where that stands in another one, as in `-qf`."""
     for at, word in enumerate(arguments):
         name, sign, value = word.partition("=")
-        if name == wrong:
+        if name == wrong and not (sign and "=" in right):
             return hints.joined(["cometrep", *arguments[:at], right + sign + value, *arguments[at + 1 :]])
     return ""
 

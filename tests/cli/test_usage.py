@@ -309,6 +309,12 @@ def refused(typed: str) -> errors.UsageError:
         ("batch p.csv --continue=yes", "batch p.csv"),
         ("run a/b --resume", "run --help"),
         ("login --with-token", "login --stdin"),
+        ("run a/b --dircats seed=7", "run a/b --dir=cats seed=7"),
+        ("batch p.csv --jobs4 --sandbox", "batch p.csv --jobs=4 --sandbox"),
+        ("run a/b --dirs cats", "run a/b --dir cats"),
+        ("run a/b --dircats=x", "run --help"),
+        ("status a --input in.json", "status --help"),
+        ("list --exit-status", "list --help"),
     ],
 )
 def test_the_command_that_was_meant_is_the_hint(typed: str, hint: str) -> None:
@@ -319,8 +325,8 @@ def test_the_command_that_was_meant_is_the_hint(typed: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "near", "hint"),
     [
-        ("list --print id", "--prune", "list --help"),
-        ("batch p.csv --unknown", "--retry-unknown", "batch --help"),
+        ("list --pruned 90d", "--prune", "list --help"),
+        ("batch p.csv --retry-unknwon", "--retry-unknown", "batch --help"),
         ("logs @last", "login", "--help"),
         ("loguot", "logout", "--help"),
         ("config unste timeout", "unset", "config --help"),
