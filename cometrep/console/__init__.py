@@ -216,13 +216,28 @@ class Console:
 
     def hint(self, text: str) -> None:
         """Write a hint, unless quiet."""
-        if not self.choices.is_quiet:
+        if self.choices.is_quiet:
+            return
+        if self.choices.progress == "json":
+            self._note(text)
+        else:
             self._line(f"hint: {harmless(self.with_flags(text))}")
 
     def warn(self, text: str) -> None:
         """Write a warning."""
+        if self.choices.progress == "json":
+            self._note(text, is_warning=True)
+            return
         with self.aside():
             self._screen().warning(self.with_flags(text))
+
+    def _note(self, text: str, *, is_warning: bool = False) -> None:
+        """Write an event about the command itself, among those of predictions."""
+        from cometrep.console.display import JsonLines
+        from cometrep.events import Noted
+
+        with self.aside():
+            JsonLines(self._screen()).take(Noted("", self.with_flags(text), is_warning))
 
     def say(self, text: str) -> None:
         """Write a line of progress, unless quiet or among events for programs."""

@@ -49,6 +49,18 @@ def test_results_alone_are_on_stdout(served: Cli, server: Server) -> None:
     assert "warning:" in warned.stderr
 
 
+def test_what_is_said_of_the_command_itself_is_an_event_among_events(served: Cli, server: Server) -> None:
+    """Warnings and hints too, so that a program reads each line of stderr alike; with `-q` no hints."""
+    finished(server)
+    command = ("run", SCHNELL, "promt=cat", "prompt=cat", "-o", "cat.png", "--overwrite", "--progress", "json")
+    for switches in ((), ("-q",)):
+        events = [json.loads(line) for line in served(*command, *switches).stderr.splitlines()]
+        notes = [(event["is_warning"], event["text"]) for event in events if event["event"] == "note"]
+        assert all(event.keys() >= {"event", "time", "id"} for event in events)
+        assert any(is_warning and "did you mean prompt?" in text for is_warning, text in notes)
+        assert any(not is_warning and "is to hold png" in text for is_warning, text in notes) == (not switches)
+
+
 @pytest.mark.parametrize("command", ["run", "create", "wait", "status", "download"])
 def test_an_open_stdin_is_not_read(command: str, served: Cli, server: Server) -> None:
     """Without a `-` no command touches stdin: one that never ends holds nothing up, and nothing is taken of it."""
