@@ -627,6 +627,13 @@ def test_an_answer_in_a_transfer_coding_is_read(
     assert api.create(SCHNELL, {}).id == "made1"
 
 
+def test_a_compressed_answer_that_is_labelled_twice_is_read(api: Api, server: Server) -> None:
+    """A server on the way may add the word for no encoding."""
+    body = gzip.compress(json.dumps(CREATED).encode())
+    server.on_create(Answer(201, body, {"Content-Encoding": "gzip, identity"}))
+    assert api.create(SCHNELL, {}).id == "made1"
+
+
 def test_a_compressed_answer_is_read(api: Api, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole, and where it holds too much within the limit; an id is found in the beginning of a cut one, too."""
     body = gzip.compress(json.dumps(prediction("made1", "starting", logs="." * 100_000)).encode())
@@ -960,6 +967,12 @@ def test_a_described_create_shows_all_but_the_key(api: Api, server: Server) -> N
     assert shown["headers"]["Authorization"] == "Bearer …6789"
     assert shown["body"]["input"]["image"].startswith("data:image/png;sha256=2cf24dba")
     assert server.received == []
+    server.on_create(answer_json(prediction(), 201))
+    api.create(SCHNELL, {})
+    sent = server.received[0].headers
+    assert {name: sent[name.lower()][:7] for name in shown["headers"]} == {
+        name: text[:7] for name, text in shown["headers"].items()
+    }
 
 
 @pytest.mark.parametrize(

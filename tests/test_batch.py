@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import pytest
 
 from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch import gate
+from cometrep.batch import gate, run
 from cometrep.batch.ending import outcome
 from cometrep.batch.fate import Asked
 from cometrep.batch.items import Item, digest_of
 from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
 from cometrep.batch.run import CONNECTIONS, Batch
+from cometrep.calls import within
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.download import Downloads, Rules
@@ -31,6 +32,7 @@ from cometrep.ledger import Ledger
 from cometrep.pace import Pace
 from cometrep.prediction import Prediction, Request, SavedFile
 from cometrep.runner import Patience
+from cometrep.schedule import Schedule, schedule_for
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
 from tests.servers import RESET, SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
@@ -152,6 +154,16 @@ def test_what_goes_well_between_ends_a_row(bench: Bench, what: str) -> None:
 
 
 @pytest.mark.usefixtures("two_in_a_row")
+def test_creates_that_are_found_by_their_ids_are_no_row(bench: Bench) -> None:
+    """Their answers broke off behind an id, and a look shows that each was accepted."""
+    server = bench.gateway.server
+    server.on_create(*[answer_json({"task_id": f"id-{key}"}, 504) for key in "abc"])
+    server.on_get(lambda request: answer_json(prediction(request.path.rpartition("/")[2], output="done")))
+    ended = bench.run("a", "b", "c")
+    assert (ended.fatal, ended.tally.done, server.creates) == (None, 3, 3)
+
+
+@pytest.mark.usefixtures("two_in_a_row")
 @pytest.mark.parametrize("answer", [UNKNOWN, DOWN], ids=["unknown", "down"])
 def test_predictions_of_earlier_runs_that_cannot_be_seen_are_no_row(bench: Bench, answer: Answer) -> None:
     """They say nothing of those to come, which are sent."""
@@ -192,6 +204,19 @@ def test_a_look_that_is_refused_holds_up_its_item_alone(bench: Bench, answer: An
     assert bench.steps("bad")[-1]["step"] == step
     bench.run("bad", "good", "new")
     assert (server.count("GET", "/replicate/v1/predictions/id-bad"), server.creates) == (2, 1)
+
+
+def test_what_is_in_doubt_is_not_sent_again_where_the_look_at_its_id_is_refused(bench: Bench) -> None:
+    """With --retry-unknown neither: what the API does not show it may have all the same, and be paid for."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("doubt", "bad", id="id-bad")
+    bench.gateway.server.on_get(answer_json({"detail": "not yours"}, 403))
+    bench.retries_unknown = True
+    assert (bench.run("bad").tally.unknown, bench.gateway.server.creates) == (1, 0)
+    bench.gateway.server.on_get(UNKNOWN)
+    bench.run("bad")
+    assert bench.gateway.server.creates == 1
 
 
 def test_a_look_that_is_refused_as_all_would_be_ends_the_batch(bench: Bench) -> None:
@@ -411,6 +436,22 @@ def test_an_answer_is_waited_for_where_nobody_waits_for_the_end(
     assert (bench.ledger.entry("late") is not None) == is_known
 
 
+def test_a_ctrl_c_behind_what_ended_a_batch_cuts_its_wait_short(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody waits for its end then."""
+    monkeypatch.setattr("cometrep.batch.run.STOP_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("cometrep.batch.run._ANSWERS_SECONDS", 2.0 * TIMEOUT_SECONDS)
+    late = answer_json(prediction("late", "starting"), 201, wait_for=threading.Event())
+    bench.gateway.server.on_create(bench.gateway.create, late)
+    with bench.begun("a", "b", jobs=2) as (batch, running):
+        assert any(isinstance(event, Created) for event in running)
+        wait_until(lambda: batch.in_doubt == 1)
+        monkeypatch.setattr(batch._sender, "leave", batch.stop)
+        within(TIMEOUT_SECONDS, running.close)
+    assert batch.in_doubt == 1
+
+
 def test_items_that_run_on_do_not_count_for_max_failures(bench: Bench) -> None:
     """A deadline that passes is no failure: they may succeed."""
     bench.max_failures, bench.deadline_seconds = 1, 0.01
@@ -434,6 +475,17 @@ def test_what_the_api_does_not_show_has_failed_after_its_hour_alone(
     bench.retries_failed = True
     bench.run("cat")
     assert bench.gateway.server.creates == failed
+
+
+def test_what_could_not_be_asked_for_has_not_failed_after_its_hour(bench: Bench) -> None:
+    """With --retry-failed it is not paid for again: the API is down, and may show it yet."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("created", "a", id="id-a")
+    bench.gateway.server.on_get(DOWN)
+    bench.minutes_ahead, bench.retries_failed = 61, True
+    tally = bench.run("a").tally
+    assert (tally.failed, tally.left, bench.gateway.server.creates) == (0, 1, 0)
 
 
 def test_an_outage_has_the_whole_retry_budget_whatever_was_before(
@@ -861,6 +913,22 @@ def test_a_step_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytes
     assert (ended.fatal.exit_code, ended.tally.done, bench.gateway.creates) == (12, 1, {"a": 1})
 
 
+def test_a_doubt_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its item alone where there is no id."""
+    add = Record.add
+
+    def adding(record: Record, step: str, key: str, **facts: Any) -> None:
+        if step == "doubt":
+            raise errors.LocalFileError("no room", code="disk_full")
+        add(record, step, key, **facts)
+
+    monkeypatch.setattr(Record, "add", adding)
+    bench.gateway.server.on_create(RESET)
+    bench.run("a")
+    told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
+    assert told == ["no room; this is not recorded: a: doubt"]
+
+
 def test_a_data_uri_of_an_input_is_recorded_and_told_by_its_digest(bench: Bench) -> None:
     """The record and what programs read of an item that was refused hold no whole pictures."""
     bench.gateway.server.on_create(answer_json({"detail": "no"}, 422))
@@ -964,6 +1032,46 @@ def test_a_throttled_create_is_not_sent_again_without_the_ledger(
     assert ended.fatal
     assert (ended.fatal.exit_code, ended.tally.left, bench.gateway.server.creates) == (12, 1, 1)
     assert [step["step"] for step in bench.steps("a")] == ["sending", "unsent", "unsent"]
+
+
+def test_a_page_that_cannot_be_written_hides_no_stop(bench: Bench) -> None:
+    """What ended the batch is what is told."""
+
+    def fail() -> None:
+        raise errors.LocalFileError("no room")
+
+    bench.publish = fail  # type: ignore[method-assign]
+    with bench.begun("a") as (_, running):
+        assert any(isinstance(event, Created) for event in running)
+        with pytest.raises(errors.Stopped):
+            running.throw(errors.Stopped("SIGTERM", 143))
+
+
+def test_what_ran_in_this_run_foretells_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is asked for earlier runs of a model once, and a batch may be its first one."""
+    known: list[list[float]] = []
+
+    def choose(runs: Sequence[float], **rest: Any) -> Schedule:
+        known.append(list(runs))
+        return schedule_for(runs, **rest)
+
+    monkeypatch.setattr(run, "schedule_for", choose)
+    ended = {"output": "done", "completed_at": "2026-03-12T08:00:07.123456789Z"}
+    bench.gateway.server.on_get(lambda asked: answer_json(prediction(asked.path.rpartition("/")[2], **ended)))
+    bench.run("a", "b", "c")
+    assert known == [[], [7.0], [7.0, 7.0]]
+
+
+def test_the_page_is_written_now_and_then(bench: Bench) -> None:
+    """A batch may run for hours, and what is done is to be seen meanwhile."""
+
+    def look(request: Received) -> Answer:
+        bench.ahead_seconds += 60
+        return bench.gateway.look(request)
+
+    bench.gateway.server.on_get(look)
+    bench.run("a", "b")
+    assert bench.published == 3
 
 
 def test_the_page_is_written_where_the_batch_is_left_at_once(bench: Bench) -> None:

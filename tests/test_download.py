@@ -473,6 +473,16 @@ def test_a_range_with_more_bytes_than_it_says_is_not_built_upon(
     assert sent_bytes(server) == ["", "bytes=100000-", ""]
 
 
+def test_a_416_at_another_end_starts_over(folder: Path, server: Server) -> None:
+    """Also where nothing but the host tells how long the file is: it may be another one by now."""
+    saver = Saver(folder)
+    (folder / f".{ID}-0.part").write_bytes(BODY)
+    (folder / f".{ID}-0.part.json").write_text(json.dumps({"validator": '"v1"', "stem": f"{ID}-0"}))
+    server.on("GET", "/f", Answer(416, b"", {"Content-Range": "bytes */5"}), Answer(200, OTHER_BODY, TYPED))
+    saved, _ = saver(f"{server.url}/f")
+    assert Path(saved.path).read_bytes() == OTHER_BODY
+
+
 def test_a_416_at_the_end_means_whole(folder: Path, server: Server) -> None:
     """Where all bytes were there already, a 416 with the same size completes the file."""
     saver = Saver(folder)
@@ -1038,6 +1048,14 @@ def test_a_part_file_that_is_a_finished_file_too_is_let_go(folder: Path, server:
     with pytest.raises(errors.LocalFileError):
         Saver(folder)(f"{server.url}/f")
     assert (folder / f"{ID}.webp").read_bytes() == BODY
+
+
+def test_a_file_in_the_folders_place_is_told(folder: Path, server: Server) -> None:
+    """For what it is: that it exists is not what is wrong."""
+    (folder / "notes").write_text("mine")
+    server.on("GET", "/f", Answer(200, BODY, TYPED))
+    with pytest.raises(errors.LocalFileError, match="notes: it is not a folder"):
+        Saver(folder / "notes")(f"{server.url}/f")
 
 
 def test_a_missing_folder_is_made(tmp_path: Path, server: Server) -> None:

@@ -542,6 +542,17 @@ def test_the_json_of_an_entry(ledger: Ledger, tmp_path: Path) -> None:
     assert [file["path"] for file in found_with_files(ledger).as_json()["files"]] == [str(tmp_path / "a")]
 
 
+def test_outputs_expire_an_hour_after_the_end_whenever_that_was_seen(shelf: Shelf, ledger: Ledger) -> None:
+    """The API counts from there, and whoever looks a day later has no hour more."""
+    number = made(ledger, "p1")
+    (before,) = ledger.entries()
+    shelf.clock.now += 86_400
+    seen = Prediction("p1", "succeeded", output="https://x.test/a.png", created_at="2027-01-15T08:00:00Z")
+    ledger.accept(number, seen._replace(completed_at="2027-01-15T08:00:07Z"))
+    (entry,) = ledger.entries()
+    assert entry.expires == before.created + 7 + 3600
+
+
 def found_with_files(ledger: Ledger) -> Entry:
     """Give the newest entry as `list` sees it."""
     return next(iter(ledger.entries()))
@@ -663,6 +674,26 @@ def test_a_signal_that_comes_while_it_waits_for_another_process_is_met_at_once(
         holder.close()
     ledger.accept(number, Prediction("p2", "starting"))
     assert ids(ledger) == ["p2"]
+
+
+def test_a_new_ledger_waits_for_another_process_that_makes_it(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sets it up does not wait by itself."""
+    shelf.path.parent.mkdir()
+    holder = sqlite3.connect(shelf.path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    kind_of = database._kind_of
+
+    def asked(problem: Exception) -> int:
+        if holder.in_transaction:
+            holder.execute("COMMIT")
+        return kind_of(problem)
+
+    monkeypatch.setattr(database, "_kind_of", asked)
+    made(ledger, "p1")
+    holder.close()
+    assert ids(ledger) == ["p1"]
 
 
 def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
@@ -956,6 +987,7 @@ def test_a_newer_ledger_is_left_alone(shelf: Shelf, ledger: Ledger) -> None:
         with pytest.raises(errors.LocalFileError, match="written by a newer cometrep") as raised:
             act()
         assert raised.value.hint == "install its newest version here too, from where this one came"
+        assert raised.value.code == "ledger"
     newer = sqlite3.connect(shelf.path)
     assert newer.execute("SELECT count(*) FROM entries").fetchone() == (1,)
     newer.close()
@@ -987,6 +1019,24 @@ def test_what_is_no_file_in_the_files_place(shelf: Shelf, ledger: Ledger, make: 
     for act in (lambda: ledger.begin(SCHNELL, {}), lambda: list(ledger.entries())):
         with pytest.raises(errors.LocalFileError, match="cannot be used: it is no regular file"):
             act()
+
+
+@pytest.mark.parametrize(("became", "seconds"), [("refused", 3600), ("running", 86_400), ("in doubt", 30 * 86_400)])
+def test_an_entry_is_not_forgotten_while_it_is_needed(
+    shelf: Shelf, ledger: Ledger, became: str, seconds: int
+) -> None:
+    """What was refused may be about to be sent again, what runs may end, and a bill names what is in doubt."""
+    number = ledger.begin(SCHNELL, {})
+    if became == "refused":
+        ledger.refuse(number, errors.Refused("no"))
+    elif became == "running":
+        ledger.accept(number, Prediction("p1", "starting"))
+    else:
+        ledger.doubt(number, errors.CreateUnknown("it was lost"))
+    shelf.clock.now += seconds - 60
+    assert ledger.prune(shelf.clock()) == (0, 1)
+    shelf.clock.now += 120
+    assert ledger.prune(shelf.clock()) == (1, 0)
 
 
 def test_a_read_only_ledger_can_be_read(shelf: Shelf, ledger: Ledger) -> None:
@@ -1040,6 +1090,24 @@ def test_a_ledger_on_a_medium_that_takes_no_writes_is_to_be_copied(
     with pytest.raises(errors.LocalFileError, match="a copy of both in another folder can") as raised:
         ids(shelf.ledger())
     assert raised.value.hint == f"cp {shelf.path}* FOLDER && export COMETREP_HOME=FOLDER"
+
+
+def test_a_ledger_that_may_not_be_read_is_told(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its medium takes writes, a copy of it is no help."""
+    made(ledger, "p1")  # which stays open, with its newest part beside it
+
+    def refused(*given: Any, **rest: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def unopened(*given: Any, **rest: Any) -> Any:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(sqlite3, "connect", unopened)
+    with pytest.raises(errors.LocalFileError, match="cannot be used: Permission denied"):
+        ids(shelf.ledger())
 
 
 @pytest.mark.usefixtures("unwritable")

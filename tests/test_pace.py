@@ -50,6 +50,11 @@ def test_a_pace_without_a_cap_is_free_until_it_is_throttled() -> None:
         pace.sent(moment)
         pace.accepted(moment)
     assert pace.rate_per_second is None or pace.rate_per_second > 2 * before
+    for _ in range(3):
+        moment += 10.0
+        pace.sent(moment)
+        pace.accepted(moment)
+    assert pace.rate_per_second is None  # it is not what holds them back
 
 
 def test_speed_is_given_back_a_step_a_second() -> None:

@@ -773,6 +773,15 @@ def test_an_end_that_only_the_ledger_knows_is_said_to_be_that(bench: Bench, use:
     assert events[-1].failure is None
 
 
+def test_why_it_failed_is_known_from_the_ledger(bench: Bench) -> None:
+    """Also where the API does not show the prediction any more."""
+    failed = Prediction("made1", "failed", error="the model gave up")
+    bench.ledger.accept(bench.ledger.begin(SCHNELL, REQUEST.values), failed)
+    bench.server.on_get(answer_json({"detail": "Not found"}, 404))
+    with pytest.raises(errors.PredictionFailed, match="prediction made1 failed: the model gave up"):
+        bench.drain(bench.runner.wait(["made1"]))
+
+
 def test_an_unfinished_prediction_is_not_downloaded_without_wait(bench: Bench) -> None:
     """Without --wait an unfinished prediction is refused, naming the option; with it the file is saved."""
     url = files_on(bench.server, "x.webp")[0]

@@ -112,6 +112,14 @@ def test_a_netrc_that_is_a_pipe_is_not_waited_for(
     assert within(TIMEOUT_SECONDS, lambda: has_netrc_entry("https://x.example")) is False
 
 
+def test_a_plain_connection_needs_no_certificates(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that is wrong for others does not keep this machine's own server from being asked."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    server.on("GET", "/x", Answer())
+    with Session(NoAuth()) as session:
+        assert session.get(f"{server.url}/x", timeout=TIMEOUT_SECONDS).status_code == 200
+
+
 @on_posix
 def test_a_bundle_that_is_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `<(cat a.pem b.pem)` gives one: it could be read for one connection alone."""

@@ -415,6 +415,7 @@ def test_a_refusal_that_the_ledger_has_is_not_in_doubt(
     assert "no such input (in an earlier run)" in ran.stderr
     assert ran.stderr.endswith("--retry-failed\n")
     assert [step["step"] for step in steps_of_the_last_run(out, sent)] == ["refused"]
+    assert served(*BATCH).code == 8
     assert (served(*BATCH, "--retry-failed").code, gateway.total) == (0, 1)
 
 
