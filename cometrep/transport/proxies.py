@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import requests
-import urllib3.exceptions
 from urllib3.util import parse_url
 
 from cometrep import errors
@@ -26,7 +25,7 @@ def proxy_of(url: str, proxies: Mapping[str, str]) -> str:
         proxy = parts.url  # with all encoded that Python's own parser stumbles over
         rest = (parts.path or "", parts.query or "", parts.fragment or "")
         is_address = bool(urlsplit(proxy).hostname) and parts.scheme in _SCHEMES and "@" not in "".join(rest)
-    except (urllib3.exceptions.LocationParseError, ValueError):
+    except ValueError:  # urllib3's own among them
         is_address = False
     if not is_address:  # nor is it shown: it may hold a password
         raise errors.ConfigError(
