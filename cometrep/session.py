@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cometrep import errors, hints
-from cometrep.config import SANDBOX_KEY, Settings, folders, load
+from cometrep.config import SANDBOX_KEY, SANDBOX_PORT, Settings, folders, load
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
 from cometrep.console import Choices, Console
@@ -174,7 +174,11 @@ def opened(console: Console, options: Options, connections: int = 0) -> Iterator
     with contextlib.ExitStack() as stack:
         base_url, api_key = settings.base_url, settings.api_key
         if settings.uses_sandbox:
-            base_url, api_key = stack.enter_context(started_sandbox(settings)), ApiKey(SANDBOX_KEY)
+            api_key = ApiKey(SANDBOX_KEY)
+            if options.dry_run:  # for which none is started, as nothing is sent
+                base_url = f"http://127.0.0.1:{SANDBOX_PORT}"
+            else:
+                base_url = stack.enter_context(started_sandbox(settings))
         api = Api(
             base_url=base_url,
             api_key=api_key,

@@ -17,9 +17,13 @@ def command(
     port: Annotated[
         int,
         typer.Option(
-            "--port", metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1 (default 8787); 0 for a free one."
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help=f"Port on 127.0.0.1 (default {config.SANDBOX_PORT}); 0 for a free one.",
         ),
-    ] = 8787,
+    ] = config.SANDBOX_PORT,
     seconds: Annotated[
         str | None, typer.Option("--seconds", metavar="SECONDS", help="Length of a prediction (default 2).")
     ] = None,

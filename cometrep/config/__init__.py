@@ -31,6 +31,7 @@ from cometrep.text import nearest
 DEFAULT_BASE_URL = "https://api.cometapi.com"
 PROMPT_BUDGET_SECONDS = 15.0
 KEY_PAGE = "https://www.cometapi.com/console/token"
+SANDBOX_PORT = 8787
 SANDBOX_KEY = "sk-sandbox-needs-no-key"
 """The key that `cometrep sandbox` exports: predictions made with it on this machine are marked as the sandbox's."""
 

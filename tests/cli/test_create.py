@@ -177,6 +177,17 @@ def test_an_input_file_is_overridden_by_items(served: Cli, server: Server) -> No
     ]
 
 
+@pytest.mark.parametrize("command", ["create", "run", "batch"])
+def test_a_dry_run_starts_no_sandbox(command: str, cli: Cli) -> None:
+    """Nothing is sent, so nothing is written either; the address is that of `cometrep sandbox`."""
+    words = ("--sweep", "-m", SCHNELL, "seed:=1,2") if command == "batch" else (SCHNELL,)
+    done = cli(command, *words, "prompt=cat", "--dry-run", "--sandbox")
+    assert done.code == 0
+    request = json.loads(done.lines[0])
+    assert request["url"].startswith("http://127.0.0.1:8787/replicate/v1/models/")
+    assert not (cli.home / "cometrep" / "cache").exists()
+
+
 def test_a_dry_run_needs_no_key_and_sends_nothing(cli: Cli, server: Server) -> None:
     """`--dry-run` prints method, URL, headers and body, the key hidden and data URIs short; nothing is recorded."""
     (cli.folder / "p.png").write_bytes(PNG)
