@@ -895,16 +895,21 @@ def test_warnings_that_are_not_given_are_counted(bench: Bench) -> None:
     assert told[-1] == "and 2 warnings more, of files that are not what was saved any more"
 
 
-def test_a_step_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose it was and its id, by which it can be had all the same; what runs is finished, and no more is sent."""
+def refuse_step(refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no record take a step of this name."""
     add = Record.add
 
     def adding(record: Record, step: str, key: str, **facts: Any) -> None:
-        if step == "created":
+        if step == refused:
             raise errors.LocalFileError("no room", code="disk_full")
         add(record, step, key, **facts)
 
     monkeypatch.setattr(Record, "add", adding)
+
+
+def test_a_step_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it was and its id, by which it can be had all the same; what runs is finished, and no more is sent."""
+    refuse_step("created", monkeypatch)
     ended = bench.run("a", "b")
     told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
     (id,) = {event.id for event in bench.events if isinstance(event, Created)}
@@ -915,14 +920,7 @@ def test_a_step_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytes
 
 def test_a_doubt_that_cannot_be_recorded_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its item alone where there is no id."""
-    add = Record.add
-
-    def adding(record: Record, step: str, key: str, **facts: Any) -> None:
-        if step == "doubt":
-            raise errors.LocalFileError("no room", code="disk_full")
-        add(record, step, key, **facts)
-
-    monkeypatch.setattr(Record, "add", adding)
+    refuse_step("doubt", monkeypatch)
     bench.gateway.server.on_create(RESET)
     bench.run("a")
     told = [event.text for event in bench.events if isinstance(event, Noted) and event.is_warning]
