@@ -61,6 +61,13 @@ class _Note(NamedTuple):
         """Whether the bytes it speaks of are of use to a later command."""
         return bool(self.facts.validator) or self.is_complete
 
+    def is_of(self, stem: str) -> bool:
+        """Say whether it is of that output file.
+
+        Earlier versions noted no stem; in the name of the file they wrote `_` for a dash at the beginning of an id.
+        """
+        return self.stem == stem or (not self.stem and not stem.startswith("_"))
+
     def as_json(self) -> dict[str, Any]:
         """Give what `in_file` reads."""
         return {
@@ -75,7 +82,7 @@ class _Note(NamedTuple):
 def _is_anothers(path: Path, stem: str) -> bool:
     """Say whether a part file is of use to another output file, as where the file system knows no case."""
     note = _Note.in_file(_facts_path(path))
-    return note.is_resumable and note.stem not in ("", stem)  # which earlier versions did not note
+    return size_of(path) > 0 and note.is_resumable and not note.is_of(stem)
 
 
 def _facts_path(path: Path) -> Path:
@@ -289,7 +296,7 @@ class PartFile:
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
         note = _Note.in_file(self._facts_path)
-        if not note.is_resumable:
+        if not note.is_resumable or not note.is_of(self._stem):
             return
         # First: a signal while it is read must not make it useless.
         self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True

@@ -206,20 +206,33 @@ def test_a_whole_file_of_a_version_that_noted_no_id_is_taken_up(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("is_saved", [True, False])
-def test_the_part_file_of_another_prediction_stays(tmp_path: Path, *, is_saved: bool) -> None:
-    """Where the file system knows no case two ids have one name: each of them may be whole, and be paid for."""
-    path, facts = tmp_path / ".p-0.part", {"is_complete": True, "total": len(BLOCK), "stem": "P-0"}
+@pytest.mark.parametrize(("stem", "noted"), [("p-0", {"stem": "P-0"}), ("_x-0", {})], ids=["case", "dash"])
+def test_the_part_file_of_another_prediction_stays(
+    tmp_path: Path, stem: str, noted: dict[str, str], *, is_saved: bool
+) -> None:
+    """Where two ids have or had one name: each of them may be whole, and be paid for."""
+    path, facts = tmp_path / f".{stem}.part", {"is_complete": True, "total": len(BLOCK), **noted}
     path.write_bytes(BLOCK)
-    path.with_name(".p-0.part.json").write_text(json.dumps(facts))
-    with PartFile.opened(tmp_path, "p-0") as part:
+    path.with_name(f"{path.name}.json").write_text(json.dumps(facts))
+    with PartFile.opened(tmp_path, stem) as part:
         assert (part.is_complete, part.size) == (False, 0)
         if is_saved:
             part.append(BLOCK[:7])
             part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
     assert path.read_bytes() == BLOCK
-    assert json.loads(path.with_name(".p-0.part.json").read_text()) == facts
+    assert json.loads(path.with_name(f"{path.name}.json").read_text()) == facts
     left = {path.name, f"{path.name}.json", *(["p.bin"] if is_saved else [])}
     assert {one.name for one in tmp_path.iterdir()} == left
+
+
+def test_anothers_note_without_bytes_is_in_nobodys_way(tmp_path: Path) -> None:
+    """As a kill leaves it between the rename and the note's removal; on leaving there is neither any more."""
+    (tmp_path / ".p-0.part.json").write_text(json.dumps({"is_complete": True, "total": 9, "stem": "P-0"}))
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert not part.is_complete
+        part.append(BLOCK[:7])
+        part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.bin"]
 
 
 def test_a_whole_file_that_got_no_name_is_taken_up_again(tmp_path: Path) -> None:
