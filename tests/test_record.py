@@ -98,10 +98,11 @@ def test_a_line_that_nobody_wrote_stops_the_batch(record: Record, line: bytes) -
     assert record.path.with_name("batch.jsonl.damaged").read_bytes() == line + b"\n"
 
 
-def test_a_step_of_a_newer_version_stops_the_batch(record: Record) -> None:
+@pytest.mark.parametrize("key", ["k", ""])
+def test_a_step_of_a_newer_version_stops_the_batch(record: Record, key: str) -> None:
     """What it means nobody here knows, and taken for no step of the item it would have that paid for again."""
     record.add("saved", "k", id="abc")
-    record.add("rehashed", "k", id="abc")
+    record.add("rehashed", key, id="abc")
     with pytest.raises(errors.LocalFileError, match="newer cometrep: it has the step 'rehashed'") as refused:
         again(record).standing("k")
     assert (refused.value.code, refused.value.hint) == ("record", hints.NEWEST)

@@ -29,6 +29,7 @@ _IDS_SHOWN = 5
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _START = b'{"step":"'  # of every line
+_HEADER = "batch"  # the step of a whole run
 
 
 def default_folder(file: str) -> str:
@@ -205,7 +206,7 @@ class Record:
 
     def add_header(self, **facts: Any) -> None:
         """Append what is true of this run as a whole."""
-        self.add("batch", "", api=self._api, **facts)
+        self.add(_HEADER, "", api=self._api, **facts)
 
     def standing(self, key: str) -> Standing:
         """Tell where an item stood when this run began."""
@@ -246,6 +247,12 @@ class Record:
             open_at: dict[str, str] = {}  # where creates were sent that may have been accepted, by key
             for step, _ in read_steps(path):
                 self._newest = max(self._newest, storable_number(step.get("time")))
+                if step["step"] not in (STEPS if step.get("key") else (_HEADER,)):
+                    raise errors.LocalFileError(  # nobody here knows what was paid for
+                        f"{path} was written by a newer cometrep: it has the step {step['step']!r}",
+                        hint=hints.NEWEST,
+                        code="record",
+                    )
                 if not step.get("key"):
                     api = str(step.get("api", ""))
                     if isinstance(step.get("total"), int):
@@ -255,12 +262,6 @@ class Record:
                         strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
                         self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
                     continue
-                if step["step"] not in STEPS:  # nobody here knows what was paid for
-                    raise errors.LocalFileError(
-                        f"{path} was written by a newer cometrep: it has the step {step['step']!r}",
-                        hint=hints.NEWEST,
-                        code="record",
-                    )
                 if step["step"] == "sending":
                     open_at[str(step["key"])] = api
                 elif step["step"] in ("created", "unsent", "refused"):
