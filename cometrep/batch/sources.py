@@ -312,7 +312,7 @@ def _axis(item: inputs.Item, kind: str, read: Callable[[str, str], bytes], text:
     if item.separator in ("=@", ":=@"):
         content = read(item.value, text)
         # One that has no end is not to take all memory.
-        if len(content) > SWEPT_BYTES or content.count(b"\n") >= _MOST_VALUES:
+        if len(content) > SWEPT_BYTES or content.rstrip().count(b"\n") >= _MOST_VALUES:
             raise errors.UsageError(
                 f"{text!r}: {item.value} has more than a million lines, or 100 MB; a file of items may be longer",
                 hint="cometrep help batch",
