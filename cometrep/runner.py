@@ -96,7 +96,14 @@ class Runner:
 
     def refresh(self, ids: Sequence[str]) -> Events:
         """Look at each prediction once for the ledger's sake; what cannot be seen is a warning."""
-        for event in self._watch([self._target(id) for id in ids], until_answered=True) if ids else ():
+        if not ids:
+            return
+        try:
+            self._api.check_settings()
+        except errors.ConfigError as failure:
+            yield Noted("", failure.message, is_warning=True)
+            return
+        for event in self._watch([self._target(id) for id in ids], until_answered=True):
             if isinstance(event, Result) and event.failure:
                 yield Noted(event.id, event.failure.message, is_warning=True)
             elif not isinstance(event, (Seen, Result)):
