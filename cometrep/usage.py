@@ -50,7 +50,7 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     if ordered:
         message = f"{option} goes behind the command"
     message, question, near = message.partition("; did you mean ")
-    if near and near.rstrip("?").partition("=")[0] not in _NOT_GUESSED:
+    if near and near.rstrip("?").partition("=")[0] not in _NOT_GUESSED and not _may_hold_value(option, near[:-1]):
         meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]
@@ -93,8 +93,8 @@ def _near_command(typed: str, ctx: Any) -> str:
 def _near_option(option: str, ctx: Any, contents: Any) -> str:
     """Give the option of a command that a mistyped one is nearest to, empty where none is near.
 
-    One that another command has is not mistyped. A value in the option's own word goes behind a sign; one or two
-    letters more are none.
+    One that another command has is not mistyped. A value in the option's own word, as in `--jobs4`, goes behind a
+    sign.
     """
     params = [] if ctx is None else ctx.command.get_params(ctx)
     names = tuple(name for param in params for name in param.opts)
@@ -105,11 +105,21 @@ def _near_option(option: str, ctx: Any, contents: Any) -> str:
         return ""
     for name in ctx.command.valued() if ctx else ():
         value = option.removeprefix(name)
-        if name.startswith("--") and value != option and not re.fullmatch("[a-z]{1,2}", value):
+        if (
+            name.startswith("--")
+            and value != option
+            and re.fullmatch(r"[^-_].*|", value)
+            and re.search(r"[\d./]", value)
+        ):
             return f"{name}={value}"
     # The dashes alone would make short ones alike.
     near = nearest(option.lstrip("-"), tuple(name[2:] for name in names if name.startswith("--")))
     return f"--{near}" if near else ""
+
+
+def _may_hold_value(option: str, near: str) -> bool:
+    """Say whether what a mistyped option has behind the near one's name may be its value, as in `--dircats`."""
+    return re.fullmatch(f"{re.escape(near)}[a-z]{{3,}}", option) is not None
 
 
 def _habit(typed: str, known: Container[str]) -> str:
