@@ -19,7 +19,7 @@ VALUED_OPTIONS = (
     *("--limit", "--max-failures", "--max-size", "--model", "--output", "--port", "--print", "--progress"),
     *("--prune", "--rate", "--seconds", "--shard", "--since", "--timeout"),
 )
-"""The options of all commands behind which a value stands, whatever that looks like."""
+"""The options of all commands behind which a value stands."""
 
 OWN_NAMES = "-o '{id}-{index}.{ext}'"
 """The option that gives every file a name of its own."""

@@ -1,5 +1,6 @@
 """The options that commands share, as they were typed, and the commands of hints that keep them."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -167,7 +168,10 @@ class Options(NamedTuple):
             value = getattr(self, name)
             if name not in without and value is not None and value is not False:
                 option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
-                words.append(option if value is True else f"{option} {hints.quoted(value)}")
+                is_value = value is not True
+                # What looks like an option would be taken for one.
+                sign = "=" if is_value and re.fullmatch(r"--.*|-\w+", value) else " "
+                words.append(f"{option}{sign}{hints.quoted(value)}" if is_value else option)
         return tuple(words)
 
 

@@ -1,7 +1,7 @@
 """Commands and groups of typer's with plain help, which read `-o=cat.webp` as gh and httpie do."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -118,7 +118,7 @@ class Command(_Plain, typer.core.TyperCommand):
         a folder, and the create be paid for. `-d=x` is the name of a file there, which hints may have.
         """
         valued = self.valued()
-        names = {"-h", "--help", *itertools.chain.from_iterable(param.opts for param in self.params)}
+        names = {name for param in self.get_params(ctx) for name in param.opts if name.startswith("-")}
         parted: list[str] = []
         words = iter(args)
         for word in words:
@@ -126,9 +126,10 @@ class Command(_Plain, typer.core.TyperCommand):
             if word == "--":
                 parted += [word, *words]
             elif takes_next(word, valued):
-                parted += [word, *(taken := [*itertools.islice(words, 1)])]
-                if names & {one.partition("=")[0] if one.startswith("--") else one for one in taken}:
-                    raise self._without_value(ctx, parted, list(words))
+                taken = [*itertools.islice(words, 1)]
+                if any(_is_option(one, names) for one in taken):
+                    raise self._without_value(ctx, args, len(args) - len(list(words)) - 1)
+                parted += [word, *taken]
             elif sign and not name.startswith("--") and takes_next(name, valued):
                 parted += [name, value]
             else:
@@ -136,15 +137,22 @@ class Command(_Plain, typer.core.TyperCommand):
         read: list[str] = super().parse_args(ctx, parted)
         return read
 
-    def _without_value(self, ctx: Any, read: Sequence[str], behind: Sequence[str]) -> errors.UsageError:
-        """Give the error of an option with another one in its value's place, the last two words that were read."""
-        *before, word, other = read
+    def _without_value(self, ctx: Any, args: Sequence[str], place: int) -> errors.UsageError:
+        """Give the error of an option with another one in its value's place."""
+        word = args[place - 1]
         option = word if word.startswith("--") else f"-{word[-1]}"
         what = next(metavar_of(param, ctx) for param in self.params if option in param.opts)
         return errors.UsageError(
-            f"{option} takes a value, {what}, and {other} is an option",
-            hint=f"{ctx.command_path} {hints.joined([*before, word, what, other, *behind])}",
+            f"{option} takes a value, {what}, and {args[place]} is an option",
+            hint=f"{ctx.command_path} {hints.joined([*args[:place], what, *args[place:]])}",
         )
+
+
+def _is_option(word: str, names: Container[str]) -> bool:
+    """Say whether a word is an option, as `--json`, `--dir=x` or `-qv` are; `-o=x` may be the name of a file."""
+    if word.startswith("--"):
+        return word.partition("=")[0] in names
+    return len(word) > 1 and word.startswith("-") and all(f"-{letter}" in names for letter in word[1:])
 
 
 class Group(_Plain, typer.core.TyperGroup):

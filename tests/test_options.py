@@ -86,8 +86,9 @@ def test_no_input_is_asked_for_that_a_command_does_not_take(
             Options(saves=True, timeout="5m", logs=True, output="a b.png", overwrite=True, base_url="http://x"),
             "cometrep download --wait p1 -o 'a b.png' --overwrite",
         ),
+        (Options(saves=True, output="--json", dir="-"), "cometrep download --wait p1 -o=--json -d -"),
     ],
-    ids=["waits", "saves"],
+    ids=["waits", "saves", "odd names"],
 )
 def test_what_takes_predictions_up_has_the_options_it_takes(options: Options, command: str) -> None:
     """But for the deadline, which may be what ended this command; a flag that chose the server is the console's."""

@@ -48,8 +48,8 @@ def test_items_change_inputs(made: Cli, server: Server) -> None:
 def test_an_option_as_the_name_of_a_folder_hides_no_id(made: Cli, server: Server) -> None:
     """However odd the command is, the `-` in it stands for the id."""
     assert made("create", "-q", SCHNELL, "prompt=cat").code == 0
-    done = made.shell_line("echo @last | cometrep rerun -q -d -oo -")
-    assert (done.code, done.stdout, done.stderr) == (0, "-oo/made2.webp\n", "")
+    done = made.shell_line("echo @last | cometrep rerun -q -d -o.o -")
+    assert (done.code, done.stdout, done.stderr) == (0, "-o.o/made2.webp\n", "")
 
 
 @pytest.mark.parametrize("command", ["echo @last", "cometrep list -n 1", "cometrep list -n 1 --json"])

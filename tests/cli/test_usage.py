@@ -395,6 +395,9 @@ def test_a_short_option_takes_its_value_behind_a_sign_too(typed: str, told: str)
         ("-qo=d.txt", "d.txt"),
         ("-qo -d=x", "-d=x"),
         ("-o --", "--"),
+        ("-o items", "items"),
+        ("-o -", "-"),
+        ("-o=--json", "--json"),
     ],
 )
 def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -> None:
@@ -409,11 +412,12 @@ def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -
         (
             "run a/b -o=x -d --sandbox p=1",
             "-d takes a value, DIR, and --sandbox",
-            "run a/b -o x -d DIR --sandbox p=1",
+            "run a/b -o=x -d DIR --sandbox p=1",
         ),
         ("run a/b -qo --dry-run", "-o takes a value, TEMPLATE, and --dry-run", "run a/b -qo TEMPLATE --dry-run"),
         ("wait @2 --timeout -q", "--timeout takes a value, DURATION, and -q", "wait @2 --timeout DURATION -q"),
         ("batch f --dir --jobs=4", "--dir takes a value, DIR, and --jobs=4", "batch f --dir DIR --jobs=4"),
+        ("batch f -d -qv", "-d takes a value, DIR, and -qv", "batch f -d DIR -qv"),
     ],
 )
 def test_an_option_is_no_value_of_another(typed: str, told: str, hint: str) -> None:
