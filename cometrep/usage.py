@@ -105,12 +105,7 @@ def _near_option(option: str, ctx: Any, contents: Any) -> str:
         return ""
     for name in ctx.command.valued() if ctx else ():
         value = option.removeprefix(name)
-        if (
-            name.startswith("--")
-            and value != option
-            and re.fullmatch(r"[^-_].*|", value)
-            and re.search(r"[\d./]", value)
-        ):
+        if name.startswith("--") and value != option and re.fullmatch(r"(?![-_]).*[\d./].*", value):
             return f"{name}={value}"
     # The dashes alone would make short ones alike.
     near = nearest(option.lstrip("-"), tuple(name[2:] for name in names if name.startswith("--")))
