@@ -189,6 +189,20 @@ def test_the_sandbox_is_an_independent_witness() -> None:
     assert own == {"errors"}
 
 
+def test_no_command_hides_a_type() -> None:
+    """Python 3.14 reads annotations when they are asked for: `list` may be the module of the command by then."""
+    annotations = [
+        part
+        for node in ast.walk(ast.parse(MODULES["commands"].read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for part in (node.returns, *(one.annotation for one in node.args.args + node.args.kwonlyargs))
+        if part
+    ]
+    named = {node.id for part in annotations for node in ast.walk(part) if isinstance(node, ast.Name)}
+    assert "Sequence" in named
+    assert not named & {name.removeprefix("commands.") for name in MODULES if name.startswith("commands.")}
+
+
 def loaded_by(*arguments: str, home: Path) -> set[str]:
     """Give the modules that a command line leaves loaded."""
     code = (

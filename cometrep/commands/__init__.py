@@ -6,7 +6,7 @@ context, which has what was typed of them.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
@@ -65,8 +65,9 @@ def _group(**annotations: Any) -> Group:
     )
 
 
-def _once(values: list[str] | None) -> str | None:
+def _once(values: Sequence[str] | None) -> str | None:
     """Give the one file of --input; raise UsageError for several, of which the last alone would be paid for."""
+    # No `list` above: Python 3.14 reads annotations late, and by then that may be the command of the name.
     if values and len(values) > 1:
         raise errors.UsageError(
             f"--input is given {len(values)} times",
