@@ -132,6 +132,8 @@ class Terminal:
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the size of the window, as dragging its corner does."""
+        while self._read(0.0):  # what was drawn for the size before is seen in that size
+            pass
         self.screen.resize(lines, columns)
         self._set_size(columns, lines)
 
