@@ -15,17 +15,18 @@ EXAMPLES = ("cometrep models", "cometrep models black-forest-labs/flux-schnell")
 def command(
     ctx: typer.Context,
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="One model, as OWNER/NAME.", show_default=False)
-    ] = "",
+        str | None, typer.Argument(metavar="[MODEL]", help="One model, as OWNER/NAME.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.", show_default=False)] = False,
 ) -> None:
     """Show the known models, or one model's inputs with types, defaults and choices."""
     console = local_console(ctx)
-    models = [_known(model)] if model else [_known(name) for name in catalog.names()]
+    # Not by its truth: an empty name is that of a variable which is not set.
+    models = [_known(name) for name in (catalog.names() if model is None else [model])]
     if json:
         for known in models:
             console.write_json(known.as_json())
-    elif model:
+    elif model is not None:
         _show_inputs(console, models[0])
     else:
         console.write_table(

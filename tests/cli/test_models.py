@@ -64,6 +64,7 @@ def test_json_of_all_and_of_one(cli: Cli) -> None:
         ("flux-schnell", SCHNELL),
         ("stability/sdxl", "stability-ai/sdxl"),
         ("zzz/qqq", ""),
+        ("", ""),
     ],
 )
 def test_a_wrong_name_gives_the_nearest_ones(wrong: str, near: str, cli: Cli) -> None:
