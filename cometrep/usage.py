@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, hints
 from cometrep.commands import POLLING
@@ -30,7 +30,14 @@ _HABITS = {  # what gh, curl, wget and others call it, where the spelling tells 
 }
 _NOT_GUESSED = ("login", "logout", "set", "unset", "--prune", "--retry-unknown")  # which change, remove, pay twice
 _NEEDLESS = ("--resume", "--continue")  # of a batch, as the same command goes on
-_NO_CANCEL = ": the API documents no way to end a prediction"
+
+
+class _Wrong(NamedTuple):
+    """What is wrong, in words; with the word that is not known, and the known one that is near to it."""
+
+    message: str
+    word: str = ""
+    near: str = ""
 
 
 def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.UsageError:
@@ -46,12 +53,11 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
         meant = hints.joined(["cometrep", *(word for word in arguments if word.partition("=")[0] != option)])
-    message = _message(problem, option, ctx, contents, is_guessed=bool(item or data or meant))
-    if ordered:
-        message = f"{option} goes behind the command"
-    message, question, near = message.partition("; did you mean ")
-    if near and near.rstrip("?").partition("=")[0] not in _NOT_GUESSED and not _may_hold_value(option, near[:-1]):
-        meant = _corrected(arguments, option or message.split("'")[1], near.rstrip("?"))
+    wrong = _wrong(problem, option, ctx, contents, is_guessed=bool(item or data or meant))
+    message = f"{option} goes behind the command" if ordered else wrong.message
+    near = wrong.near
+    if near and near.partition("=")[0] not in _NOT_GUESSED and not _may_hold_value(option, near):
+        meant = _corrected(arguments, wrong.word, near)
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]
     if ctx is None:
@@ -59,10 +65,11 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         return errors.UsageError(told, hint=" ".join(filter(None, ("cometrep", command, "--help"))))
     usage = " ".join(ctx.get_usage().removeprefix("Usage: ").split())
     hint = f"write {masked(item)}" if item else data or masked(meant) or f"{ctx.command_path} --help"
-    return errors.UsageError(f"{told}; usage: {usage}{question}{near}", hint=hint)
+    question = f"; did you mean {near}?" if near else ""
+    return errors.UsageError(f"{told}; usage: {usage}{question}", hint=hint)
 
 
-def _message(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bool) -> str:
+def _wrong(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bool) -> _Wrong:
     """Say what is wrong, and where nothing better is guessed which name is near a mistyped one."""
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
@@ -70,24 +77,24 @@ def _message(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: 
         message = re.sub(told, plain, message)
     unknown = re.match(r"no such command '(.*?)'", message)
     if unknown and ctx is not None:
-        return unknown.group() + _near_command(unknown[1], ctx)
+        return _wrong_command(unknown[1], ctx)
     if message.startswith(f"no such option: {option}"):
         near = "" if is_guessed else _near_option(option, ctx, contents)
-        return f"no such option: {option}" + (f"; did you mean {near}?" if near else "")
-    return str(message)
+        return _Wrong(f"no such option: {option}", option, near)
+    return _Wrong(message)
 
 
-def _near_command(typed: str, ctx: Any) -> str:
-    """Say which command a mistyped one is near to, or which ones a group has."""
-    if ctx.parent is None and typed.lower() in ("cancel", "stop", "abort"):
-        return _NO_CANCEL
+def _wrong_command(typed: str, ctx: Any) -> _Wrong:
+    """Say that there is no such command, with the one that it is near to, or those that a group has."""
+    message, is_group = f"no such command '{typed}'", ctx.parent is not None
+    if not is_group and typed.lower() in ("cancel", "stop", "abort"):
+        return _Wrong(f"{message}: the API documents no way to end a prediction")
     known = tuple(ctx.command.list_commands(ctx))
-    group = "" if ctx.parent is None else f" of {ctx.info_name}"
     alike = tuple(name for name in known if name[0] == typed[:1].lower())
-    near = _habit(typed.lower(), known) or nearest(typed, alike, 0.65)
-    if near:  # that of another word is a riddle: `batch` for `auth`
-        return f"{group}; did you mean {near}?"
-    return f"{group}; it has {', '.join(known)}" if group else ""
+    near = _habit(typed.lower(), known) or nearest(typed, alike, 0.65)  # `batch` for `auth` is a riddle
+    if is_group:
+        message += f" of {ctx.info_name}" + ("" if near else f"; it has {', '.join(known)}")
+    return _Wrong(message, typed, near)
 
 
 def _near_option(option: str, ctx: Any, contents: Any) -> str:
