@@ -1094,6 +1094,43 @@ def test_a_filter_drops_one_file(world: World) -> None:
     assert fetch(f"/files/{reply['id']}/out-2.webp", server).status == 404
 
 
+def test_pictures_are_drawn_in_few_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are asked for at once, as each keeps the memory of a picture; and no end waits for them."""
+    threads = set()
+
+    def draw(record: predictions.Record, index: int) -> bytes:
+        threads.add(threading.current_thread())
+        return b"%d" % index
+
+    monkeypatch.setattr("cometrep.sandbox.painter.draw", draw)
+    server, cores = world(seconds=0), os.cpu_count() or 1
+    urls = [create(server, SMALL | {"seed": number})["id"] for number in range(8 * cores)]
+    with ThreadPoolExecutor(len(urls)) as pool:
+        drawn = list(pool.map(lambda id: fetch(f"/files/{id}/out-0.webp", server).body, urls))
+    assert drawn == [b"0"] * len(urls)
+    assert len(threads) <= cores
+    assert all(thread.daemon for thread in threads)
+    server.close()
+    for thread in threads:
+        thread.join(TIMEOUT_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_a_picture_is_drawn_without_a_thread_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more of them its connection's own does."""
+    server = world(seconds=0)
+    path = f"/files/{create(server)['id']}/out-0.webp"
+    with connection(server) as link:
+        link.request("GET", path)
+        whole = read(link).body
+        for kept in world.folder.glob("files/*"):
+            kept.unlink()
+        with no_more_threads():
+            monkeypatch.setattr(server, "_studio", painter.Studio())
+            link.request("GET", path)
+            assert read(link).body == whole
+
+
 @pytest.mark.parametrize("model", [SCHNELL, PRO])
 def test_a_filter_that_leaves_nothing_fails(world: World, model: str) -> None:
     """Replicate's models raise an error where no image is left."""

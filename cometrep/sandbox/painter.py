@@ -1,14 +1,18 @@
 """Draw the sandbox's pictures: a landscape, the sea or a city, as the prompt and a hash choose."""
 
+import contextlib
 import hashlib
 import io
 import math
+import os
+import queue
 import random
 import re
 import textwrap
+import threading
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cometrep.sandbox.predictions import Record
@@ -100,6 +104,56 @@ class _Painter:
                     if self.chance.random() < 0.3:
                         self.pen.rectangle((x, y, x + cell * 0.45, y + cell * 0.6), fill=lit)
                 left = right + uniform(-0.01, 0.008) * self.width
+
+
+class Studio:
+    """What draws for many threads, in as many of its own as there are cores.
+
+    A thread that has drawn keeps the memory of a picture, 15 MB, and each connection is a thread.
+    """
+
+    def __init__(self) -> None:
+        self._ordered: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._is_closed = False
+
+    def draw(self, record: Record, index: int) -> bytes:
+        """Give one output file, as `draw` makes it; in this thread where there is no other."""
+        order = _Order(record, index)
+        with self._lock:
+            if not self._is_closed and self._threads < (os.cpu_count() or 1):
+                with contextlib.suppress(RuntimeError):  # the system gives no more
+                    threading.Thread(target=self._work, daemon=True).start()
+                    self._threads += 1
+            is_ordered = self._threads > 0 and not self._is_closed
+            if is_ordered:
+                self._ordered.put(order)
+        drawn = order.drawn.get() if is_ordered else draw(record, index)
+        if isinstance(drawn, bytes):
+            return drawn
+        raise drawn
+
+    def close(self) -> None:
+        """Let the threads end, once they have drawn what was ordered; nothing waits for that."""
+        with self._lock:
+            self._is_closed = True
+            for _ in range(self._threads):
+                self._ordered.put(None)
+
+    def _work(self) -> None:
+        while order := self._ordered.get():
+            try:
+                order.drawn.put(draw(order.record, order.index))
+            except Exception as problem:  # noqa: BLE001 - handed to who ordered it
+                order.drawn.put(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    record: Record
+    index: int
+    drawn: "queue.SimpleQueue[bytes | Exception]" = field(default_factory=queue.SimpleQueue)
 
 
 def draw(record: Record, index: int) -> bytes:

@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from cometrep import errors
 from cometrep.sandbox.faults import Fault
-from cometrep.sandbox.painter import draw
+from cometrep.sandbox.painter import Studio
 from cometrep.sandbox.predictions import (
     RETENTION_SECONDS,
     Record,
@@ -203,6 +203,7 @@ class Sandbox:
         self._seconds, self._wrapped, self.clock = seconds, wrapped, clock
         self._faults = [(fault, fault.times) for fault in faults]
         self._lock = threading.Lock()
+        self._studio = Studio()
         self._received: deque[Received] = deque(maxlen=10_000)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # `close` of another thread sees the thread whole, or not at all
@@ -250,6 +251,7 @@ class Sandbox:
             thread.join()
         self._server.server_close()
         self._server.drop_connections()
+        self._studio.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -368,7 +370,7 @@ class Sandbox:
             kept = path.read_bytes()
             if hashlib.sha256(kept[_DIGEST_BYTES:]).digest() == kept[:_DIGEST_BYTES]:
                 return kept[_DIGEST_BYTES:]
-        data = draw(record, index)
+        data = self._studio.draw(record, index)
         with suppress(OSError):  # on a full disk the next one is drawn again
             _write(path, hashlib.sha256(data).digest() + data)
         return data
