@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -652,6 +653,23 @@ def test_readers_and_a_writer_do_not_wait_for_each_other(shelf: Shelf, ledger: L
     writer.execute("COMMIT")
     writer.close()
     assert found(ledger, "p1").status == "writing"
+
+
+def test_a_reader_is_waited_for_no_longer_than_was_asked_where_it_is_in_the_way(
+    shelf: Shelf, ledger: Ledger
+) -> None:
+    """Where SQLite knows no WAL, as on some servers of files, a reader holds up the end of a transaction."""
+    number = made(ledger, "p1")
+    ledger.close()
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as reader:
+        assert reader.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entries").fetchall()
+        with pytest.raises(errors.LocalFileError, match="locked"):
+            ledger.accept(number, Prediction("p9", "starting"), patience_seconds=0.0)
+    assert found(ledger, "p1").status == "starting"
+    ledger.accept(number, Prediction("p9", "starting"), patience_seconds=0.0)
+    assert found(ledger, "p9").status == "starting"
 
 
 @on_posix

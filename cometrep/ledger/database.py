@@ -85,7 +85,7 @@ class Database:
                 try:  # a signal that comes while it waits is met when the transaction has begun
                     if _begin_if_free(connection, deadline):
                         yield connection
-                        _when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+                        _when_free(connection, "COMMIT", deadline=deadline)  # readers are in its way without WAL
                         return
                 except BaseException:
                     if connection.in_transaction:  # a full disk may have ended it already
@@ -241,9 +241,15 @@ def _begin_if_free(connection: sqlite3.Connection, deadline: float) -> bool:
     return True
 
 
-def _when_free(connection: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in."""
-    deadline = time.monotonic() + BUSY_SECONDS
+def _when_free(
+    connection: sqlite3.Connection, statement: str, values: Sequence[Any] = (), *, deadline: float | None = None
+) -> sqlite3.Cursor:
+    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in.
+
+    `deadline` is on the monotonic clock, None for as long as is usual.
+    """
+    if deadline is None:
+        deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             return connection.execute(statement, values)
