@@ -57,7 +57,9 @@ def command(
     _refuse_contradictions(ctx.params)
     if refresh:
         with session(ctx) as opened:
-            asked = opened.ledger.unfinished()[:limit]  # of so many lines, no more can be unfinished
+            asked = opened.ledger.unfinished()
+            if not (model or status or unsaved or unknown):  # of so many lines no more can be unfinished
+                asked = asked[:limit]
             opened.show(opened.runner.refresh(asked), opened.results(""))
             _list(opened.console, opened.ledger, ctx.params)
         return

@@ -292,6 +292,20 @@ def test_refresh_asks_about_no_more_than_are_listed(served: Cli, server: Server)
     assert sorted(request.path.rpartition("/")[2] for request in server.received) == ["three1", "two1"]
 
 
+@pytest.mark.parametrize("selecting", [("--unsaved",), ("--model", SCHNELL), ("--status", "succeeded")], ids=str)
+def test_refresh_asks_about_all_that_may_be_selected(
+    selecting: tuple[str, ...], served: Cli, server: Server
+) -> None:
+    """Which ones are listed is known behind the looks: not the newest of all predictions."""
+    create(served, server, "one1")
+    finish(server, "one1")
+    server.on_create(answer_json(prediction("two1", "starting")))
+    served("create", "stability-ai/sdxl", "prompt=cat")
+    server.on("GET", "/replicate/v1/predictions/two1", answer_json(prediction("two1", "processing")))
+    done = served("list", "--refresh", "-n", "1", *selecting)
+    assert [line.split("\t")[0] for line in done.lines] == ["one1"]
+
+
 @pytest.mark.parametrize("fault", ["no key", "no server", "no credit", "a page"])
 def test_a_look_that_refresh_cannot_make_is_a_warning(fault: str, served: Cli, server: Server) -> None:
     """The entry is listed with its last status, the warning names it, and the exit code is 0, as the page says."""
