@@ -767,8 +767,8 @@ def test_unsaved_outputs_are_told_before_their_hour_is_over(remember: Callable[.
     remember("old1", age=48 * HOUR)
     told = examined(now=NOW)["unsaved_outputs"]
     assert told.outcome == "warn"
-    assert told.message == "succeeded and not saved: gone1 (its hour is over), -near1 (10 min left)"
-    assert told.fix == "cometrep download -- gone1 -near1"
+    assert told.message == "succeeded and not saved: -near1 (10 min left), gone1 (its hour is over)"
+    assert told.fix == "cometrep download -- -near1 gone1"
 
 
 def test_a_fresh_output_is_no_warning_yet(remember: Callable[..., None]) -> None:

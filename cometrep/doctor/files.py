@@ -154,7 +154,8 @@ class Files:
         if self._memory is None:
             return untried("unsaved_outputs", "ledger", self._subject.again)
         now = self._now()
-        unsaved = sorted(self._memory.unsaved, key=lambda entry: entry.expires)
+        # Those come first whose hour lasts: of the others it is not known whether they can be had.
+        unsaved = sorted(self._memory.unsaved, key=lambda entry: (entry.expires < now, entry.expires))
         near = [entry for entry in unsaved if entry.expires - now < _NEAR_SECONDS]
         if near:
             told = first_few([f"{entry.id} ({_time_left(entry.expires - now)})" for entry in near], SHOWN)
