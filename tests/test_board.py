@@ -150,13 +150,14 @@ def test_an_item_in_doubt_is_told_as_it_is_counted() -> None:
 
 
 def test_logs_get_the_first_failures_and_a_tally_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done is no line of its own, nor is each retry; after so many failures the record has the rest."""
+    """Nothing of what is done, nor of each retry; after so many of an outcome the record has the rest."""
     monkeypatch.setattr(board, "FAILURES_SHOWN", 2)
     monkeypatch.setattr(board, "RETRY_LINE_SECONDS", -1e9)
     retry = Retrying("", "item 4: HTTP 429", 1, 2.0)
     failures = [ended("failed", f"item {number}", "HTTP 422\x07") for number in range(4)]
     events: tuple[Event, ...] = (
         ended("done"),
+        *(ended("skipped", f"item {number}", "it exists") for number in range(4, 8)),
         *failures,
         retry,
         Noted("", "finishing"),
@@ -164,6 +165,8 @@ def test_logs_get_the_first_failures_and_a_tally_now_and_then(monkeypatch: pytes
         tally(done=1),
     )
     assert shown("lines", *events) == [
+        "item 4  skipped: it exists",
+        "item 5  skipped: it exists",
         "item 0  failed: HTTP 422\\x07",
         "item 1  failed: HTTP 422\\x07",
         "item 4: HTTP 429; again in 2.0 s",

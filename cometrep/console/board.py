@@ -1,7 +1,7 @@
 """Draw a batch on stderr: one bar over all of it, a line now and then in logs, or its events for programs."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -58,20 +58,20 @@ def _time_left(tally: Tally) -> str:
 
 
 class LogBoard(Display):
-    """A line every half minute, and one for each of the first failures."""
+    """A line every half minute, and one for each of the first items of each outcome but success."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._said = time.monotonic()
         self._retried = 0.0
-        self._failures = 0
+        self._ended: Counter[str] = Counter()  # by outcome, those that did not end well
 
     def take(self, event: Event) -> None:
         """Show one event."""
         super().take(event)
         if isinstance(event, ItemEnded) and event.outcome != "done":
-            self._failures += 1
-            if self._failures <= FAILURES_SHOWN:
+            self._ended[event.outcome] += 1
+            if self._ended[event.outcome] <= FAILURES_SHOWN:
                 self._screen.line(f"{harmless(event.label)}  {_told(event)}: {harmless(brief(event.text))}")
         elif isinstance(event, Retrying) and time.monotonic() >= self._retried + RETRY_LINE_SECONDS:
             self._retried = time.monotonic()
