@@ -135,6 +135,16 @@ def test_a_summary_has_as_many_rows_as_github_shows(count: int, files: int) -> N
     assert text.count(f" and {files - 100} more |") == (len(rows) if files > 100 else 0)
 
 
+def test_a_summary_leaves_room_for_what_stands_there(tmp_path: Path) -> None:
+    """The steps of a job that was written in one go may each tell of many predictions."""
+    report = github.Report(is_batch=False)
+    for number in range(4000):
+        report.take(result(f"p{number}", "succeeded", "f" * 50))
+    for _ in range(4):
+        assert not list(report.tell(None, "", [], lambda name: str(tmp_path / name)))
+    assert MOST_BYTES / 2 < (tmp_path / "GITHUB_STEP_SUMMARY").stat().st_size < MOST_BYTES
+
+
 def test_a_file_that_went_to_stdout_has_no_path(tmp_path: Path) -> None:
     """It stood in a temporary place, and is gone as the command ends."""
     report = github.Report(is_batch=False)

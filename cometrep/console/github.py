@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Result, Saved, Seen
+from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.text import brief, first_few, format_bytes, format_count, format_elapsed, harmless, one_line
 
@@ -51,6 +52,7 @@ class Report:
         They come from what the command's events returned, or why they did not; `left` are the predictions that
         the command was not done with then. Nothing is told of a batch that was ended before it came to any count.
         """
+        paths = {variable: environment(variable) for variable in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         if isinstance(returned, BatchEnded):
             texts = of_batch(returned, self._items)
         elif self._is_batch:
@@ -61,8 +63,8 @@ class Report:
                 Result(id, self._seen.get(id), tuple(self._files.get(id, ()))) for id in left if id not in told
             ]
             results = [*self._results, *open_ones]
-            texts = outputs(results), summary(results, reason if open_ones or not results else "")
-        paths = {variable: environment(variable) for variable in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+            room = _SUMMARY_BYTES - size_of(Path(paths["GITHUB_STEP_SUMMARY"]))
+            texts = outputs(results), summary(results, reason if open_ones or not results else "", room_bytes=room)
         if unset := [variable for variable, path in paths.items() if not path]:
             yield f"{' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set"
         for path, text in zip(paths.values(), texts, strict=True):
@@ -82,8 +84,11 @@ def outputs(results: Sequence[Result]) -> str:
     )
 
 
-def summary(results: Sequence[Result], reason: str = "") -> str:
-    """Write a Markdown table of predictions for the step's summary, and the reason why it is not whole."""
+def summary(results: Sequence[Result], reason: str = "", *, room_bytes: int = _SUMMARY_BYTES) -> str:
+    """Write a Markdown table of predictions for the step's summary, and the reason why it is not whole.
+
+    It has as many rows as there is room for.
+    """
     why = f"{_markdown(reason)}\n\n" if reason else ""
     if not results and reason:
         return why
@@ -95,7 +100,7 @@ def summary(results: Sequence[Result], reason: str = "") -> str:
         told = _markdown(_status(result)) + (f": {_markdown(result.failure.message)}" if result.failure else "")
         model = _markdown(result.prediction.model) if result.prediction else ""
         rows.append(f"| {_markdown(result.id)} | {model} | {told} | {files} |\n")
-    shown = list(_fitting(rows))
+    shown = list(_fitting(rows, room_bytes))
     rest = f"\n{format_count(len(rows) - len(shown), 'row')} left out\n" if len(shown) < len(rows) else ""
     return "".join(("| Prediction | Model | Status | Files |\n|---|---|---|---|\n", *shown, rest, "\n", why))
 
@@ -168,12 +173,11 @@ def _output(name: str, lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in (f"{name}<<{delimiter}", *lines, delimiter))
 
 
-def _fitting(rows: Sequence[str]) -> Iterator[str]:
-    """Yield the first rows, as many as a summary has room for."""
-    left = _SUMMARY_BYTES
+def _fitting(rows: Sequence[str], room_bytes: int) -> Iterator[str]:
+    """Yield the first rows, as many as there is room for."""
     for row in rows:
-        left -= len(row.encode("utf-8", "backslashreplace"))
-        if left < 0:
+        room_bytes -= len(row.encode("utf-8", "backslashreplace"))
+        if room_bytes < 0:
             return
         yield row
 
