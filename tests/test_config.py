@@ -113,16 +113,16 @@ def test_the_api_key_comes_from_its_variables_in_order(file: Path, monkeypatch: 
     def found() -> tuple[str, str, str]:
         loaded = config.load()
         assert loaded.api_key is not None
-        return loaded.api_key.reveal(), loaded.shown("api_key").origin.text, config.variable_for("api_key")
+        return loaded.api_key.reveal(), loaded.shown("api_key").origin.text, loaded.replace_key_command
 
     assert config.load().api_key is None
-    assert config.variable_for("api_key") == ""
     write(file, f'api_key = "{KEY}-file"\n')
-    assert found() == (f"{KEY}-file", str(file), "")
+    assert found() == (f"{KEY}-file", str(file), "cometrep login")
     monkeypatch.setenv("COMETAPI_API_KEY", f"{KEY}-second")
-    assert found() == (f"{KEY}-second", "COMETAPI_API_KEY", "COMETAPI_API_KEY")
+    assert found() == (f"{KEY}-second", "COMETAPI_API_KEY", "unset COMETAPI_API_KEY && cometrep login")
     monkeypatch.setenv("COMETAPI_KEY", f"{KEY}-first")
-    assert found() == (f"{KEY}-first", "COMETAPI_KEY", "COMETAPI_KEY")
+    both = "unset COMETAPI_KEY COMETAPI_API_KEY && cometrep login"  # or the second would win over the new one
+    assert found() == (f"{KEY}-first", "COMETAPI_KEY", both)
 
 
 def test_the_sdk_s_base_url_is_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_a_blank_variable_is_unset(blank: str, file: Path, monkeypatch: pytest.M
     assert loaded.api_key is not None
     assert loaded.api_key.reveal() == KEY
     assert loaded.deadline_seconds == 300
-    assert config.variable_for("api_key") == ""
+    assert config.variables_for("api_key") == ()
 
 
 def test_a_blank_stored_value_is_unset(file: Path) -> None:

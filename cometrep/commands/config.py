@@ -79,8 +79,8 @@ def set_(ctx: typer.Context, name: NameArgument, value: ValueArgument) -> None:
     console = local_console(ctx)
     path = store_setting(name, value)
     console.say(f"{name} is set in {with_target(path)}")
-    if variable := config.variable_for(name):
-        console.warn(f"{variable} is set, and wins over the file: unset {variable}")
+    if variables := config.variables_for(name):
+        console.warn(f"{variables[0]} is set, and wins over the file: unset {' '.join(variables)}")
 
 
 @app.command()

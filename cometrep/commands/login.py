@@ -29,7 +29,7 @@ def command(
         text = console.ask_hidden(f"API key from {config.KEY_PAGE} (not shown): ")
     key, path = store_api_key(text)
     console.say(f"API key {key} stored in {with_target(path)}")
-    if variable := config.variable_for("api_key"):
-        console.warn(f"{variable} is set, and wins over the stored key: unset {variable}")
+    if variables := config.variables_for("api_key"):
+        console.warn(f"{variables[0]} is set, and wins over the stored key: unset {' '.join(variables)}")
     if not key.is_usual:
         console.warn(UNUSUAL_KEY)

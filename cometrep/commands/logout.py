@@ -16,5 +16,5 @@ def command(ctx: typer.Context) -> None:
     path, was_stored = remove("api_key")
     told = "the API key was removed from" if was_stored else "no API key is stored in"
     console.say(f"{told} {with_target(path)}")
-    if variable := config.variable_for("api_key"):
-        console.warn(f"{variable} is still set, and gives a key: unset {variable}")
+    if variables := config.variables_for("api_key"):
+        console.warn(f"{variables[0]} is still set, and gives a key: unset {' '.join(variables)}")

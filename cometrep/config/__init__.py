@@ -119,8 +119,8 @@ class Settings(NamedTuple):
     @property
     def replace_key_command(self) -> str:
         """What to type where the API key is refused: a stored one does not count beside a variable's."""
-        origin = self.resolved["api_key"].origin
-        unset = f"unset {origin} && " if origin.kind == "variable" else ""
+        variables = variables_for("api_key")
+        unset = f"unset {' '.join(variables)} && " if variables else ""
         return f"{unset}cometrep login"
 
     def shown(self, name: str) -> Setting:
@@ -416,12 +416,9 @@ def unknown_setting(
     )
 
 
-def variable_for(name: str) -> str:
-    """Name the environment variable that gives a setting, empty where none does."""
-    for variable in SETTINGS[name].variables:
-        if not is_blank(os.environ.get(variable, "")):
-            return variable
-    return ""
+def variables_for(name: str) -> tuple[str, ...]:
+    """Name the environment variables that give a setting, the one that counts first; none where none does."""
+    return tuple(one for one in SETTINGS[name].variables if not is_blank(os.environ.get(one, "")))
 
 
 def option_for(name: str) -> str:
