@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import select as select_module
 import socket
 import struct
 import threading
@@ -118,6 +119,27 @@ def test_a_question_is_answered_by_a_plain_yes(typed: str, is_yes: bool) -> None
     stderr = Stderr(typed)
     assert stderr.console.confirm("Send 150 items?") is is_yes
     assert stderr.text == "Send 150 items? [y/N] " + "\n" * (not typed.endswith("\n"))
+
+
+@on_posix
+def test_a_stdin_that_does_not_block_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Node.js hands one on: that nothing is there for now is no end, and half a prompt is not paid for."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    to_come = [b"one", b"two"]
+
+    def select_later(*streams: Any) -> Any:
+        if to_come:
+            os.write(writing, to_come.pop(0))
+        else:
+            os.close(writing)
+        return select(*streams)
+
+    select = select_module.select
+    monkeypatch.setattr(select_module, "select", select_later)
+    with os.fdopen(reading) as stdin:
+        console = Console(stdin, None, None, lambda name: "")
+        assert console.read_stdin(limit_bytes=100) == b"onetwo"
 
 
 @pytest.mark.parametrize("typed", [None, "y\n"], ids=["closed", "a pipe"])

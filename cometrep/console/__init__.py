@@ -173,6 +173,11 @@ class Console:
                 piece = self._stdin.buffer.read(_PIECE_BYTES)
             except OSError as problem:
                 raise errors.UsageError(f"cannot read stdin: {problem.strerror}", hint=instead) from problem
+            if piece is None:  # it does not block, and more may come
+                import select
+
+                select.select([self._stdin], [], [])
+                continue
             if not piece:
                 return
             yield piece
