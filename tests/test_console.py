@@ -121,6 +121,17 @@ def test_a_question_is_answered_by_a_plain_yes(typed: str, is_yes: bool) -> None
     assert stderr.text == "Send 150 items? [y/N] " + "\n" * (not typed.endswith("\n"))
 
 
+def test_nobody_is_asked_what_nobody_can_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a terminal whose stderr goes into a file: the question would be waited for without end."""
+    stderr = Stderr("y\n")
+    monkeypatch.setattr(console_module, "_is_terminal", lambda stream: isinstance(stream, io.StringIO))
+    assert not stderr.console.confirm("Send 150 items?")
+    with pytest.raises(errors.UsageError) as raised:
+        stderr.console.ask_hidden("API key: ")
+    assert raised.value.hint == "cometrep login --stdin < key.txt"
+    assert stderr.text == ""
+
+
 @on_posix
 def test_a_stdin_that_does_not_block_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Node.js hands one on: that nothing is there for now is no end, and half a prompt is not paid for."""

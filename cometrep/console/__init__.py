@@ -187,9 +187,9 @@ class Console:
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on the terminal, of which what was typed before is no answer.
 
-        False where there is none.
+        False where there is none, or the question would not be seen on it.
         """
-        if self._stdin is None or not _is_terminal(self._stdin):
+        if self._stdin is None or not self._can_ask():
             return False
         from cometrep.console.asking import confirm
 
@@ -200,9 +200,10 @@ class Console:
 
         What was pasted behind a line break is given with it: a shell would run it as a command.
         """
-        if self._stdin is None or not _is_terminal(self._stdin):
+        if self._stdin is None or not self._can_ask():
             raise errors.UsageError(
-                "there is no terminal to ask for the API key on; it can be piped in", hint="cometrep login --stdin"
+                "there is no terminal to ask for the API key on; it can be piped in",
+                hint="cometrep login --stdin < key.txt",
             )
         from cometrep.console.asking import Hidden
 
@@ -212,10 +213,13 @@ class Console:
         except OSError as problem:
             raise errors.UsageError(
                 f"cannot ask on this terminal: {problem.strerror}; the API key can be piped in",
-                hint="cometrep login --stdin",
+                hint="cometrep login --stdin < key.txt",
             ) from problem
         finally:
             self._hidden = None
+
+    def _can_ask(self) -> bool:
+        return _is_terminal(self._stdin) and _is_terminal(self._stderr)
 
     # stderr
 
