@@ -387,7 +387,7 @@ class Runner:
         """
         prediction = self._remembered(result, told) if result.failure else result.prediction
         if prediction is None:
-            return result
+            return result._replace(prediction=result.prediction or told)
         if told and prediction.output is None:
             prediction = prediction.with_output(told.output)
         if failure := self._standing(prediction):

@@ -186,6 +186,23 @@ def test_fewer_outputs_than_asked_are_a_warning(sandboxed: Cli) -> None:
     assert re.fullmatch(r"cometrep: warning: \w+ has 1 of 2 outputs asked for.*\n", done.stderr)
 
 
+@pytest.mark.parametrize("printed", ["--json", "--print=id", "--print=status"])
+def test_a_prediction_that_no_look_showed_is_a_result_all_the_same(
+    printed: str, served: Cli, server: Server
+) -> None:
+    """It is paid for, and what the answer to its create told is what is known of it."""
+    server.on_create(answer_json(prediction("made1", "starting") | {"model": "x/internal"}))
+    server.on_get(answer_json({"detail": "no"}, 500))
+    done = served("run", SCHNELL, "prompt=cat", printed, env={"COMETREP_RETRY_BUDGET": "0"})
+    assert done.code == 7
+    if printed == "--json":
+        shown = json.loads(done.stdout)
+        assert (shown["id"], shown["status"], shown["model"]) == ("made1", "starting", SCHNELL)
+        assert shown["input"] == {"prompt": "cat"}
+    else:
+        assert done.stdout == {"--print=id": "made1\n", "--print=status": "starting\n"}[printed]
+
+
 def test_a_deadline_names_the_command_that_finishes_the_job(served: Cli, server: Server) -> None:
     """`--timeout` reached is exit 6; the hint, when typed, waits, saves and sends no second create."""
     accepted(server, answer_json(prediction(status="processing")))
