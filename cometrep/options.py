@@ -170,7 +170,7 @@ class Options(NamedTuple):
                 option = _SPELLED.get(name, f"--{name.replace('_', '-')}")
                 is_value = value is not True
                 # What looks like an option would be taken for one.
-                sign = "=" if is_value and re.fullmatch(r"--.*|-\w+", value) else " "
+                sign = "=" if is_value and re.match("-.", value) else " "
                 words.append(f"{option}{sign}{hints.quoted(value)}" if is_value else option)
         return tuple(words)
 

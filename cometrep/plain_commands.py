@@ -1,6 +1,7 @@
 """Commands and groups of typer's with plain help, which read `-o=cat.webp` as gh and httpie do."""
 
 import itertools
+import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
@@ -115,7 +116,8 @@ class Command(_Plain, typer.core.TyperCommand):
         """Read `-o=cat.webp` as gh and httpie do; else the file would be named `=cat.webp`.
 
         And refuse an option as the value of another: behind `-d $DIR`, where that is not set, `--sandbox` would be
-        a folder, and the create be paid for. `-d=x` is the name of a file there, which hints may have.
+        a folder, and the create be paid for. `-d=x` is the name of a file there, which hints may have. `-dry-run`,
+        with one dash, would be a folder too.
         """
         valued = self.valued()
         names = {name for param in self.get_params(ctx) for name in param.opts if name.startswith("-")}
@@ -125,9 +127,11 @@ class Command(_Plain, typer.core.TyperCommand):
             name, sign, value = word.partition("=")
             if word == "--":
                 parted += [word, *words]
+            elif long := _with_one_dash(word, names, valued):
+                raise self._lacks_dash(ctx, args, len(args) - len(list(words)) - 1, long)
             elif takes_next(word, valued):
                 taken = [*itertools.islice(words, 1)]
-                if any(_is_option(one, names) for one in taken):
+                if any(_is_option(one, names) or _with_one_dash(one, names, valued) for one in taken):
                     raise self._without_value(ctx, args, len(args) - len(list(words)) - 1)
                 parted += [word, *taken]
             elif sign and not name.startswith("--") and takes_next(name, valued):
@@ -146,6 +150,29 @@ class Command(_Plain, typer.core.TyperCommand):
             f"{option} takes a value, {what}, and {args[place]} is an option",
             hint=f"{ctx.command_path} {hints.joined([*args[:place], what, *args[place:]])}",
         )
+
+    def _lacks_dash(self, ctx: Any, args: Sequence[str], place: int, long: str) -> errors.UsageError:
+        """Give the error of an option that is written with one dash, and behind others perhaps."""
+        word = args[place]
+        others = word.partition("=")[0].removesuffix(long[2:])
+        meant = [others] * (others != "-") + [long + word[len(others) + len(long) - 2 :]]
+        return errors.UsageError(
+            f"{word} is not {long}, which has two dashes",
+            hint=f"{ctx.command_path} {hints.joined([*args[:place], *meant, *args[place + 1 :]])}",
+        )
+
+
+def _with_one_dash(word: str, names: Container[str], valued: Container[str]) -> str:
+    """Give the long option that a word with one dash spells, behind short ones or not; empty where it is none."""
+    word = word.partition("=")[0]
+    if not re.match(r"-\w[\w-]+", word):
+        return ""
+    for at in range(1, len(word)):
+        if f"--{word[at:]}" in names:
+            return f"--{word[at:]}"
+        if f"-{word[at]}" not in names or f"-{word[at]}" in valued:  # what follows is its value
+            return ""
+    return ""
 
 
 def _is_option(word: str, names: Container[str]) -> bool:

@@ -128,7 +128,7 @@ def test_nobody_is_asked_what_nobody_can_see(monkeypatch: pytest.MonkeyPatch) ->
     assert not stderr.console.confirm("Send 150 items?")
     with pytest.raises(errors.UsageError) as raised:
         stderr.console.ask_hidden("API key: ")
-    assert raised.value.hint == "cometrep login --stdin < key.txt"
+    assert raised.value.hint == "cometrep login --stdin"
     assert stderr.text == ""
 
 

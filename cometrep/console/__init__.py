@@ -203,7 +203,7 @@ class Console:
         if self._stdin is None or not self._can_ask():
             raise errors.UsageError(
                 "there is no terminal to ask for the API key on; it can be piped in",
-                hint="cometrep login --stdin < key.txt",
+                hint="cometrep login --stdin",
             )
         from cometrep.console.asking import Hidden
 
@@ -213,7 +213,7 @@ class Console:
         except OSError as problem:
             raise errors.UsageError(
                 f"cannot ask on this terminal: {problem.strerror}; the API key can be piped in",
-                hint="cometrep login --stdin < key.txt",
+                hint="cometrep login --stdin",
             ) from problem
         finally:
             self._hidden = None

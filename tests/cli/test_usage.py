@@ -418,6 +418,7 @@ def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -
         ("wait @2 --timeout -q", "--timeout takes a value, DURATION, and -q", "wait @2 --timeout DURATION -q"),
         ("batch f --dir --jobs=4", "--dir takes a value, DIR, and --jobs=4", "batch f --dir DIR --jobs=4"),
         ("batch f -d -qv", "-d takes a value, DIR, and -qv", "batch f -d DIR -qv"),
+        ("run a/b -d -dry-run", "-d takes a value, DIR, and -dry-run", "run a/b -d DIR -dry-run"),
     ],
 )
 def test_an_option_is_no_value_of_another(typed: str, told: str, hint: str) -> None:
@@ -425,6 +426,34 @@ def test_an_option_is_no_value_of_another(typed: str, told: str, hint: str) -> N
     error = refused(typed)
     assert error.message == f"{told} is an option"
     assert error.hint == f"cometrep {hint}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("run a/b -dry-run p=1", "run a/b --dry-run p=1"),
+        ("run a/b -qdry-run p=1", "run a/b -q --dry-run p=1"),
+        ("run a/b -output=y.webp", "run a/b --output=y.webp"),
+        ("run a/b -overwrite", "run a/b --overwrite"),
+        ("run a/b -dir y", "run a/b --dir y"),
+        ("batch f -json", "batch f --json"),
+        ("batch f -model x/y", "batch f --model x/y"),
+        ("list -limit 3", "list --limit 3"),
+    ],
+)
+def test_a_long_option_with_one_dash_is_no_short_one_with_a_value(typed: str, meant: str) -> None:
+    """`-dry-run` would name a folder `ry-run`, and the create be paid for."""
+    error = refused(typed)
+    assert error.message.endswith(", which has two dashes")
+    assert error.hint == f"cometrep {meant}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder"), [("-ddry", "dry"), ("-d dry-run", "dry-run"), ("-qdoutput", "output")]
+)
+def test_a_value_behind_a_short_option_is_a_value(typed: str, folder: str) -> None:
+    """Also where it has the name of an option, or a part of it."""
+    assert build("run").make_context("run", ["a/b", *typed.split()]).params["dir"] == folder
 
 
 def test_behind_two_dashes_there_is_no_option() -> None:
