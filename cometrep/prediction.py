@@ -46,6 +46,7 @@ _STATUS_WORDS = {
 }
 
 _MODEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_EXAMPLE = "OWNER/NAME"  # in hints, for what is to be put there
 _NO_OWNER = "p|replicate|docs|collections|account|blog|explore|pricing|predictions|trainings|deployments|playground"
 # Its page at Replicate and at CometAPI, and its address in an API.
 _MODEL_ADDRESS = (
@@ -75,8 +76,12 @@ def parse_model(text: str, guess: Callable[[str], str] = lambda text: "") -> str
 
     `guess` gives the known model that a text means which has no such name in it, empty where it is not plain.
     """
-    if re.fullmatch(_MODEL, text):
+    if re.fullmatch(_MODEL, text) and text != _EXAMPLE:
         return text
+    if text == _EXAMPLE:
+        raise errors.UsageError(
+            f"{text} stands for a model's name, which is to be put there", hint="cometrep models", code="bad_model"
+        )
     found = re.search(_MODEL_ADDRESS, text[:500]) or re.fullmatch(_MODEL_VERSION, text)
     named = found.group(1) if found else ""
     why = "is not a model, which is named OWNER/NAME"

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, hints
@@ -21,23 +21,29 @@ _PLAIN_WORDS = (  # for what typer says
 )
 _HABITS = {  # what gh, curl, wget and others call it, where the spelling tells nothing; the first that is known
     **{"retry": "rerun", "show": "status", "view": "status show", "get": "status", "history": "list"},
-    **{"search": "models", "list": "show"},  # of config
-    **dict.fromkeys(("--output-dir", "--out-dir", "--outdir", "--directory", "-D"), "--dir"),
+    **{"search": "models", "model": "models", "auth": "login", "logs": "wait", "list": "show"},  # of config
+    **dict.fromkeys(("--output-dir", "--output-directory", "--out-dir", "--outdir", "--directory", "-D"), "--dir"),
     **dict.fromkeys(("--force", "--clobber", "-f"), "--overwrite"),
     **dict.fromkeys(("--parallel", "--concurrency", "--workers", "--threads", "-P"), "--jobs"),
     **{"--no-clobber": "--skip-existing", "--silent": "--quiet", "-s": "--quiet", "--max-time": "--timeout"},
-    **{"-L": "--limit", "--with-token": "--stdin"},
+    **{"-L": "--limit", "--with-token": "--stdin", "--no-progress": "--progress=none"},
 }
+_KEY_OPTION = r"--(?:api[-_]?)?(?:key|token)|--auth"  # of other programs
+_NEGATED = r"--(?:no|dont|do-not|without)-(.+)"
 _NOT_GUESSED = ("login", "logout", "set", "unset", "--prune", "--retry-unknown")  # which change, remove, pay twice
 _NEEDLESS = ("--resume", "--continue")  # of a batch, as the same command goes on
 
 
 class _Wrong(NamedTuple):
-    """What is wrong, in words; with the word that is not known, and the known one that is near to it."""
+    """What is wrong, in words; with the word that is not known, and the known one that is near to it.
+
+    One that `is_needless` asks for what is so without it.
+    """
 
     message: str
     word: str = ""
     near: str = ""
+    is_needless: bool = False
 
 
 def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.UsageError:
@@ -57,7 +63,9 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     message = f"{option} goes behind the command" if ordered else wrong.message
     near = wrong.near
     if near and near.partition("=")[0] not in _NOT_GUESSED and not _may_hold_value(option, near):
-        meant = _corrected(arguments, wrong.word, near)
+        meant = "cometrep models" if near == "models" else _corrected(arguments, wrong.word, near)
+    elif wrong.is_needless:
+        meant = _corrected(arguments, wrong.word, "")
     # An API key that was typed in a wrong place is not written into a log a second time.
     told = masked(f"{message}, in: cometrep {hints.joined(arguments)}")[:500]
     if ctx is None:
@@ -80,6 +88,8 @@ def _wrong(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bo
         return _wrong_command(unknown[1], ctx)
     if message.startswith(f"no such option: {option}"):
         near = "" if is_guessed else _near_option(option, ctx, contents)
+        if not near and (switch := _negated(option, ctx)):
+            return _Wrong(f"no such option: {option}; without {switch} that is so", option, is_needless=True)
         return _Wrong(f"no such option: {option}", option, near)
     return _Wrong(message)
 
@@ -107,6 +117,8 @@ def _near_option(option: str, ctx: Any, contents: Any) -> str:
     names = tuple(name for param in params for name in param.opts)
     if habit := _habit(option, names):
         return habit
+    if re.fullmatch(_NEGATED, option):  # the bare one is its opposite, and may overwrite, or pay
+        return ""
     others = [contents.get_command(ctx, name) for name in contents.list_commands(ctx)]
     if any(option in param.opts for command in others for param in command.params):
         return ""
@@ -114,9 +126,23 @@ def _near_option(option: str, ctx: Any, contents: Any) -> str:
         value = option.removeprefix(name)
         if name.startswith("--") and value != option and re.fullmatch(r"(?![-_]).*[\d./].*", value):
             return f"{name}={value}"
+    return _alike(option, names)
+
+
+def _alike(option: str, names: Iterable[str]) -> str:
+    """Give the long option that another is spelt like, empty where none is."""
     # The dashes alone would make short ones alike.
-    near = nearest(option.lstrip("-"), tuple(name[2:] for name in names if name.startswith("--")))
+    known = tuple(name[2:] for name in names if name.startswith("--") and name != "--help")  # it is the hint then
+    near = nearest(option.lstrip("-"), known)
     return f"--{near}" if near else ""
+
+
+def _negated(option: str, ctx: Any) -> str:
+    """Give the switch that an option would turn off, as `--no-overwrite`; empty where there is none."""
+    found = re.fullmatch(_NEGATED, option)
+    params = ctx.command.params if found and ctx is not None else []
+    switches = [name for param in params if getattr(param, "is_flag", False) for name in param.opts]
+    return _alike(found[1], switches) if found else ""
 
 
 def _may_hold_value(option: str, near: str) -> bool:
@@ -126,15 +152,16 @@ def _may_hold_value(option: str, near: str) -> bool:
 
 def _habit(typed: str, known: Container[str]) -> str:
     """Give what another program's word is called here, empty where it is none or the command has no such."""
-    return next((word for word in _HABITS.get(typed, "").split() if word in known), "")
+    return next((word for word in _HABITS.get(typed, "").split() if word.partition("=")[0] in known), "")
 
 
 def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
-    """Give the command line with a word put right, empty where that stands in another one, as in `-qf`."""
+    """Give the command line with a word put right, or left out; empty where that stands in another, as in `-qf`."""
     for at, word in enumerate(arguments):
         name, sign, value = word.partition("=")
         if name == wrong and not (sign and "=" in right):
-            return hints.joined(["cometrep", *arguments[:at], right + sign + value, *arguments[at + 1 :]])
+            put = [right + sign + value] if right else []
+            return hints.joined(["cometrep", *arguments[:at], *put, *arguments[at + 1 :]])
     return ""
 
 
@@ -175,6 +202,8 @@ def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
 
 def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:
     """Say whether what a command line has too much may be the API key, which is not to be repeated."""
+    if any(re.fullmatch(_KEY_OPTION, word.partition("=")[0]) for word in arguments):
+        return True
     if arguments[:1] == ["login"]:
         every = [contents.get_command(None, name) for name in contents.list_commands(None)]
         others = {name for command in every for name in command.valued()}
@@ -200,6 +229,8 @@ def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
     model = words.pop(place).removeprefix(option).removeprefix("=")
     if not model:
         model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
+    if words and re.fullmatch(r"[\w.-]+/[\w.-]+", words[0]):  # the one that it takes the place of
+        del words[0]
     return hints.joined(["cometrep", command, model, *words])
 
 

@@ -870,6 +870,13 @@ def test_an_input_in_the_place_of_the_model_is_told(text: str) -> None:
     assert raised.value.hint == "cometrep models"
 
 
+def test_what_hints_have_for_a_model_is_none() -> None:
+    """A hint may be typed as it stands."""
+    with pytest.raises(errors.UsageError, match="OWNER/NAME stands for a model's name") as raised:
+        parse_model("OWNER/NAME")
+    assert raised.value.hint == "cometrep models"
+
+
 @pytest.mark.usefixtures("little_work")
 def test_a_very_long_model_is_refused_at_once() -> None:
     """The search for what was meant does not grow with what was typed."""
