@@ -63,6 +63,7 @@ _SPACED_URL = (  # as a host may write one that names a file
 _ERROR_WORDS, _ERROR_KINDS = ("code", "message", "detail", "title"), ("type", "param", "status")
 _PASSING = r"\(pa\)|code: pa\b|prediction interrupted|\bdirector\b"  # failures that the next try need not meet
 _PERCENT = r"(\d{1,3})(?:\.\d+)?%\|"
+_GATEWAYS = 3  # in front of the one that keeps the prediction
 _LOG_TAIL = 20_000  # characters; a model's last progress bar is in its last lines
 
 
@@ -217,7 +218,8 @@ class Prediction(NamedTuple):
     """One run of a model on the server, as one reply showed it.
 
     `status` is a word of `STATUSES` or the server's own unknown word; `progress` runs from 0 to 1;
-    times are ISO 8601 texts, as a rule the server's own; `raw` is the mapping the reply held.
+    times are ISO 8601 texts, as a rule the server's own; `raw` is the mapping the reply held. `given_up` is why a
+    gateway's record says that it failed, while the prediction inside runs.
     """
 
     id: str
@@ -234,6 +236,7 @@ class Prediction(NamedTuple):
     completed_at: str = ""
     data_removed: bool = False
     raw: Mapping[str, Any] = MappingProxyType({})
+    given_up: str = ""
 
     @classmethod
     def from_json(cls, body: object, *, id: str = "") -> "Prediction":
@@ -243,23 +246,23 @@ class Prediction(NamedTuple):
         The inner prediction decides if it has a status, else the outer word. The id of a create is taken
         from the root, then `data.data.id`, then `data.task_id`, then `data.id` where that is a string (in
         the gateway's record it is a row number); beside a status a number at the root is one too, where there is
-        no other. Raises ValueError where no prediction can be seen.
+        no other. A gateway in front of another one keeps the reply of that one whole, and the prediction is the
+        innermost. Raises ValueError where no prediction can be seen.
 
         Sources: apidoc.cometapi.com/api/image/replicate/replicate-query (bare);
-        hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go (wrapped).
+        hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go, service/task_polling.go (wrapped).
         """
         if not isinstance(body, Mapping):
             raise ValueError("the reply is not a JSON object")
         cut_down(body)
-        outer = body.get("data")
-        outer = outer if isinstance(outer, Mapping) else {}
-        inner = outer.get("data")
-        if isinstance(inner, str):
-            inner = _object_in(inner)
-        inner = inner if isinstance(inner, Mapping) else {}
+        outer = _object(body.get("data"))
+        inner = _object(outer.get("data"))
         number = _whole_number(body.get("id")) if _word(body.get("status")) else ""
         ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"), number)
         own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
+        for _ in range(_GATEWAYS):
+            if not _word(inner.get("status")) and (record := _object(inner.get("data"))):
+                outer, inner = record, _object(record.get("data"))
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
         word = _word(deciding.get("status")) if deciding is not None else ""
         if not word and (id or not own_id):
@@ -271,6 +274,9 @@ class Prediction(NamedTuple):
         # In the gateway's record this field has at times held the result's URL, so it is no sign of failure.
         if status == "failed" and not error and reason and not is_url(reason):
             error = reason
+        given_up = ""
+        if deciding is inner and normalize_status(_word(outer.get("status"))) == "failed":
+            given_up = "" if status in TERMINAL_STATUSES else reason or "the gateway gave no reason"
         output = facts.get("output")
         if status == "succeeded" and output is None:
             output = next((url for url in (_word(outer.get("result_url")), reason) if is_url(url)), None)
@@ -291,6 +297,7 @@ class Prediction(NamedTuple):
             completed_at=_time(facts.get("completed_at")),
             data_removed=facts.get("data_removed") is True,
             raw=facts,
+            given_up=given_up,
         )
 
     @property
@@ -472,13 +479,12 @@ def _moment(text: str) -> float | None:
         return None
 
 
-def _object_in(text: str) -> Any:
-    """Read an object that a gateway passes on as text; nothing where it is none."""
-    if not text.lstrip().startswith("{"):
-        return None
-    value = parse_json(text)
-    cut_down(value)
-    return value
+def _object(value: object) -> Mapping[str, Any]:
+    """Give an object of a reply, also one that a gateway passes on as text; an empty one where it is none."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = parse_json(value)
+        cut_down(value)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _word(value: object) -> str:

@@ -34,6 +34,13 @@ _LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
 """How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
 
+GIVEN_UP_SECONDS = 60.0
+"""How long a gateway's record says that a prediction failed which runs inside it, before that is believed.
+
+The two may disagree for a poll; a gateway that gave a task up asks for it no more (QuantumNous/new-api:
+service/task_polling.go).
+"""
+
 EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without output
 WEB_PAGE_ATTEMPTS = 4
 """How many web pages in a row, where no good answer ever came, show that the base URL is wrong and not the day."""
@@ -90,6 +97,7 @@ class _Watched:
     failing_since: float = _NEVER  # with no good answer in between
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
+    given_up_since: float = _NEVER  # that the record around it says so, while it runs
     overtime: float | None = None  # when its last look, after the deadline, is waited for no longer
     turn: int = 0  # the heap's entries of earlier turns are void
 
@@ -258,6 +266,9 @@ class Watch:
         watched.last_answered = look_started
         watched.attempts = watched.pages = watched.failed_looks = 0
         watched.failing_since = _NEVER
+        watched.given_up_since = min(watched.given_up_since, now) if prediction.given_up else _NEVER
+        if now >= watched.given_up_since + GIVEN_UP_SECONDS:
+            prediction = prediction._replace(status="failed", error=prediction.given_up)
         before, watched.prediction = watched.prediction, prediction
         events: list[Event] = []
         if before is None or _shown(before) != _shown(prediction):
@@ -345,6 +356,8 @@ class Watch:
             seen = f"{watched.status!r}, a status that counts as running"
         else:
             seen = "not seen yet"
+        if watched.prediction and watched.prediction.given_up:
+            seen += f", and the gateway's record of it says that it failed: {watched.prediction.given_up}"
         if last and watched.failed_looks == 1:
             seen += f", the last attempt failed: {last.message}"
         elif last:

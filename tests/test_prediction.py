@@ -103,6 +103,14 @@ ENVELOPES: dict[str, tuple[object, tuple[Any, ...]]] = {
         {"data": {"status": "IN_PROGRESS", "progress": "90%", "data": LISTED}},
         ("p1", "succeeded", "owner/name", [URL], 1.0),
     ),
+    "a gateway in front of another": (
+        {"data": {"task_id": "t1", "status": "SUCCESS", "data": {"code": "success", "data": TASK_RECORD}}},
+        ("t1", "processing", "owner/name", None, 0.5),
+    ),
+    "a gateway in front of one without records": (
+        {"data": {"task_id": "t1", "status": "SUCCESS", "data": {"code": "success", "data": LISTED}}},
+        ("t1", "succeeded", "owner/name", [URL], 1.0),
+    ),
     "an envelope with a word of its own": (
         {"status": "success", "data": TASK_RECORD},
         ("p1", "processing", "owner/name", None, 0.5),
@@ -258,6 +266,25 @@ def test_white_space_around_a_url_is_no_part_of_it(space: str) -> None:
         made = Prediction("p1", "succeeded", output=output)
         assert made.output_files() == (OutputFile(0, url=URL),)
         assert not made.has_more_than_files()
+
+
+@pytest.mark.parametrize(
+    ("record", "inner", "given_up"),
+    [
+        ("FAILURE", "processing", "timed out"),
+        ("FAILURE", "failed", ""),
+        ("FAILURE", "succeeded", ""),
+        ("FAILURE", "", ""),
+        ("IN_PROGRESS", "processing", ""),
+    ],
+)
+def test_a_record_that_says_failed_around_what_runs_is_kept(record: str, inner: str, given_up: str) -> None:
+    """The inner status counts, and the reason is there for who waits."""
+    task = {"status": record, "fail_reason": "timed out", "data": {"id": "p1", "status": inner}}
+    seen = read({"data": task})
+    assert (seen.given_up, seen.status) == (given_up, inner or "failed")
+    del task["fail_reason"]
+    assert bool(read({"data": task}).given_up) is bool(given_up)
 
 
 IDS: dict[str, tuple[Mapping[str, Any], str]] = {

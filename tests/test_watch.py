@@ -326,6 +326,39 @@ def test_a_success_that_gains_no_output_ends_at_once(end: Prediction) -> None:
     assert len(world.looks) == 1
 
 
+# What a gateway gave up
+
+
+def given_up() -> Prediction:
+    """Make what a look shows of a prediction that runs in a record that says that it failed."""
+    inner = {"id": "p1", "status": "processing"}
+    return Prediction.from_json({"data": {"status": "FAILURE", "fail_reason": "timed out", "data": inner}})
+
+
+def test_a_record_that_says_failed_for_a_poll_is_not_believed() -> None:
+    """The prediction inside counts, as the two may disagree for a moment."""
+    world = World({"p1": [given_up(), given_up(), running(), done()]})
+    assert result_of(world.watch()).prediction == done()
+
+
+def test_a_record_that_says_failed_for_long_is_believed() -> None:
+    """A gateway that gave a task up asks for it no more: nobody would ever see its end."""
+    world = World({"p1": [running(), given_up()]})
+    events = world.watch(interval=7.0)
+    seen = result_of(events).prediction
+    assert seen
+    assert (seen.status, seen.error_text) == ("failed", "timed out")
+    assert world.now == 7.0 + 63.0
+    assert [event.prediction.status for _, event in events if isinstance(event, Seen)] == ["processing", "failed"]
+
+
+def test_the_deadline_tells_what_the_record_says() -> None:
+    """Who is to wait again knows that it may be in vain."""
+    failure = failure_of(World({"p1": [given_up()]}).watch(deadline=5.0))
+    assert failure.exit_code == 6
+    assert "is still processing, and the gateway's record of it says that it failed: timed out;" in failure.message
+
+
 # Slow looks
 
 
