@@ -16,7 +16,7 @@ budget) are the rows marked "again", and no others::
     425                                                    Temporary       no           7
     408, 499                                               CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
-    401, 403 (without credit it is 8)                      ConfigError     no           3
+    401, 403 (without credit it is 8, 429 too)             ConfigError     no           3
     3xx with an id in its address or body                  CreateUnknown   no           10
     every other 3xx                                        Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
@@ -331,7 +331,7 @@ class Api:
         if answer.says_wrong_path:
             what = f"the base URL {self._base_url} is wrong"
             return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT, what=what)
-        if status == 402 or (status == 403 and answer.says_no_credit):
+        if status == 402 or (status in (403, 429) and answer.says_no_credit):
             return self._error(
                 errors.Refused,
                 answer,

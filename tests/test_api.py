@@ -114,6 +114,7 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("403", answer_json(comet("permission_denied"), 403), errors.ConfigError, "api_key_refused"),
     ("403 HTML", answer_html(403), errors.ConfigError, "api_key_refused"),
     ("403 quota", answer_json(comet("insufficient_user_quota"), 403), errors.Refused, "no_credit"),
+    ("429 quota", answer_json(comet("insufficient_quota"), 429), errors.Refused, "no_credit"),
     (
         "403 quota of a task",
         answer_json({"code": "quota_not_enough", "message": "user quota is not enough", "data": None}, 403),
