@@ -472,6 +472,11 @@ def _likely_id(answer: Answer) -> str:
         with contextlib.suppress(ValueError):
             ids.append(Prediction.from_json(body).id)
         ids += body.get("task_id"), body.get("data") if body.get("code") == "success" else None
+        result, urls = body.get("result"), body.get("urls")
+        if isinstance(result, Mapping) and not answer.is_error:
+            ids.append(result.get("id"))
+        if isinstance(urls, Mapping) and (found := re.match(_ID_PLACE, str(urls.get("get")))):
+            ids.append(found.group(1))
     elif body is None and (found := re.match(_ID_TEXT, answer.text)):
         ids.append(found.group(1))
     if found := re.match(_ID_PLACE, answer.headers.get("Location", "")):
@@ -527,6 +532,8 @@ def _encoded(values: Mapping[str, Any]) -> bytes:
 def _unknown(message: str, answer: Answer | None = None, id: str = "") -> errors.CreateUnknown:
     """Give the error of a create that may have been accepted; `id` is what its prediction's may be."""
     told = f"; its id may be {id}" if id else ""
+    if answer and answer.request_id and answer.request_id not in message:
+        message += f" (request id: {answer.request_id})"
     return errors.CreateUnknown(
         f"{message}; the prediction may exist and be billed: look into the usage log of the CometAPI console before"
         f" this is sent again{told}",

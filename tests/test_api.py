@@ -479,6 +479,9 @@ def test_an_answer_without_end_is_let_go(
     assert passing.value.is_worth_repeating
 
 
+PLACE = "/replicate/v1/predictions/made1"
+
+
 @pytest.mark.parametrize(
     ("body", "id"),
     [
@@ -492,6 +495,11 @@ def test_an_answer_without_end_is_let_go(
         (["made1"], None),
         ([CREATED], "made1"),
         ([CREATED, CREATED], None),
+        ({"status": "starting", "urls": {"get": f"https://api.replicate.com{PLACE}"}}, "made1"),
+        ({"status": "starting", "urls": {"get": "https://api.replicate.com/v1/predictions"}}, None),
+        ({"status": "starting", "urls": {"get": None}}, None),
+        ({"success": True, "result": {"id": "made1", "status": "starting"}}, "made1"),
+        ({"success": False, "result": {"id": "made1"}}, None),
     ],
     ids=str,
 )
@@ -502,9 +510,6 @@ def test_an_id_in_an_unknown_place_is_named(api: Api, server: Server, body: obje
         api.create(SCHNELL, {})
     assert raised.value.prediction_id == id
     assert (f"its id may be {id}" in raised.value.message) is (id is not None)
-
-
-PLACE = "/replicate/v1/predictions/made1"
 
 
 @pytest.mark.parametrize(
@@ -872,6 +877,16 @@ def test_the_request_id_is_shown(
     assert raised.value.request_id == expected
     assert raised.value.message.count(expected) == 1
     assert raised.value.http_status == 400
+
+
+@pytest.mark.parametrize("cut", [None, 5], ids=["whole", "cut"])
+def test_a_create_in_doubt_shows_the_request_id(cut: int | None, api: Api, server: Server) -> None:
+    """It is what the usage log is looked through for."""
+    then = "keep" if cut is None else "close"
+    server.on_create(answer_json({"status": "starting"}, headers={"x-request-id": "rid-1"}, cut=cut, then=then))
+    with pytest.raises(errors.CreateUnknown, match=r" \(request id: rid-1\); the prediction may exist") as raised:
+        api.create(SCHNELL, {})
+    assert raised.value.request_id == "rid-1"
 
 
 def test_an_answer_without_a_request_id_has_none(api: Api, server: Server) -> None:
