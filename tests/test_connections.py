@@ -9,7 +9,7 @@ import requests
 
 from cometrep.transport import NoAuth, Session
 from tests.conftest import TIMEOUT_SECONDS
-from tests.servers import Answer, Server, one_answer
+from tests.servers import RESET, Answer, Server, one_answer
 
 CHUNKED = b"\r\nConnection: close\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
 LONG_HEAD = b"".join(b"X-Amz-Meta-%d: 1\r\n" % number for number in range(150))
@@ -133,3 +133,18 @@ def test_a_post_enters_no_connection_that_was_idle(
         assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 1, 1, 1]
         monkeypatch.setattr("cometrep.transport.connections._IDLE_SECONDS", -1.0)
         assert [asked(method) for method in ("GET", "POST", "POST", "GET")] == [1, 2, 3, 3]
+
+
+def test_a_post_enters_no_used_connection_where_one_was_lost(server: Server) -> None:
+    """A server that closes what it said it would keep loses one create, and not one after the other."""
+    server.on("GET", "", Answer(200, b"seen"))
+    server.on("POST", "", RESET, Answer(200, b"made"))
+    with Session(NoAuth()) as session:
+        assert session.get(server.url).content
+        with pytest.raises(requests.exceptions.ConnectionError):
+            session.post(server.url, data=b"x")
+        before = server.connected
+        assert [session.post(server.url, data=b"x").content for _ in range(3)] == [b"made"] * 3
+        assert server.connected == before + 3
+        assert session.get(server.url).content
+        assert server.connected == before + 3

@@ -194,7 +194,7 @@ class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    """Connections of which a POST takes none that has been idle for long.
+    """Connections of which a POST takes none that has been idle for long, or once one was lost none that was used.
 
     The other side may close such a one while the request is on its way, and nobody can tell whether it was read.
     """
@@ -204,15 +204,21 @@ class _Pool(urllib3.HTTPConnectionPool):
     def __init__(self, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **named)
         self._asked = threading.local()
+        self._has_lost_any = False  # as a POST entered it, which the other side had said it would keep open
 
     def urlopen(self, method: str, *rest: Any, **named: Any) -> Any:
         """Send a request over one of the connections."""
         self._asked.method = method
-        return super().urlopen(method, *rest, **named)
+        try:
+            return super().urlopen(method, *rest, **named)
+        except (urllib3.exceptions.ProtocolError, OSError):
+            self._has_lost_any = self._has_lost_any or method == "POST"
+            raise
 
     def _get_conn(self, *rest: Any, **named: Any) -> Any:
         connection: Any = super()._get_conn(*rest, **named)
-        if self._asked.method == "POST" and time.monotonic() - connection.answered > _IDLE_SECONDS:
+        idle_seconds = time.monotonic() - connection.answered
+        if self._asked.method == "POST" and (self._has_lost_any or idle_seconds > _IDLE_SECONDS):
             connection.close()  # it connects anew when it is used
         return connection
 
