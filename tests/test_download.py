@@ -23,8 +23,8 @@ from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.transport import connections
-from tests.conftest import TIMEOUT_SECONDS, needs_proc
-from tests.servers import TYPED, WEBP, Answer, Received, Server, answer_html, answer_json, picture
+from tests.conftest import TIMEOUT_SECONDS, Certificate, needs_proc
+from tests.servers import TYPED, WEBP, Answer, Received, Server, TlsServer, answer_html, answer_json, picture
 from tests.test_formats import drawn
 
 ID = "abc123"
@@ -205,6 +205,14 @@ def test_to_come_as_far_as_before_is_no_progress(saver: Saver, server: Server) -
     with pytest.raises(errors.Temporary, match="retry budget of 1m"):
         saver(f"{server.url}/f")
     assert len(server.received) < 20
+
+
+def test_what_is_not_worth_repeating_is_not_repeated(saver: Saver, certificate: Certificate) -> None:
+    """As where nobody vouches for the host's certificate: it is told at once."""
+    with TlsServer(certificate()) as server, pytest.raises(errors.Temporary) as raised:
+        saver(f"{server.url}/f.webp")
+    assert (raised.value.code, saver.events) == ("tls", [])
+    assert raised.value.message.startswith("output file 0 of abc123: cannot fetch 127.0.0.1")
 
 
 def test_a_stall_is_an_error_not_a_hang(saver: Saver, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,3 +190,12 @@ def test_a_proxy_that_gives_no_way_is_named(server: Server, monkeypatch: pytest.
     way = f"cannot fetch files.example.test through the proxy {server.url.removeprefix('http://')}: "
     with pytest.raises(errors.Temporary, match=way):
         fetched("https://files.example.test/f.webp", allows_local=False)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_worth_repeating(certificate: Certificate) -> None:
+    """The next attempt would meet the same."""
+    with TlsServer(certificate()) as server:
+        with pytest.raises(errors.Temporary, match=r"cannot fetch 127\.0\.0\.1") as raised:
+            fetched(f"{server.url}/f.webp", allows_local=True)
+        assert server.received == []
+    assert (raised.value.code, raised.value.is_worth_repeating) == ("tls", False)

@@ -144,6 +144,9 @@ class Downloads:
                     return
                 rest_faults = 0
             except errors.Temporary as failure:
+                if not failure.is_worth_repeating:
+                    told = f"output file {file.index} of {id}: {failure.message}"
+                    raise failure.told_as(errors.Temporary, told, prediction_id=id) from failure
                 # A host may fail at ranges alone. What came stays until the whole begins to come.
                 if failure.http_status not in _BUSY:
                     rest_faults = rest_faults + 1 if asked and failure.http_status else 0
