@@ -145,7 +145,8 @@ class Keeper:
     def paths_that_stay(self, request: Request) -> list[Path]:
         """List the paths of a request's outputs where all of them exist and are to be left alone.
 
-        They are known before the prediction is where the template has nothing of it, as in `-o cat.webp`.
+        They are known before the prediction is where the template has nothing of it, as in `-o cat.webp`. Raises
+        LocalFileError where it cannot be told whether one exists.
         """
         template = self.keeping.template
         if not self._downloads.rules.skips_existing or template in ("", "-"):
@@ -154,7 +155,7 @@ class Keeper:
         indexes = range(request.asked_outputs)
         paths = [one.path(index, "one") for index in indexes]
         is_known = paths == [other.path(index, "other") for index in indexes]
-        return paths if is_known and all(os.path.lexists(path) for path in paths) else []
+        return paths if is_known and all(map(_stands, paths)) else []
 
     def check_ids(self, ids: Sequence[str]) -> None:
         """Raise UsageError where the outputs of several predictions would get one name, or a folder's.
@@ -448,6 +449,18 @@ def date_of(seconds: float) -> str:
 def _differ(*ids: str) -> bool:
     """Say whether ids differ in more than case, which many file systems do not tell apart."""
     return len({id.casefold() for id in ids}) == len(ids)
+
+
+def _stands(path: Path) -> bool:
+    """Say whether a path exists; raise LocalFileError where that cannot be told, as it may cost a prediction."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as problem:
+        told = f"cannot see whether {path} exists: {problem.strerror}; nothing was sent"
+        raise errors.LocalFileError(told, hint=hints.ELSEWHERE) from problem
+    return True
 
 
 def check_writable(folder: Path) -> None:

@@ -160,6 +160,14 @@ def test_paths_that_exist_are_known_before_the_prediction(shelf: Shelf) -> None:
         assert shelf.keeper(template, skips_existing=True).paths_that_stay(TWO) == []
 
 
+def test_where_it_cannot_be_told_whether_a_path_exists_nothing_is_paid_for(shelf: Shelf) -> None:
+    """As on a server of files that does not answer for it: to take it for missing would pay once more."""
+    shelf.folder.mkdir()
+    (shelf.folder / "loop").symlink_to("loop")
+    with pytest.raises(errors.LocalFileError, match=r"cannot see whether .*cat\.webp exists: .*; nothing was sent"):
+        shelf.keeper("loop/cat.webp", skips_existing=True).paths_that_stay(ONE)
+
+
 def test_predictions_whose_outputs_share_a_name_are_refused(shelf: Shelf) -> None:
     """As far as the ledger knows them: other models give other names, and one prediction twice is one."""
     shelf.create("p1", "a/one")
