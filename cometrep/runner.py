@@ -20,7 +20,7 @@ from cometrep.events import Created, Creating, Event, Events, Expected, Noted, R
 from cometrep.ledger import Ledger
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
-from cometrep.text import format_duration, format_times
+from cometrep.text import format_count, format_duration, format_times
 from cometrep.watch import SLOW_SECONDS, Target, watch
 
 if TYPE_CHECKING:
@@ -403,6 +403,11 @@ class Runner:
             return result._replace(prediction=prediction)
         assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
+        left = 0 if failure or self._keeper.keeping.template == "-" else len(prediction.output_files()) - len(files)
+        if told and left:  # by --skip-existing, for a name that was not known beforehand, or has come meanwhile
+            text = f"{format_count(left, 'output file')} of {prediction.id}, paid for, not saved: what exists stays"
+            hint = self._resume.of(prediction.id, remedy=hints.OWN_NAMES)
+            yield Noted(prediction.id, text, is_warning=True, hint=hint)
         return result._replace(
             prediction=prediction, files=tuple(files), failure=self._advised(failure, prediction.id)
         )

@@ -25,6 +25,7 @@ TIMES_TOLD = 5  # that a warning of one kind is given
 _FURTHER = {
     "changed": "inputs that changed since they were sent",
     "vanished": "files that are not what was saved any more",
+    "left": "what is paid for and not saved",
     "warned": "what was saved; the record has them all",
 }
 """What the warnings of each kind are about."""

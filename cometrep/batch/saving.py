@@ -113,6 +113,7 @@ class Saver:
             yield from self._outcomes.note("left", item, id=id, error=told)
             self._outcomes.score.skip()
             yield stopped(item, State.UNSAVED, told, prediction, files)
+            yield from self._outcomes.warn("left", f"{item.label}, paid for: {told}")
         elif failure is None:
             self._outcomes.score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)

@@ -171,6 +171,11 @@ def test_a_file_that_is_skipped_is_told(served: Cli, gateway: Gateway, folder: P
     assert "0 done, 0 failed, 1 skipped" in ran.stderr
     assert (ran.code, (folder / "p" / "cat.webp").read_bytes()) == (0, b"mine")
     assert "cat.webp exists and stays as it is" in served(*BATCH, "--status").stdout
+    quiet = served(*BATCH, "-o", "{key}.{ext}", "--skip-existing", "-q")
+    assert quiet.code == 0
+    assert re.fullmatch(
+        r"cometrep: warning: cat, paid for: .*cat\.webp exists and stays as it is; \w+ is not saved\n", quiet.stderr
+    )
 
 
 def test_a_saved_file_that_changed_or_went_is_told(

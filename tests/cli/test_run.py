@@ -470,6 +470,19 @@ def test_a_path_that_stays_is_not_paid_for(template: str, served: Cli, server: S
     assert served("run", SCHNELL, "prompt=cat", "-o", template, "--skip-existing").lines == [path.name]
 
 
+def test_a_picture_that_is_paid_for_and_not_saved_is_a_warning(served: Cli, server: Server) -> None:
+    """Its name was not known beforehand, and --skip-existing left what stood there: it lives an hour more."""
+    accepted(server, finished(server))
+    path = served.folder / "cat.webp"
+    path.write_bytes(b"old")
+    done = served("run", SCHNELL, "prompt=cat", "-o", "cat.{ext}", "--skip-existing", "-q")
+    assert (done.code, done.stdout, path.read_bytes()) == (0, "", b"old")
+    assert done.stderr == "cometrep: warning: 1 output file of abc123, paid for, not saved: what exists stays\n"
+    told = served("run", SCHNELL, "prompt=cat", "-o", "cat.{ext}", "--skip-existing")
+    assert served.type_hint(told.stderr).lines == ["abc123-0.webp"]
+    assert served("run", SCHNELL, "prompt=cat", "-o", "-", "-q").stderr == ""
+
+
 def test_several_paths_that_stay_are_told_together(served: Cli, server: Server) -> None:
     """Each of them exists, so nothing is created."""
     for name in ("cat-0.webp", "cat-1.webp"):
