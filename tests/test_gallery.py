@@ -236,6 +236,16 @@ def test_a_page_is_written_where_the_working_folder_is_gone(
     assert "<title>pictures" in Path("pictures/index.html").read_text("utf-8")
 
 
+def test_an_upgrade_while_a_batch_runs_changes_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page is made from may be gone from the package by then, or be another version's."""
+    save(tmp_path, 1, "a.svg")
+    gallery = Gallery(tmp_path, {})
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(Path, "read_text", lambda *_: (_ for _ in ()).throw(FileNotFoundError()))
+        gallery.write()
+    assert "a.svg" in (tmp_path / "index.html").read_text()
+
+
 def test_another_page_stays_as_it_is(tmp_path: Path) -> None:
     """An index.html that cometrep did not write is not replaced; that is said once, and no page is told of."""
     save(tmp_path, 1, "a.png")

@@ -60,6 +60,8 @@ class Gallery:
         self._tiles: dict[str, tuple[Shown, bytes]] = {}  # by key: what each item's part of the page is made from
         self._is_stale = False
         self._is_written = self._is_refused = False
+        # Now, and not as the page is written: an upgrade may take them away while a batch runs, or change them.
+        self._frame, self._style, self._script = map(_asset, ("gallery.html", "gallery.css", "gallery.js"))
 
     def write(self) -> None:
         """Bring the page up to date, if there is a picture.
@@ -111,17 +113,16 @@ class Gallery:
         """Give the page in pieces, most of them tiles: as one it would take as much memory again."""
         shown = self._pictures.in_order()
         self._tiles = {one.key: self._drawn(one) for one in shown}
-        style, script = _asset("gallery.css"), _asset("gallery.js")
         parts = {
             "records": " ".join(sorted(self._pictures.records)),
             "policy": "default-src 'none'; img-src 'self' file:; base-uri 'none'; form-action 'none';"
-            f" style-src '{_hash_of(style)}'; script-src '{_hash_of(script)}'",
+            f" style-src '{_hash_of(self._style)}'; script-src '{_hash_of(self._script)}'",
             "title": _escaped(self._title),
             "summary": _escaped(self._summary(shown)),
-            "style": style,
-            "script": script,
+            "style": self._style,
+            "script": self._script,
         }
-        before, after = (_encoded(piece.format(**parts)) for piece in _asset("gallery.html").split("{sections}"))
+        before, after = (_encoded(piece.format(**parts)) for piece in self._frame.split("{sections}"))
         return [before, *self._sections(shown), after]
 
     def _drawn(self, one: Shown) -> tuple[Shown, bytes]:
