@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -244,6 +246,23 @@ def test_a_fault_of_our_own_keeps_its_traceback(served: Cli, server: Server) -> 
     assert (done.code, done.stdout) == (1, "")
     assert "Traceback" in done.stderr
     assert "planted" in done.stderr
+
+
+def test_a_file_of_its_own_that_is_gone_is_told(served: Cli, server: Server) -> None:
+    """As where an upgrade is under way: it is no bug, and nothing was sent."""
+    copy = served.folder / "copy"
+    shutil.copytree(
+        Path(errors.__file__).parent,
+        copy / "cometrep",
+        ignore=shutil.ignore_patterns("catalog.json", "__pycache__"),
+    )
+    done = served("create", SCHNELL, "prompt=cat", env={"PYTHONPATH": str(copy)})
+    assert (done.code, done.stdout, server.received) == (12, "", [])
+    lost = copy / "cometrep" / "catalog.json"
+    assert done.stderr == (
+        f"cometrep: cometrep's own file {lost} cannot be read: No such file or directory\n"
+        "hint: install cometrep anew\n"
+    )
 
 
 @pytest.mark.parametrize(
