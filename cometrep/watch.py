@@ -29,17 +29,13 @@ SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
 _SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
 _LOOKS_AT_ONCE = 3
 _REPEATS_AT_ONCE = 4  # of all predictions together: looks that hang leave room for those of others
+# For so long a gateway's record says that a prediction failed which runs in it, before that is believed: they may
+# disagree for a poll, and for a task that it gave up it asks no more (QuantumNous/new-api: task_polling.go).
+_GIVEN_UP_SECONDS = 60.0
 _LATE_SECONDS = 0.25  # behind the deadline: so late it is not met unless the program did something else
 _LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
 """How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
-
-GIVEN_UP_SECONDS = 60.0
-"""How long a gateway's record says that a prediction failed which runs inside it, before that is believed.
-
-The two may disagree for a poll; a gateway that gave a task up asks for it no more (QuantumNous/new-api:
-service/task_polling.go).
-"""
 
 EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without output
 WEB_PAGE_ATTEMPTS = 4
@@ -267,7 +263,7 @@ class Watch:
         watched.attempts = watched.pages = watched.failed_looks = 0
         watched.failing_since = _NEVER
         watched.given_up_since = min(watched.given_up_since, now) if prediction.given_up else _NEVER
-        if now >= watched.given_up_since + GIVEN_UP_SECONDS:
+        if now >= watched.given_up_since + _GIVEN_UP_SECONDS:
             prediction = prediction._replace(status="failed", error=prediction.given_up)
         before, watched.prediction = watched.prediction, prediction
         events: list[Event] = []
