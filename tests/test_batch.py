@@ -122,7 +122,8 @@ class Bench:
 
     def steps(self, key: str) -> list[Mapping[str, Any]]:
         """Read the steps of an item."""
-        lines = map(json.loads, (self.out / "batch.jsonl").read_text().splitlines())
+        record = self.out / "batch.jsonl"
+        lines = map(json.loads, record.read_text().splitlines() if record.exists() else ())
         return [line for line in lines if line["key"] == key]
 
 

@@ -19,6 +19,7 @@ from cometrep import errors, hints
 from cometrep.batch.record import Gone, Record, read_steps, records_in
 from cometrep.batch.standings import NEW, State
 from cometrep.calls import within
+from cometrep.locks import lock
 from tests.conftest import TIMEOUT_SECONDS
 
 
@@ -194,6 +195,55 @@ def test_a_create_that_left_is_on_the_disk(record: Record, monkeypatch: pytest.M
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
     record.add("sending", "k")
     assert synced == [record.path.stat().st_size]
+
+
+def test_nothing_is_sent_that_the_next_run_would_not_know_of(record: Record) -> None:
+    """Once its record was removed, or its folder moved; what came of those that left is written all the same."""
+    record.add("sending", "k")
+    record.path.rename(record.path.with_name("moved"))
+    with pytest.raises(errors.LocalFileError, match=r"is not where it was.*; nothing more is sent"):
+        record.add("sending", "other")
+    record.path.touch()  # as another run may have
+    with pytest.raises(errors.LocalFileError, match="nothing more is sent"):
+        record.add("sending", "other")
+    record.add("created", "k", id="abc")
+    assert record.path.with_name("moved").read_text().count("\n") == 2
+
+
+def test_a_record_that_nothing_came_of_is_none(tmp_path: Path) -> None:
+    """An empty one beside what other commands saved looks as if it were lost, and the folder would be refused."""
+    record = Record(tmp_path)
+    record.open()
+    record.close()
+    assert not record.path.exists()
+    record.open()
+    other = Record(tmp_path)
+    with pytest.raises(errors.LocalFileError):
+        other.open()
+    assert record.path.exists()
+    record.add_header(total=1)
+    record.close()
+    assert record.path.exists()
+
+
+def test_a_record_that_was_removed_as_it_was_opened_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was refused removes the one that it made, and another may have opened that a moment before."""
+    record = Record(tmp_path)
+    removed: list[Path] = []
+
+    def late(*values: Any, **rest: Any) -> bool:
+        if not removed:
+            removed.append(record.path)
+            record.path.unlink()
+        return lock(*values, **rest)
+
+    monkeypatch.setattr("cometrep.batch.record.lock", late)
+    record.open()
+    record.add("sending", "k")
+    assert removed
+    assert again(record).standing("k").state is State.UNKNOWN
 
 
 @pytest.mark.parametrize("strays", [5, True, "abc", None, {"a": 1}])

@@ -86,6 +86,7 @@ class Record:
         self._shard = shard
         self._now = now
         self._file = -1
+        self._is_mine = False  # locked by this run, as far as locks are known
         self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
@@ -113,12 +114,15 @@ class Record:
         self._refuse_file()
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
-            binary = getattr(os, "O_BINARY", 0)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)
-            is_mine = self._lock()
-            if not is_mine or any(is_held(path) for path in self._overlapping()):
-                if is_mine and not os.fstat(self._file).st_size:
-                    self.path.unlink(missing_ok=True)  # it was made just now
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            while True:
+                self._file = os.open(self.path, flags, 0o666)
+                self._is_mine = self._lock()
+                if not self._is_mine or self._is_in_place():
+                    break
+                os.close(self._file)  # one that another run had made removed it, as that was refused
+            if not self._is_mine or any(is_held(path) for path in self._overlapping()):
+                self.close()
                 raise errors.LocalFileError(
                     f"another batch is running in {self.folder}: wait for its end; in another folder all would be"
                     " paid for again",
@@ -165,10 +169,14 @@ class Record:
     def close(self) -> None:
         """Let go of the lock and the file; raise LocalFileError where what was written is not kept."""
         self._standings.close()
+        if self._file < 0:
+            return
+        with contextlib.suppress(OSError):
+            if self._is_mine and not os.fstat(self._file).st_size and self._is_in_place():
+                self.path.unlink()  # it was made just now, and nothing came of it: a lost one may look so
         file, self._file = self._file, -1
-        if file >= 0:
-            with self._translated():  # a server of files may tell only now that its disk is full
-                os.close(file)
+        with self._translated():  # a server of files may tell only now that its disk is full
+            os.close(file)
 
     def told_at_the_beginning(self) -> tuple[str, ...]:
         """Say that nothing keeps other runs away, where the file system knows no locks."""
@@ -179,17 +187,26 @@ class Record:
 
     def told_at_the_end(self) -> tuple[str, ...]:
         """Say that the file which steps were written to stands in the folder no more, where that is so."""
+        return () if self._is_in_place() else (f"{self._lost()}; another run there would send all of it again",)
+
+    def _is_in_place(self) -> bool:
+        """Say whether the file that steps are written to is the one that stands in the folder."""
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self._file), self.path.stat()):
-                return ()
-        told = f"{self.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
-        return (f"{told}; another run there would send all of it again",)
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        return False
+
+    def _lost(self) -> str:
+        return f"{self.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
 
     def add(self, step: str, key: str, **facts: Any) -> None:
         """Append one step of an item, with one write; safe from any thread.
 
-        `sending` is on the disk on return: after a power cut, too, what may be paid for is not sent again.
+        `sending` is on the disk on return, where the next run looks for it: after a power cut, too, what may be
+        paid for is not sent again.
         """
+        if step == "sending" and not self._is_in_place():
+            told = f"{self._lost()}; nothing more is sent"
+            raise errors.LocalFileError(told, hint="cometrep list", code="record")
         # Between records the newest step counts, and that is this one, whatever clock the others went by.
         newest = max(self._now(), self._newest + 0.001)
         line = {"step": step, "time": round(newest, 3), "key": key, **facts}
