@@ -103,13 +103,15 @@ class Saved(NamedTuple):
 class Noted(NamedTuple):
     """Something the user should know and nothing failed: a hint, or a warning where `is_warning`.
 
-    `hint` is the next command to type, where there is one.
+    `hint` is the next command to type, where there is one. It `is_of_lost_id` where the ledger did not take the id
+    of a prediction that was created.
     """
 
     id: str
     text: str
     is_warning: bool = False
     hint: str = ""
+    is_of_lost_id: bool = False
 
 
 class Result(NamedTuple):

@@ -210,7 +210,7 @@ class Runner:
             if prediction is None:
                 raise
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
-            yield Noted(prediction.id, told, is_warning=True)
+            yield Noted(prediction.id, told, is_warning=True, is_of_lost_id=True)
         finally:
             calls.close()
         return prediction

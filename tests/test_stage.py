@@ -1,5 +1,6 @@
 """A use case that is shown: what goes to which stream, and that it ends in order whatever ends it."""
 
+import errno
 import io
 import json
 from collections.abc import Generator
@@ -37,11 +38,23 @@ class Left(io.BytesIO):
         raise BrokenPipeError
 
 
+class Full(io.BytesIO):
+    """A stderr in a file, on a disk that may be full."""
+
+    is_full = True
+
+    def write(self, content: Any) -> int:
+        """Fail as such a file does, while it is."""
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content)
+
+
 class House:
     """A console whose streams are kept."""
 
-    def __init__(self, stdout: io.BytesIO | None = None) -> None:
-        self._out, self._err = stdout or io.BytesIO(), io.BytesIO()
+    def __init__(self, stdout: io.BytesIO | None = None, stderr: io.BytesIO | None = None) -> None:
+        self._out, self._err = stdout or io.BytesIO(), stderr or io.BytesIO()
         shown, told = io.TextIOWrapper(self._out, "utf-8"), io.TextIOWrapper(self._err, "utf-8")
         self.console = Console(None, shown, told, lambda name: "")
         self.console.configure(Choices(flags="--sandbox"))
@@ -206,3 +219,24 @@ def test_a_stdout_that_nobody_reads_loses_no_file() -> None:
         house.show(saving())
     assert heard == ["a.webp", "b.webp", "stdout is gone", "closed"]
     assert (raised.value.hint, raised.value.prediction_id) == ("cometrep wait abc", "abc")
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_an_id_that_neither_ledger_nor_stderr_took_is_in_doubt(*, is_full: bool) -> None:
+    """On a full disk, for both: exit code 12 would say that nothing was created, and it would be paid again."""
+
+    def creating() -> Events:
+        yield Created(RUNNING)
+        yield Noted("abc", "prediction abc is not recorded", is_warning=True, is_of_lost_id=True)
+        raise errors.LocalFileError("cannot write to stdout: No space left on device", code="disk_full")
+
+    stderr = Full()
+    stderr.is_full = is_full
+    house = House(stderr=stderr)
+    with pytest.raises(errors.CometrepError) as raised:
+        house.show(creating(), "id")
+    assert (raised.value.exit_code, raised.value.prediction_id) == ((10, "abc") if is_full else (12, None))
+    stderr.is_full = False
+    house.console.report(raised.value)
+    assert "cannot write to stdout" in house.stderr  # of a disk that has room again
+    assert ("the ledger did not take the id of abc, which is paid for" in house.stderr) is is_full

@@ -56,6 +56,7 @@ class Console:
         self.environment = environment
         self._stdin_is_read = False
         self._is_hurried = False
+        self.is_heard = stderr is not None  # whether all that was said on stderr was written
         self._display: Display | None = None
         self._hidden: Hidden | None = None
         self.choices = Choices()
@@ -343,7 +344,10 @@ class Console:
         try:
             content = text.encode(stderr.encoding, stderr.errors or "strict")
             _write_all(stderr, content, self._patience())
-        except (OSError, ValueError):
+        except (OSError, ValueError) as problem:
+            self.is_heard = False
+            if isinstance(problem, OSError) and problem.errno in errors.NO_SPACE:
+                return  # there may be room for the next line, which may be the error
             # A stderr that is gone, or that nobody reads, is no reason to stop a paid prediction, or not to end.
             self._stderr = None
             _abandon(stderr)

@@ -45,6 +45,7 @@ class Stage:
         self._results = results
         self._unfinished = Unfinished(results.ids)
         self._saved_paths: set[str] = set()
+        self._lost_id = ""  # of a prediction that was created, which the ledger did not take
         self._mode = console.progress_mode()
         self._report = self._new_report()
         self._display = self._new_display()
@@ -59,6 +60,10 @@ class Stage:
                 return returned
         except (errors.CometrepError, errors.Stopped) as failure:
             reason, named = failure.message, failure.prediction_id or ""
+            if self._lost_id and not self._console.is_heard and isinstance(failure, errors.CometrepError):
+                # Its own exit code would say that nothing was created.
+                told = f"{reason}; the ledger did not take the id of {self._lost_id}, which is paid for"
+                raise failure.told_as(errors.CreateUnknown, told, prediction_id=self._lost_id) from failure
             raise
         finally:
             if self._report:
@@ -120,6 +125,8 @@ class Stage:
     def _take(self, event: Event) -> None:
         if not self._results.is_batch:  # its own record knows what is left
             self._unfinished.take(event)
+            if isinstance(event, Noted) and event.is_of_lost_id:
+                self._lost_id = event.id
         if self._report:
             self._report.take(event)
 
