@@ -112,6 +112,21 @@ def test_no_part_is_ever_wide(file: ConfigFile, monkeypatch: pytest.MonkeyPatch)
     assert KEY in written(file)
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_what_a_kill_left_of_a_change_goes_with_the_next_one(file: ConfigFile, *, is_stored: bool) -> None:
+    """The API key may stand there, and logout says that it was removed."""
+    left = file.path.with_name(f".{file.path.name}.0123456789ab.part")
+    other = file.path.with_name(".other.part")
+    for path in (left, other):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'api_key = "{KEY}"\n')
+    if is_stored:
+        file.change("timeout", "5m")
+    else:
+        file.remove_parts()
+    assert (left.exists(), other.exists(), file.path.exists()) == (False, True, is_stored)
+
+
 @on_posix
 def test_a_symlink_stays_one(file: ConfigFile, tmp_path: Path) -> None:
     """A config file kept elsewhere is changed there, also where it does not exist yet."""

@@ -21,6 +21,8 @@ def remove(name: str) -> tuple[Path, bool]:
         file.change(name, None)
     elif name not in SETTINGS:
         raise unknown_setting(name, lambda near: _change_command(near, None))
+    else:
+        file.remove_parts()  # in which it may be set all the same
     return file.path, is_set
 
 

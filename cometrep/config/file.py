@@ -64,6 +64,16 @@ class ConfigFile(NamedTuple):
                 raise self._broken("is laid out in a way that cannot be edited line by line")
             _write_private(self.path, edited)
 
+    def remove_parts(self) -> None:
+        """Remove what a kill left of changes; raises LocalFileError."""
+        real = Path(os.path.realpath(self.path))
+        if real.parent.is_dir():
+            with _alone(self.path.parent):
+                try:
+                    _remove_parts(real)
+                except OSError as problem:
+                    raise _unwritable(real, problem) from problem
+
     def warning(self) -> FileWarning | None:
         """Say what is unsafe about the file where it holds the API key, None where nothing is."""
         if os.name == "nt":
@@ -221,11 +231,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _write_private(path: Path, text: str) -> None:
+    """Write a file that may hold the API key, whole or not at all; its folder is held meanwhile."""
     import secrets
 
     real = Path(os.path.realpath(path))
     part = real.with_name(f".{real.name}.{secrets.token_hex(6)}.part")
     try:
+        _remove_parts(real)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -238,6 +250,13 @@ def _write_private(path: Path, text: str) -> None:
             raise
     except OSError as problem:
         raise _unwritable(real, problem) from problem
+
+
+def _remove_parts(real: Path) -> None:
+    """Remove what a kill left of changes to a file, its folder held meanwhile: the API key may stand there."""
+    for other in real.parent.iterdir():
+        if other.name.startswith(f".{real.name}.") and other.suffix == ".part":
+            other.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, problem: OSError) -> errors.LocalFileError:
