@@ -99,6 +99,30 @@ def ids(ledger: Ledger, **conditions: Any) -> list[str]:
 # The life of an entry
 
 
+def test_an_entry_is_as_old_as_its_writing_and_pruned_by_what_stands_then(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either may have waited for another process: an entry of a create under way is not taken for an old one."""
+    made(ledger, "p1")
+    is_held = []
+
+    def clock(_: Clock) -> float:
+        with closing(sqlite3.connect(shelf.path, isolation_level=None, timeout=0)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                is_held.append(True)
+            else:
+                is_held.append(False)
+        return 1_900_000_000.0
+
+    monkeypatch.setattr(Clock, "__call__", clock)
+    ledger.begin(SCHNELL, {})
+    ledger.prune(1_900_000_000.0)
+    assert is_held
+    assert all(is_held)
+
+
 def test_a_create_is_written_before_it_is_sent(shelf: Shelf, ledger: Ledger) -> None:
     """An entry begins unknown and without an id, and another process sees it at once."""
     number = ledger.begin(SCHNELL, {"prompt": "cat", "seed": 7})
@@ -384,7 +408,18 @@ def test_the_last_one_is_the_last_made_whatever_the_clock_said(ledger: Ledger, s
     assert [ledger.resolve(Reference(back=back)) for back in (1, 2)] == ["p2", "p1"]
 
 
-def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
+def test_what_is_made_meanwhile_moves_no_reference(shelf: Shelf, ledger: Ledger) -> None:
+    """`@last @2` of one command are two predictions, also where another command makes one between them."""
+    made(ledger, "p1")
+    made(ledger, "p2")
+    later = shelf.ledger()
+    assert later.resolve(Reference(back=1)) == "p2"
+    made(ledger, "p3")
+    assert later.resolve(Reference(back=2)) == "p1"
+    assert shelf.ledger().resolve(Reference(back=1)) == "p3"
+
+
+def test_the_last_one_may_be_unknown(shelf: Shelf, filled: Ledger) -> None:
     """@last never passes over a create that may have been billed: it says that its outcome is unknown."""
     with pytest.raises(errors.CreateUnknown, match=f"@last is a create of {OTHER_MODEL}") as raised:
         filled.resolve(Reference(back=1))
@@ -392,7 +427,7 @@ def test_the_last_one_may_be_unknown(filled: Ledger) -> None:
     assert "@2 is the one before" in raised.value.message
     filled.begin(OTHER_MODEL, {})
     with pytest.raises(errors.CreateUnknown, match=r"@2 is a create of .*; @3 is the one before"):
-        filled.resolve(Reference(back=2))
+        shelf.ledger().resolve(Reference(back=2))
 
 
 def test_the_last_one_may_be_under_way(ledger: Ledger, shelf: Shelf) -> None:

@@ -89,6 +89,7 @@ class Ledger:
         self._clock = clock
         self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
         self.problem: errors.LocalFileError | None = None
+        self._newest: int | None = None  # the number of the entry from which references count back
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
         """Ask where nothing depends on the answer: a ledger out of order stops no wait and no download.
@@ -111,8 +112,8 @@ class Ledger:
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
-        now = self._clock()
         with self._writing(durable=True) as connection:
+            now = self._clock()  # and not before: it may have waited, and --prune forgets what is older
             cursor = connection.execute(
                 "INSERT INTO entries (model, base_url, is_sandbox, status, input, created, changed)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -283,17 +284,20 @@ class Ledger:
         return Prediction(id, entry.status, output=entry.output).may_gain_output
 
     def resolve(self, reference: Reference) -> str:
-        """Give the prediction id that a reference means.
+        """Give the prediction id that a reference means, from what was newest when the first one was resolved.
 
         Raises UsageError where there are fewer predictions, CreateUnknown where the one meant has no id.
         """
         if reference.id:
             return reference.id
         shown = "@last" if reference.back == 1 else f"@{reference.back}"
+        if self._newest is None:
+            for row in self._database.rows("SELECT max(number) FROM entries"):
+                self._newest = row[0]
         rows = self._database.rows(
-            f"SELECT {OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ?"
+            f"SELECT {OF_ENTRIES} FROM entries WHERE is_sandbox = ? AND status != ? AND number <= ?"
             " ORDER BY number DESC LIMIT 1 OFFSET ?",
-            *(self._is_sandbox, REFUSED, reference.back - 1),
+            *(self._is_sandbox, REFUSED, self._newest, reference.back - 1),
         )
         if not rows:
             held, command = "no such prediction", "cometrep list"
@@ -373,9 +377,9 @@ class Ledger:
         """
         if not self._database.exists():
             return 0, 0
-        young = self.entries(since=self._clock() - _DOUBT_SECONDS)  # no older one is needed
-        kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
         with self._writing() as connection:
+            young = self.entries(since=self._clock() - _DOUBT_SECONDS)  # no older one is needed
+            kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
             values = (self._is_sandbox, before, compact_json(kept))
             connection.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)

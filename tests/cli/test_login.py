@@ -270,7 +270,6 @@ def test_a_key_that_others_can_read_is_warned_of(bits: int, is_warned: bool, cli
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("run", "a/b", f"--api-key={KEY}"),
         ("create", KEY, "prompt=x"),
         ("run", "a/b", KEY),
         ("run", "a/b", f"prompt=@{KEY}"),
