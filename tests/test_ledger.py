@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep import ledger as ledger_module
+from cometrep.hints import RUN_AGAIN
 from cometrep.ledger import Ledger, database
 from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
 from cometrep.prediction import Prediction, Reference, SavedFile
@@ -1007,6 +1008,34 @@ def test_a_damaged_file_is_told_and_left_alone(shelf: Shelf, ledger: Ledger, con
         assert raised.value.hint == f"mv {shelf.path} {shelf.path}.damaged"
         assert (raised.value.exit_code, raised.value.code) == (12, "ledger")
     assert shelf.path.read_bytes() == content
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_ledger_is_put_away_where_it_is_damaged_alone(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, is_sound: bool
+) -> None:
+    """Not for a page that a server of files did not give; its newest part, which stands beside it, goes along."""
+    made(ledger, "p1")
+
+    def fail(*_: object) -> sqlite3.Cursor:
+        problem = sqlite3.DatabaseError("database disk image is malformed")
+        problem.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise problem
+
+    with monkeypatch.context() as now:
+        now.setattr(database, "_when_free", fail)
+        if not is_sound:
+            now.setattr(database.Database, "_is_sound", lambda _: False)
+        with pytest.raises(errors.LocalFileError, match="cannot be read: ") as raised:
+            ledger.entry("p1")
+    if is_sound:
+        assert raised.value.hint == RUN_AGAIN
+        assert found(ledger, "p1").status == "starting"
+    else:
+        subprocess.run(raised.value.hint, shell=True, check=True)
+        assert (
+            found(shelf.ledger(path=shelf.path.with_name(f"{shelf.path.name}.damaged")), "p1").status == "starting"
+        )
 
 
 def test_a_page_that_was_overwritten_is_told(shelf: Shelf, ledger: Ledger) -> None:

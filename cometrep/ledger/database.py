@@ -103,12 +103,25 @@ class Database:
                 problem, sqlite3.OperationalError
             )
             is_full = self._is_full(problem)
+            # SQLite calls a page malformed, too, that the disk did not give.
+            if _kind_of(problem) == sqlite3.SQLITE_CORRUPT and self._is_sound():
+                told, hint = "a part of it could not be read a moment ago", hints.RUN_AGAIN
+            else:
+                hint = self._remedy(problem, is_broken=broken, is_full=is_full)
             raise errors.LocalFileError(
                 f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}:"
                 f" {os.strerror(errno.ENOSPC) if is_full else told}",
-                hint=self._remedy(problem, is_broken=broken, is_full=is_full),
+                hint=hint,
                 code="disk_full" if is_full else self._name,
             ) from problem
+
+    def _is_sound(self) -> bool:
+        """Say whether the file can be read wholly, and is what SQLite wrote."""
+        with contextlib.suppress(sqlite3.Error):
+            address = f"{self._path.absolute().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_ONE_WAIT_SECONDS)) as connection:
+                return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        return False
 
     def _is_full(self, problem: sqlite3.Error | OSError) -> bool:
         """Say whether no space is left, which SQLite may call an I/O error or a file that cannot be opened."""
@@ -129,7 +142,9 @@ class Database:
             lacks_files = _takes_no_more_files(self._path.parent)  # though it may have room for their bytes
             return f"df {'-i' if lacks_files else '-h'} {hints.quoted(str(self._path.parent))}"
         if is_broken:
-            return f"mv {path} {path}.damaged"
+            # Together, or what stands in the second one would be lost: the next ledger removes it.
+            newest = f" && mv {path}-wal {path}.damaged-wal" if self._has_newest() else ""
+            return f"mv {path} {path}.damaged{newest}"
         if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"fuser -v {path}"
         if _is_closed_by_another(self._path.parent, os.X_OK):
