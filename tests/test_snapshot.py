@@ -2,12 +2,13 @@
 
 import errno
 import io
+import tempfile
 
 import pytest
 
 from cometrep import errors
 from cometrep.batch.record import default_folder
-from cometrep.batch.snapshot import BLOCK_BYTES, Snapshot, comes_once
+from cometrep.batch.snapshot import BLOCK_BYTES, Snapshot, comes_once, opened
 
 
 def lines(snapshot: Snapshot) -> list[bytes]:
@@ -65,3 +66,16 @@ def test_stdin_and_descriptors_come_once_whatever_they_are(name: str) -> None:
     """Also where a file is behind them, whose name is not known."""
     assert comes_once(name)
     assert default_folder(name) == "batch"
+
+
+def test_a_copy_that_is_not_kept_in_the_end_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was written and read; a server of files may tell only as it is closed that it had no room."""
+
+    class Full(io.BytesIO):
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with opened("-", lambda copy: copy.writelines([b"one\n", b"two\n"])) as snapshot:
+        assert lines(snapshot) == [b"one\n", b"two\n"]

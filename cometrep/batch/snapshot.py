@@ -138,5 +138,8 @@ def _copied(copy_to: CopyTo) -> Iterator[BinaryIO]:
         raise errors.LocalFileError(
             f"cannot copy the items to a temporary file: {problem.strerror}", hint="export TMPDIR=FOLDER"
         ) from problem
-    with copy:
+    try:
         yield copy
+    finally:
+        with contextlib.suppress(OSError):  # it was written and read: that it is not kept is no matter
+            copy.close()
