@@ -106,9 +106,7 @@ class Opened(NamedTuple):
             self.console.write_json(self.api.describe_create(request.model, request.values))
             return
         created, what = self.show(self.runner.create(request), self.results("id")), self.options.print_what
-        if what == "path":
-            self.console.warn(f"create saves no file: {hints.Command('cometrep download --wait').of(created.id)}")
-        elif what in ("url", "output") and not created.is_terminal:
+        if what in ("url", "output") and not created.is_terminal:
             looking = hints.WAIT_AGAIN._replace(options=(f"--print {what}",))
             self.console.warn(f"create waits for no {what}: {looking.of(created.id)}")
 
@@ -136,7 +134,7 @@ class Opened(NamedTuple):
         from cometrep.console.stage import Results
 
         what = "json" if self.options.json else self.options.print_what or default
-        return Results(what, self.options.resume, ids or ())
+        return Results(what, self.options.resume, ids or (), saves=self.options.saves)
 
 
 def settle(console: Console, options: Options) -> Settings:

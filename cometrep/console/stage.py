@@ -13,7 +13,7 @@ from cometrep.console import Console
 from cometrep.console.screen import Screen
 from cometrep.console.unfinished import Unfinished
 from cometrep.events import Event, ItemEnded, Noted, Result, Saved
-from cometrep.prediction import Prediction
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.text import ascii_json, harmless, one_line
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ _COPIED_BYTES = 262_144  # of a file, at a time
 class Results(NamedTuple):
     """What a command puts on stdout: a word of `--print`, `line` for ID and status, or `json`.
 
-    `resume` is the command that takes predictions up again after Ctrl-C, `ids` those it began with.
+    `resume` is the command that takes predictions up again after Ctrl-C, `ids` those it began with; with `saves` it
+    saves files itself.
     """
 
     what: str
     resume: hints.Command
     ids: Sequence[str] = ()
     is_batch: bool = False
+    saves: bool = False
 
 
 class Stage:
@@ -182,8 +184,15 @@ class Stage:
                 elif what == "path":
                     for path in [file.path for file in event.files if file.path not in self._saved_paths]:
                         console.write_path(path)
+                    self._warn_of_no_path(event.prediction, event.files)
                 for text in _result_texts(event.prediction, what):
                     console.write_line(text)
+
+    def _warn_of_no_path(self, prediction: Prediction, files: Sequence[SavedFile]) -> None:
+        """Say how a prediction gets a path where this machine has none, and it may come to one."""
+        if not files and not self._results.saves and (not prediction.is_terminal or not prediction.failure()):
+            saving = hints.Command("cometrep download --wait").of(prediction.id)
+            self._console.warn(f"no file of {prediction.id} is saved here: {saving}")
 
 
 def new_display(mode: str, screen: Screen) -> "Display":

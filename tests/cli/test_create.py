@@ -86,7 +86,7 @@ def test_print_chooses_what_stdout_gets(what: str, stdout: str, served: Cli, ser
 @pytest.mark.parametrize(
     ("what", "id", "warning"),
     [
-        ("path", "abc123", "create saves no file: cometrep download --wait abc123"),
+        ("path", "abc123", "no file of abc123 is saved here: cometrep download --wait abc123"),
         ("url", "abc123", "create waits for no url: cometrep wait abc123 --print url"),
         ("output", "-abc", "create waits for no output: cometrep wait --print output -- -abc"),
         ("status", "abc123", ""),

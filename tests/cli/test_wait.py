@@ -366,3 +366,19 @@ def test_a_file_that_is_gone_is_no_saved_file(served: Cli, server: Server) -> No
     assert served("wait", "abc123", "--print", "path").lines == [str(served.folder / "abc123.webp")]
     (served.folder / "abc123.webp").unlink()
     assert served("wait", "abc123", "--print", "path").lines == []
+
+
+@pytest.mark.parametrize("command", ["wait", "status"])
+def test_a_path_that_there_is_none_of_is_told(command: str, served: Cli, server: Server) -> None:
+    """Nothing on stdout would leave a script guessing; what failed has its own word."""
+    server.on_get(answer_json(prediction(output=f"{server.url}/f/0.webp")))
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    told = served(command, "abc123", "--print", "path", "-q")
+    assert (told.code, told.stdout) == (0, "")
+    again = "cometrep download --wait abc123"
+    assert told.stderr == f"cometrep: warning: no file of abc123 is saved here: {again}\n"
+    assert served(*again.split()[1:]).lines == ["abc123.webp"]
+    there = served(command, "abc123", "--print", "path", "-q")
+    assert (there.lines, there.stderr) == ([str(served.folder / "abc123.webp")], "")
+    server.on_get(answer_json(prediction(status="failed")))
+    assert "is saved here" not in served(command, "other1", "--print", "path", "-q").stderr
