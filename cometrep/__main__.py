@@ -58,7 +58,7 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
         if not str(problem.filename).startswith(__file__.removesuffix("__main__.py")):
             raise
         told = f"cometrep's own file {problem.filename} cannot be read: {problem.strerror}"
-        return _told(errors.LocalFileError(told, hint="install cometrep anew"), console or _console(arguments))
+        return _told(errors.LocalFileError(told, hint="install it again"), console or _console(arguments))
     except Exception as problem:
         # Python 3.11 lets none out of __set_name__, as where a module defines its classes, but as another's cause.
         if isinstance(problem.__cause__, errors.Stopped):

@@ -261,7 +261,7 @@ def test_a_file_of_its_own_that_is_gone_is_told(served: Cli, server: Server) -> 
     lost = copy / "cometrep" / "catalog.json"
     assert done.stderr == (
         f"cometrep: cometrep's own file {lost} cannot be read: No such file or directory\n"
-        "hint: install cometrep anew\n"
+        "hint: install it again\n"
     )
 
 
