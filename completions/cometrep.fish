@@ -172,7 +172,7 @@ function __cometrep_page
                 'option' '--status' '(starting processing succeeded failed canceled aborted unknown refused)' 'Only starting, processing, succeeded, failed, canceled, aborted, unknown or refused' \
                 'option' '--since' 'text' 'Only younger than this: 2h, 7d' \
                 'option' '-n --limit' 'text' 'At most so many (default all)' \
-                'option' '--unsaved' '' 'Only successes not saved here; with the time left' \
+                'option' '--unsaved' '' 'Only successes seen, not saved here; with the time left' \
                 'option' '--unknown' '' 'Only creates whose outcome is unknown' \
                 'option' '--refresh' '' 'Ask the API about unfinished ones first' \
                 'option' '--prune' 'text' 'Forget older ones instead of listing: 90d' \

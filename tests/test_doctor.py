@@ -776,6 +776,10 @@ def test_a_fresh_output_is_no_warning_yet(remember: Callable[..., None]) -> None
     remember("fresh1", age=600)
     told = examined(now=NOW)["unsaved_outputs"]
     assert (told.outcome, told.message) == ("ok", "1 not saved yet, the first with 50 min left")
+    remember("running1", "processing", age=600)
+    told = examined(now=NOW)["unsaved_outputs"]
+    then = "1 prediction had not ended when last seen: cometrep list --unsaved --refresh"
+    assert (told.outcome, told.message) == ("ok", f"1 not saved yet, the first with 50 min left; {then}")
 
 
 def leave_part(folder: Path, name: str, facts: dict[str, Any] | None, size: int = 1000, age: float = 60) -> Path:

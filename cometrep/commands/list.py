@@ -45,7 +45,7 @@ def command(
         int | None, _select("-n", "--limit", min=1, max=10**9, metavar="N", help="At most so many (default all).")
     ] = None,
     unsaved: Annotated[
-        bool, _select("--unsaved", help="Only successes not saved here; with the time left.")
+        bool, _select("--unsaved", help="Only successes seen, not saved here; with the time left.")
     ] = False,
     unknown: Annotated[bool, _select("--unknown", help="Only creates whose outcome is unknown.")] = False,
     refresh: Annotated[bool, _keep("--refresh", help="Ask the API about unfinished ones first.")] = False,
@@ -73,6 +73,9 @@ def command(
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         else:
             _list(console, ledger, ctx.params)
+            if unsaved and (count := len(ledger.unfinished())):
+                told = f"{format_count(count, 'prediction')} had not ended when last seen"
+                console.hint(f"{told}, and may be unsaved too: cometrep list --unsaved --refresh")
 
 
 def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from cometrep.doctor.subject import Subject
 from cometrep.ledger import Ledger
 from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN, Entry
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
-from cometrep.text import first_few, format_bytes, format_elapsed
+from cometrep.text import first_few, format_bytes, format_count, format_elapsed
 from cometrep.transport.reasons import reason_of
 
 _NEAR_SECONDS = 1800.0  # an unsaved output with less than this left is a warning
@@ -27,6 +27,7 @@ class _Memory(NamedTuple):
 
     unknown: Sequence[Entry] = ()
     unsaved: Sequence[Entry] = ()
+    unfinished: int = 0  # that had not ended when last seen
     folders: Sequence[Path] = ()
 
 
@@ -85,6 +86,7 @@ class Files:
                     for entry in ledger.entries(status="succeeded", since=now - _DAY, unsaved_only=True)
                     if self._settings.is_sandboxed or entry.base_url == self._subject.base_url
                 ],
+                unfinished=len(ledger.unfinished()),
                 folders=ledger.file_folders(_FOLDERS),
             )
 
@@ -162,10 +164,13 @@ class Files:
             download = hints.Command(typed("cometrep download", self._subject.flags))
             fix = download.of(*(entry.id for entry in near[:SHOWN]))
             return Check("unsaved_outputs", WARN, f"succeeded and not saved: {told}", fix)
+        told = "none in the last day"
         if unsaved:
             told = f"{len(unsaved)} not saved yet, the first with {_time_left(unsaved[0].expires - now)}"
-            return Check("unsaved_outputs", OK, told)
-        return Check("unsaved_outputs", OK, "none in the last day")
+        if count := self._memory.unfinished:
+            looking = typed("cometrep list", self._subject.flags, "--unsaved --refresh")
+            told += f"; {format_count(count, 'prediction')} had not ended when last seen: {looking}"
+        return Check("unsaved_outputs", OK, told)
 
 
 def _writable(name: str, folder: Path, outcome: str) -> Check:

@@ -236,6 +236,22 @@ def test_unsaved_successes_are_listed_with_the_time_left(served: Cli, server: Se
     assert served("list", "--unsaved").stdout == ""
 
 
+def test_what_was_not_seen_to_end_may_be_unsaved_too(served: Cli, server: Server) -> None:
+    """As behind a kill or a lost connection; the hint, typed, finds it, and a script may ask for that at once."""
+    create(served, server, "one1")
+    finish(server, "one1")
+    done = served("list", "--unsaved")
+    assert (done.code, done.stdout) == (0, "")
+    assert done.stderr == (
+        "hint: 1 prediction had not ended when last seen, and may be unsaved too:"
+        " cometrep list --unsaved --refresh\n"
+    )
+    assert served("list", "--unsaved", "-q").stderr == ""
+    [line] = served("list", "--unsaved", "--refresh").lines
+    assert line.startswith("one1\t")
+    assert served("list", "--unsaved").stderr == ""
+
+
 def test_an_unsaved_success_past_its_hour_is_called_expired(cli: Cli) -> None:
     """What the API has forgotten is still listed as lost."""
     remember(cli, "old1", age=2 * 3600)
