@@ -133,7 +133,7 @@ def test_a_job_of_the_matrix_keeps_what_it_paid_for() -> None:
 
 @needs("make")
 def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
-    """The Makefile's rule draws once, and again only when its prompt changes."""
+    """The Makefile draws once, and again only when its prompt changes; what was created is not created again."""
     [rule] = readme.blocks("make")
     (folder / "Makefile").write_text(rule)
     (folder / "banner.txt").write_text("A banner")
@@ -141,6 +141,10 @@ def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (folder / "banner.webp").stat().st_size > 0
     assert "up to date" in done.stdout
+    (folder / "banner.webp").unlink()
+    shutil.rmtree(folder / ".bin")
+    done = shell(cli, "make banner.webp && cometrep list | wc -l", folder)
+    assert done.stdout.endswith("\n1\n"), done.stderr
 
 
 def test_the_workflow_calls_ci_and_nothing_else() -> None:
