@@ -58,6 +58,7 @@ from cometrep.config import KEY_PAGE
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.hiding import without_key
+from cometrep.json_values import leaves
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, way_to
@@ -176,7 +177,11 @@ class Api:
             raise failure from problem
 
     def describe_create(self, model: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Show the request that `create` would send, its key hidden and its data URIs shortened."""
+        """Show the request that `create` would send, its key hidden and its data URIs shortened.
+
+        Raises as `check_input` does.
+        """
+        self.check_input(values)
         key = f"Bearer {self._api_key}" if self._api_key else "Bearer (no API key is set)"
         return {
             "method": "POST",
@@ -197,6 +202,16 @@ class Api:
     def check_settings(self) -> None:
         """Raise ConfigError where nothing can be sent: without an API key, or where the proxy is no address."""
         self._session().route_to(self._base_url)
+
+    def check_input(self, values: Mapping[str, Any]) -> None:
+        """Raise UsageError for an input that holds the API key, as the text of a file may: it would be recorded."""
+        for name, value in values.items():
+            if self._to_hide and any(self._to_hide in leaf for leaf in leaves(value) if isinstance(leaf, str)):
+                raise errors.UsageError(
+                    f"input {name} holds the API key; nothing was sent",
+                    hint="look at what it names: a text that begins with @ is a file",
+                    code="bad_input",
+                )
 
     def _required_key(self) -> ApiKey:
         if self._api_key is None:

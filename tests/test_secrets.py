@@ -194,3 +194,22 @@ def test_netrc_neither_replaces_nor_follows_the_key(keyed: Cli, server: Server) 
     assert keyed("download", "made1").code == 0
     seen = {request.path: request.headers.get("authorization") for request in server.received}
     assert seen == {"/replicate/v1/predictions/made1": f"Bearer {KEY}", "/f": None}
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["", "dry"])
+@pytest.mark.parametrize("command", ["create", "run", "batch"])
+def test_an_input_that_holds_the_key_is_not_sent(
+    command: str, words: tuple[str, ...], keyed: Cli, server: Server
+) -> None:
+    """As a text that begins with @ and names the config file: it would stand in the ledger, and be shown."""
+    holding = f"prompt=@{keyed('config', 'path').stdout.strip()}"
+    if command == "batch":
+        (keyed.folder / "lines.jsonl").write_text('{"seed": 1}\n')
+        done = keyed("batch", "lines.jsonl", "-m", SCHNELL, holding, "-d", "out", *words)
+    else:
+        done = keyed(command, SCHNELL, holding, *words)
+    assert (done.code, done.stdout) == (2, "")
+    assert "input prompt holds the API key; nothing was sent" in done.stderr
+    assert server.received == []
+    assert not shows_the_key(done.stderr)
+    assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}

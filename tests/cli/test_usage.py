@@ -260,8 +260,7 @@ def test_a_file_of_its_own_that_is_gone_is_told(served: Cli, server: Server) -> 
     assert (done.code, done.stdout, server.received) == (12, "", [])
     lost = copy / "cometrep" / "catalog.json"
     assert done.stderr == (
-        f"cometrep: cometrep's own file {lost} cannot be read: No such file or directory\n"
-        "hint: install it again\n"
+        f"cometrep: cometrep's own file {lost} cannot be read: No such file or directory\nhint: install it again\n"
     )
 
 
