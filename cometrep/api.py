@@ -54,7 +54,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError as TransportError
 
 from cometrep import __version__, catalog, errors, hints
-from cometrep.config import KEY_PAGE
+from cometrep.config import KEY_PAGE, blank_variable
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.hiding import without_key
@@ -215,8 +215,10 @@ class Api:
 
     def _required_key(self) -> ApiKey:
         if self._api_key is None:
+            blank = blank_variable("api_key")
+            told = f"no API key is set, as {blank} is blank" if blank else "no API key is set"
             raise errors.ConfigError(
-                f"no API key is set; keys are made at {KEY_PAGE}, and --sandbox needs none",
+                f"{told}; keys are made at {KEY_PAGE}, in CI COMETAPI_KEY gives one, and --sandbox needs none",
                 hint="cometrep login",
                 code="api_key_missing",
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cometrep import errors, hints
-from cometrep.config import SANDBOX_KEY, SANDBOX_PORT, Settings, folders, load
+from cometrep.config import SANDBOX_KEY, SANDBOX_PORT, Settings, folders, load, misspelt_variables
 from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url, parse_duration
 from cometrep.console import Choices, Console
@@ -155,6 +155,8 @@ def settle(console: Console, options: Options) -> Settings:
     )
     if settings.file_warning:
         console.warn(str(settings.file_warning))
+    for variable, near in misspelt_variables().items():
+        console.warn(f"{variable} is no setting; did you mean {near}?")
     for told in options.idle():
         console.warn(told)
     return settings

@@ -680,3 +680,29 @@ def test_a_retry_budget_that_was_set_holds_everywhere(
     """Without one a single look, or a connection that never stands, is given up sooner than a wait."""
     monkeypatch.setenv("COMETREP_RETRY_BUDGET", budget)
     assert config.load().prompt_budget_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("COMETREP_SANBOX", "COMETREP_SANDBOX"),
+        ("COMETREP_TIMEOUTS", "COMETREP_TIMEOUT"),
+        ("COMETREP_BASEURL", "COMETREP_BASE_URL"),
+        ("COMETREP_GIT", None),
+        ("COMETREP_HOME", None),
+        ("COMETREP_DIR", None),
+    ],
+)
+def test_a_variable_that_is_named_much_like_a_setting_is_told(
+    name: str, near: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`COMETREP_SANBOX=1` would pay; what is a user's own is left alone."""
+    monkeypatch.setenv(name, "1")
+    assert config.misspelt_variables() == ({name: near} if near else {})
+
+
+def test_a_blank_key_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a pull request from a fork gets no secrets."""
+    assert config.blank_variable("api_key") == ""
+    monkeypatch.setenv("COMETAPI_API_KEY", " ")
+    assert config.blank_variable("api_key") == "COMETAPI_API_KEY"

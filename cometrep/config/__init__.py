@@ -421,6 +421,18 @@ def variables_for(name: str) -> tuple[str, ...]:
     return tuple(one for one in SETTINGS[name].variables if not is_blank(os.environ.get(one, "")))
 
 
+def blank_variable(name: str) -> str:
+    """Name an environment variable that would give a setting and is set to nothing; empty where none is."""
+    return next((one for one in SETTINGS[name].variables if one in os.environ and is_blank(os.environ[one])), "")
+
+
+def misspelt_variables() -> dict[str, str]:
+    """Give the environment variables that are named much like those of a setting, each with the one it may be."""
+    known = tuple(one for known in SETTINGS.values() for one in known.variables)
+    others = [one for one in os.environ if one.startswith("COMETREP_") and one not in (*known, "COMETREP_HOME")]
+    return {one: near for one in others if (near := nearest(one, known, 0.85))}
+
+
 def option_for(name: str) -> str:
     """Name the option that gives a setting, on the commands that have one."""
     return "--seconds" if name == "sandbox_seconds" else "--" + name.replace("_", "-")

@@ -502,3 +502,11 @@ def test_two_dashes_before_the_command_are_no_part_of_it() -> None:
     with pytest.raises(errors.UsageError, match="no such command 'frobnicate'"):
         run(["--", "frobnicate", "p1"], console)
     assert console.command_line == "cometrep frobnicate p1"
+
+
+def test_a_misspelt_variable_is_warned_of(cli: Cli) -> None:
+    """Before anything is paid for, as far as that can be; and of a key that is blank it is said which one is."""
+    done = cli("status", "abc", env={"COMETREP_SANBOX": "1", "COMETAPI_KEY": ""})
+    assert done.code == 3
+    assert "cometrep: warning: COMETREP_SANBOX is no setting; did you mean COMETREP_SANDBOX?\n" in done.stderr
+    assert "no API key is set, as COMETAPI_KEY is blank; keys are made at " in done.stderr
