@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import catalog, errors
+from cometrep.batch import sources
 from cometrep.batch.sources import FileSource, Line, SweepSource, Wrong, sweep_axes
 from tests.servers import SCHNELL
 
@@ -316,6 +317,18 @@ def test_a_bad_axis_is_refused(text: str, told: str) -> None:
     with pytest.raises(errors.UsageError, match=told) as refused:
         axes(text)
     assert text in refused.value.message
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_a_file_of_as_many_lines_as_a_range_has_numbers_is_none_too_many(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newline at the end begins no line."""
+    monkeypatch.setattr(sources, "_MOST_VALUES", 100)
+    content = f"1{ends}" * 100
+    assert axes("seed=@f", files={"f": content}) == {"seed": [1] * 100}
+    with pytest.raises(errors.UsageError, match="has more than a million lines"):
+        axes("seed=@f", files={"f": f"{content}1{ends}"})
 
 
 def test_an_empty_text_among_others_is_written_as_json() -> None:
