@@ -242,6 +242,10 @@ def test_a_bad_setting_fails_by_its_variable(server: Server, monkeypatch: pytest
     """A setting that does not resolve is told, and those that are not the default are named."""
     monkeypatch.setenv("COMETREP_DIR", "pictures")
     assert examined(server.url)["settings"].message == "dir from COMETREP_DIR"
+    monkeypatch.setenv("COMETREP_SANBOX", "1")
+    told = examined(server.url)["settings"]
+    assert (told.outcome, told.fix) == ("warn", "unset COMETREP_SANBOX")
+    assert told.message == "COMETREP_SANBOX is no setting, and may mean COMETREP_SANDBOX"
     monkeypatch.setenv("COMETREP_TIMEOUT", "soon")
     told = examined(server.url)["settings"]
     assert (told.outcome, "'soon'" in told.message, "COMETREP_TIMEOUT" in told.fix) == ("fail", True, True)

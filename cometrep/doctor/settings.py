@@ -68,6 +68,9 @@ def _other_settings(subject: Subject) -> Check:
     if problems:
         told = "; ".join(problem.message for problem in problems)
         return Check("settings", FAIL, told, problems[0].hint)
+    if misspelt := config.misspelt_variables():
+        told = ", ".join(f"{variable} is no setting, and may mean {near}" for variable, near in misspelt.items())
+        return Check("settings", WARN, told, f"unset {' '.join(misspelt)}")
     changed = [
         f"{name} from {subject.settings.shown(name).origin}"
         for name, known in config.SETTINGS.items()
