@@ -284,20 +284,7 @@ def _facts() -> Mapping[str, Any]:
 
 
 def _known_input(name: str, facts: Mapping[str, Any]) -> KnownInput:
-    return KnownInput(
-        name=name,
-        kind=facts["kind"],
-        about=facts["about"],
-        is_required=facts.get("required", False),
-        default=facts.get("default"),
-        minimum=facts.get("minimum"),
-        maximum=facts.get("maximum"),
-        choices=tuple(facts.get("choices", ())),
-        multiple_of=facts.get("multiple_of"),
-        max_items=facts.get("max_items"),
-        is_image=facts.get("image", False),
-        note=facts.get("note", ""),
-    )
+    return KnownInput(name, **{**facts, "choices": tuple(facts.get("choices", ()))})
 
 
 def _is_kind(value: Any, kind: str) -> bool:

@@ -14,13 +14,13 @@ from cometrep.config.file import ConfigFile, FileWarning
 from cometrep.config.values import (
     PROGRESS_MODES,
     ApiKey,
-    choice_of,
     is_local_host,
     is_local_url,
     parse_api_key,
     parse_base_url,
     parse_duration,
     parse_folder,
+    parse_progress,
     parse_size,
     parse_switch,
     parse_template,
@@ -100,7 +100,7 @@ SETTINGS: Mapping[str, _Known] = {
         f"how progress is shown: {', '.join(PROGRESS_MODES)}",
         ("COMETREP_PROGRESS",),
         "auto",
-        choice_of(*PROGRESS_MODES),
+        parse_progress,
     ),
     "sandbox": _Known("use the sandbox: true or false", ("COMETREP_SANDBOX",), "false", parse_switch),
     "sandbox_seconds": _Known(

@@ -5,7 +5,6 @@ Each function gives a value, or raises ValueError, or UsageError in its own word
 
 import os
 import re
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from cometrep.hiding import KEY_PATTERN
@@ -147,15 +146,11 @@ def parse_api_key(text: str) -> str:
     return key
 
 
-def choice_of(*words: str) -> Callable[[str], str]:
-    """Give what reads one of some words."""
-
-    def check(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"is not one of {', '.join(words)}")
-        return text
-
-    return check
+def parse_progress(text: str) -> str:
+    """Read a word of PROGRESS_MODES; raise ValueError for anything else."""
+    if text not in PROGRESS_MODES:
+        raise ValueError(f"is not one of {', '.join(PROGRESS_MODES)}")
+    return text
 
 
 def _text(text: str) -> str:
