@@ -30,7 +30,7 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
             if word.startswith("{"):
                 with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                     word = str(json.loads(line)["id"] or "")
-            if word not in ("", "-"):
+            if word not in ("", "-", "null"):  # as `jq -r .id` writes what is none
                 expanded.append(word)
             elif line.strip():
                 nameless += 1

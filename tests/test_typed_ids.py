@@ -66,7 +66,7 @@ LONG = "x" * 3_000_000
         (f"a\t{LONG}\nb\n", ["a", "b"]),
         (f"a\n\ufeff{json.dumps({'output': LONG, 'id': 'b'})}\nc", ["a", "b", "c"]),
         ("a-long-id\n" * 150_000, ["a-long-id"] * 150_000),
-        ("-\t\n" + json.dumps({"id": ""}) + "\na", ["a"]),
+        ("-\t\nnull\n" + json.dumps({"id": ""}) + "\na", ["a"]),
     ],
     ids=["alone", "table", "long table", "json", "many", "nameless"],
 )
