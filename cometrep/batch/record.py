@@ -86,7 +86,7 @@ class Record:
         self._shard = shard
         self._now = now
         self._file = -1
-        self._is_mine = False  # locked by this run, as far as locks are known
+        self._is_mine = False  # as the lock says, or nothing does
         self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
@@ -172,7 +172,8 @@ class Record:
         if self._file < 0:
             return
         with contextlib.suppress(OSError):
-            if self._is_mine and not os.fstat(self._file).st_size and self._is_in_place():
+            is_locked = self._is_mine and not self._lock_problem  # else another run may have made it
+            if is_locked and not os.fstat(self._file).st_size and self._is_in_place():
                 self.path.unlink()  # it was made just now, and nothing came of it: a lost one may look so
         file, self._file = self._file, -1
         with self._translated():  # a server of files may tell only now that its disk is full
