@@ -219,7 +219,7 @@ class Prediction(NamedTuple):
 
     `status` is a word of `STATUSES` or the server's own unknown word; `progress` runs from 0 to 1;
     times are ISO 8601 texts, as a rule the server's own; `raw` is the mapping the reply held. `given_up` is why a
-    gateway's record says that it failed, while the prediction inside runs.
+    gateway's record says that it failed, while the prediction inside runs: it may have given it up.
     """
 
     id: str
@@ -260,9 +260,12 @@ class Prediction(NamedTuple):
         number = _whole_number(body.get("id")) if _word(body.get("status")) else ""
         ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"), number)
         own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
+        records = [outer]  # of the gateways, that of the innermost first
         for _ in range(_GATEWAYS):
-            if not _word(inner.get("status")) and (record := _object(inner.get("data"))):
+            record = _object(inner.get("data"))
+            if not _word(inner.get("status")) and _word(record.get("status")):
                 outer, inner = record, _object(record.get("data"))
+                records.insert(0, outer)
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
         word = _word(deciding.get("status")) if deciding is not None else ""
         if not word and (id or not own_id):
@@ -270,16 +273,17 @@ class Prediction(NamedTuple):
         status = normalize_status(word or "starting")
         facts = body if deciding is body else inner or outer or body
         error = facts.get("error")
-        reason = _word(outer.get("fail_reason"))
+        reason = next((text for one in records if (text := _word(one.get("fail_reason")))), "")
         # In the gateway's record this field has at times held the result's URL, so it is no sign of failure.
         if status == "failed" and not error and reason and not is_url(reason):
             error = reason
         given_up = ""
-        if deciding is inner and normalize_status(_word(outer.get("status"))) == "failed":
-            given_up = "" if status in TERMINAL_STATUSES else reason or "the gateway gave no reason"
+        if any(normalize_status(_word(one.get("status"))) == "failed" for one in records if one is not deciding):
+            given_up = "" if status in TERMINAL_STATUSES else reason or "it gives no reason"
         output = facts.get("output")
         if status == "succeeded" and output is None:
-            output = next((url for url in (_word(outer.get("result_url")), reason) if is_url(url)), None)
+            urls = *(_word(one.get("result_url")) for one in records), reason
+            output = next(filter(is_url, urls), None)
         logs = _lines(facts.get("logs"))
         metrics = facts.get("metrics")
         return cls(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from cometrep import errors, hints
 from cometrep.calls import Calls
-from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
+from cometrep.events import Event, Noted, Result, Retrying, Seen, Slow, Waiting
 from cometrep.pace import Pace, SharedSchedule, asked_of_all
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
@@ -29,9 +29,7 @@ SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
 _SECOND_LOOK_SECONDS = 10.0  # and after this long another one goes beside it
 _LOOKS_AT_ONCE = 3
 _REPEATS_AT_ONCE = 4  # of all predictions together: looks that hang leave room for those of others
-# For so long a gateway's record says that a prediction failed which runs in it, before that is believed: they may
-# disagree for a poll, and for a task that it gave up it asks no more (QuantumNous/new-api: task_polling.go).
-_GIVEN_UP_SECONDS = 60.0
+_GIVEN_UP_SECONDS = 20.0  # that a record says so around a prediction that runs: they may disagree for a poll
 _LATE_SECONDS = 0.25  # behind the deadline: so late it is not met unless the program did something else
 _LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
@@ -94,6 +92,7 @@ class _Watched:
     slow_said: float = 0.0
     was_empty: bool = False  # it had succeeded, without any output yet
     given_up_since: float = _NEVER  # that the record around it says so, while it runs
+    given_up_said: bool = False
     overtime: float | None = None  # when its last look, after the deadline, is waited for no longer
     turn: int = 0  # the heap's entries of earlier turns are void
 
@@ -262,11 +261,8 @@ class Watch:
         watched.last_answered = look_started
         watched.attempts = watched.pages = watched.failed_looks = 0
         watched.failing_since = _NEVER
-        watched.given_up_since = min(watched.given_up_since, now) if prediction.given_up else _NEVER
-        if now >= watched.given_up_since + _GIVEN_UP_SECONDS:
-            prediction = prediction._replace(status="failed", error=prediction.given_up)
         before, watched.prediction = watched.prediction, prediction
-        events: list[Event] = []
+        events: list[Event] = self._say_given_up(watched, prediction, now)
         if before is None or _shown(before) != _shown(prediction):
             events.append(Seen(prediction, now - watched.started))
             if before is None or before.status != prediction.status:
@@ -324,6 +320,19 @@ class Watch:
             events.append(Waiting(watched.id, watched.status or "not seen yet", now - watched.started))
         return events
 
+    def _say_given_up(self, watched: _Watched, prediction: Prediction, now: float) -> list[Event]:
+        """Say once that a gateway's record has it that a prediction failed which runs: its end may never be seen.
+
+        It is no end: what is paid for may still come.
+        """
+        watched.given_up_since = min(watched.given_up_since, now) if prediction.given_up else _NEVER
+        is_lasting = self._until_answered or now >= watched.given_up_since + _GIVEN_UP_SECONDS
+        if not prediction.given_up or watched.given_up_said or not is_lasting:
+            return []
+        watched.given_up_said = True
+        told = f"the gateway's record of {prediction.id} says that it failed: {prediction.given_up}"
+        return [Noted(prediction.id, f"{told}; the prediction in it is {prediction.status}", is_warning=True)]
+
     def _plan(self, watched: _Watched) -> None:
         self._turn_count += 1
         watched.turn = self._turn_count
@@ -345,6 +354,7 @@ class Watch:
         last = watched.last_failure if watched.attempts else None
         if last and watched.has_seen_pages_alone:
             return last.told_as(errors.Refused, last.message)
+        given_up = watched.prediction.given_up if watched.prediction else ""
         is_known = watched.status in STATUSES
         if is_known:
             seen = f"still {watched.status}"
@@ -352,8 +362,8 @@ class Watch:
             seen = f"{watched.status!r}, a status that counts as running"
         else:
             seen = "not seen yet"
-        if watched.prediction and watched.prediction.given_up:
-            seen += f", and the gateway's record of it says that it failed: {watched.prediction.given_up}"
+        if given_up:
+            seen += f", and the gateway's record of it says that it failed: {given_up}"
         if last and watched.failed_looks == 1:
             seen += f", the last attempt failed: {last.message}"
         elif last:
@@ -362,7 +372,7 @@ class Watch:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
             f"the deadline of {format_duration(self._deadline_seconds or 0)} passed: prediction {watched.id}"
-            f" is {seen}; {'it runs on' if is_known else 'it may still run'}",
+            f" is {seen}; {'it runs on' if is_known and not given_up else 'it may still run'}",
             hint=self._resume.of(watched.id),
             prediction_id=watched.id,
             request_id=last.request_id if last else None,

@@ -111,6 +111,24 @@ ENVELOPES: dict[str, tuple[object, tuple[Any, ...]]] = {
         {"data": {"task_id": "t1", "status": "SUCCESS", "data": {"code": "success", "data": LISTED}}},
         ("t1", "succeeded", "owner/name", [URL], 1.0),
     ),
+    "an object in a record that is none": (
+        {"data": {"status": "SUCCESS", "result_url": URL, "data": {"code": 0, "data": {"task_status": "succeed"}}}},
+        ("", "succeeded", "", URL, 1.0),
+    ),
+    "an output beside another object": (
+        {"data": {"status": "SUCCESS", "data": {"output": [URL], "data": {"k": 1}}}},
+        ("", "succeeded", "", [URL], 1.0),
+    ),
+    "a gateway in front of another, and the URL on the first": (
+        {
+            "data": {
+                "status": "SUCCESS",
+                "result_url": URL,
+                "data": {"code": "success", "data": {"status": "SUCCESS", "data": None}},
+            }
+        },
+        ("", "succeeded", "", URL, 1.0),
+    ),
     "an envelope with a word of its own": (
         {"status": "success", "data": TASK_RECORD},
         ("p1", "processing", "owner/name", None, 0.5),
@@ -283,6 +301,8 @@ def test_a_record_that_says_failed_around_what_runs_is_kept(record: str, inner: 
     task = {"status": record, "fail_reason": "timed out", "data": {"id": "p1", "status": inner}}
     seen = read({"data": task})
     assert (seen.given_up, seen.status) == (given_up, inner or "failed")
+    nested = {"status": "FAILURE", "data": {"code": "success", "data": {"status": "IN_PROGRESS", "data": None}}}
+    assert read({"data": {**nested, "fail_reason": "timed out"}}, id="p1").given_up == "timed out"
     del task["fail_reason"]
     assert bool(read({"data": task}).given_up) is bool(given_up)
 

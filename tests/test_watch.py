@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cometrep import errors
 from cometrep.calls import Calls
-from cometrep.events import Event, Result, Retrying, Seen, Slow, Waiting
+from cometrep.events import Event, Noted, Result, Retrying, Seen, Slow, Waiting
 from cometrep.prediction import Prediction
 from cometrep.schedule import PollSchedule
 from cometrep.watch import LOOKS_A_SECOND, NOT_FOUND_GRACE_SECONDS, Look, Target, Watch, watch
@@ -335,28 +335,43 @@ def given_up() -> Prediction:
     return Prediction.from_json({"data": {"status": "FAILURE", "fail_reason": "timed out", "data": inner}})
 
 
-def test_a_record_that_says_failed_for_a_poll_is_not_believed() -> None:
+def test_a_record_that_says_failed_for_a_poll_is_no_word_worth() -> None:
     """The prediction inside counts, as the two may disagree for a moment."""
     world = World({"p1": [given_up(), given_up(), running(), done()]})
-    assert result_of(world.watch()).prediction == done()
+    events = world.watch()
+    assert result_of(events).prediction == done()
+    assert of(Noted, events) == []
 
 
-def test_a_record_that_says_failed_for_long_is_believed() -> None:
-    """A gateway that gave a task up asks for it no more: nobody would ever see its end."""
-    world = World({"p1": [running(), given_up()]})
+def test_a_record_that_says_failed_for_long_is_told_once_and_ends_nothing() -> None:
+    """A gateway that gave a task up may ask for it no more; what is paid for may come all the same."""
+    world = World({"p1": [running(), *[given_up()] * 20, done()]})
     events = world.watch(interval=7.0)
-    seen = result_of(events).prediction
-    assert seen
-    assert (seen.status, seen.error_text) == ("failed", "timed out")
-    assert world.now == 7.0 + 63.0
-    assert [event.prediction.status for _, event in events if isinstance(event, Seen)] == ["processing", "failed"]
+    ((at, told),) = of(Noted, events)
+    assert at == 7.0 + 21.0
+    assert isinstance(told, Noted)
+    assert told.is_warning
+    assert told.text == (
+        "the gateway's record of p1 says that it failed: timed out; the prediction in it is processing"
+    )
+    assert result_of(events).prediction == done()
+
+
+def test_one_look_tells_what_the_record_says() -> None:
+    """Nobody looks on."""
+    events = World({"p1": [given_up()]}).watch(until_answered=True)
+    assert [event.text.partition(":")[0] for _, event in events if isinstance(event, Noted)] == [
+        "the gateway's record of p1 says that it failed"
+    ]
 
 
 def test_the_deadline_tells_what_the_record_says() -> None:
     """Who is to wait again knows that it may be in vain."""
     failure = failure_of(World({"p1": [given_up()]}).watch(deadline=5.0))
     assert failure.exit_code == 6
-    assert "is still processing, and the gateway's record of it says that it failed: timed out;" in failure.message
+    assert failure.message.endswith(
+        "is still processing, and the gateway's record of it says that it failed: timed out; it may still run"
+    )
 
 
 # Slow looks

@@ -552,6 +552,8 @@ class Batch:
                 yield Created(event.prediction.with_model(flying.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
+        elif isinstance(event, Noted):
+            yield event
         elif isinstance(event, Retrying):
             yield event._replace(key=self._flying[event.id].item.key)
         elif isinstance(event, Result):
