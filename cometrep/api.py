@@ -206,9 +206,10 @@ class Api:
     def check_input(self, values: Mapping[str, Any]) -> None:
         """Raise UsageError for an input that holds the API key, as the text of a file may: it would be recorded."""
         for name, value in values.items():
-            if self._to_hide and any(self._to_hide in leaf for leaf in leaves(value) if isinstance(leaf, str)):
+            told = json.dumps({name: value}, default=repr)  # its name too, and the values of a sweep
+            if self._clean(told) != told:
                 raise errors.UsageError(
-                    f"input {name} holds the API key; nothing was sent",
+                    f"input {self._clean(name)} holds the API key; nothing was sent",
                     hint="look at what it names: a text that begins with @ is a file",
                     code="bad_input",
                 )

@@ -213,3 +213,14 @@ def test_an_input_that_holds_the_key_is_not_sent(
     assert server.received == []
     assert not shows_the_key(done.stderr)
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
+
+
+@pytest.mark.parametrize(
+    "item", [f"{KEY}=foo", f'meta:={{"{KEY}": 1}}', f'meta:=["{KEY}"]'], ids=["name", "key", "value"]
+)
+def test_an_input_that_is_named_as_the_key_is_not_sent(item: str, keyed: Cli, server: Server) -> None:
+    """Wherever in the input it stands."""
+    done = keyed("create", SCHNELL, "prompt=ok", item)
+    assert (done.code, server.received) == (2, [])
+    assert not shows_the_key(done.stderr)
+    assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 
 from cometrep import errors, hints
 from cometrep.api import Api
@@ -48,8 +47,7 @@ def conduct(
 ) -> None:
     """Run a batch into its record and say how it ended; raise what it comes to where not all is done."""
     command, plan = console.command_line, ready.plan
-    for item in islice(plan.items_of_all_shards(), 1):  # which has what all share, as one sent alone would
-        api.check_input(item.values)
+    api.check_input({**plan.common(plan.model), **plan.axes})
     gallery = Gallery(ready.record.folder, plan.axes)
     batch = Batch(
         api,
