@@ -63,7 +63,7 @@ from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, way_to
 from cometrep.transport.answers import Answer, is_passing
-from cometrep.transport.reasons import is_broken_off, is_distrusted, is_misdirected, reason_of
+from cometrep.transport.reasons import TRUST_MORE, is_broken_off, is_distrusted, is_misdirected, reason_of
 
 CONNECT_TIMEOUT_SECONDS = 15.0
 READ_TIMEOUT_SECONDS = 75.0  # the provider's own page records answers that took 45 s
@@ -427,7 +427,7 @@ class Api:
         is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
         failure = errors.Temporary(
             told,
-            hint="export REQUESTS_CA_BUNDLE=FILE" if is_distrusted(problem) else "cometrep doctor",
+            hint=TRUST_MORE if is_distrusted(problem) else "cometrep doctor",
             code="tls" if is_tls else "network",
         )
         failure.is_worth_repeating = not is_tls

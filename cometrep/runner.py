@@ -21,6 +21,7 @@ from cometrep.ledger import Ledger
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.text import format_count, format_duration, format_times
+from cometrep.transport.reasons import TRUST_MORE
 from cometrep.watch import SLOW_SECONDS, Target, watch
 
 if TYPE_CHECKING:
@@ -477,7 +478,7 @@ class Runner:
             if not _names(one.message, id):
                 one.message = f"prediction {id}: {one.message}"
             again = self._resume.of(id, remedy=one.remedy)
-            if one.code == "api_key_refused":
+            if one.code == "api_key_refused" or one.hint == TRUST_MORE:
                 if again not in one.hint:  # a failed look for a fresh URL has it
                     one.hint = f"{one.hint} && {again}"
             elif one.remedy or not one.hint or one.code in goes_on:

@@ -199,3 +199,11 @@ def test_a_certificate_that_nobody_vouches_for_is_not_worth_repeating(certificat
             fetched(f"{server.url}/f.webp", allows_local=True)
         assert server.received == []
     assert (raised.value.code, raised.value.is_worth_repeating) == ("tls", False)
+    assert raised.value.hint == "export REQUESTS_CA_BUNDLE=FILE"
+
+
+def test_any_other_fault_of_tls_is_worth_repeating(server: Server) -> None:
+    """As where a host is restarted."""
+    with pytest.raises(errors.Temporary, match=r"cannot fetch 127\.0\.0\.1") as raised:
+        fetched(server.url.replace("http:", "https:"), allows_local=True)
+    assert (raised.value.code, raised.value.is_worth_repeating) == ("network", True)

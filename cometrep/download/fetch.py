@@ -17,7 +17,7 @@ from cometrep.download.addresses import PrivatePeer, check_peer, is_private
 from cometrep.hiding import masked
 from cometrep.text import cut
 from cometrep.transport import PLAIN_URL, NoAuth, Session, way_to
-from cometrep.transport.reasons import is_broken_off, reason_of
+from cometrep.transport.reasons import TRUST_MORE, is_distrusted, is_refused_certificate, reason_of
 
 _CONNECT_TIMEOUT_SECONDS = 15.0
 STALL_SECONDS = 20.0  # without a byte; longer is an error, not a hang
@@ -73,12 +73,13 @@ class Fetcher:
                     code="unsafe_url",
                 ) from problem
             except requests.RequestException as problem:
-                is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
+                is_final = is_refused_certificate(problem)
                 failure = errors.Temporary(
                     f"cannot fetch {host_of(url)}{way_to(url)}: {reason_of(problem)}",
-                    code="tls" if is_tls else "network",
+                    hint=TRUST_MORE if is_distrusted(problem) else "",
+                    code="tls" if is_final else "network",
                 )
-                failure.is_worth_repeating = not is_tls  # of a certificate the next attempt says the same
+                failure.is_worth_repeating = not is_final
                 raise failure from problem
             media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
             _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)

@@ -13,6 +13,7 @@ from cometrep.text import cut, harmless
 # But no word of "Basic Constraints" or "basic authentication is required".
 _LOGIN = r"\b((?i:basic|bearer))\s+(?=\S*(?:[0-9=+/._~-]|[a-z][A-Z]))\S+"
 _ISSUER_UNKNOWN = (2, 18, 19, 20, 21)  # OpenSSL's codes: no issuer is found, or one is that nobody vouches for
+TRUST_MORE = "export REQUESTS_CA_BUNDLE=FILE"  # what to type where a certificate `is_distrusted`
 _LOGIN_WANTED = "Tunnel connection failed: 407"
 _CUT_SHORT = (urllib3.exceptions.IncompleteRead, http.client.IncompleteRead)
 
@@ -30,6 +31,11 @@ def is_misdirected(problem: BaseException) -> bool:
 def is_broken_off(problem: BaseException) -> bool:
     """Say whether the other side went away in the middle of a TLS handshake, as one that is restarted does."""
     return isinstance(_innermost(problem), (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+
+
+def is_refused_certificate(problem: BaseException) -> bool:
+    """Say whether the other side's certificate is refused, which it will be at the next attempt too."""
+    return isinstance(_innermost(problem), ssl.SSLCertVerificationError)
 
 
 def is_distrusted(problem: BaseException) -> bool:
