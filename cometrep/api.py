@@ -13,10 +13,11 @@ budget) are the rows marked "again", and no others::
     connection lost after the body began to leave,         CreateUnknown   no           10
       before or in the middle of the answer; read timeout
     429                                                    Temporary       again        7
+    429 with the code of a used-up credit                  Refused         no           8
     425                                                    Temporary       no           7
     408, 499                                               CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
-    401, 403 (without credit it is 8, 429 too)             ConfigError     no           3
+    401, 403 (without credit it is 8)                      ConfigError     no           3
     3xx with an id in its address or body                  CreateUnknown   no           10
     every other 3xx                                        Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
@@ -58,7 +59,6 @@ from cometrep.config import KEY_PAGE, blank_variable
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.hiding import without_key
-from cometrep.json_values import leaves
 from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, way_to
@@ -309,6 +309,9 @@ class Api:
             is_its_own = isinstance(answer.body, Mapping) and not answer.body.get("error")
             id = _likely_id(answer) if is_its_own else ""
             return _unknown(self._told(answer), answer, id)
+        # A look is tried again all the same: of a prediction that is paid for it costs nothing.
+        if status == 429 and answer.has_code_of_no_credit and "Retry-After" not in answer.headers:
+            return self._no_credit(answer)
         hint = ""
         # A model that nobody knows has no inputs to show (apidoc.cometapi.com/api: check base URL, path, model).
         if status in (404, 405):
@@ -331,6 +334,10 @@ class Api:
             return self._error(errors.Temporary, answer, "server_error", hint=f"{hints.RUN_AGAIN} in a while")
         return self._common_failure(answer)
 
+    def _no_credit(self, answer: Answer) -> errors.CometrepError:
+        hint = f"top up the account, then {hints.RUN_AGAIN}"
+        return self._error(errors.Refused, answer, "no_credit", hint=hint)
+
     def _not_found(self, answer: Answer, id: str) -> errors.CometrepError:
         is_reference = re.fullmatch(_REFERENCE, id)
         return self._error(
@@ -349,13 +356,8 @@ class Api:
         if answer.says_wrong_path:
             what = f"the base URL {self._base_url} is wrong"
             return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT, what=what)
-        if status == 402 or (status in (403, 429) and answer.says_no_credit):
-            return self._error(
-                errors.Refused,
-                answer,
-                "no_credit",
-                hint=f"top up the account, then {hints.RUN_AGAIN}",
-            )
+        if status == 402 or (status == 403 and answer.says_no_credit):
+            return self._no_credit(answer)
         if status == 401:
             return self._error(
                 errors.ConfigError,

@@ -116,6 +116,18 @@ CREATE_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("403 quota", answer_json(comet("insufficient_user_quota"), 403), errors.Refused, "no_credit"),
     ("429 quota", answer_json(comet("insufficient_quota"), 429), errors.Refused, "no_credit"),
     (
+        "429 quota and a pause",
+        answer_json(comet("insufficient_quota"), 429, headers={"Retry-After": "2"}),
+        errors.Temporary,
+        "rate_limited",
+    ),
+    (
+        "429 in words",
+        answer_json({"detail": "insufficient quota of requests"}, 429),
+        errors.Temporary,
+        "rate_limited",
+    ),
+    (
         "403 quota of a task",
         answer_json({"code": "quota_not_enough", "message": "user quota is not enough", "data": None}, 403),
         errors.Refused,
@@ -733,6 +745,7 @@ GET_FAILURES: list[tuple[str, Answer, type[errors.CometrepError], str]] = [
     ("408", answer_json({}, 408), errors.Temporary, "server_error"),
     ("425", answer_json({}, 425), errors.Temporary, "server_error"),
     ("429", answer_json({"detail": "x"}, 429), errors.Temporary, "rate_limited"),
+    ("429 quota", answer_json(comet("insufficient_quota"), 429), errors.Temporary, "rate_limited"),
     ("499", Answer(499), errors.Temporary, "server_error"),
     ("499 HTML", answer_html(499), errors.Temporary, "server_error"),
     ("500", answer_json(comet(""), 500), errors.Temporary, "server_error"),

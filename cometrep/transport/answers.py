@@ -143,6 +143,11 @@ class Answer:
         return re.search(_NO_CREDIT, self.message, re.IGNORECASE) is not None
 
     @property
+    def has_code_of_no_credit(self) -> bool:
+        """Whether its code says so, whatever words stand beside it: a limit of requests may be a quota too."""
+        return re.search(_NO_CREDIT, self.code, re.IGNORECASE) is not None
+
+    @property
     def excerpt(self) -> str:
         """The beginning of a body in which no known form of an error was found, as one line."""
         return "" if self.is_html else " ".join(self.text[:_EXCERPT].split())
