@@ -458,8 +458,8 @@ def _stands(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as problem:
-        told = f"cannot see whether {path} exists: {problem.strerror}; nothing was sent"
-        raise errors.LocalFileError(told, hint=hints.ELSEWHERE) from problem
+        told = f"cannot see whether {path} exists: {problem.strerror}"
+        raise errors.LocalFileError(told, hint=f"ls -ld {hints.quoted(str(path))}") from problem
     return True
 
 

@@ -652,6 +652,28 @@ def test_a_path_that_has_come_since_its_item_was_taken_up_is_left_alone(bench: B
     assert (ended.tally.skipped, bench.gateway.total) == (1, 0)
 
 
+@pytest.mark.parametrize("comes", ["before", "meanwhile"])
+def test_a_path_that_cannot_be_seen_ends_the_sending_alone(bench: Bench, comes: str) -> None:
+    """What runs is finished and saved; whether the item is paid for already, nobody could tell."""
+    rules = bench.downloads.rules._replace(skips_existing=True)
+    bench.downloads = Downloads(rules)
+    bench.keeper = Keeper(Keeping(template="{key}/x.webp"), bench.downloads, bench.ledger)
+
+    def fail() -> None:
+        (bench.out / "b").symlink_to("b")
+
+    if comes == "before":
+        bench.out.mkdir(exist_ok=True)
+        fail()
+    else:
+        bench.check_folders = fail  # type: ignore[method-assign]
+    ended = bench.run("a", "b", "c", jobs=1)
+    assert (ended.tally.done, ended.tally.left, bench.gateway.total) == (1, 2, 1)
+    assert isinstance(ended.fatal, errors.LocalFileError)
+    assert ended.fatal.message.startswith("cannot see whether ")
+    assert ended.fatal.hint.startswith("ls -ld ")
+
+
 def test_nothing_is_paid_for_without_threads_to_look_and_save(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,7 +164,7 @@ def test_where_it_cannot_be_told_whether_a_path_exists_nothing_is_paid_for(shelf
     """As on a server of files that does not answer for it: to take it for missing would pay once more."""
     shelf.folder.mkdir()
     (shelf.folder / "loop").symlink_to("loop")
-    with pytest.raises(errors.LocalFileError, match=r"cannot see whether .*cat\.webp exists: .*; nothing was sent"):
+    with pytest.raises(errors.LocalFileError, match=r"cannot see whether .*cat\.webp exists: "):
         shelf.keeper("loop/cat.webp", skips_existing=True).paths_that_stay(ONE)
 
 

@@ -314,9 +314,15 @@ class Batch:
     def _send_next(self) -> Events:
         if not self._may_save():
             return
-        item, entry = self._unsent.popleft()
+        item, entry = self._unsent[0]
+        try:
+            paths = self._paths_that_stay(item)  # which may have come since it was taken up
+        except errors.LocalFileError as failure:
+            self._gate.give_up(failure)
+            return
+        self._unsent.popleft()
         _, standing = self._doubts.pop(item.key, (item, None))
-        if paths := self._paths_that_stay(item):  # which may have come since it was taken up
+        if paths:
             self._attempts.pop(item.key, None)
             yield from self._leave_alone(item, paths)
         else:
@@ -340,7 +346,11 @@ class Batch:
         yield from self._take_up(item, standing)
 
     def _take_up(self, item: Item, standing: Standing) -> Events:
-        fate = decide(item, standing, self._asked, self._paths_that_stay)
+        try:
+            fate = decide(item, standing, self._asked, self._paths_that_stay)
+        except errors.LocalFileError as failure:  # it cannot be told whether it is to be sent
+            self._gate.give_up(failure)
+            return
         if fate.is_sending:
             self._unsent.append((item, 0))
             if standing.state is State.UNKNOWN:
