@@ -26,6 +26,7 @@ from cometrep.text import format_count
 
 SANDBOX = "sandbox"
 _IDS_SHOWN = 5
+_ATTEMPTS = 3  # at opening a record that is where it is looked for
 _LOOK_SECONDS = 0.1  # that a look at a lock takes at most
 _HAD_SECONDS = 86_400.0  # after a create, for so long its prediction may run or be had
 _START = b'{"step":"'  # of every line
@@ -87,6 +88,7 @@ class Record:
         self._now = now
         self._file = -1
         self._is_mine = False  # as the lock says, or nothing does
+        self._tells_place = True  # whether the file system knows a file again
         self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
         self._paths: list[Path] = []  # of all records in the folder
@@ -115,12 +117,15 @@ class Record:
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            while True:
+            for attempt in range(_ATTEMPTS):
                 self._file = os.open(self.path, flags, 0o666)
                 self._is_mine = self._lock()
                 if not self._is_mine or self._is_in_place():
                     break
-                os.close(self._file)  # one that another run had made removed it, as that was refused
+                if attempt + 1 < _ATTEMPTS:  # one that another run had made removed it, as that was refused
+                    os.close(self._file)
+            else:
+                self._tells_place = False
             if not self._is_mine or any(is_held(path) for path in self._overlapping()):
                 self.close()
                 raise errors.LocalFileError(
@@ -188,13 +193,17 @@ class Record:
 
     def told_at_the_end(self) -> tuple[str, ...]:
         """Say that the file which steps were written to stands in the folder no more, where that is so."""
-        return () if self._is_in_place() else (f"{self._lost()}; another run there would send all of it again",)
+        with contextlib.suppress(OSError):
+            if not self._is_in_place():
+                return (f"{self._lost()}; another run there would send all of it again",)
+        return ()
 
     def _is_in_place(self) -> bool:
-        """Say whether the file that steps are written to is the one that stands in the folder."""
-        with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(self._file), self.path.stat())
-        return False
+        """Say whether the file that steps are written to is the one that stands in the folder, or nothing tells."""
+        try:
+            return not self._tells_place or os.path.samestat(os.fstat(self._file), self.path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _lost(self) -> str:
         return f"{self.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
@@ -205,9 +214,12 @@ class Record:
         `sending` is on the disk on return, where the next run looks for it: after a power cut, too, what may be
         paid for is not sent again.
         """
-        if step == "sending" and not self._is_in_place():
-            told = f"{self._lost()}; nothing more is sent"
-            raise errors.LocalFileError(told, hint="cometrep list", code="record")
+        if step == "sending":
+            with self._translated("find"):
+                is_in_place = self._is_in_place()
+            if not is_in_place:
+                told = f"{self._lost()}; nothing more is sent"
+                raise errors.LocalFileError(told, hint="cometrep list", code="record")
         # Between records the newest step counts, and that is this one, whatever clock the others went by.
         newest = max(self._now(), self._newest + 0.001)
         line = {"step": step, "time": round(newest, 3), "key": key, **facts}
