@@ -62,10 +62,11 @@ class Stage:
                 return returned
         except (errors.CometrepError, errors.Stopped) as failure:
             reason, named = failure.message, failure.prediction_id or ""
-            if self._lost_id and not self._console.is_heard and isinstance(failure, errors.CometrepError):
+            if self._lost_id and not self._console.is_heard and isinstance(failure, errors.LocalFileError):
                 # Its own exit code would say that nothing was created.
                 told = f"{reason}; the ledger did not take the id of {self._lost_id}, which is paid for"
-                raise failure.told_as(errors.CreateUnknown, told, prediction_id=self._lost_id) from failure
+                hint = hints.WAIT_AGAIN.of(self._lost_id)
+                raise errors.CreateUnknown(told, hint=hint, prediction_id=self._lost_id) from failure
             raise
         finally:
             if self._report:
@@ -192,7 +193,7 @@ class Stage:
         """Say how a prediction gets a path where this machine has none, and it may come to one."""
         if not files and not self._results.saves and (not prediction.is_terminal or not prediction.failure()):
             saving = hints.Command("cometrep download --wait").of(prediction.id)
-            self._console.warn(f"no file of {prediction.id} is saved here: {saving}")
+            self._draw(Noted(prediction.id, f"no file of {prediction.id} is saved here: {saving}", is_warning=True))
 
 
 def new_display(mode: str, screen: Screen) -> "Display":

@@ -204,7 +204,7 @@ class _Pool(urllib3.HTTPConnectionPool):
     def __init__(self, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **named)
         self._asked = threading.local()
-        self._has_lost_any = False  # as a POST entered it, which the other side had said it would keep open
+        self._has_lost_any = False  # as a POST was on its way
 
     def urlopen(self, method: str, *rest: Any, **named: Any) -> Any:
         """Send a request over one of the connections."""
