@@ -107,6 +107,9 @@ class Database:
             if _kind_of(problem) == sqlite3.SQLITE_CORRUPT and self._is_sound():
                 told, hint = "a part of it could not be read a moment ago", hints.RUN_AGAIN
             else:
+                if broken:
+                    with contextlib.suppress(sqlite3.Error):
+                        self.close()  # as it is closed what stands beside the file may go into it
                 hint = self._remedy(problem, is_broken=broken, is_full=is_full)
             raise errors.LocalFileError(
                 f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}:"
