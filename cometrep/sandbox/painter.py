@@ -145,7 +145,7 @@ class Studio:
         while order := self._ordered.get():
             try:
                 order.drawn.put(draw(order.record, order.index))
-            except Exception as problem:  # noqa: BLE001 - handed to who ordered it
+            except BaseException as problem:  # noqa: BLE001 - handed to who ordered it, and waits for it
                 order.drawn.put(problem)
 
 
@@ -153,7 +153,7 @@ class Studio:
 class _Order:
     record: Record
     index: int
-    drawn: "queue.SimpleQueue[bytes | Exception]" = field(default_factory=queue.SimpleQueue)
+    drawn: "queue.SimpleQueue[bytes | BaseException]" = field(default_factory=queue.SimpleQueue)
 
 
 def draw(record: Record, index: int) -> bytes:
