@@ -52,13 +52,14 @@ def _run(arguments: Sequence[str], signals: Signals) -> int:
         from cometrep import cli
 
         return cli.run(arguments, console)
-    except errors.Failure as failure:
-        return _told(failure, console or _console(arguments))
+    except errors.Failure as ended:
+        return _told(ended, console or _console(arguments))
     except OSError as problem:
         if not str(problem.filename).startswith(__file__.removesuffix("__main__.py")):
             raise
         told = f"cometrep's own file {problem.filename} cannot be read: {problem.strerror}"
-        return _told(errors.LocalFileError(told, hint="install it again"), console or _console(arguments))
+        failure = errors.LocalFileError(told, hint="install it again", code="package")
+        return _told(failure, console or _console(arguments))
     except Exception as problem:
         # Python 3.11 lets none out of __set_name__, as where a module defines its classes, but as another's cause.
         if isinstance(problem.__cause__, errors.Stopped):
