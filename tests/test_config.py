@@ -688,7 +688,9 @@ def test_a_retry_budget_that_was_set_holds_everywhere(
         ("COMETREP_SANBOX", "COMETREP_SANDBOX"),
         ("COMETREP_TIMEOUTS", "COMETREP_TIMEOUT"),
         ("COMETREP_BASEURL", "COMETREP_BASE_URL"),
-        ("COMETREP_GIT", None),
+        ("COMETREP_API_KEY", "COMETAPI_API_KEY"),
+        *((f"COMETREP_{end}", None) for end in ("GIT", "ID", "DB", "CI", "TMPDIR", "OUT_DIR", "SANDBOX_PORT", "D")),
+        ("COMETREP_SANDBOXES_URL", None),
         ("COMETREP_HOME", None),
         ("COMETREP_DIR", None),
     ],
@@ -699,6 +701,9 @@ def test_a_variable_that_is_named_much_like_a_setting_is_told(
     """`COMETREP_SANBOX=1` would pay; what is a user's own is left alone."""
     monkeypatch.setenv(name, "1")
     assert config.misspelt_variables() == ({name: near} if near else {})
+    if near:
+        monkeypatch.setenv(near, "1")
+        assert config.misspelt_variables() == {}
 
 
 def test_a_blank_key_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,8 @@ def test_a_bad_setting_fails_by_its_variable(server: Server, monkeypatch: pytest
     assert examined(server.url)["settings"].message == "dir from COMETREP_DIR"
     monkeypatch.setenv("COMETREP_SANBOX", "1")
     told = examined(server.url)["settings"]
-    assert (told.outcome, told.fix) == ("warn", "unset COMETREP_SANBOX")
+    fix = 'export COMETREP_SANDBOX="$COMETREP_SANBOX" && unset COMETREP_SANBOX'
+    assert (told.outcome, told.fix) == ("warn", fix)
     assert told.message == "COMETREP_SANBOX is no setting, and may mean COMETREP_SANDBOX"
     monkeypatch.setenv("COMETREP_TIMEOUT", "soon")
     told = examined(server.url)["settings"]

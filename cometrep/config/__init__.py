@@ -428,9 +428,22 @@ def blank_variable(name: str) -> str:
 
 def misspelt_variables() -> dict[str, str]:
     """Give the environment variables that are named much like those of a setting, each with the one it may be."""
-    known = tuple(one for known in SETTINGS.values() for one in known.variables)
-    others = [one for one in os.environ if one.startswith("COMETREP_") and one not in (*known, "COMETREP_HOME")]
-    return {one: near for one in others if (near := nearest(one, known, 0.85))}
+    import difflib
+
+    known = [one for known in SETTINGS.values() for one in known.variables]
+    by_end = {_end_of(one): one for one in reversed(known)}  # of two with one end the first counts
+    found = {}
+    for one in os.environ:
+        if one.startswith("COMETREP_") and one not in known:
+            near = difflib.get_close_matches(_end_of(one), by_end, n=1, cutoff=0.85)
+            if near and by_end[near[0]] not in os.environ:
+                found[one] = by_end[near[0]]
+    return found
+
+
+def _end_of(variable: str) -> str:
+    """Give what is an environment variable's own behind the prefix that it shares with others."""
+    return variable.partition("_")[2]
 
 
 def option_for(name: str) -> str:

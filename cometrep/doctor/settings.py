@@ -70,7 +70,9 @@ def _other_settings(subject: Subject) -> Check:
         return Check("settings", FAIL, told, problems[0].hint)
     if misspelt := config.misspelt_variables():
         told = ", ".join(f"{variable} is no setting, and may mean {near}" for variable, near in misspelt.items())
-        return Check("settings", WARN, told, f"unset {' '.join(misspelt)}")
+        # Not without the right name: what was to choose the sandbox would pay.
+        fix = " && ".join(f'export {near}="${variable}" && unset {variable}' for variable, near in misspelt.items())
+        return Check("settings", WARN, told, fix)
     changed = [
         f"{name} from {subject.settings.shown(name).origin}"
         for name, known in config.SETTINGS.items()
