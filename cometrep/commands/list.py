@@ -14,7 +14,7 @@ from cometrep.commands import CONNECTION, session, settled, takes
 from cometrep.config.values import parse_duration
 from cometrep.console import Console
 from cometrep.ledger import Ledger
-from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
+from cometrep.ledger.entry import REFUSED, RETENTION_SECONDS, UNKNOWN, Entry
 from cometrep.prediction import STATUSES
 from cometrep.text import format_count, format_duration
 
@@ -57,8 +57,9 @@ def command(
     _refuse_contradictions(ctx.params)
     if refresh:
         with session(ctx) as opened:
-            asked = opened.ledger.unfinished()
-            if not (model or status or unsaved or unknown):  # of so many lines no more can be unfinished
+            first = None if since is None else time.time() - _age_seconds("--since", since, "2d")
+            asked = opened.ledger.unfinished(model=model or "", since=first)
+            if not (status or unsaved or unknown):  # of so many lines no more can be unfinished
                 asked = asked[:limit]
             opened.show(opened.runner.refresh(asked), opened.results(""))
             _list(opened.console, opened.ledger, ctx.params)
@@ -73,7 +74,8 @@ def command(
             console.say(f"{format_count(forgotten, 'entry', 'entries')} forgotten{still}")
         else:
             _list(console, ledger, ctx.params)
-            if unsaved and (count := len(ledger.unfinished())):
+            recently = time.time() - 2 * RETENTION_SECONDS  # of older ones hardly any can be had
+            if unsaved and (count := len(ledger.unfinished(model=model or "", since=recently))):
                 told = f"{format_count(count, 'prediction')} had not ended when last seen"
                 console.hint(f"{told}, and may be unsaved too: cometrep list --unsaved --refresh")
 

@@ -86,7 +86,7 @@ class Files:
                     for entry in ledger.entries(status="succeeded", since=now - _DAY, unsaved_only=True)
                     if self._settings.is_sandboxed or entry.base_url == self._subject.base_url
                 ],
-                unfinished=len(ledger.unfinished()),
+                unfinished=len(ledger.unfinished(since=now - 2 * RETENTION_SECONDS)),
                 folders=ledger.file_folders(_FOLDERS),
             )
 

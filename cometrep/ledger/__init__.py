@@ -359,13 +359,18 @@ class Ledger:
         rows = self._database.each(f"SELECT {text_columns('path')} FROM files ORDER BY saved DESC")
         return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
-    def unfinished(self) -> list[str]:
-        """List the ids of predictions made at this base URL that may still run: none had ended when last seen."""
+    def unfinished(self, *, model: str = "", since: float | None = None) -> list[str]:
+        """List the ids of predictions made at this base URL that may still run: none had ended when last seen.
+
+        They are of models that match a glob, and were made since a Unix time, where these are given.
+        """
         ended = compact_json([*TERMINAL_STATUSES, REFUSED])
+        first = max(since or 0.0, self._clock() - _RUNNING_SECONDS)
         rows = self._database.rows(
             f"SELECT {text_columns('id')} FROM entries WHERE is_sandbox = ? AND (is_sandbox OR base_url = ?)"
-            " AND id != '' AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? ORDER BY number DESC",
-            *(self._is_sandbox, self._base_url, ended, self._clock() - _RUNNING_SECONDS),
+            " AND id != '' AND status NOT IN (SELECT value FROM json_each(?)) AND created > ? AND model GLOB ?"
+            " ORDER BY number DESC",
+            *(self._is_sandbox, self._base_url, ended, first, storable(model) or "*"),
         )
         return [row["id"] for row in rows]
 
