@@ -132,7 +132,8 @@ class Command(_Plain, typer.core.TyperCommand):
             elif takes_next(word, valued):
                 taken = [*itertools.islice(words, 1)]
                 if any(_is_option(one, names) or _with_one_dash(one, names, valued) for one in taken):
-                    raise self._without_value(ctx, args, len(args) - len(list(words)) - 1)
+                    place = len(args) - len(list(words)) - 1
+                    raise self._without_value(ctx, args, place, _with_one_dash(args[place], names, valued))
                 parted += [word, *taken]
             elif sign and not name.startswith("--") and takes_next(name, valued):
                 parted += [name, value]
@@ -141,25 +142,30 @@ class Command(_Plain, typer.core.TyperCommand):
         read: list[str] = super().parse_args(ctx, parted)
         return read
 
-    def _without_value(self, ctx: Any, args: Sequence[str], place: int) -> errors.UsageError:
-        """Give the error of an option with another one in its value's place."""
+    def _without_value(self, ctx: Any, args: Sequence[str], place: int, long: str) -> errors.UsageError:
+        """Give the error of an option with another one in its value's place, `long` where that lacks a dash."""
         word = args[place - 1]
         option = word if word.startswith("--") else f"-{word[-1]}"
         what = next(metavar_of(param, ctx) for param in self.params if option in param.opts)
+        meant = _with_two_dashes(args[place], long) if long else [args[place]]
         return errors.UsageError(
             f"{option} takes a value, {what}, and {args[place]} is an option",
-            hint=f"{ctx.command_path} {hints.joined([*args[:place], what, *args[place:]])}",
+            hint=f"{ctx.command_path} {hints.joined([*args[:place], what, *meant, *args[place + 1 :]])}",
         )
 
     def _lacks_dash(self, ctx: Any, args: Sequence[str], place: int, long: str) -> errors.UsageError:
         """Give the error of an option that is written with one dash, and behind others perhaps."""
-        word = args[place]
-        others = word.partition("=")[0].removesuffix(long[2:])
-        meant = [others] * (others != "-") + [long + word[len(others) + len(long) - 2 :]]
+        word, meant = args[place], _with_two_dashes(args[place], long)
         return errors.UsageError(
             f"{word} is not {long}, which has two dashes",
             hint=f"{ctx.command_path} {hints.joined([*args[:place], *meant, *args[place + 1 :]])}",
         )
+
+
+def _with_two_dashes(word: str, long: str) -> list[str]:
+    """Give the options of a word that spells a long one with one dash, behind short ones or not."""
+    others = word.partition("=")[0].removesuffix(long[2:])
+    return [others] * (others != "-") + [long + word[len(others) + len(long) - 2 :]]
 
 
 def _with_one_dash(word: str, names: Container[str], valued: Container[str]) -> str:

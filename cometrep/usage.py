@@ -28,7 +28,8 @@ _HABITS = {  # what gh, curl, wget and others call it, where the spelling tells 
     **{"--no-clobber": "--skip-existing", "--silent": "--quiet", "-s": "--quiet", "--max-time": "--timeout"},
     **{"-L": "--limit", "--with-token": "--stdin", "--no-progress": "--progress=none"},
 }
-_KEY_OPTION = r"--(?:api[-_]?)?(?:key|token)|--auth"  # of other programs
+_KEY_OPTION = r"--(?:[\w-]*(?:api[-_]?key|token)|key|auth)"  # of other programs
+_MODEL = r"[\w.-]+/[\w.-]+"
 _NEGATED = r"--(?:no|dont|do-not|without)-(.+)"
 _NOT_GUESSED = ("login", "logout", "set", "unset", "--prune", "--retry-unknown")  # which change, remove, pay twice
 _NEEDLESS = ("--resume", "--continue")  # of a batch, as the same command goes on
@@ -59,11 +60,13 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
         meant = "cometrep --version"
     elif option in _NEEDLESS and arguments[:1] == ["batch"]:
         meant = hints.joined(["cometrep", *(word for word in arguments if word.partition("=")[0] != option)])
-    wrong = _wrong(problem, option, ctx, contents, is_guessed=bool(item or data or meant))
+    wrong = _wrong(problem, arguments, ctx, contents, is_guessed=bool(item or data or meant))
     message = f"{option} goes behind the command" if ordered else wrong.message
     near = wrong.near
     if near and near.partition("=")[0] not in _NOT_GUESSED and not _may_hold_value(option, near):
-        meant = "cometrep models" if near == "models" else _corrected(arguments, wrong.word, near)
+        meant = _corrected(arguments, wrong.word, near)
+        if near == "models" and not any(re.fullmatch(_MODEL, word) for word in arguments):
+            meant = "cometrep models"  # for whatever else was typed with `search`
     elif wrong.is_needless:
         meant = _corrected(arguments, wrong.word, "")
     # An API key that was typed in a wrong place is not written into a log a second time.
@@ -77,8 +80,9 @@ def error_of(problem: Any, arguments: Sequence[str], contents: Any) -> errors.Us
     return errors.UsageError(f"{told}; usage: {usage}{question}", hint=hint)
 
 
-def _wrong(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bool) -> _Wrong:
+def _wrong(problem: Any, arguments: Sequence[str], ctx: Any, contents: Any, *, is_guessed: bool) -> _Wrong:
     """Say what is wrong, and where nothing better is guessed which name is near a mistyped one."""
+    option = getattr(problem, "option_name", "")
     message = problem.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     for told, plain in _PLAIN_WORDS:
@@ -88,7 +92,8 @@ def _wrong(problem: Any, option: str, ctx: Any, contents: Any, *, is_guessed: bo
         return _wrong_command(unknown[1], ctx)
     if message.startswith(f"no such option: {option}"):
         near = "" if is_guessed else _near_option(option, ctx, contents)
-        if not near and (switch := _negated(option, ctx)):
+        switch = "" if near else _negated(option, ctx)
+        if switch and switch not in arguments:
             return _Wrong(f"no such option: {option}; without {switch} that is so", option, is_needless=True)
         return _Wrong(f"no such option: {option}", option, near)
     return _Wrong(message)
@@ -142,7 +147,8 @@ def _negated(option: str, ctx: Any) -> str:
     found = re.fullmatch(_NEGATED, option)
     params = ctx.command.params if found and ctx is not None else []
     switches = [name for param in params if getattr(param, "is_flag", False) for name in param.opts]
-    return _alike(found[1], switches) if found else ""
+    near = _alike(found[1], switches) if found else ""
+    return "" if near == "--sandbox" else near  # which a variable may choose as well
 
 
 def _may_hold_value(option: str, near: str) -> bool:
@@ -202,11 +208,14 @@ def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
 
 def _may_hold_key(arguments: Sequence[str], contents: Any) -> bool:
     """Say whether what a command line has too much may be the API key, which is not to be repeated."""
-    if any(re.fullmatch(_KEY_OPTION, word.partition("=")[0]) for word in arguments):
-        return True
+    every = [contents.get_command(None, name) for name in contents.list_commands(None)]
+    others = {name for command in every for name in command.valued()}
+    for before, word in itertools.pairwise(["", *arguments]):
+        name = word.partition("=")[0]
+        is_known = name in _HABITS or (arguments[:1] == ["batch"] and name == "--key")  # an item of which has one
+        if re.fullmatch(_KEY_OPTION, name) and not is_known and not hints.takes_next(before, others):
+            return True
     if arguments[:1] == ["login"]:
-        every = [contents.get_command(None, name) for name in contents.list_commands(None)]
-        others = {name for command in every for name in command.valued()}
         return not all(
             re.fullmatch(r"--[\w-]+|-\w", word) or {before, word.partition("=")[0]} & others  # with its own value
             for before, word in itertools.pairwise(arguments)
@@ -227,11 +236,12 @@ def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
     if place is None:
         return ""
     model = words.pop(place).removeprefix(option).removeprefix("=")
-    if not model:
-        model = words.pop(place) if words[place:] and not words[place].startswith("-") else "OWNER/NAME"
-    if words and re.fullmatch(r"[\w.-]+/[\w.-]+", words[0]):  # the one that it takes the place of
-        del words[0]
-    return hints.joined(["cometrep", command, model, *words])
+    if not model and words[place:] and not words[place].startswith("-"):
+        model = words.pop(place)
+    if words and re.fullmatch(_MODEL, words[0]):
+        typed = words.pop(0)
+        model = model or typed  # else it takes the place of that one
+    return hints.joined(["cometrep", command, model or "OWNER/NAME", *words])
 
 
 def _as_setting(arguments: Sequence[str], ctx: Any) -> str:

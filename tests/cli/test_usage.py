@@ -312,6 +312,11 @@ def refused(typed: str) -> errors.UsageError:
         ("run a/b --no-such-thing", "run --help"),
         ("search flux", "models"),
         ("model list", "models"),
+        ("modles a/b", "models a/b"),
+        ("model a/b", "models a/b"),
+        ("run a/b p=1 -m --dry-run", "run a/b p=1 --dry-run"),
+        ("run a/b --overwrite --no-overwrite", "run --help"),
+        ("run a/b --no-sandbox", "run --help"),
         ("logs @last", "wait @last"),
         ("completion --shell bash", "completion --help"),
         ("run a/b --output-directory x", "run a/b --dir x"),
@@ -378,6 +383,8 @@ def test_what_removes_or_changes_is_asked_for_and_not_written_out(typed: str, ne
         "login {}",
         "run a/b p=1 --api-key {}",
         "status x --token={}",
+        "run a/b --auth-token {}",
+        "run a/b --cometapi-key {}",
         "list --frob --api_key {}",
         "login --key {}",
         "login --key={}",
@@ -395,6 +402,14 @@ def test_a_key_that_is_typed_as_an_argument_is_not_repeated(typed: str) -> None:
     assert error.hint == "cometrep login"
     assert error.message.startswith("the API key is never an argument")
     assert "abcdef" not in error.message
+
+
+@pytest.mark.parametrize(
+    "typed", ["batch f.csv --key name", "run a/b -o --token --bogus", "run a/b --prompt --bogus"]
+)
+def test_what_is_called_a_key_elsewhere_is_none_here(typed: str) -> None:
+    """A batch's items have keys, and the name of a file may be any."""
+    assert refused(typed).message.startswith("no such option: --")
 
 
 def test_a_mistyped_option_of_login_is_no_key() -> None:
@@ -451,7 +466,7 @@ def test_a_value_that_looks_like_an_option_is_a_value(typed: str, output: str) -
         ("wait @2 --timeout -q", "--timeout takes a value, DURATION, and -q", "wait @2 --timeout DURATION -q"),
         ("batch f --dir --jobs=4", "--dir takes a value, DIR, and --jobs=4", "batch f --dir DIR --jobs=4"),
         ("batch f -d -qv", "-d takes a value, DIR, and -qv", "batch f -d DIR -qv"),
-        ("run a/b -d -dry-run", "-d takes a value, DIR, and -dry-run", "run a/b -d DIR -dry-run"),
+        ("run a/b -d -dry-run", "-d takes a value, DIR, and -dry-run", "run a/b -d DIR --dry-run"),
     ],
 )
 def test_an_option_is_no_value_of_another(typed: str, told: str, hint: str) -> None:
