@@ -13,6 +13,7 @@ from cometrep.cli import CONTENTS
 from cometrep.sandbox.faults import Fault
 from tests import readme
 from tests.conftest import TIMEOUT_SECONDS, Cli, needs
+from tests.servers import RESET, Server, answer_json
 
 BLOCKS = [block for block in readme.blocks("sh")[2:] if "#SBATCH" not in block]
 
@@ -137,7 +138,7 @@ def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
     [rule] = readme.blocks("make")
     (folder / "Makefile").write_text(rule)
     (folder / "banner.txt").write_text("A banner")
-    done = shell(cli, "make banner.webp && make banner.webp", folder)
+    done = shell(cli, "make && make", folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "banner.webp").stat().st_size > 0
     assert "up to date" in done.stdout
@@ -145,6 +146,20 @@ def test_the_makefile_runs(cli: Cli, folder: Path) -> None:
     shutil.rmtree(folder / ".bin")
     done = shell(cli, "make banner.webp && cometrep list | wc -l", folder)
     assert done.stdout.endswith("\n1\n"), done.stderr
+
+
+@needs("make")
+def test_the_makefile_pays_for_nothing_that_may_be_paid_for(cli: Cli, folder: Path, server: Server) -> None:
+    """A create in doubt stays so until somebody has looked; one that was refused is sent again."""
+    [rule] = readme.blocks("make")
+    (folder / "Makefile").write_text(rule)
+    (folder / "banner.txt").write_text("A banner")
+    server.on_create(answer_json({"detail": "no"}, 422), RESET)
+    there = f"export COMETREP_SANDBOX=0 COMETREP_BASE_URL={server.url} COMETAPI_KEY=sk-1"
+    done = shell(cli, f"{there}\nmake || make || make", folder)
+    assert done.returncode != 0
+    assert server.creates == 2
+    assert "stdin held no ids" in done.stderr
 
 
 def test_the_workflow_calls_ci_and_nothing_else() -> None:
