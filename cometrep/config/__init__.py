@@ -428,17 +428,15 @@ def blank_variable(name: str) -> str:
 
 def misspelt_variables() -> dict[str, str]:
     """Give the environment variables that are named much like those of a setting, each with the one it may be."""
-    import difflib
-
     known = [one for known in SETTINGS.values() for one in known.variables]
+    others = [one for one in os.environ if one.startswith("COMETREP_") and one not in (*known, "COMETREP_HOME")]
+    if not others:
+        return {}
+    from difflib import get_close_matches
+
     by_end = {_end_of(one): one for one in reversed(known)}  # of two with one end the first counts
-    found = {}
-    for one in os.environ:
-        if one.startswith("COMETREP_") and one not in known:
-            near = difflib.get_close_matches(_end_of(one), by_end, n=1, cutoff=0.85)
-            if near and by_end[near[0]] not in os.environ:
-                found[one] = by_end[near[0]]
-    return found
+    near = {one: by_end[end] for one in others for end in get_close_matches(_end_of(one), by_end, n=1, cutoff=0.85)}
+    return {one: meant for one, meant in near.items() if meant not in os.environ}
 
 
 def _end_of(variable: str) -> str:
