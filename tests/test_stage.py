@@ -221,22 +221,28 @@ def test_a_stdout_that_nobody_reads_loses_no_file() -> None:
     assert (raised.value.hint, raised.value.prediction_id) == ("cometrep wait abc", "abc")
 
 
+@pytest.mark.parametrize("kind", [errors.LocalFileError, errors.Temporary, errors.PredictionFailed])
 @pytest.mark.parametrize("is_full", [True, False])
-def test_an_id_that_neither_ledger_nor_stderr_took_is_in_doubt(*, is_full: bool) -> None:
-    """On a full disk, for both: exit code 12 would say that nothing was created, and it would be paid again."""
+def test_an_id_that_neither_ledger_nor_stderr_took_is_in_doubt(
+    kind: type[errors.CometrepError], *, is_full: bool
+) -> None:
+    """On a full disk, for both: any code but that of its known end would let it be paid for again."""
 
     def creating() -> Events:
         yield Created(RUNNING)
         yield Noted("abc", "prediction abc is not recorded", is_warning=True, is_of_lost_id=True)
-        raise errors.LocalFileError("cannot write to stdout: No space left on device", code="disk_full")
+        raise kind("cannot write to stdout: No space left on device")
 
     stderr = Full()
     stderr.is_full = is_full
     house = House(stderr=stderr)
     with pytest.raises(errors.CometrepError) as raised:
         house.show(creating(), "id")
-    assert (raised.value.exit_code, raised.value.prediction_id) == ((10, "abc") if is_full else (12, None))
+    is_doubt = is_full and kind is not errors.PredictionFailed
+    assert (raised.value.exit_code, raised.value.prediction_id) == (
+        (10, "abc") if is_doubt else (kind.exit_code, None)
+    )
     stderr.is_full = False
     house.console.report(raised.value)
     assert "cannot write to stdout" in house.stderr  # of a disk that has room again
-    assert ("the ledger did not take the id of abc, which is paid for" in house.stderr) is is_full
+    assert ("the ledger did not take the id of abc, which is paid for" in house.stderr) is is_doubt

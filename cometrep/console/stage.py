@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Returned = TypeVar("Returned")
 
 _COPIED_BYTES = 262_144  # of a file, at a time
+_MAY_BE_REPEATED = (errors.LocalFileError, errors.Temporary, errors.Refused, errors.ConfigError)
 
 
 class Results(NamedTuple):
@@ -62,8 +63,8 @@ class Stage:
                 return returned
         except (errors.CometrepError, errors.Stopped) as failure:
             reason, named = failure.message, failure.prediction_id or ""
-            if self._lost_id and not self._console.is_heard and isinstance(failure, errors.LocalFileError):
-                # Its own exit code would say that nothing was created.
+            if self._lost_id and not self._console.is_heard and isinstance(failure, _MAY_BE_REPEATED):
+                # Its own exit code would say that nothing was created, or that it may be typed again.
                 told = f"{reason}; the ledger did not take the id of {self._lost_id}, which is paid for"
                 hint = hints.WAIT_AGAIN.of(self._lost_id)
                 raise errors.CreateUnknown(told, hint=hint, prediction_id=self._lost_id) from failure
