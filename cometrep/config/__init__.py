@@ -432,11 +432,9 @@ def misspelt_variables() -> dict[str, str]:
     others = [one for one in os.environ if one.startswith("COMETREP_") and one not in (*known, "COMETREP_HOME")]
     if not others:
         return {}
-    from difflib import get_close_matches
-
     by_end = {_end_of(one): one for one in reversed(known)}  # of two with one end the first counts
-    near = {one: by_end[end] for one in others for end in get_close_matches(_end_of(one), by_end, n=1, cutoff=0.85)}
-    return {one: meant for one, meant in near.items() if meant not in os.environ}
+    near = {one: by_end.get(nearest(_end_of(one), tuple(by_end), 0.82), "") for one in others}
+    return {one: meant for one, meant in near.items() if meant and meant not in os.environ}
 
 
 def _end_of(variable: str) -> str:
