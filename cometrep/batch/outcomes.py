@@ -26,6 +26,7 @@ _FURTHER = {
     "changed": "inputs that changed since they were sent",
     "vanished": "files that are not what was saved any more",
     "left": "what is paid for and not saved",
+    "given_up": "what a gateway's record says that it failed",
     "warned": "what was saved; the record has them all",
 }
 """What the warnings of each kind are about."""

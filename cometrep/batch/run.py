@@ -563,7 +563,7 @@ class Batch:
             if flying.doubt or event.prediction.is_terminal:
                 self._ledger.lenient(self._ledger.see, event.prediction)
         elif isinstance(event, Noted):
-            yield event
+            yield from self._outcomes.warn("given_up", f"{self._flying[event.id].item.label}: {event.text}")
         elif isinstance(event, Retrying):
             yield event._replace(key=self._flying[event.id].item.key)
         elif isinstance(event, Result):
