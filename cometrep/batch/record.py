@@ -125,7 +125,7 @@ class Record:
                 if attempt + 1 < _ATTEMPTS:  # one that another run had made removed it, as that was refused
                     os.close(self._file)
             else:
-                self._tells_place = False
+                self._tells_place = not self.path.exists()  # it is there, and never the one that was opened
             if not self._is_mine or any(is_held(path) for path in self._overlapping()):
                 self.close()
                 raise errors.LocalFileError(
