@@ -92,8 +92,7 @@ def _wrong(problem: Any, arguments: Sequence[str], ctx: Any, contents: Any, *, i
         return _wrong_command(unknown[1], ctx)
     if message.startswith(f"no such option: {option}"):
         near = "" if is_guessed else _near_option(option, ctx, contents)
-        switch = "" if near else _negated(option, ctx)
-        if switch and switch not in arguments:
+        if not near and (switch := _negated(option, arguments, ctx)):
             return _Wrong(f"no such option: {option}; without {switch} that is so", option, is_needless=True)
         return _Wrong(f"no such option: {option}", option, near)
     return _Wrong(message)
@@ -142,13 +141,17 @@ def _alike(option: str, names: Iterable[str]) -> str:
     return f"--{near}" if near else ""
 
 
-def _negated(option: str, ctx: Any) -> str:
-    """Give the switch that an option would turn off, as `--no-overwrite`; empty where there is none."""
+def _negated(option: str, arguments: Sequence[str], ctx: Any) -> str:
+    """Give the switch that an option would turn off, as `--no-overwrite`; empty for none, and where it is on."""
     found = re.fullmatch(_NEGATED, option)
     params = ctx.command.params if found and ctx is not None else []
-    switches = [name for param in params if getattr(param, "is_flag", False) for name in param.opts]
+    switches = {name: param for param in params if getattr(param, "is_flag", False) for name in param.opts}
     near = _alike(found[1], switches) if found else ""
-    return "" if near == "--sandbox" else near  # which a variable may choose as well
+    if near in ("", "--sandbox"):  # which a variable may choose as well
+        return ""
+    letters = {name[1] for name in switches[near].opts if len(name) == 2}
+    is_on = near in arguments or any(letters & {*word} for word in arguments if re.fullmatch(r"-\w+", word))
+    return "" if is_on else near
 
 
 def _may_hold_value(option: str, near: str) -> bool:
@@ -236,7 +239,7 @@ def _with_model(option: str, arguments: Sequence[str], ctx: Any) -> str:
     if place is None:
         return ""
     model = words.pop(place).removeprefix(option).removeprefix("=")
-    if not model and words[place:] and not words[place].startswith("-"):
+    if not model and words[place:] and re.fullmatch(_MODEL, words[place]):
         model = words.pop(place)
     if words and re.fullmatch(_MODEL, words[0]):
         typed = words.pop(0)
