@@ -181,7 +181,7 @@ class Api:
 
         Raises as `check_input` does.
         """
-        self.check_input(values)
+        self.check_input({"MODEL": model, **values})
         key = f"Bearer {self._api_key}" if self._api_key else "Bearer (no API key is set)"
         return {
             "method": "POST",
