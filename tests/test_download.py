@@ -1101,6 +1101,7 @@ def test_a_full_disk_is_told_and_leaves_no_final_name(tmp_path: Path, server: Se
     server.on("GET", "/f", Answer(200, BODY, TYPED))
     code = (
         "import resource, signal, sys\n"
+        "sys.dont_write_bytecode = True\n"  # of which a part would stand where the whole is looked for
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from pathlib import Path\n"
