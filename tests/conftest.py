@@ -80,6 +80,11 @@ def gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getcwd", getcwd)
 
 
+def is_asleep(pid: int) -> bool:
+    """Say whether a process of one thread waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+
+
 @contextlib.contextmanager
 def no_more_threads() -> Iterator[None]:
     """A system that starts no thread, for the length of a block."""

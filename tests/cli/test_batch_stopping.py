@@ -17,7 +17,7 @@ import pytest
 
 from cometrep.batch.run import CREATE_THREADS
 from tests.cli.conftest import BATCH, age, steps
-from tests.conftest import TIMEOUT_SECONDS, Cli, needs_proc, read_until, wait_until
+from tests.conftest import TIMEOUT_SECONDS, Cli, is_asleep, needs_proc, read_until, wait_until
 from tests.gateway import Gateway
 from tests.servers import HANG, SCHNELL, Answer, Received, Server, answer_json
 
@@ -145,11 +145,6 @@ def test_ctrl_c_once_finishes_what_runs(
 def left_in(pipe: IO[bytes]) -> int:
     """Give how many bytes in a pipe have not been read."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def is_asleep(pid: int) -> bool:
-    """Say whether a process of one thread waits for something."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
 
 @needs_proc

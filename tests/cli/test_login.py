@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_terminal import Plain, Terminal
-from tests.conftest import TIMEOUT_SECONDS, Cli, needs
+from tests.conftest import TIMEOUT_SECONDS, Cli, is_asleep, needs, needs_proc, wait_until
 from tests.servers import Server, answer_json, prediction
 
 KEY = "sk-0123456789-abcdefgh-WXYZ"
@@ -132,6 +132,7 @@ def test_a_pasted_key_with_a_line_break_is_refused_whole(rest: bytes, cli: Cli) 
     assert not config_file(cli).exists()
 
 
+@needs_proc
 @needs("bash")
 def test_a_key_is_not_shown_after_a_stop(cli: Cli) -> None:
     """A shell shows again what is typed; after its `fg` the key is asked for anew, and is not shown."""
@@ -144,6 +145,7 @@ def test_a_key_is_not_shown_after_a_stop(cli: Cli) -> None:
         terminal.until("Stopped")
         terminal.type(b"fg\r")
         terminal.until(lambda: terminal.text.count("not shown") == 2)
+        wait_until(lambda: is_asleep(terminal.foreground))  # or it would be stopped while it still goes on
         os.killpg(terminal.foreground, signal.SIGSTOP)
         terminal.until(lambda: terminal.text.count("Stopped") == 2)
         terminal.type(b"fg\r")
