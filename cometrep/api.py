@@ -181,7 +181,7 @@ class Api:
 
         Raises as `check_input` does.
         """
-        self.check_input({"MODEL": model, **values})
+        self.check_input(model, values)
         key = f"Bearer {self._api_key}" if self._api_key else "Bearer (no API key is set)"
         return {
             "method": "POST",
@@ -203,9 +203,9 @@ class Api:
         """Raise ConfigError where nothing can be sent: without an API key, or where the proxy is no address."""
         self._session().route_to(self._base_url)
 
-    def check_input(self, values: Mapping[str, Any]) -> None:
-        """Raise UsageError for an input that holds the API key, as the text of a file may: it would be recorded."""
-        for name, value in values.items():
+    def check_input(self, model: str, values: Mapping[str, Any]) -> None:
+        """Raise UsageError where the model or an input holds the API key, as a file may: it would be recorded."""
+        for name, value in (("MODEL", model), *values.items()):  # an input may have that name too
             told = json.dumps({name: value}, default=repr)  # its name too, and the values of a sweep
             if self._clean(told) != told:
                 raise errors.UsageError(

@@ -187,7 +187,7 @@ class Runner:
         It is not sent again behind the deadline; one that is under way has its time.
         """
         self._api.check_settings()  # before there is an entry
-        self._api.check_input({"MODEL": request.model, **request.values})
+        self._api.check_input(request.model, request.values)
         number = self._ledger.begin(request.model, request.values)
         calls: Calls[None, Prediction] = Calls(threads=1)  # which keeps what came, even where a signal cuts in
         prediction, is_told = None, False

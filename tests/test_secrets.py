@@ -226,9 +226,10 @@ def test_an_input_that_is_named_as_the_key_is_not_sent(item: str, keyed: Cli, se
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}
 
 
-def test_a_model_that_is_named_as_the_key_is_not_sent(keyed: Cli, server: Server) -> None:
-    """It would stand in the address of the request."""
-    done = keyed("create", f"a/{KEY}", "prompt=ok")
+@pytest.mark.parametrize("item", ["prompt=ok", "MODEL=ok"])
+def test_a_model_that_is_named_as_the_key_is_not_sent(item: str, keyed: Cli, server: Server) -> None:
+    """It would stand in the address of the request, whatever an input is called."""
+    done = keyed("create", f"a/{KEY}", item)
     assert (done.code, server.received) == (2, [])
     assert not shows_the_key(done.stderr)
     assert places_with_the_key(keyed.home, keyed.folder) == {"config.toml"}

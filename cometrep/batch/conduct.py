@@ -47,7 +47,7 @@ def conduct(
 ) -> None:
     """Run a batch into its record and say how it ended; raise what it comes to where not all is done."""
     command, plan = console.command_line, ready.plan
-    api.check_input({**plan.common(plan.model), **plan.axes})
+    api.check_input(plan.model, {**plan.common(plan.model), **plan.axes})
     gallery = Gallery(ready.record.folder, plan.axes)
     batch = Batch(
         api,

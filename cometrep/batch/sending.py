@@ -54,7 +54,7 @@ class Sender:
         """Send one create, once the ledger has it; runs in a thread of its own."""
         try:
             self._refuse_to_leave()
-            self._api.check_input({"MODEL": item.model, **item.values})
+            self._api.check_input(item.model, item.values)
             if entry:
                 self._ledger.send_again(entry)
             else:
