@@ -57,8 +57,7 @@ def command(
     _refuse_contradictions(ctx.params)
     if refresh:
         with session(ctx) as opened:
-            first = None if since is None else time.time() - _age_seconds("--since", since, "2d")
-            asked = opened.ledger.unfinished(model=model or "", since=first)
+            asked = opened.ledger.unfinished(model=model or "", since=_first(since))
             if not (status or unsaved or unknown):  # of so many lines no more can be unfinished
                 asked = asked[:limit]
             opened.show(opened.runner.refresh(asked), opened.results(""))
@@ -87,7 +86,7 @@ def _list(console: Console, ledger: Ledger, params: Mapping[str, Any]) -> None:
     entries = ledger.entries(
         model=model or "",
         status=UNKNOWN if unknown else "" if status is None else ledger.known_status(status),
-        since=None if since is None else time.time() - _age_seconds("--since", since, "2d"),
+        since=_first(since),
         limit=params["limit"],
         unsaved_only=unsaved,
     )
@@ -146,6 +145,11 @@ def _row(entry: Entry, now: float, *, shows_time_left: bool) -> list[str]:
 def _age(seconds: float) -> str:
     seconds = max(0.0, seconds)  # a clock may have been set back since
     return format_duration(round(seconds)) if seconds < 86400 else f"{seconds / 86400:.0f}d"
+
+
+def _first(since: str | None) -> float | None:
+    """Tell from which time on `--since` lists, in seconds since the epoch; None where all are listed."""
+    return None if since is None else time.time() - _age_seconds("--since", since, "2d")
 
 
 def _age_to_prune(text: str) -> float:
