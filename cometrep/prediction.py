@@ -77,12 +77,12 @@ def parse_model(text: str, guess: Callable[[str], str] = lambda text: "") -> str
 
     `guess` gives the known model that a text means which has no such name in it, empty where it is not plain.
     """
-    if re.fullmatch(_MODEL, text) and text != _EXAMPLE:
-        return text
     if text == _EXAMPLE:
         raise errors.UsageError(
             f"{text} stands for a model's name, which is to be put there", hint="cometrep models", code="bad_model"
         )
+    if re.fullmatch(_MODEL, text):
+        return text
     found = re.search(_MODEL_ADDRESS, text[:500]) or re.fullmatch(_MODEL_VERSION, text)
     named = found.group(1) if found else ""
     why = "is not a model, which is named OWNER/NAME"
