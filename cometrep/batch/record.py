@@ -116,16 +116,7 @@ class Record:
         self._refuse_file()
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            for attempt in range(_ATTEMPTS):
-                self._file = os.open(self.path, flags, 0o666)
-                self._is_mine = self._lock()
-                if not self._is_mine or self._is_in_place():
-                    break
-                if attempt + 1 < _ATTEMPTS:  # one that another run had made removed it, as that was refused
-                    os.close(self._file)
-            else:
-                self._tells_place = not self.path.exists()  # it is there, and never the one that was opened
+            self._open_and_lock()
             if not self._is_mine or any(is_held(path) for path in self._overlapping()):
                 self.close()
                 raise errors.LocalFileError(
@@ -143,6 +134,18 @@ class Record:
                 f"the folder of the batch would be {str(self.folder)!r}, and that is a file",
                 hint=hints.ELSEWHERE,
             )
+
+    def _open_and_lock(self) -> None:
+        """Open the file, made if missing, and lock it; once more where another run, refused, has removed it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        for _ in range(_ATTEMPTS):
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = os.open(self.path, flags, 0o666)
+            self._is_mine = self._lock()
+            if not self._is_mine or self._is_in_place():
+                return
+        self._tells_place = not self.path.exists()  # it is there, and never the one that was opened
 
     def _lock(self) -> bool:
         try:  # who merely looks whether it is held, holds it for a moment
