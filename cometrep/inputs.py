@@ -4,11 +4,12 @@ The grammar is httpie's (https://httpie.io/docs/cli/request-items), for a JSON b
 of an item decides, a backslash escapes a separator in a key, and a value is never looked into.
 """
 
+import contextlib
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,7 +207,14 @@ def coerce(text: str, kind: str) -> Any:
 
 
 def _read(name: str, item_text: str, read_stdin: ReadStdin) -> bytes:
-    content = read_stdin() if name == "-" else read_file(name, item_text)
+    """Read what an item names; a file that is too long for a request is refused unread."""
+    if name == "-":
+        content = read_stdin()
+    else:
+        with _named(name, item_text) as path:
+            if path.is_file() and (size := path.stat().st_size) > REFUSE_BYTES:
+                raise _too_large(_short(item_text), size)
+        content = read_file(name, item_text, limit_bytes=REFUSE_BYTES)
     if len(content) > REFUSE_BYTES:
         raise _too_large(_short(item_text), len(content))
     return content
@@ -280,18 +288,17 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_file(name: str, item_text: str, *, limit_bytes: int = REFUSE_BYTES) -> bytes:
-    """Read the file that an INPUT item names, one byte beyond the limit at most; raise UsageError.
+def read_file(name: str, item_text: str, *, limit_bytes: int) -> bytes:
+    """Read the file that an INPUT item names, one byte beyond a limit at most; raise UsageError."""
+    with _named(name, item_text) as path, path.open("rb") as file:
+        return file.read(limit_bytes + 1)
 
-    Of what is too long for a request it says so without reading it.
-    """
+
+@contextlib.contextmanager
+def _named(name: str, item_text: str) -> Iterator[Path]:
+    """Give the path that an INPUT item names; raise UsageError for what keeps it from being read."""
     try:
-        path = Path(name).expanduser()
-        size = path.stat().st_size
-        if limit_bytes == REFUSE_BYTES and path.is_file() and size > limit_bytes:
-            raise _too_large(_short(item_text), size)
-        with path.open("rb") as file:
-            return file.read(limit_bytes + 1)
+        yield Path(name).expanduser()
     except (OSError, ValueError, RuntimeError) as problem:  # RuntimeError: no such user's home
         reason = getattr(problem, "strerror", None) or str(problem)
         key, at, value = item_text.partition("=@")
