@@ -1,6 +1,5 @@
 """Commands and groups of typer's with plain help, which read `-o=cat.webp` as gh and httpie do."""
 
-import itertools
 import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
@@ -122,19 +121,20 @@ class Command(_Plain, typer.core.TyperCommand):
         valued = self.valued()
         names = {name for param in self.get_params(ctx) for name in param.opts if name.startswith("-")}
         parted: list[str] = []
-        words = iter(args)
-        for word in words:
+        words = enumerate(args)
+        for place, word in words:
             name, sign, value = word.partition("=")
             if word == "--":
-                parted += [word, *words]
-            elif long := _with_one_dash(word, names, valued):
-                raise self._lacks_dash(ctx, args, len(args) - len(list(words)) - 1, long)
-            elif takes_next(word, valued):
-                taken = [*itertools.islice(words, 1)]
-                if any(_is_option(one, names) or _with_one_dash(one, names, valued) for one in taken):
-                    place = len(args) - len(list(words)) - 1
-                    raise self._without_value(ctx, args, place, _with_one_dash(args[place], names, valued))
-                parted += [word, *taken]
+                parted += args[place:]
+                break
+            if long := _with_one_dash(word, names, valued):
+                raise self._lacks_dash(ctx, args, place, long)
+            if takes_next(word, valued) and place + 1 < len(args):
+                _, taken = next(words)
+                long = _with_one_dash(taken, names, valued)
+                if long or _is_option(taken, names):
+                    raise self._without_value(ctx, args, place + 1, long)
+                parted += [word, taken]
             elif sign and not name.startswith("--") and takes_next(name, valued):
                 parted += [name, value]
             else:
