@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -62,8 +62,6 @@ class Checked(NamedTuple):
 
 Common = Callable[[str], Mapping[str, Any]]
 """Gives the values that all items of a model have in common, quickly."""
-Doubts = Callable[[str, Mapping[str, Any]], Sequence[str]]
-"""Says what is doubtful about a model and its input."""
 
 
 def items(source: Source, checked: Checked, *, model: str, common: Common) -> Iterator[Item]:
@@ -95,12 +93,11 @@ def _keyed(
         yield line, key, digest
 
 
-def check(
-    source: Source, *, model: str, common: Common, named: str = "", doubts: Doubts = lambda _, __: ()
-) -> Checked:
+def check(source: Source, *, model: str, common: Common, named: str = "", is_strict: bool = False) -> Checked:
     """Read a source once, wholly; raise one BadItems that names every bad line, and of the first ones why.
 
-    A line with `doubts` is a bad one too. `named` is the command with a model, the hint for lines that have none.
+    With `is_strict` a line that the catalog doubts is a bad one too. `named` is the command with a model, the hint
+    for lines that have none.
     """
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
@@ -114,8 +111,10 @@ def check(
         own = line.model or model
         if problem := _problem(line, model):
             problems.add(Wrong(line.number, problem, hint="" if own else named))
-        elif told := doubts(own, {**common(own), **line.values}):  # the first of which may raise
-            problems.add(Wrong(line.number, "; ".join(told), catalog.command_for(own)))
+        else:
+            shared = common(own)  # which may raise
+            if is_strict and (told := catalog.doubts(own, {**shared, **line.values})):
+                problems.add(Wrong(line.number, "; ".join(told), catalog.command_for(own)))
         if line.key:
             explicit.add(_key_hash(line.key))
             if re.fullmatch(_HASHED_KEY, line.key):  # as another line's may be, or was in an earlier run's results

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cometrep import catalog, errors, hints, inputs
 from cometrep.batch.command_line import adding, replacing
-from cometrep.batch.items import MODELS_KEPT, Checked, Common, Doubts, Item, check, in_shard, items, parse_shard
+from cometrep.batch.items import MODELS_KEPT, Checked, Common, Item, check, in_shard, items, parse_shard
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
 from cometrep.batch.sources import SWEPT_BYTES, FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
@@ -57,8 +57,8 @@ class Plan(NamedTuple):
         """Look through the combinations of a sweep; raise UsageError, with `is_strict` for what is doubtful too."""
         if not self.is_sweep:
             return self
-        doubts = catalog.doubts if is_strict else _no_doubts
-        return self._replace(checked=check(self.source, model=self.model, common=self.common, doubts=doubts))
+        checked = check(self.source, model=self.model, common=self.common, is_strict=is_strict)
+        return self._replace(checked=checked)
 
     @property
     def is_sweep(self) -> bool:
@@ -137,8 +137,7 @@ def planned(
             checked = Checked(source.size, frozenset())
         else:
             source = _file(file, snapshot, model, shared.keys, command=command, named=named)
-            doubts = catalog.doubts if is_strict else _no_doubts
-            checked = check(source, model=model, common=shared.of, named=named, doubts=doubts)
+            checked = check(source, model=model, common=shared.of, named=named, is_strict=is_strict)
         plan = Plan(
             source=source,
             checked=checked,
@@ -152,8 +151,7 @@ def planned(
         warnings = shared.warnings()
         # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
         looked_at = plan._replace(shard=None) if is_sweep else plan
-        # What is doubtful by the catalog is an error when strict.
-        told = _first_doubts(looked_at, warnings, _sizes_of if is_strict else _doubts_of)
+        told = _first_doubts(looked_at, warnings, is_strict=is_strict)
         yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(looked_at, template))
 
 
@@ -240,25 +238,20 @@ class _Shared:
         return tuple(dict.fromkeys(told for built in self._built.values() for told in built.warnings))
 
 
-def _no_doubts(_: str, __: Mapping[str, Any]) -> tuple[str, ...]:
-    return ()
-
-
-def _sizes_of(_: str, values: Mapping[str, Any]) -> Sequence[str]:
+def _doubts_of(item: Item, *, is_strict: bool) -> list[str]:
+    """Say what is doubtful about an item; what is by the catalog is an error when strict."""
+    if not is_strict:
+        return [*catalog.doubts(item.model, item.values), *inputs.size_warnings(item.values)]
     with contextlib.suppress(errors.UsageError):  # the check of all items names those that are too large
-        return inputs.size_warnings(values)
-    return ()
+        return inputs.size_warnings(item.values)
+    return []
 
 
-def _doubts_of(model: str, values: Mapping[str, Any]) -> Sequence[str]:
-    return (*catalog.doubts(model, values), *inputs.size_warnings(values))
-
-
-def _first_doubts(plan: Plan, of_common: Sequence[str], doubts_of: Doubts) -> tuple[str, ...]:
+def _first_doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[str, ...]:
     """Say what is doubtful about the first many items; `of_common` is said already, of what all items have."""
     lines: dict[str, list[int]] = {}  # by what is doubtful
     for item in islice(plan.items(), DOUBTED_ITEMS):
-        for doubt in doubts_of(item.model, item.values):
+        for doubt in _doubts_of(item, is_strict=is_strict):
             if doubt not in of_common:
                 lines.setdefault(doubt, []).append(item.number)
         if len(lines) > 10 * _SHOWN_DOUBTS:  # as many kinds as lines: the rest is no better
