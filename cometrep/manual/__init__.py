@@ -17,8 +17,12 @@ OWN_PAGES = {
 }
 """The topics that are manual pages of their own, in section 7, and what each tells."""
 
-_SECTIONS_ALONE = ("ids", "inputs", "templates")
-"""The topics that are sections of several commands' pages."""
+_SHARED_SECTIONS = {
+    "ids": "How predictions are named.",
+    "inputs": "How INPUT items are written.",
+    "templates": "How output files are named and saved.",
+}
+"""The topics that are sections of several commands' pages, and what each tells."""
 
 
 def documents(root: Page) -> tuple[Document, ...]:
@@ -32,22 +36,18 @@ def documents(root: Page) -> tuple[Document, ...]:
 
 def topics(root: Page) -> dict[str, str]:
     """List what `help` can show, each with a few words about it."""
-    found = {"cometrep": "All of it, in short."}
-    for page in root.parts:
-        found |= {" ".join(one.words[1:]): one.in_short for one in (page, *page.parts)}
     return {
-        **found,
+        "cometrep": "All of it, in short.",
+        **{name: page.in_short for name, page in _commands(root).items()},
         **{name: f"{title.capitalize()}." for name, title in OWN_PAGES.items()},
-        "ids": "How predictions are named.",
-        "inputs": "How INPUT items are written.",
-        "templates": "How output files are named and saved.",
+        **_SHARED_SECTIONS,
     }
 
 
 def show(root: Page, topic: str) -> str:
     """Give a topic as plain text; raise UsageError that names the nearest for one that is not there."""
     asked = re.sub(r"^cometrep\b[ -]?|\(\d\)$", "", topic) or "cometrep"
-    if asked in _SECTIONS_ALONE:
+    if asked in _SHARED_SECTIONS:
         return plain_text(read_topic(asked, root))
     if asked in OWN_PAGES:
         return plain_text(_own_page(asked, root).blocks)
@@ -60,8 +60,7 @@ def show(root: Page, topic: str) -> str:
         )
     if asked == "cometrep":
         return plain_text(_command(root, root).blocks)
-    every = {" ".join(one.words[1:]): one for page in root.parts for one in (page, *page.parts)}
-    page = every[asked]
+    page = _commands(root)[asked]
     return plain_text((_part if len(page.words) > 2 else _command)(page, root).blocks)
 
 
@@ -69,6 +68,11 @@ def contents(root: Page) -> str:
     """List the topics as plain text."""
     listed = [Item(f"`{name}`", text) for name, text in topics(root).items()]
     return plain_text([Heading("TOPICS"), *listed])
+
+
+def _commands(root: Page) -> dict[str, Page]:
+    """Give the pages of all commands and their parts, by the words that call them."""
+    return {" ".join(one.words[1:]): one for page in root.parts for one in (page, *page.parts)}
 
 
 def _name_line(page: Page, name: str) -> str:
