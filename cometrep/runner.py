@@ -20,7 +20,7 @@ from cometrep.events import Created, Creating, Event, Events, Expected, Noted, R
 from cometrep.ledger import Ledger
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
-from cometrep.text import format_count, format_duration, format_times
+from cometrep.text import format_count, format_duration
 from cometrep.transport.reasons import TRUST_MORE
 from cometrep.watch import SLOW_SECONDS, Target, watch
 
@@ -565,5 +565,5 @@ def _not_accepted(
     if failure.retry_after_seconds and failure.retry_after_seconds > limit_seconds:
         why = f"the API asks to wait {format_duration(failure.retry_after_seconds)}, longer than {within}"
     else:
-        why = f"{format_times(attempts)} within {within}"
+        why = f"{format_count(attempts, 'attempt')} within {within}"
     return failure.told_as(errors.Temporary, f"{failure.message} ({why}); nothing was created")

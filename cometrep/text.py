@@ -112,11 +112,6 @@ def beside_id(text: str, id: str) -> str:
     return text.removeprefix(f"prediction {id} failed: ").removeprefix(f"prediction {id} ")
 
 
-def format_times(attempts: int) -> str:
-    """Write a number of attempts."""
-    return format_count(attempts, "attempt")
-
-
 def format_elapsed(seconds: float) -> str:
     """Write a span of time as people read it: `6.1 s`, `45 s`, `2 min 5 s`, `1 h 30 min`."""
     if seconds < 9.95:

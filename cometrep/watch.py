@@ -22,7 +22,7 @@ from cometrep.events import Event, Noted, Result, Retrying, Seen, Slow, Waiting
 from cometrep.pace import Pace, SharedSchedule, asked_of_all
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
-from cometrep.text import format_duration, format_times
+from cometrep.text import format_count, format_duration
 
 _HEARTBEAT_SECONDS = 30.0
 SLOW_SECONDS = 5.0  # a look without an answer for this long is worth a word
@@ -367,7 +367,7 @@ class Watch:
         if last and watched.failed_looks == 1:
             seen += f", the last attempt failed: {last.message}"
         elif last:
-            seen += f", {format_times(watched.failed_looks)} in a row failed, the last: {last.message}"
+            seen += f", {format_count(watched.failed_looks, 'attempt')} in a row failed, the last: {last.message}"
         elif watched.looks:
             seen += ", the last look has no answer yet"
         return errors.StillRunning(
@@ -386,7 +386,8 @@ class Watch:
         if asked is not None and asked > self._retry_budget_seconds:
             why = f"the API asks to wait {format_duration(asked)}, longer than the retry budget of {budget}"
         else:
-            why = f"{format_times(watched.failed_looks)} failed and the retry budget of {budget} is used up"
+            count = format_count(watched.failed_looks, "attempt")
+            why = f"{count} failed and the retry budget of {budget} is used up"
         told = f"prediction {watched.id}: {last.message}; {why}"
         if not self._until_answered:
             left = "no deadline is set"

@@ -28,7 +28,7 @@ from cometrep.names import Names
 from cometrep.partfile import PartFile, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
-from cometrep.text import format_bytes, format_duration, format_times
+from cometrep.text import format_bytes, format_count, format_duration
 from cometrep.transport.answers import is_passing
 from cometrep.transport.reasons import ended_early, reason_of
 
@@ -160,7 +160,7 @@ class Downloads:
                 budget = self.rules.retry_budget_seconds
                 is_used_up = now + pause > failing_since + budget
                 if is_used_up or attempts >= ATTEMPT_LIMIT:
-                    why = f"{format_times(attempts)} failed"
+                    why = f"{format_count(attempts, 'attempt')} failed"
                     why += (
                         f" and the retry budget of {format_duration(budget)} is used up"
                         if is_used_up
