@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cometrep.console.display import LONGEST_LABEL, Animated, Display, JsonLines, Silent, shortened
+from cometrep.console.display import LONGEST_LABEL, Animated, Display, JsonLines, shortened
 from cometrep.console.screen import Screen
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Saved, Tally
 from cometrep.text import beside_id, brief, format_elapsed, harmless, one_line
@@ -189,5 +189,5 @@ class LiveBoard(Animated):
 
 def new_board(mode: str, screen: Screen) -> Display:
     """Make the board of a mode: `bar`, `lines`, `json` or `none`."""
-    boards: dict[str, type[Display]] = {"bar": LiveBoard, "lines": LogBoard, "json": JsonBoard, "none": Silent}
+    boards: dict[str, type[Display]] = {"bar": LiveBoard, "lines": LogBoard, "json": JsonBoard, "none": Display}
     return boards[mode](screen)

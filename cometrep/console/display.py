@@ -32,7 +32,7 @@ _LOG_END = 500  # characters of a log by which its newest state is joined to wha
 
 
 class Display:
-    """What shows events on a screen: of itself warnings, and logs where they were asked for by name."""
+    """What shows events on a screen: of itself, as in silence, warnings, and logs where they were asked for."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -71,10 +71,6 @@ class Display:
         lines = logs[known:end].replace("\r\n", "\n").split("\n")
         shown = [line.rstrip("\r").rpartition("\r")[2][:_LOG_LINE_LIMIT] for line in lines]
         return [line for line in shown if line.strip()]
-
-
-class Silent(Display):
-    """Show nothing but warnings and logs."""
 
 
 class Animated(Display):

@@ -203,9 +203,9 @@ def new_display(mode: str, screen: Screen) -> "Display":
         from cometrep.console.bars import Bars
 
         return Bars(screen)
-    from cometrep.console.display import JsonLines, Lines, Silent
+    from cometrep.console.display import Display, JsonLines, Lines
 
-    displays: dict[str, type[Display]] = {"lines": Lines, "json": JsonLines, "none": Silent}
+    displays: dict[str, type[Display]] = {"lines": Lines, "json": JsonLines, "none": Display}
     return displays[mode](screen)
 
 
