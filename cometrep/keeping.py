@@ -393,7 +393,7 @@ class Keeper:
     def _files_remembered(self, prediction: Prediction) -> tuple[OutputFile, ...]:
         """List the files of an output that the API does not show, any more or again, as the ledger has them."""
         entry = self._ledger.lenient(self._ledger.entry, prediction.id)
-        if files := prediction.with_output(entry.output).output_files() if entry else ():
+        if files := prediction._replace(output=entry.output).output_files() if entry else ():
             return files
         if not prediction.data_removed:
             told = f": {prediction.error_text}" if prediction.error_text else ""

@@ -409,17 +409,10 @@ class Prediction(NamedTuple):
         """Fill in the model asked for: replies may leave it out, or name an internal one."""
         return self._replace(model=model) if model else self
 
-    def with_input(self, values: Any) -> "Prediction":
-        """Fill in the input asked for where the reply leaves it out or empty, shortened as the ledger keeps it."""
-        return self if self.input or values is None else self._replace(input=shorten_data_uris(values))
-
     def as_asked(self, model: str, values: Any) -> "Prediction":
-        """Fill in the model and the input asked for."""
-        return self.with_model(model).with_input(values)
-
-    def with_output(self, output: Any) -> "Prediction":
-        """Give the same prediction with an output that was seen earlier."""
-        return self._replace(output=output)
+        """Fill in the model, and the input where the reply leaves it out or empty, as the ledger keeps it."""
+        seen = self.with_model(model)
+        return seen if seen.input or values is None else seen._replace(input=shorten_data_uris(values))
 
     def failure(self) -> errors.CometrepError | None:
         """Give the error that a terminal status means, None for success; the one place that decides it."""

@@ -391,7 +391,7 @@ class Runner:
         if prediction is None:
             return result._replace(prediction=result.prediction or told)
         if told and prediction.output is None:
-            prediction = prediction.with_output(told.output)
+            prediction = prediction._replace(output=told.output)
         if failure := self._standing(prediction):
             return result._replace(prediction=prediction, failure=failure)
         failed = result.failure

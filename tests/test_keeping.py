@@ -356,7 +356,7 @@ def test_an_output_that_the_sandbox_removed_is_looked_for_nowhere(
     shelf.create("p1", SCHNELL)
     prediction = made(server, "a.webp")
     shelf.ledger.see(prediction)
-    removed = prediction.with_output(None)._replace(data_removed=True)
+    removed = prediction._replace(output=None, data_removed=True)
     saved, failure, _ = kept(shelf.keeper(template), removed)
     assert isinstance(failure, errors.OutputMissing)
     assert (saved, failure.code, failure.hint) == ([], "output_expired", "cometrep rerun p1")
@@ -373,7 +373,7 @@ def test_a_success_without_output_may_still_come_within_its_hour(
 ) -> None:
     """Then the hint is the command that asks again, and why that may help is said; after it, one that shows all."""
     completed_at = datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
-    prediction = made(server, "a.webp", completed_at=completed_at).with_output(None)
+    prediction = made(server, "a.webp", completed_at=completed_at)._replace(output=None)
 
     def look_again(_: str) -> Generator[Event, None, Prediction]:
         yield from ()

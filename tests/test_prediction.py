@@ -797,18 +797,17 @@ def test_the_model_asked_for_replaces_the_one_of_the_reply() -> None:
 def test_the_input_asked_for_stands_in_where_the_reply_has_none() -> None:
     """A task record may leave it out or empty; what a reply has is the truth, data URIs are kept by hash."""
     asked = {"prompt": "cat", "image": "data:image/gif;base64,R0lGODlhAQ=="}
-    filled = read({**LISTED, "input": None}).with_input(asked).input
+    filled = read({**LISTED, "input": None}).as_asked("", asked).input
     assert filled == shorten_data_uris(asked) != asked
-    assert read({**LISTED, "input": {}}).with_input(asked).input == filled
-    assert read({**LISTED, "input": {"prompt": "dog"}}).with_input(asked).input == {"prompt": "dog"}
-    assert read({**LISTED, "input": {}}).with_input(None).input == {}
+    assert read({**LISTED, "input": {}}).as_asked("", asked).input == filled
+    assert read({**LISTED, "input": {"prompt": "dog"}}).as_asked("", asked).input == {"prompt": "dog"}
+    assert read({**LISTED, "input": {}}).as_asked("", None).input == {}
 
 
 def test_an_output_seen_earlier_can_be_put_back() -> None:
-    """A prediction whose data was removed takes the output that was seen before, and nothing else changes."""
+    """A prediction whose data was removed has the files of the output that was seen before."""
     removed = holding(None, data_removed=True)
-    assert removed.with_output([URL]).output_files() == (OutputFile(0, url=URL),)
-    assert removed.with_output([URL]).with_output(None) == removed
+    assert removed._replace(output=[URL]).output_files() == (OutputFile(0, url=URL),)
 
 
 @pytest.mark.parametrize(
