@@ -279,30 +279,36 @@ class Record:
             api = ""
             open_at: dict[str, str] = {}  # where creates were sent that may have been accepted, by key
             for step, _ in read_steps(path):
-                self._newest = max(self._newest, storable_number(step.get("time")))
-                if step["step"] not in (STEPS if step.get("key") else (_HEADER,)):
+                name, key = step["step"], str(step.get("key") or "")
+                if name not in (STEPS if key else (_HEADER,)):
                     raise errors.LocalFileError(  # nobody here knows what was paid for
-                        f"{path} was written by a newer cometrep: it has the step {step['step']!r}",
+                        f"{path} was written by a newer cometrep: it has the step {name!r}",
                         hint=hints.NEWEST,
                         code="record",
                     )
-                if not step.get("key"):
+                self._newest = max(self._newest, storable_number(step.get("time")))
+                if not key:
                     api = str(step.get("api", ""))
-                    if isinstance(step.get("total"), int):
-                        self._totals[path] = step["total"]
-                    if (begun := storable_number(step.get("time"))) >= self._begun:
-                        ids = step.get("strays") if begun > self._now() - _HAD_SECONDS else ()
-                        strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
-                        self.gone, self._begun = Gone(int(storable_number(step.get("gone"))), strays), begun
+                    self._take_header(path, step)
                     continue
-                if step["step"] == "sending":
-                    open_at[str(step["key"])] = api
-                elif step["step"] in ("created", "unsent", "refused"):
-                    open_at.pop(str(step["key"]), None)
-                if step["step"] == "created":
+                if name == "sending":
+                    open_at[key] = api
+                elif name in ("created", "unsent", "refused"):
+                    open_at.pop(key, None)
+                if name == "created":
                     self._apis.add(api)
                 yield step, number
             self._apis.update(open_at.values())
+
+    def _take_header(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Take up what is true of a whole run: how many items it had and, of the last one, what it found gone."""
+        if isinstance(header.get("total"), int):
+            self._totals[path] = header["total"]
+        begun = storable_number(header.get("time"))
+        if begun >= self._begun:
+            ids = header.get("strays") if begun > self._now() - _HAD_SECONDS else ()
+            strays = tuple(map(str, ids)) if isinstance(ids, list) else ()
+            self.gone, self._begun = Gone(int(storable_number(header.get("gone"))), strays), begun
 
     def _overlapping(self) -> Iterator[Path]:
         """Yield the records of other runs that could hold this one's items: all but sister shards."""
