@@ -53,7 +53,7 @@ INSIDE = {
             "batch.fate",
         ),
         ("batch.items", "batch.record", "batch.command_line"),
-        ("batch.sources", "batch.standings", "batch.snapshot", "batch.hashes"),
+        ("batch.sources", "batch.standings", "batch.steps", "batch.snapshot", "batch.hashes"),
     ),
     "commands": (tuple(f"commands.{path.stem}" for path in PACKAGE.glob("commands/[!_]*.py")), ("commands",)),
     "completion": (("completion", "completion.scripts"),),

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometrep import errors, hints
-from cometrep.batch.record import Gone, Record, read_steps, records_in
+from cometrep.batch.record import Gone, Record
 from cometrep.batch.standings import NEW, State
+from cometrep.batch.steps import records_in
 from cometrep.calls import within
 from cometrep.locks import lock
 from tests.conftest import TIMEOUT_SECONDS
@@ -328,30 +329,6 @@ def test_a_batch_of_another_api_is_refused_once_it_made_predictions(tmp_path: Pa
         for same in (Record(tmp_path, api="https://one"), Record(tmp_path)):
             same.read()
             same.close()
-
-
-def test_a_line_that_is_not_whole_yet_is_read_when_it_is(record: Record) -> None:
-    """A reader beside the writer goes on from its offset."""
-    record.add("created", "k", id="abc")
-    with record.path.open("ab") as file:
-        file.write(b'{"step":"created","key":"later"')
-        file.flush()
-        steps = list(read_steps(record.path))
-        assert [step["key"] for step, _ in steps] == ["k"]
-        file.write(b"}\n")
-    assert [step["key"] for step, _ in read_steps(record.path, steps[-1][1])] == ["later"]
-
-
-def test_a_torn_line_is_passed_over_once(record: Record) -> None:
-    """A reader's offset comes to the end of the file, whatever a death left in between."""
-    record.add("created", "k", id="abc")
-    with record.path.open("ab") as file:
-        file.write(b'{"step":"crea\n')
-    record.add("created", "other", id="def")
-    offsets = [offset for _, offset in read_steps(record.path)]
-    assert len(offsets) == 2
-    assert offsets[-1] == record.path.stat().st_size
-    assert list(read_steps(record.path, offsets[-1])) == []
 
 
 def test_a_full_disk_is_an_error_and_the_next_step_stands_alone(record: Record, monkeypatch: Any) -> None:

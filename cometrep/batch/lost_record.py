@@ -7,7 +7,7 @@ from typing import Any
 
 from cometrep import errors
 from cometrep.batch.gallery import is_ours, records_of
-from cometrep.batch.record import read_steps, records_in
+from cometrep.batch.steps import read_steps, records_in
 from cometrep.names import BATCH_PAGE, SIDECAR_SUFFIX, batch_record
 from cometrep.text import first_few
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cometrep import errors
-from cometrep.batch.record import read_steps, records_in
+from cometrep.batch.steps import read_steps, records_in
 from cometrep.text import cut
 
 MOST_PICTURES = 5000  # on one page
