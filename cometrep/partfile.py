@@ -252,26 +252,11 @@ class PartFile:
             if os.name == "nt":
                 self._file.close()  # Windows renames no open file
             while not self._placed(target, overwrites=overwrites):
-                if skips_existing:
+                if skips_existing or _has_content(target, self.size, self.sha256):
                     self._is_committed = True
-                    return "skipped"
-                if _has_content(target, self.size, self.sha256):
-                    self._is_committed = True
-                    return "kept"
-                if target.exists() and not os.access(target, os.R_OK):
-                    raise errors.LocalFileError(
-                        f"{target} exists and cannot be read, to be compared with output file {index} of {id}",
-                        remedy=hints.OTHER_FOLDER,
-                        code="file_exists",
-                        prediction_id=id,
-                    )
-                if os.path.lexists(target):
-                    raise errors.LocalFileError(
-                        f"{target} exists and differs from output file {index} of {id}",
-                        remedy="--overwrite",
-                        code="file_exists",
-                        prediction_id=id,
-                    )
+                    return "skipped" if skips_existing else "kept"
+                if os.path.lexists(target):  # else it was removed meanwhile
+                    raise _in_the_way(target, f"output file {index} of {id}", id)
             _sync_folder(target.parent)
         self._is_committed = True
         return "saved"
@@ -485,6 +470,14 @@ def size_of(path: Path) -> int:
 
 def _has_content(path: Path, size: int, sha256: str) -> bool:
     return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256
+
+
+def _in_the_way(target: Path, what: str, id: str) -> errors.LocalFileError:
+    """Give the error for a path that exists where `what` is to go, and does not hold the same."""
+    told, remedy = f"{target} exists and differs from {what}", "--overwrite"
+    if target.exists() and not os.access(target, os.R_OK):
+        told, remedy = f"{target} exists and cannot be read, to be compared with {what}", hints.OTHER_FOLDER
+    return errors.LocalFileError(told, remedy=remedy, code="file_exists", prediction_id=id)
 
 
 def _sync_folder(folder: Path) -> None:
