@@ -4,20 +4,24 @@ A command names the groups of options it takes (`@takes(CONNECTION, ...)`), and 
 context, which has what was typed of them.
 """
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cometrep import errors, hints
-from cometrep.config import DEFAULT_BASE_URL, Settings
+from cometrep.config import DEFAULT_BASE_URL, Settings, folders
 from cometrep.config.values import PROGRESS_MODES
 from cometrep.console import Choices, Console
 from cometrep.options import PRINTED, Options
 from cometrep.session import Opened, opened, settle
+
+if TYPE_CHECKING:
+    from cometrep.ledger import Ledger
 
 _INPUT, _WAITING, _SAVING, _OUTPUT, _CONNECTION = "Input", "Waiting", "Saving", "Output", "Connection"
 
@@ -205,9 +209,15 @@ def session(ctx: typer.Context, connections: int = 0) -> AbstractContextManager[
     return opened(ctx.obj, options_of(ctx), connections)
 
 
-def settled(ctx: typer.Context) -> tuple[Console, Settings]:
-    """Take up a command's shared options and the settings, and give its console and them."""
-    return ctx.obj, settle(ctx.obj, options_of(ctx))
+@contextlib.contextmanager
+def without_server(ctx: typer.Context) -> "Iterator[tuple[Console, Settings, Ledger]]":
+    """Open what a command needs that asks no server: its console, the settings, and the ledger, closed again."""
+    from cometrep.ledger import Ledger
+
+    settings = settle(ctx.obj, options_of(ctx))
+    ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
+    with contextlib.closing(ledger):
+        yield ctx.obj, settings, ledger
 
 
 def local_console(ctx: typer.Context) -> Console:

@@ -15,10 +15,10 @@ from cometrep.commands import (
     option,
     options_of,
     session,
-    settled,
     takes,
+    without_server,
 )
-from cometrep.config import Settings, folders
+from cometrep.config import Settings
 from cometrep.console import Console
 from cometrep.options import Options
 
@@ -128,11 +128,7 @@ def _folder(options: Options, settings: Settings, file: str) -> Path:
 def _show_status(ctx: typer.Context, file: str) -> None:
     from cometrep.batch.overview import show_folder
     from cometrep.batch.record import Record
-    from cometrep.ledger import Ledger
 
-    console, settings = settled(ctx)
     options = options_of(ctx)
-    record = Record(_folder(options, settings, file), reads_inputs=options.json)
-    ledger = Ledger(folders().ledger_file, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
-    with contextlib.closing(ledger):
-        show_folder(console, record, ledger)
+    with without_server(ctx) as (console, settings, ledger):
+        show_folder(console, Record(_folder(options, settings, file), reads_inputs=options.json), ledger)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cometrep import config, errors
-from cometrep.commands import CONNECTION, session, settled, takes
+from cometrep.commands import CONNECTION, session, takes, without_server
 from cometrep.config.values import parse_duration
 from cometrep.console import Console
 from cometrep.ledger import Ledger
@@ -63,10 +63,7 @@ def command(
             opened.show(opened.runner.refresh(asked), opened.results(""))
             _list(opened.console, opened.ledger, ctx.params)
         return
-    console, settings = settled(ctx)
-    path = config.folders().ledger_file
-    ledger = Ledger(path, base_url=settings.base_url, is_sandbox=settings.is_sandboxed)
-    with contextlib.closing(ledger):
+    with without_server(ctx) as (console, _, ledger):
         if prune is not None:
             forgotten, kept = ledger.prune(time.time() - _age_to_prune(prune))
             still = f"; {kept} kept: in doubt, running, not saved or refused just now" if kept else ""
