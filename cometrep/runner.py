@@ -67,13 +67,18 @@ class Runner:
         self._api = api
         self._ledger = ledger
         self._patience = patience
-        self._keeper = keeper
+        self._given_keeper = keeper
         self._resume = resume
         self._rerun = rerun
         self._clock = clock
         self._now = now
         self._sleep = sleep
         self._random = random
+
+    @property
+    def _keeper(self) -> "Keeper":
+        assert self._given_keeper  # a command that saves gives one
+        return self._given_keeper
 
     def create(self, request: Request) -> Generator[Event, None, Prediction]:
         """Send one create; its `Result` is the prediction as the answer shows it, which it returns too."""
@@ -123,8 +128,7 @@ class Runner:
 
     def download(self, ids: Sequence[str], *, waits: bool) -> Events:
         """Save the outputs of predictions in the order of `ids`; with `waits` each as soon as it is finished."""
-        if self._keeper:
-            self._keeper.check_ids(ids)
+        self._keeper.check_ids(ids)
         self._api.check_settings()
         distinct = list(dict.fromkeys(ids))
         outcomes: dict[str, errors.CometrepError | None] = {}
@@ -139,23 +143,13 @@ class Runner:
                 yield event
         _raise([outcomes[id] for id in distinct])
 
-    def check(self, request: Request) -> None:
-        """Raise where the outputs of a request cannot all have names, as `Keeper.check` does."""
-        if self._keeper:
-            self._keeper.check(request)
-
-    def check_room(self, request: Request) -> None:
-        """Raise where the outputs of a request cannot be saved, as `Keeper.check_room` does."""
-        if self._keeper:
-            self._keeper.check_room(request)
-
     def run(self, request: Request) -> Events:
         """Create a prediction, wait for it and save its outputs."""
-        self.check(request)
-        if self._keeper and (paths := self._keeper.paths_that_stay(request)):
+        self._keeper.check(request)
+        if paths := self._keeper.paths_that_stay(request):
             yield Noted("", told_of_paths_that_stay(paths))
             return
-        self.check_room(request)
+        self._keeper.check_room(request)
         began = self._clock()
         created = yield from self._create(request, self._patience.deadline_seconds)
         failure: errors.CometrepError | None = None
@@ -403,7 +397,6 @@ class Runner:
             failed.message += "; it succeeded, and its output, which was not seen yet, may still come"
             failed.hint = self._resume.of(result.id)
             return result._replace(prediction=prediction)
-        assert self._keeper is not None
         files, failure = yield from self._keeper.save(prediction, self._look_again)
         left = 0 if failure or self._keeper.keeping.template == "-" else len(prediction.output_files()) - len(files)
         if told and left:  # by --skip-existing, for a name that was not known beforehand, or has come meanwhile

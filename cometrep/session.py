@@ -117,9 +117,10 @@ class Opened(NamedTuple):
         if doubt := doubt_of_name(request, self.settings.template):
             self.console.hint(doubt)
         if self.options.dry_run:
-            self.runner.check(request)
+            assert self.keeper  # a command that saves has one
+            self.keeper.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
-            self.runner.check_room(request)
+            self.keeper.check_room(request)
         else:
             self.show(self.runner.run(request), self.results("path"))
 
