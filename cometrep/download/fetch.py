@@ -52,37 +52,7 @@ class Fetcher:
         for hops in range(_REDIRECT_LIMIT + 1):
             url = _as_asked_for(id, url)
             self._check_address(id, url, session, is_redirect=hops > 0)
-            _log.debug("> GET %s%s", _shown(url), f" {dict(headers)}" if headers else "")
-            began = self._clock()
-            try:
-                response = session.get(
-                    url,
-                    headers=dict(headers),
-                    timeout=(_CONNECT_TIMEOUT_SECONDS, STALL_SECONDS),
-                )
-            except (
-                requests.exceptions.InvalidURL,
-                requests.exceptions.InvalidSchema,
-                UnicodeError,
-            ) as problem:
-                raise _no_address(id, url) from problem
-            except PrivatePeer as problem:  # a name may resolve otherwise the second time
-                raise errors.Refused(
-                    f"the output file's host {host_of(url)} is at a private address",
-                    hint=hints.LOOK_AT_URLS.of(id),
-                    code="unsafe_url",
-                ) from problem
-            except requests.RequestException as problem:
-                is_final = is_refused_certificate(problem)
-                failure = errors.Temporary(
-                    f"cannot fetch {host_of(url)}{way_to(url)}: {reason_of(problem)}",
-                    hint=TRUST_MORE if is_distrusted(problem) else "",
-                    code="tls" if is_final else "network",
-                )
-                failure.is_worth_repeating = not is_final
-                raise failure from problem
-            media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
-            _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
+            response = self._send(session, id, url, headers)
             location = _as_sent(response.headers.get("Location", ""))
             if response.status_code not in (301, 302, 303, 307, 308) or not location:
                 return response
@@ -95,6 +65,33 @@ class Fetcher:
             f"more than {_REDIRECT_LIMIT} redirects from {host_of(url)}",
             code="redirected",
         )
+
+    def _send(self, session: Session, id: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Send one GET and give what answers it, a redirect too; raise what it means that nothing does."""
+        _log.debug("> GET %s%s", _shown(url), f" {dict(headers)}" if headers else "")
+        began = self._clock()
+        try:
+            response = session.get(url, headers=dict(headers), timeout=(_CONNECT_TIMEOUT_SECONDS, STALL_SECONDS))
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as problem:
+            raise _no_address(id, url) from problem
+        except PrivatePeer as problem:  # a name may resolve otherwise the second time
+            raise errors.Refused(
+                f"the output file's host {host_of(url)} is at a private address",
+                hint=hints.LOOK_AT_URLS.of(id),
+                code="unsafe_url",
+            ) from problem
+        except requests.RequestException as problem:
+            is_final = is_refused_certificate(problem)
+            failure = errors.Temporary(
+                f"cannot fetch {host_of(url)}{way_to(url)}: {reason_of(problem)}",
+                hint=TRUST_MORE if is_distrusted(problem) else "",
+                code="tls" if is_final else "network",
+            )
+            failure.is_worth_repeating = not is_final
+            raise failure from problem
+        media_type, seconds = response.headers.get("Content-Type", ""), self._clock() - began
+        _log.debug("< %s in %.3f s, %s", response.status_code, seconds, media_type)
+        return response
 
     def _session(self) -> Session:
         with self._lock:
