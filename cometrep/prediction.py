@@ -243,11 +243,8 @@ class Prediction(NamedTuple):
         """Read a reply, bare or wrapped in a gateway's task record; the only reader of the wire format.
 
         `id` is the id asked for, where one was: it stays the prediction's id whatever the reply says.
-        The inner prediction decides if it has a status, else the outer word. The id of a create is taken
-        from the root, then `data.data.id`, then `data.task_id`, then `data.id` where that is a string (in
-        the gateway's record it is a row number); beside a status a number at the root is one too, where there is
-        no other. A gateway in front of another one keeps the reply of that one whole, and the prediction is the
-        innermost. Raises ValueError where no prediction can be seen.
+        The inner prediction decides if it has a status, else the outer word. Raises ValueError where no prediction
+        can be seen.
 
         Sources: apidoc.cometapi.com/api/image/replicate/replicate-query (bare);
         hlee/flux2_mcp: test-flux-api.py and QuantumNous/new-api: dto/task.go, service/task_polling.go (wrapped).
@@ -257,15 +254,9 @@ class Prediction(NamedTuple):
         cut_down(body)
         outer = _object(body.get("data"))
         inner = _object(outer.get("data"))
-        number = _whole_number(body.get("id")) if _word(body.get("status")) else ""
-        ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"), number)
-        own_id = next((i for i in ids if isinstance(i, str) and re.fullmatch(ID_PATTERN, i)), "")
-        records = [outer]  # of the gateways, that of the innermost first
-        for _ in range(_GATEWAYS):
-            record = _object(inner.get("data"))
-            if not _word(inner.get("status")) and _word(record.get("status")):
-                outer, inner = record, _object(record.get("data"))
-                records.insert(0, outer)
+        own_id = _id_in(body, outer, inner)
+        records, inner = _innermost(outer, inner)
+        outer = records[0]
         deciding = next((level for level in (inner, outer, body) if _word(level.get("status"))), None)
         word = _word(deciding.get("status")) if deciding is not None else ""
         if not word and (id or not own_id):
@@ -277,9 +268,8 @@ class Prediction(NamedTuple):
         # In the gateway's record this field has at times held the result's URL, so it is no sign of failure.
         if status == "failed" and not error and reason and not is_url(reason):
             error = reason
-        given_up = ""
-        if any(normalize_status(_word(one.get("status"))) == "failed" for one in records if one is not deciding):
-            given_up = "" if status in TERMINAL_STATUSES else reason or "it gives no reason"
+        around = [normalize_status(_word(one.get("status"))) for one in records if one is not deciding]
+        is_given_up = "failed" in around and status not in TERMINAL_STATUSES
         output = facts.get("output")
         if status == "succeeded" and output is None:
             urls = *(_word(one.get("result_url")) for one in records), reason
@@ -301,7 +291,7 @@ class Prediction(NamedTuple):
             completed_at=_time(facts.get("completed_at")),
             data_removed=facts.get("data_removed") is True,
             raw=facts,
-            given_up=given_up,
+            given_up=(reason or "it gives no reason") if is_given_up else "",
         )
 
     @property
@@ -482,6 +472,34 @@ def _object(value: object) -> Mapping[str, Any]:
         value = parse_json(value)
         cut_down(value)
     return value if isinstance(value, Mapping) else {}
+
+
+def _id_in(body: Mapping[str, Any], outer: Mapping[str, Any], inner: Mapping[str, Any]) -> str:
+    """Give the id that the answer to a create names, empty for none.
+
+    It is taken from the root, then `data.data.id`, then `data.task_id`, then `data.id` where that is a string (in
+    the gateway's record it is a row number); beside a status a number at the root is one too, where there is no
+    other.
+    """
+    number = _whole_number(body.get("id")) if _word(body.get("status")) else ""
+    ids = (body.get("id"), inner.get("id"), outer.get("task_id"), outer.get("id"), number)
+    return next((one for one in ids if isinstance(one, str) and re.fullmatch(ID_PATTERN, one)), "")
+
+
+def _innermost(
+    outer: Mapping[str, Any], inner: Mapping[str, Any]
+) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
+    """Give the records of gateways, the innermost one's first, and the prediction in that.
+
+    A gateway in front of another one keeps the reply of that one whole.
+    """
+    records = [outer]
+    for _ in range(_GATEWAYS):
+        record = _object(inner.get("data"))
+        if not _word(inner.get("status")) and _word(record.get("status")):
+            records.insert(0, record)
+            inner = _object(record.get("data"))
+    return records, inner
 
 
 def _word(value: object) -> str:
