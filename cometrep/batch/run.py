@@ -97,6 +97,19 @@ class _Flying(NamedTuple):
     is_left_over: bool = False
 
 
+class _Create(NamedTuple):
+    """One create that is to be sent, or under way: of an item, as which attempt.
+
+    `entry` is its number in the ledger where it was throttled, 0 for none, and `before` where its item stood if
+    that was in doubt.
+    """
+
+    item: Item
+    entry: int = 0
+    attempt: int = 1
+    before: Standing | None = None
+
+
 Key = tuple[str, float]  # for which item or prediction something was called, and when that began
 Answer = Sent | Prediction | Kept
 
@@ -147,12 +160,10 @@ class Batch:
             retry_budget_seconds=patience.retry_budget_seconds,
             random=random,
         )
-        self._sending: dict[str, Item] = {}  # whose creates are under way, by key
+        self._unsent: deque[_Create] = deque()  # to be sent next
+        self._sending: dict[str, _Create] = {}  # under way, by the keys of their items
         self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
-        self._attempts: dict[str, int] = {}  # at the creates that are sent again, so far, by key
-        self._unsent: deque[tuple[Item, int]] = deque()  # to be sent next, with the entries of throttled ones
         self._doubts: dict[str, tuple[Item, Standing]] = {}  # those that are to be sent again, by key
-        self._resent: dict[str, Standing] = {}  # of those whose creates are under way
         self._looking = 0  # looks under way, or waiting for a thread
         self._looked: set[str] = set()  # predictions under way at which a look has begun
         self._has_open = True  # as far as is known
@@ -245,8 +256,8 @@ class Batch:
         answers = self._creates.untaken()
         while True:
             for (name, _), answer in answers:
-                if isinstance(answer, Sent) and (item := self._sending.get(name)):
-                    deque(self._created(item, answer), maxlen=0)  # nobody hears of it
+                if isinstance(answer, Sent) and (create := self._sending.get(name)):
+                    deque(self._created(create, answer), maxlen=0)  # nobody hears of it
             if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
                 deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()
@@ -314,21 +325,22 @@ class Batch:
     def _send_next(self) -> Events:
         if not self._may_save():
             return
-        item, entry = self._unsent[0]
+        create = self._unsent[0]
+        item = create.item
         try:
             paths = self._paths_that_stay(item)  # which may have come since it was taken up
         except errors.LocalFileError as failure:
             self._gate.give_up(failure)
             return
         self._unsent.popleft()
-        _, standing = self._doubts.pop(item.key, (item, None))
+        _, before = self._doubts.pop(item.key, (item, None))
         if paths:
-            self._attempts.pop(item.key, None)
             yield from self._leave_alone(item, paths)
-        else:
-            if standing:
-                self._resent[item.key] = standing
-            self._begin(item, entry)
+            return
+        now = self._clock()
+        self._gate.creates.sent(now)
+        self._sending[item.key] = create._replace(before=before)
+        self._creates.submit((item.key, now), partial(self._sender.send, item, create.entry))
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
@@ -352,7 +364,7 @@ class Batch:
             self._gate.give_up(failure)
             return
         if fate.is_sending:
-            self._unsent.append((item, 0))
+            self._unsent.append(_Create(item))
             if standing.state is State.UNKNOWN:
                 self._doubts[item.key] = item, standing
         elif fate is Fate.TO_LEAVE_ALONE:
@@ -390,13 +402,6 @@ class Batch:
         self._check_folders = None
         return True
 
-    def _begin(self, item: Item, entry: int) -> None:
-        """Send an item's create; `entry` is its number in the ledger where it was throttled."""
-        now = self._clock()
-        self._gate.creates.sent(now)
-        self._sending[item.key] = item
-        self._creates.submit((item.key, now), partial(self._sender.send, item, entry))
-
     # Answers
 
     def _take(self, key: Key, answer: Answer | errors.CometrepError) -> Events:
@@ -411,12 +416,11 @@ class Batch:
             for event in self._watch.answer(name, began, answer, self._clock()):
                 yield from self._followed(event)
 
-    def _created(self, item: Item, sent: Sent) -> Events:
+    def _created(self, create: _Create, sent: Sent) -> Events:
         """Take up what a create was answered; once more where a signal cut in, so what is told of comes last."""
+        item = create.item
         entry, answer, problem = sent
         self._sender.answered(item)
-        attempt = self._attempts.pop(item.key, 0) + 1
-        before = self._resent.pop(item.key, None)
         if problem:
             step, id = ("created", answer.id) if isinstance(answer, Prediction) else ("doubt", answer.prediction_id)
             yield from self._outcomes.unrecorded(problem, step, item, id or "")
@@ -434,19 +438,15 @@ class Batch:
             if not self._sender.is_left:
                 self._follow(answer.id, self._of_this_run(item), told_status=answer.status)
         else:
-            yield from self._refused(item, entry, answer, attempt, before)
+            yield from self._refused(create._replace(entry=entry), answer)
         self._sending.pop(item.key, None)
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
 
-    def _refused(
-        self, item: Item, entry: int, answer: errors.CometrepError, attempt: int, before: Standing | None
-    ) -> Events:
-        """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good.
-
-        `before` is where an item in doubt stood that was sent again.
-        """
+    def _refused(self, create: _Create, answer: errors.CometrepError) -> Events:
+        """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
+        item, entry, _, before = create
         has_answered = answer.http_status is not None  # else there was no connection, or it was lost
         if has_answered:
             self._gate.reached()
@@ -469,7 +469,7 @@ class Batch:
                 yield from self._doubt_again(item, before)
             elif has_answered:
                 yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
-            yield from self._not_accepted(item, entry, answer, attempt)
+            yield from self._not_accepted(create, answer)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
@@ -495,14 +495,14 @@ class Batch:
         facts = {"error": told, "exit_code": _IN_DOUBT, "id": before.id, "entry": before.entry}
         yield from self._outcomes.note("doubt", item, **facts)
 
-    def _not_accepted(self, item: Item, entry: int, failure: errors.CometrepError, attempt: int) -> Events:
+    def _not_accepted(self, create: _Create, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
+        item, entry, attempt, _ = create
         self._ledger.insist(self._ledger.refuse, entry, failure)
         now = self._clock()
         is_temporary = isinstance(failure, errors.Temporary)
         if failure.is_worth_repeating and self._gate.try_again(failure, now):
-            self._unsent.append((item, entry))
-            self._attempts[item.key] = attempt
+            self._unsent.append(_Create(item, entry, attempt + 1))
             pause = self._gate.creates.ready_in(now)  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause, item.key)
             return
@@ -595,7 +595,7 @@ class Batch:
             if failure.code != "prediction_not_found":
                 failure.message = _told_of_look(result.id, failure)
             if self._asked.retries_failed and flying.is_left_over:
-                self._unsent.append((item, 0))
+                self._unsent.append(_Create(item))
             else:
                 yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=flying.is_left_over)
                 if not flying.is_left_over:
