@@ -94,47 +94,50 @@ class Saver:
 
     def saved(self, kept: Kept, *, has_more: bool) -> Events:
         """Take up what came of saving a prediction; `has_more` says whether the batch would send more."""
-        prediction, may_return, is_left_over, files, failure, skipped, warnings = kept
-        failure = paid(failure)
-        id = prediction.id
+        prediction, files, id = kept.prediction, kept.files, kept.prediction.id
+        failure = paid(kept.failure)
         item = self._item_of.pop(id)
         if failure is None:
             self._gate.end_streak(Streak.NOT_SAVED)
-        if failure is None and not skipped:  # else the record has it as unsaved: another run may save it
+        if failure is None and not kept.skipped:  # else the record has it as unsaved: another run may save it
             shown = [file.seen_from(self._record.folder).as_json() for file in files]
-            told_too = {"warnings": warnings} if warnings else {}
+            told_too = {"warnings": kept.warnings} if kept.warnings else {}
             yield from self._outcomes.note("saved", item, id=id, files=shown, **told_too)
-            for told in warnings:
+            for told in kept.warnings:
                 yield from self._outcomes.warn("warned", f"{item.label}: {told}")
         for file in files:
             yield Saved(id, file, key=item.key)
-        if skipped and failure is None:
-            told = f"{', '.join(skipped)} exists and stays as it is; {id} is not saved"
+        if failure:
+            yield from self._not_saved(item, kept, failure, has_more=has_more)
+        elif kept.skipped:
+            told = f"{', '.join(kept.skipped)} exists and stays as it is; {id} is not saved"
             yield from self._outcomes.note("left", item, id=id, error=told)
             self._outcomes.score.skip()
             yield stopped(item, State.UNSAVED, told, prediction, files)
             yield from self._outcomes.warn("left", f"{item.label}, paid for: {told}")
-        elif failure is None:
+        else:
             self._outcomes.score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
-        elif self._is_lost(item, failure, is_removed=prediction.data_removed and not may_return):
-            yield from self._outcomes.note("lost", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._outcomes.fail(
-                item, State.FAILED, failure, prediction, files, is_left_over=is_left_over
-            )
-        else:  # the next run saves it
-            if may_return and failure.code == "output_expired":
+
+    def _not_saved(self, item: Item, kept: Kept, failure: errors.CometrepError, *, has_more: bool) -> Events:
+        """Take up that not all of a prediction could be saved: it is lost, or left for the next run."""
+        prediction, id = kept.prediction, kept.prediction.id
+        is_removed = prediction.data_removed and not kept.may_return
+        is_lost = self._is_lost(item, failure, is_removed=is_removed)
+        if not is_lost:
+            if kept.may_return and failure.code == "output_expired":
                 failure.message = f"{id} succeeded, and the API does not know it now; the same command looks again"
             if remedy := remedy_of(failure):
                 failure.message += f"; the same command with {remedy} saves it"
-            yield from self._outcomes.note("left", item, id=id, error=failure.told, exit_code=failure.exit_code)
-            yield from self._outcomes.fail(
-                item, State.UNSAVED, failure, prediction, files, is_left_over=is_left_over
-            )
-            if not is_left_over:
-                self._gate.count(Streak.NOT_SAVED, failure, has_more=has_more)
-            if failure.code == "disk_full":
-                self._gate.give_up(failure)
+        step, state = ("lost", State.FAILED) if is_lost else ("left", State.UNSAVED)
+        yield from self._outcomes.note(step, item, id=id, error=failure.told, exit_code=failure.exit_code)
+        yield from self._outcomes.fail(item, state, failure, prediction, kept.files, is_left_over=kept.is_left_over)
+        if is_lost:
+            return
+        if not kept.is_left_over:
+            self._gate.count(Streak.NOT_SAVED, failure, has_more=has_more)
+        if failure.code == "disk_full":
+            self._gate.give_up(failure)
 
     def _is_lost(self, item: Item, failure: errors.CometrepError, *, is_removed: bool) -> bool:
         """Say whether output files that could not be had will not be had by the next run either.
