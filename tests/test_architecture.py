@@ -80,6 +80,7 @@ INSIDE = {
     ),
     "sandbox": (("sandbox.server",), ("sandbox.painter", "sandbox.faults"), ("sandbox.predictions",)),
     "transport": (
+        ("transport.probe",),
         ("transport",),
         ("transport.connections", "transport.answers"),
         ("transport.proxies", "transport.reasons"),

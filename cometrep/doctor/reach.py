@@ -25,7 +25,7 @@ from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, installing, unt
 from cometrep.doctor.subject import Subject
 from cometrep.prediction import Prediction
 from cometrep.text import first_few, format_elapsed
-from cometrep.transport import proxies
+from cometrep.transport import probe, proxies
 from cometrep.transport.answers import Answer, is_passing
 from cometrep.transport.reasons import reason_of
 
@@ -190,7 +190,7 @@ class Reach:
         fix = f"run it again in a while: {self._again}"
         try:
             # The limit here is the one that tells; the request's own only ends it.
-            answer = within(self._limit_seconds, lambda: transport.ask(url, headers, 2 * self._limit_seconds))
+            answer = within(self._limit_seconds, lambda: probe.ask(url, headers, 2 * self._limit_seconds))
         except TimeoutError:  # CometAPI's query page once recorded none for 45 s, and other commands wait longer
             return Check("api", WARN, f"it is there, but gave no answer in {self._limit_seconds:g} s", fix), None
         except errors.Temporary as problem:
@@ -259,7 +259,7 @@ class Reach:
         return Check("clock", OK, told if abs(ahead) > 2 else "agrees with the server's")
 
     def _netrc(self, host: str) -> Check:
-        if transport.has_netrc_entry(self._base_url):
+        if probe.has_netrc_entry(self._base_url):
             fix = "none is needed: cometrep sends the API key of login or COMETAPI_KEY, never what netrc says"
             return Check("netrc", WARN, f"an entry for {host} is ignored", fix)
         return Check("netrc", OK, f"no entry for {host}")

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,10 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from cometrep import __version__, errors
 from cometrep.config import environment
-from cometrep.transport.answers import Answer
 from cometrep.transport.connections import Adapter
 from cometrep.transport.proxies import proxy_of
 from cometrep.transport.reasons import reason_of
 
-PROBE_LIMIT_BYTES = 1_000_000
 PLAIN_URL = r"https?://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+"  # that requests leaves alone
 
 
@@ -185,34 +183,3 @@ def tls_context(ca_bundle: str) -> ssl.SSLContext:
     context = create_urllib3_context()
     context.load_verify_locations(None if is_folder else ca_bundle, ca_bundle if is_folder else None)
     return context
-
-
-def has_netrc_entry(url: str) -> bool:
-    """Say whether a netrc file names a URL's host; no session here reads it, and no pipe is looked into."""
-    named = environment("NETRC")
-    names = [named] if named else [f"~/{name}" for name in requests.utils.NETRC_FILES]
-    first = next(filter(os.path.exists, map(os.path.expanduser, names)), "")
-    if not os.path.isfile(first):
-        return False
-    try:
-        return requests.utils.get_netrc_auth(url) is not None
-    except ValueError:  # a file in another encoding
-        return False
-
-
-def ask(url: str, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
-    """Send one GET and read its answer, the first megabyte at most; raise Temporary where none comes."""
-    content = bytearray()
-    try:
-        with (
-            Session(NoAuth(), answer_timeout_seconds=timeout_seconds) as session,
-            session.get(url, headers=dict(headers), timeout=timeout_seconds) as response,
-        ):
-            for chunk in response.iter_content(65536):
-                content += chunk
-                if len(content) > PROBE_LIMIT_BYTES:
-                    break
-            return Answer(response.status_code, response.headers, bytes(content))
-    except (OSError, ValueError) as problem:  # an OSError is also what all of requests' own are
-        is_tls = isinstance(problem, requests.exceptions.SSLError)
-        raise errors.Temporary(reason_of(problem), code="tls" if is_tls else "network") from problem
