@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cometrep import errors, hints
+from cometrep.config.values import parse_duration
 from cometrep.hiding import masked
 from cometrep.text import cut
 
@@ -108,6 +109,19 @@ class Options(NamedTuple):
             "progress": self.progress,
             "sandbox": "true" if self.sandbox else None,
         }
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """The fixed pause between looks, None where there is none; raises UsageError for what cannot be one."""
+        if self.interval is None:
+            return None
+        try:
+            seconds = parse_duration(self.interval)
+        except ValueError as problem:
+            raise errors.UsageError(f"--interval {self.interval!r} {problem}", hint="--interval 2") from problem
+        if not 0.2 <= seconds <= 3600:
+            raise errors.UsageError(f"--interval {self.interval} is not between 0.2 s and 1 h", hint="--interval 2")
+        return seconds
 
     @property
     def of_server(self) -> str:

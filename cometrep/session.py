@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cometrep import errors, hints
 from cometrep.config import SANDBOX_KEY, SANDBOX_PORT, Settings, folders, load, misspelt_variables
 from cometrep.config.file import make_private_folder
-from cometrep.config.values import ApiKey, is_local_url, parse_duration
+from cometrep.config.values import ApiKey, is_local_url
 from cometrep.console import Choices, Console
 from cometrep.options import Options, contradiction
 from cometrep.prediction import parse_reference
@@ -197,7 +197,7 @@ def opened(console: Console, options: Options, connections: int = 0) -> Iterator
                 settings.deadline_seconds,
                 settings.retry_budget_seconds,
                 settings.prompt_budget_seconds,
-                _interval(options.interval),
+                options.interval_seconds,
             ),
             keeper=keeper,
             resume=options.resume,
@@ -276,15 +276,3 @@ def _typed_template(settings: Settings) -> str:
     if origin.kind == "option":
         return f"-o {template}"
     return f"{origin}={template}" if origin.kind == "variable" else f"output = {template!r} in {origin}"
-
-
-def _interval(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as problem:
-        raise errors.UsageError(f"--interval {text!r} {problem}", hint="--interval 2") from problem
-    if not 0.2 <= seconds <= 3600:
-        raise errors.UsageError(f"--interval {text} is not between 0.2 s and 1 h", hint="--interval 2")
-    return seconds
