@@ -59,7 +59,8 @@ from cometrep.config import KEY_PAGE, blank_variable
 from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.hiding import without_key
-from cometrep.prediction import ID_PATTERN, STATUSES, Prediction
+from cometrep.prediction import STATUSES, Prediction
+from cometrep.references import ID_PATTERN
 from cometrep.schedule import retry_after_seconds
 from cometrep.transport import Session, way_to
 from cometrep.transport.answers import Answer, is_passing

@@ -19,7 +19,7 @@ from cometrep import errors, formats, hints
 from cometrep.byte_ranges import ByteRange, Facts, is_encoded
 from cometrep.digest import Digest, file_sha256
 from cometrep.locks import is_held, lock
-from cometrep.prediction import ID_PATTERN
+from cometrep.references import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
 _HELD_BYTES = 4096  # before they are written, at most: Python 3.14 would hold 128 KiB, which a kill then loses

@@ -11,7 +11,8 @@ from cometrep.data_uris import SHORTENED_DATA_URI, shorten_data_uris
 from cometrep.json_values import leaves
 from cometrep.ledger.entry import Entry
 from cometrep.names import fixed_extension
-from cometrep.prediction import Request, parse_model
+from cometrep.prediction import Request
+from cometrep.references import parse_model
 
 _NO_TEXT = r"-?\d+(?:\.\d+)?|true|false"  # as JSON writes a number and a boolean
 _TYPE = r"(?i)\btype\b|integer|number|boolean|\b(?:int|float|bool)\b"

@@ -12,7 +12,7 @@ from cometrep.config.file import make_private_folder
 from cometrep.config.values import ApiKey, is_local_url
 from cometrep.console import Choices, Console
 from cometrep.options import Options, contradiction
-from cometrep.prediction import parse_reference
+from cometrep.references import parse_reference
 
 if TYPE_CHECKING:
     from cometrep.api import Api

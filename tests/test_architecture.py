@@ -30,6 +30,7 @@ ROWS = (
     ("names",),
     ("events",),
     ("prediction",),
+    ("references",),
     ("side_by_side", "data_uris", "byte_ranges"),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("hints",),

@@ -27,7 +27,8 @@ from cometrep import ledger as ledger_module
 from cometrep.hints import RUN_AGAIN
 from cometrep.ledger import Ledger, database
 from cometrep.ledger.entry import REFUSED, UNKNOWN, Entry
-from cometrep.prediction import Prediction, Reference, SavedFile
+from cometrep.prediction import Prediction, SavedFile
+from cometrep.references import Reference
 from tests.conftest import TIMEOUT_SECONDS, mode_of, on_posix
 from tests.servers import SCHNELL
 

@@ -16,7 +16,8 @@ from cometrep import catalog, errors, inputs
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.sources import Line, Source, Wrong
 from cometrep.data_uris import shorten_data_uris
-from cometrep.prediction import Request, parse_model
+from cometrep.prediction import Request
+from cometrep.references import parse_model
 from cometrep.text import cut, format_count, format_item
 
 _KEY_LIMIT = 200  # characters

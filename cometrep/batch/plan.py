@@ -15,7 +15,7 @@ from cometrep.batch.items import MODELS_KEPT, Checked, Common, Item, check, in_s
 from cometrep.batch.snapshot import BLOCK_BYTES, CopyTo, Snapshot, comes_once, opened
 from cometrep.batch.sources import SWEPT_BYTES, FileSource, Source, SweepSource, sweep_axes
 from cometrep.names import fixed_extension
-from cometrep.prediction import parse_model
+from cometrep.references import parse_model
 from cometrep.request import doubt_of_name
 from cometrep.text import first_few, format_count
 

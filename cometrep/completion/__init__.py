@@ -142,7 +142,7 @@ def _input_values(known: "KnownInput", *, is_json: bool) -> Iterator[tuple[str, 
 
 def _ids(options: Sequence[str], given: Sequence[str], current: str, now: float) -> Iterator[tuple[str, str]]:
     """Yield `@last` and the newest ids that begin as `current` does, with model, status and age."""
-    from cometrep.prediction import ID_PATTERN
+    from cometrep.references import ID_PATTERN
 
     is_newest = current == "" or current.startswith("@")
     offered = set(given)  # an id may stand in several entries

@@ -34,7 +34,8 @@ from cometrep.ledger.entry import (
     text_columns,
     time_columns,
 )
-from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Reference, SavedFile, normalize_status
+from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, SavedFile, normalize_status
+from cometrep.references import Reference
 from cometrep.text import format_elapsed, nearest, storable
 
 Answer = TypeVar("Answer")
