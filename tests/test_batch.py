@@ -388,6 +388,83 @@ def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
     assert (bench.run("a").tally.unknown, bench.gateway.total) == (1, 0)
 
 
+EARLIER: dict[str, tuple[str, dict[str, Any]]] = {
+    "unknown": ("doubt", {"error": "it was lost", "exit_code": 10}),
+    "failed": ("ended", {"id": "old", "status": "failed", "error": "flagged", "exit_code": 4}),
+    "new": ("unsent", {}),
+}
+
+
+@pytest.mark.parametrize("code", [401, 402, 422, 425, 429])
+@pytest.mark.parametrize("before", ["unknown", "failed"])
+def test_a_create_in_vain_leaves_an_item_where_it_stood(bench: Bench, before: str, code: int) -> None:
+    """What was in doubt or had failed is sent again by its own option alone, whatever came of one more create."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        step, facts = EARLIER[before]
+        record.add("sending", "a")
+        record.add(step, "a", **facts)
+    bench.retries_unknown = bench.retries_failed = True
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, code))
+    ended = bench.run("a")
+    assert (ended.tally.unknown, ended.tally.failed) == ((1, 0) if before == "unknown" else (0, 1))
+    bench.gateway.server.on_create(bench.gateway.create)
+    bench.retries_unknown = before == "failed"
+    bench.retries_failed = before == "unknown"
+    ended = bench.run("a")
+    assert (ended.tally.unknown, ended.tally.failed) == ((1, 0) if before == "unknown" else (0, 1))
+    assert bench.gateway.total == 0
+
+
+@pytest.mark.parametrize("code", [402, 422, 425, 429])
+def test_a_prediction_that_no_look_found_is_not_forgotten_for_a_create_in_vain(bench: Bench, code: int) -> None:
+    """The API key may have been another account's; with the right one it is waited for."""
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
+        record.open()
+        record.add("created", "a", id=(old := bench.api.create(SCHNELL, {"prompt": "a"}).id))
+    creates = bench.gateway.total
+    bench.gateway.server.on_get(UNKNOWN)
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, code))
+    bench.retries_failed = True
+    assert bench.run("a").tally.left == 1
+    bench.gateway.server.on_get(bench.gateway.look)
+    bench.retries_failed = False
+    assert bench.run("a").tally.done == 1
+    assert (bench.steps("a")[-1]["id"], bench.gateway.total) == (old, creates)
+
+
+@pytest.mark.parametrize("before", EARLIER)
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_full_disk_behind_a_create_in_vain_forgets_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, before: str, room: int
+) -> None:
+    """The ledger knows that the last create was refused, which tells nothing of the one before it."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        step, facts = EARLIER[before]
+        record.add("sending", "a")
+        record.add(step, "a", **facts)
+    bench.retries_unknown = bench.retries_failed = True
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, 429))
+    add, added = Record.add, []
+
+    def add_some(self: Record, step: str, key: str, **facts: Any) -> None:
+        added.append(step)
+        if len(added) > room:
+            raise errors.LocalFileError("no room")
+        add(self, step, key, **facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "add", add_some)
+        bench.run("a")
+    bench.gateway.server.on_create(bench.gateway.create)
+    bench.retries_unknown = before == "failed"
+    bench.retries_failed = before == "unknown"
+    ended = bench.run("a")
+    expected = {"unknown": (1, 0, 0), "failed": (0, 1, 0), "new": (0, 0, 1) if room == 2 else (0, 1, 0)}
+    assert (ended.tally.unknown, ended.tally.failed, ended.tally.done) == expected[before]
+
+
 def test_the_later_of_two_items_with_one_id_is_written_down_as_in_doubt(bench: Bench) -> None:
     """A death may come before the run that was answered so does it."""
     with contextlib.closing(Record(bench.out)) as record:

@@ -181,3 +181,30 @@ def test_within_one_record_the_order_counts(standings: Standings) -> None:
     """Where the clock was set back while a run was at work."""
     steps: Steps = [("sending", {"time": 100.0}), ("created", {"time": 50.0, "id": "abc"})]
     assert standing(standings, steps).state is State.RUNNING
+
+
+@pytest.mark.parametrize("before", [None, 7, [], {}, {"state": []}, {"state": "done"}, {"state": "nobody"}])
+def test_where_an_item_stood_is_not_known_from_what_is_no_such_thing(standings: Standings, before: Any) -> None:
+    """A record may have been edited by hand; the item is in doubt all the same."""
+    found = standing(standings, [("sending", {"before": before})])
+    assert (found.state, found.without_last_create()) == (State.UNKNOWN, None)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        Standing(State.UNKNOWN, error="it was lost", exit_code=10, entry=3),
+        Standing(State.RUNNING, id="abc", entry=3),
+        Standing(State.FAILED, id="abc", status="failed", error="flagged", exit_code=4, reason='"E005"'),
+    ],
+    ids=lambda one: str(one.state),
+)
+def test_an_item_is_put_back_where_it_stood(standings: Standings, earlier: Standing) -> None:
+    """By the step that says so, or by what stands with its last create, whichever the disk had room for."""
+    sending = ("sending", {"entry": 9, "before": {"state": str(earlier.state), **earlier.facts()}})
+    for found in (
+        standing(standings, [sending]).without_last_create(),
+        standing(standings, [sending, (earlier.step, earlier.facts())]),
+    ):
+        assert found
+        assert found._replace(changed=0.0, entry=max(found.entry, 0)) == earlier

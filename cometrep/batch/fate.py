@@ -77,12 +77,15 @@ def entry_of(item: Item, standing: Standing, ledger: Ledger) -> Entry | None:
 def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     """Give where an item in doubt stands by the ledger: a power cut or a full disk kept it from the record.
 
-    A create that was not accepted is one that failed, as the ledger does not tell whether it would be again.
+    A create that was not accepted leaves the item where it stood; one that was new has failed, as the ledger does
+    not tell whether it would be accepted now.
     """
     if standing.state is not State.UNKNOWN:
         return standing
     entry = entry_of(item, standing, ledger)
     if entry and entry.status == REFUSED:
+        if before := standing.without_last_create():
+            return known_by_ledger(item, before, ledger)
         return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
     if entry and entry.status != UNKNOWN and entry.id:
         return standing._replace(state=State.RUNNING, id=entry.id)

@@ -11,7 +11,7 @@ from cometrep.batch.gate import Gate
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
 from cometrep.batch.score import Score
-from cometrep.batch.standings import Standing, State
+from cometrep.batch.standings import NO_ANSWER, Standing, State
 from cometrep.data_uris import shorten_data_uris
 from cometrep.events import Events, ItemEnded, Noted, Saved
 from cometrep.partfile import size_of
@@ -19,8 +19,6 @@ from cometrep.prediction import Prediction, SavedFile
 from cometrep.sidecar import read_sidecar
 from cometrep.text import format_count
 
-NO_ANSWER = "no answer to its create"
-"""Why an item is in doubt whose record has no more than that it was sent."""
 TIMES_TOLD = 5  # that a warning of one kind is given
 _FURTHER = {
     "changed": "inputs that changed since they were sent",

@@ -34,11 +34,11 @@ from cometrep.batch.fate import (
 )
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
-from cometrep.batch.outcomes import NO_ANSWER, Outcomes, stopped, unseen
+from cometrep.batch.outcomes import Outcomes, stopped, unseen
 from cometrep.batch.record import Record
 from cometrep.batch.saving import Kept, Saver
 from cometrep.batch.sending import Sender, Sent
-from cometrep.batch.standings import Standing, State
+from cometrep.batch.standings import NEW, NO_ANSWER, Standing, State
 from cometrep.calls import Calls
 from cometrep.events import (
     SKIPPED,
@@ -98,16 +98,20 @@ class _Flying(NamedTuple):
 
 
 class _Create(NamedTuple):
-    """One create that is to be sent, or under way: of an item, as which attempt.
+    """One create that is to be sent, or under way: of an item that stood `before`, as which attempt.
 
-    `entry` is its number in the ledger where it was throttled, 0 for none, and `before` where its item stood if
-    that was in doubt.
+    `entry` is its number in the ledger where it was throttled, 0 for none.
     """
 
     item: Item
+    before: Standing = NEW
     entry: int = 0
     attempt: int = 1
-    before: Standing | None = None
+
+    @property
+    def is_of_doubt(self) -> bool:
+        """Whether an earlier create of the item may be paid for."""
+        return self.before.state is State.UNKNOWN
 
 
 Key = tuple[str, float]  # for which item or prediction something was called, and when that began
@@ -163,7 +167,6 @@ class Batch:
         self._unsent: deque[_Create] = deque()  # to be sent next
         self._sending: dict[str, _Create] = {}  # under way, by the keys of their items
         self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
-        self._doubts: dict[str, tuple[Item, Standing]] = {}  # those that are to be sent again, by key
         self._looking = 0  # looks under way, or waiting for a thread
         self._looked: set[str] = set()  # predictions under way at which a look has begun
         self._has_open = True  # as far as is known
@@ -189,7 +192,8 @@ class Batch:
     @property
     def in_doubt(self) -> int:
         """How many creates left and have no clear answer, those of earlier runs too that were passed over."""
-        return self._sender.in_doubt + self._outcomes.score.in_doubt + len(self._doubts)
+        waiting = sum(create.is_of_doubt for create in self._unsent)
+        return self._sender.in_doubt + self._outcomes.score.in_doubt + waiting
 
     def run(
         self, items: Iterator[Item], total: int, *, open_items: Iterable[Item | None] = ()
@@ -241,8 +245,8 @@ class Batch:
             answered = self._creates.next(self._rest_seconds(said))
             if answered is not None:
                 yield from self._take(*answered)
-        while self._doubts:
-            yield from self._outcomes.pass_over(*self._doubts.pop(next(iter(self._doubts))))
+        while self._unsent:
+            yield from self._put_back(self._unsent.popleft())
         yield from self._published()
         yield from self._outcomes.warn_of_further()
         tally = self._tally(total, began)
@@ -333,25 +337,20 @@ class Batch:
             self._gate.give_up(failure)
             return
         self._unsent.popleft()
-        _, before = self._doubts.pop(item.key, (item, None))
         if paths:
             yield from self._leave_alone(item, paths)
             return
         now = self._clock()
         self._gate.creates.sent(now)
-        self._sending[item.key] = create._replace(before=before)
-        self._creates.submit((item.key, now), partial(self._sender.send, item, create.entry))
+        self._sending[item.key] = create
+        self._creates.submit((item.key, now), partial(self._sender.send, item, create.entry, create.before))
 
     def _admit(self, item: Item) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
         standing = self._record.standing(item.key)
         known = settled(item, standing, self._record, self._ledger)
-        if known.state is State.FAILED and standing.state is State.UNKNOWN:
-            yield from self._outcomes.note("refused", item, error=known.error, exit_code=known.exit_code)
-        elif known.state is State.RUNNING and standing.state is State.UNKNOWN:
-            yield from self._outcomes.note("created", item, id=known.id)
-        elif known.state is State.UNKNOWN and standing.state is not State.UNKNOWN:
-            yield from self._outcomes.note("doubt", item, error=known.error, exit_code=_IN_DOUBT)
+        if known.state is not standing.state:
+            yield from self._outcomes.note(known.step, item, **known.facts())
         standing = known
         if told := changed(item, standing, self._asked):
             yield from self._outcomes.warn("changed", told)
@@ -364,9 +363,7 @@ class Batch:
             self._gate.give_up(failure)
             return
         if fate.is_sending:
-            self._unsent.append(_Create(item))
-            if standing.state is State.UNKNOWN:
-                self._doubts[item.key] = item, standing
+            self._unsent.append(_Create(item, standing))
         elif fate is Fate.TO_LEAVE_ALONE:
             yield from self._leave_alone(item, self._paths_that_stay(item))
         elif fate is Fate.DONE_BEFORE:
@@ -446,7 +443,7 @@ class Batch:
 
     def _refused(self, create: _Create, answer: errors.CometrepError) -> Events:
         """Take up that a create gave no prediction: it is in doubt, or was not accepted, or refused for good."""
-        item, entry, _, before = create
+        item, before, entry, _ = create
         has_answered = answer.http_status is not None  # else there was no connection, or it was lost
         if has_answered:
             self._gate.reached()
@@ -465,54 +462,60 @@ class Batch:
         is_fatal = answer.code in _FATAL_CODES
         # A page in place of a prediction proves nothing: such an item is not sent again unasked.
         if isinstance(answer, errors.Temporary) or (is_fatal and not _is_a_page(answer)):
-            if before:
-                yield from self._doubt_again(item, before)
-            elif has_answered:
-                yield from self._outcomes.note("unsent", item)  # it left, and was not accepted
+            if has_answered or before is not NEW:  # it left, and was not accepted
+                yield from self._outcomes.note(before.step, item, **before.facts())
             yield from self._not_accepted(create, answer)
             return
         self._ledger.insist(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
             self._gate.give_up(answer)
-            if before:
-                yield from self._doubt_again(item, before)
-            else:
-                with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
-                    self._record.add("unsent", item.key)
+            with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
+                self._record.add(before.step, item.key, **before.facts())
+            yield from self._put_back(create)
             return
-        yield from self._outcomes.note("refused", item, error=answer.message, exit_code=answer.exit_code)
-        yield from self._outcomes.fail(item, State.FAILED, answer, unseen(item))
+        outcome, failure = before.state, answer
+        if before.state in (State.UNKNOWN, State.RUNNING):  # an earlier create of it may be paid for
+            if create.is_of_doubt:
+                told = f"{before.error or NO_ANSWER}; sent again, it was refused: {answer.message}"
+                failure = errors.CreateUnknown(told)
+            yield from self._outcomes.note(before.step, item, **before.facts())
+        else:
+            outcome = State.FAILED
+            yield from self._outcomes.note("refused", item, error=answer.message, exit_code=answer.exit_code)
+        self._sending.pop(item.key, None)
+        yield from self._outcomes.fail(item, outcome, failure, unseen(item, before.id))
         if is_fatal:
             self._gate.give_up(answer)
 
-    def _doubt_again(self, item: Item, before: Standing) -> Events:
-        """Take up that an item in doubt was sent again in vain: its first create may be paid for all the same.
-
-        So the ledger's entry of that one counts, and not the second one's.
-        """
-        self._doubts[item.key] = item, before
-        told = before.error or NO_ANSWER
-        facts = {"error": told, "exit_code": _IN_DOUBT, "id": before.id, "entry": before.entry}
-        yield from self._outcomes.note("doubt", item, **facts)
+    def _put_back(self, create: _Create) -> Events:
+        """Leave an item whose create is not sent, or did nothing, where earlier runs left it, and tell of that."""
+        self._sending.pop(create.item.key, None)  # told once more it would be one more
+        if create.before.state in (State.UNKNOWN, State.FAILED):
+            yield from self._outcomes.pass_over(create.item, create.before)
 
     def _not_accepted(self, create: _Create, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
-        item, entry, attempt, _ = create
+        item, before, entry, attempt = create
         self._ledger.insist(self._ledger.refuse, entry, failure)
         now = self._clock()
         is_temporary = isinstance(failure, errors.Temporary)
         if failure.is_worth_repeating and self._gate.try_again(failure, now):
-            self._unsent.append(_Create(item, entry, attempt + 1))
+            self._sending.pop(item.key, None)
+            self._unsent.append(create._replace(attempt=attempt + 1))
             pause = self._gate.creates.ready_in(now)  # of all creates, which is the longer the more were refused
             yield Retrying("", f"{item.label}: {failure.message}", attempt, pause, item.key)
             return
         if is_temporary and failure.code not in ("network", "tls", "rate_limited"):
-            if item.key not in self._doubts:  # of which the end tells
-                yield from self._outcomes.fail(item, State.NEW, failure, unseen(item))
+            if create.is_of_doubt:
+                yield from self._put_back(create)
+                return
+            self._sending.pop(item.key, None)
+            yield from self._outcomes.fail(item, before.state, failure, unseen(item, before.id))
         else:
             if failure.retry_after_seconds:
                 failure.message += f" (the API asks to wait {format_duration(failure.retry_after_seconds)})"
             self._gate.give_up(failure)
+            yield from self._put_back(create)
 
     def _count(self, streak: Streak, failure: errors.CometrepError) -> None:
         self._gate.count(streak, failure, has_more=self._has_more)
@@ -595,7 +598,7 @@ class Batch:
             if failure.code != "prediction_not_found":
                 failure.message = _told_of_look(result.id, failure)
             if self._asked.retries_failed and flying.is_left_over:
-                self._unsent.append(_Create(item))
+                self._unsent.append(_Create(item, self._record.standing(item.key)))
             else:
                 yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=flying.is_left_over)
                 if not flying.is_left_over:

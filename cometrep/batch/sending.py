@@ -10,6 +10,7 @@ from cometrep import errors
 from cometrep.api import Api
 from cometrep.batch.items import Item
 from cometrep.batch.record import Record
+from cometrep.batch.standings import Standing, State
 from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction
@@ -50,8 +51,8 @@ class Sender:
         """Take it that the answer to an item's create is taken up."""
         self._leaving.discard(item.key)
 
-    def send(self, item: Item, entry: int) -> Sent:
-        """Send one create, once the ledger has it; runs in a thread of its own."""
+    def send(self, item: Item, entry: int, before: Standing) -> Sent:
+        """Send one create, once the ledger has it, of an item that stood `before`; runs in a thread of its own."""
         try:
             self._refuse_to_leave()
             self._api.check_input(item.model, item.values)
@@ -61,7 +62,7 @@ class Sender:
                 entry = self._ledger.begin(item.model, item.values)
             try:
                 self._refuse_to_leave()  # the ledger may have kept it waiting
-                leaving = partial(self._leave, item, entry)
+                leaving = partial(self._leave, item, entry, before)
                 answer = self._api.create(item.model, item.values, before_leaving=leaving)
                 return Sent(entry, answer, self._keep("created", item, id=answer.id))
             except errors.CreateUnknown as failure:
@@ -74,7 +75,7 @@ class Sender:
         except errors.CometrepError as failure:
             return Sent(entry, failure)
 
-    def _leave(self, item: Item, entry: int) -> None:
+    def _leave(self, item: Item, entry: int, before: Standing) -> None:
         """Record that a create is about to leave; in its thread."""
         self._leaving.add(item.key)
         try:
@@ -86,6 +87,8 @@ class Sender:
                 "input": shorten_data_uris(item.values),
                 "digest": item.digest,
             }
+            if before.state is not State.NEW:
+                facts["before"] = {"state": before.state, **before.facts()}
             self._record.add("sending", item.key, **facts)
         except errors.CometrepError:
             self._leaving.discard(item.key)

@@ -44,13 +44,18 @@ _STATES = {
 }
 STEPS = frozenset({*_STATES, "ended"})
 """What the record of an item may say."""
+_STEPS_BACK = {State.NEW: "unsent", State.UNKNOWN: "doubt", State.RUNNING: "created", State.FAILED: "refused"}
+_NO_ENTRY = -1  # in the ledger, of the create that a step speaks of; 0 is that of the step before it
+NO_ANSWER = "no answer to its create"
+"""Why an item is in doubt whose record has no more than that it was sent."""
 
 
 class Standing(NamedTuple):
     """Where an item stands: its state, its prediction's id, what went wrong and what it sent, where known.
 
     `entry` is the number of its create in the ledger, `status` the one its prediction ended with, `changed` and
-    `ended` the Unix times of its last step and of the one that ended it, `reason` what the server said of that.
+    `ended` the Unix times of its last step and of the one that ended it, `reason` what the server said of that;
+    `before` is where it stood when its last create left, as long as nothing else is known of that.
     """
 
     state: State
@@ -68,6 +73,31 @@ class Standing(NamedTuple):
     reason: str = ""  # as JSON
     model: str = ""  # that it was sent to
     input: str = ""  # as JSON, where the record is read for it
+    before: str = ""  # as JSON, empty for new
+
+    @property
+    def step(self) -> str:
+        """Name the step that puts an item back where it stands here, with `facts`, behind a create in vain."""
+        return _STEPS_BACK[self.state]
+
+    def facts(self) -> dict[str, Any]:
+        """Give what the record is to say with `step`."""
+        known = {
+            "id": self.id,
+            "error": self.error,
+            "exit_code": self.exit_code,
+            "entry": self.entry or _NO_ENTRY,
+            "status": self.status,
+            "reason": json.loads(self.reason) if self.reason else None,
+        }
+        if self.state is State.UNKNOWN:
+            known |= {"error": self.error or NO_ANSWER, "exit_code": errors.CreateUnknown.exit_code}
+        return {name: fact for name, fact in known.items() if fact} if self.state is not State.NEW else {}
+
+    def without_last_create(self) -> "Standing | None":
+        """Give where the item stood before its last create, None where it was new or nobody knows."""
+        before = json.loads(self.before) if self.before else None
+        return self._replace(**_came_to(before), state=State(before["state"]), before="") if before else None
 
     def label(self, key: str) -> str:
         """Give what people know its item by, as its events had it: its own key, else its place."""
@@ -175,6 +205,7 @@ class Standings:
             " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
             " model = coalesce(nullif(excluded.model, ''), model),"
             " input = coalesce(nullif(excluded.input, ''), input), reason = excluded.reason,"
+            " before = excluded.before,"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " created = coalesce(nullif(excluded.created, 0), created),"
@@ -203,7 +234,7 @@ def _made_index() -> sqlite3.Connection:
         index.execute(
             "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
             " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
-            " model TEXT, input TEXT, created REAL, file INT)"
+            " model TEXT, input TEXT, before TEXT, created REAL, file INT)"
         )
         index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
     except _NO_ROOM:
@@ -219,29 +250,35 @@ def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
         state = State.UNSAVED if step.get("status") == "succeeded" else State.FAILED
     else:
         state = _STATES[name]
-    texts = ("id", "error", "digest", "status", "model")
-    id, error, digest, status, model = (storable(str(step.get(fact) or "")) for fact in texts)
     time = storable_number(step.get("time"))
-    sent = step.get("input")
+    sent, before = step.get("input"), step.get("before")
     prompt = sent.get("prompt") if isinstance(sent, dict) else ""
+    has_stood = name == "sending" and isinstance(before, dict) and str(before.get("state")) in _STEPS_BACK
     standing = Standing(
         state,
-        id=id,
-        error=error,
-        exit_code=int(storable_number(step.get("exit_code"))),
-        digest=digest,
+        **_came_to(step),
+        digest=_text(step, "digest"),
         files=json.dumps(step["files"]) if step.get("files") else "",
-        entry=int(storable_number(step.get("entry"))),
-        status=status,
         changed=time,
         ended=time if name == "ended" else 0.0,
         line=int(storable_number(step.get("line"))),
         prompt=storable(prompt[:_PROMPT_KEPT]) if isinstance(prompt, str) else "",
-        reason=json.dumps(step["reason"]) if step.get("reason") else "",
-        model=model,
+        model=_text(step, "model"),
         input=json.dumps(sent) if has_input and sent is not None else "",
+        before=json.dumps(before) if has_stood else "",
     )
     return storable(str(step["key"])), *standing, time if name == "created" else 0.0
+
+
+def _came_to(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a step, or where an item stood before one, says of what came of its create, for a standing."""
+    numbers = {name: int(storable_number(step.get(name))) for name in ("exit_code", "entry")}
+    reason = json.dumps(step["reason"]) if step.get("reason") else ""
+    return {**{name: _text(step, name) for name in ("id", "error", "status")}, **numbers, "reason": reason}
+
+
+def _text(step: Mapping[str, Any], name: str) -> str:
+    return storable(str(step.get(name) or ""))
 
 
 def storable_number(value: Any) -> float:
