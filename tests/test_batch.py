@@ -433,6 +433,18 @@ def test_a_prediction_that_no_look_found_is_not_forgotten_for_a_create_in_vain(b
     assert (bench.steps("a")[-1]["id"], bench.gateway.total) == (old, creates)
 
 
+@pytest.mark.parametrize("status", [402, 403, 405, 451])
+def test_a_refused_look_is_no_reason_to_create_again(bench: Bench, status: int) -> None:
+    """Something on the way may say so for an hour: the prediction runs, and is paid for."""
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
+        record.open()
+        record.add("created", "a", id=bench.api.create(SCHNELL, {"prompt": "a"}).id)
+    creates = bench.gateway.total
+    bench.gateway.server.on_get(answer_json({"detail": "no"}, status))
+    bench.retries_failed = True
+    assert (bench.run("a").tally.left, bench.gateway.total) == (1, creates)
+
+
 @pytest.mark.parametrize("before", EARLIER)
 @pytest.mark.parametrize("room", [1, 2])
 def test_a_full_disk_behind_a_create_in_vain_forgets_nothing(

@@ -593,7 +593,7 @@ class Batch:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
-        elif _is_refused(failure) and self._now() > flying.created + RETENTION_SECONDS:
+        elif _is_gone(failure) and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if failure.code != "prediction_not_found":
                 failure.message = _told_of_look(result.id, failure)
@@ -687,6 +687,11 @@ def _is_for_all(failure: errors.CometrepError) -> bool:
 def _is_refused(failure: errors.CometrepError) -> bool:
     """Say whether a look was refused for what its prediction is."""
     return not (_is_for_all(failure) or isinstance(failure, (errors.StillRunning, errors.Temporary)))
+
+
+def _is_gone(failure: errors.CometrepError) -> bool:
+    """Say whether a look was answered that its prediction is not there; any other refusal says nothing of that."""
+    return failure.code == "prediction_not_found" or failure.http_status == 410
 
 
 def _told_of_look(id: str, failure: errors.CometrepError) -> str:
