@@ -156,7 +156,7 @@ class Runner:
         target = Target(
             created.id,
             is_fresh=True,
-            told_status=created.status,
+            told=created,
             is_known=True,
             model=request.model,
             input=created.input,

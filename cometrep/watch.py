@@ -20,7 +20,7 @@ from cometrep import errors, hints
 from cometrep.calls import Calls
 from cometrep.events import Event, Noted, Result, Retrying, Seen, Slow, Waiting
 from cometrep.pace import Pace, SharedSchedule, asked_of_all
-from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction
+from cometrep.prediction import STATUSES, Prediction
 from cometrep.schedule import SHORTEST_INTERVAL_SECONDS, Schedule, backoff_seconds
 from cometrep.text import format_count, format_duration
 
@@ -51,15 +51,15 @@ Outcome = Prediction | errors.CometrepError
 class Target(NamedTuple):
     """One prediction to watch.
 
-    `is_fresh` where it was created moments ago, which forgives an early 404; `told_status` is the status in the
-    answer to its create, which counts as the first look where it is not terminal; it `is_known` where the API has
-    answered for it before; `age_seconds` since its create; `spent_seconds` of the deadline were over by now;
-    `model` and `input` as they were asked for, empty and None where that is not known.
+    `is_fresh` where it was created moments ago, which forgives an early 404; `told` is the answer to its create,
+    which counts as the first look; it `is_known` where the API has answered for it before; `age_seconds` since its
+    create; `spent_seconds` of the deadline were over by now; `model` and `input` as they were asked for, empty and
+    None where that is not known.
     """
 
     id: str
     is_fresh: bool = False
-    told_status: str = ""
+    told: Prediction | None = None
     is_known: bool = False
     age_seconds: float = 0.0
     model: str = ""
@@ -147,10 +147,10 @@ class Watch:
         """List the predictions that are still watched."""
         return list(self._watched)
 
-    def add(self, target: "Target", now: float, schedule: Schedule) -> None:
-        """Begin to watch a prediction."""
-        was_seen = target.told_status not in TERMINAL_STATUSES | {""}
-        first_look = now + (schedule.first_seconds() if was_seen else 0.0)
+    def add(self, target: "Target", now: float, schedule: Schedule) -> list[Event]:
+        """Begin to watch a prediction; give what follows where the answer to its create told how it ended."""
+        told = target.told if target.told and target.told.status else None
+        first_look = now + (schedule.first_seconds() if told else 0.0)
         seconds = _NEVER if self._deadline_seconds is None else self._deadline_seconds
         watched = _Watched(
             target.id,
@@ -160,13 +160,14 @@ class Watch:
             deadline=now + seconds - target.spent_seconds,
             look_due=first_look,
             last_said=now,
-            told_status=target.told_status,
+            told_status=told.status if told else "",
             is_known=target.is_known,
         )
         if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
             watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
         self._watched[target.id] = watched
         self._plan(watched)
+        return self.answer(target.id, now, told, now) if told and told.is_terminal else []
 
     def wake_in(self, now: float) -> float:
         """Give the seconds until something is to be done, 0 where it already is."""
@@ -427,7 +428,7 @@ def watch(
         schedule = schedule_of(target.id)
         if is_shared:
             schedule = SharedSchedule(schedule, pace, watching.__len__)
-        watching.add(target, clock(), schedule)
+        yield from watching.add(target, clock(), schedule)
     own = calls or Calls[Look, Prediction](threads=min(_LOOKS_AT_ONCE + len(targets) - 1, MOST_LOOKS))
     try:
         patience = 0.0

@@ -74,7 +74,7 @@ class Row(NamedTuple):
 def followed(schedule: Schedule, seconds: float, round_trip: float) -> Cost:
     """Follow a prediction that ends after so many seconds with the real watch, in simulated time."""
     watch = Watch(deadline_seconds=None, retry_budget_seconds=60.0)
-    watch.add(Target("it", told_status="starting"), 0.0, schedule)
+    watch.add(Target("it", told=Prediction("it", "starting")), 0.0, schedule)
     now, looks, under_way = 0.0, 0, list[float]()
     while True:
         answer = under_way[0] + round_trip if under_way else math.inf

@@ -388,6 +388,16 @@ def test_what_is_in_doubt_stays_so_where_it_is_not_accepted_again(
     assert (bench.run("a").tally.unknown, bench.gateway.total) == (1, 0)
 
 
+@pytest.mark.parametrize("look", [UNKNOWN, DOWN], ids=["unknown", "down"])
+def test_a_picture_in_the_answer_to_a_create_is_saved(bench: Bench, look: Answer) -> None:
+    """The ledger keeps its digest alone, so nobody else may have its bytes."""
+    came = prediction("whole", output=["data:image/png;base64,iVBORw0KGgo="])
+    bench.gateway.server.on_create(answer_json(came, 201))
+    bench.gateway.server.on_get(look)
+    assert bench.run("a").tally.done == 1
+    assert (bench.out / "whole.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+
+
 EARLIER: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown": ("doubt", {"error": "it was lost", "exit_code": 10}),
     "failed": ("ended", {"id": "old", "status": "failed", "error": "flagged", "exit_code": 4}),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.calls import Calls
 from cometrep.events import Event, Noted, Result, Retrying, Seen, Slow, Waiting
-from cometrep.prediction import Prediction
+from cometrep.prediction import TERMINAL_STATUSES, Prediction
 from cometrep.schedule import PollSchedule
 from cometrep.watch import LOOKS_A_SECOND, NOT_FOUND_GRACE_SECONDS, Look, Target, Watch, watch
 
@@ -209,19 +209,33 @@ def test_a_fixed_interval_is_kept() -> None:
 def test_the_first_look_may_be_put_off() -> None:
     """Where the answer to a create told the status, the first look comes after the schedule's first pause."""
     world = World({"p1": [done()]})
-    events = world.watch(Target("p1", told_status="starting"))
+    events = world.watch(Target("p1", told=Prediction("p1", "starting")))
     assert world.times() == [0.14]
     assert result_of(events).elapsed_seconds == pytest.approx(0.14)
 
 
 def test_the_answer_to_a_create_is_the_status_until_another_is_seen() -> None:
-    """A deadline before the first look says what is known; an answer that tells the end is looked at at once."""
+    """A deadline before the first look says what is known."""
     world = World({"p1": [running()]})
-    told = failure_of(world.watch(Target("p1", told_status="starting"), deadline=0.1)).message
+    told = failure_of(world.watch(Target("p1", told=Prediction("p1", "starting")), deadline=0.1)).message
     assert "still starting" in told
-    world = World({"p1": [done()]})
-    world.watch(Target("p1", told_status="succeeded"))
-    assert world.times() == [0.0]
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL_STATUSES))
+def test_a_create_that_is_answered_with_the_end_is_not_looked_at(status: str) -> None:
+    """No further change is possible, and a look that lags behind, or is refused, must not take it back."""
+    world = World({"p1": [running()]})
+    told = Prediction("p1", status, output="x" if status == "succeeded" else None)
+    result = result_of(world.watch(Target("p1", told=told)))
+    assert (result.prediction, result.failure, world.times()) == (told, None, [])
+
+
+def test_a_create_that_is_answered_with_success_alone_is_looked_at() -> None:
+    """Its output may be a moment late, and the word may be that of the create itself."""
+    world = World({"p1": [running(), done()]})
+    events = world.watch(Target("p1", told=Prediction("p1", "succeeded")))
+    assert result_of(events).prediction == done()
+    assert len(world.times()) == 2
 
 
 def test_each_change_is_seen_once() -> None:
@@ -700,7 +714,7 @@ def test_any_other_404_is_final(is_fresh: bool, before: list[Step | Prediction |
 
 @pytest.mark.parametrize(
     ("target", "before"),
-    [(Target("p1"), [running()]), (Target("p1", is_fresh=True, told_status="starting"), [])],
+    [(Target("p1"), [running()]), (Target("p1", is_fresh=True, told=Prediction("p1", "starting")), [])],
     ids=["seen before", "just created"],
 )
 def test_a_500_does_not_end_a_prediction_that_is_known_to_exist(
@@ -741,11 +755,13 @@ def test_nothing_but_web_pages_until_the_budget_ends_means_a_wrong_address() -> 
 def test_nothing_but_web_pages_until_the_deadline_means_a_wrong_address() -> None:
     """Nothing tells then that the prediction runs; where its create was answered it may."""
     assert isinstance(failure_of(World({"p1": [WEB_PAGE]}).watch(deadline=1.0)), errors.Refused)
-    created = World({"p1": [WEB_PAGE]}).watch(Target("p1", told_status="starting"), deadline=1.0)
+    created = World({"p1": [WEB_PAGE]}).watch(Target("p1", told=Prediction("p1", "starting")), deadline=1.0)
     assert isinstance(failure_of(created), errors.StillRunning)
 
 
-@pytest.mark.parametrize("answered", [{"told_status": "starting"}, {"is_known": True}], ids=["told", "known"])
+@pytest.mark.parametrize(
+    "answered", [{"told": Prediction("p1", "starting")}, {"is_known": True}], ids=["told", "known"]
+)
 def test_web_pages_after_the_answer_to_a_create_may_pass(answered: dict[str, Any]) -> None:
     """It shows that the address is right, though no look was answered yet: the budget decides."""
     target = Target("p1", **answered)
@@ -947,7 +963,7 @@ def test_an_answer_for_an_ended_watch_is_void() -> None:
 def test_the_time_until_something_is_due() -> None:
     """The driver learns how long it may sleep, and not to sleep where something is due already."""
     watching = Watch(deadline_seconds=100.0, retry_budget_seconds=60.0)
-    watching.add(Target("p1", told_status="starting"), 10.0, PollSchedule(2.0))
+    watching.add(Target("p1", told=Prediction("p1", "starting")), 10.0, PollSchedule(2.0))
     assert watching.wake_in(10.0) == 2.0
     assert watching.wake_in(99.0) == 0.0
     watching.turn(12.0)

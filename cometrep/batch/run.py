@@ -378,7 +378,7 @@ class Batch:
             created = 0.0 if fate is Fate.TO_SAVE else standing.changed
             model, values = sent_for(item, standing, self._ledger)
             flying = _Flying(item, model, values, sent, doubt, is_left_over=True)
-            self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
+            yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, standing)
 
@@ -433,7 +433,7 @@ class Batch:
                 accept = partial(accept, patience_seconds=patience)
             self._ledger.insist(accept, entry, answer)
             if not self._sender.is_left:
-                self._follow(answer.id, self._of_this_run(item), told_status=answer.status)
+                yield from self._follow(answer.id, self._of_this_run(item), told=answer)
         else:
             yield from self._refused(create._replace(entry=entry), answer)
         self._sending.pop(item.key, None)
@@ -451,7 +451,7 @@ class Batch:
             self._ledger.insist(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             if id and self._is_own(id, item) and not self._sender.is_left:
-                self._follow(id, self._of_this_run(item, answer))
+                yield from self._follow(id, self._of_this_run(item, answer))
             else:
                 del self._sending[item.key]  # all is kept: told once more it would be one more in doubt
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
@@ -534,13 +534,17 @@ class Batch:
             self._looked.add(id)
         return look_at(self._api, self._ledger, id)
 
-    def _follow(self, id: str, flying: _Flying, *, told_status: str = "", age_seconds: float = 0.0) -> None:
-        """Watch an item's prediction; `told_status` is empty where an earlier run created it, so long ago."""
+    def _follow(
+        self, id: str, flying: _Flying, *, told: Prediction | None = None, age_seconds: float = 0.0
+    ) -> Events:
+        """Watch an item's prediction: its create `told` so much, or an earlier run sent that so long ago."""
         self._flying[id] = flying
         own = self._schedule(flying.model, age_seconds)
         is_fresh, is_known = age_seconds < FRESH_SECONDS, flying.doubt is None
-        target = Target(id, is_fresh=is_fresh, told_status=told_status, is_known=is_known)
-        self._watch.add(target, self._clock(), SharedSchedule(own, self._gate.looks, lambda: len(self._watch)))
+        target = Target(id, is_fresh=is_fresh, told=told, is_known=is_known)
+        schedule = SharedSchedule(own, self._gate.looks, lambda: len(self._watch))
+        for event in self._watch.add(target, self._clock(), schedule):
+            yield from self._followed(event)
 
     def _of_this_run(self, item: Item, doubt: errors.CreateUnknown | None = None) -> _Flying:
         return _Flying(item, item.model, item.values, self._now(), doubt)

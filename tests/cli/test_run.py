@@ -264,6 +264,29 @@ def test_what_the_answer_to_the_create_told_is_not_lost(look: Answer, by: str, s
     assert server.creates == 1
 
 
+LATE_LOOKS = {
+    "401": answer_json({"detail": "no such key"}, 401),
+    "403": answer_json({"detail": "not this way"}, 403),
+    "no model": answer_json({"error": {"message": "no channel", "code": "model_not_found"}}, 503),
+    "running": answer_json(prediction(status="processing")),
+    "submitted": answer_json({"data": {"task_id": "abc123", "status": "SUBMITTED", "data": None}}),
+}
+
+
+@pytest.mark.parametrize("look", LATE_LOOKS.values(), ids=LATE_LOOKS)
+@pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 4), ("canceled", 5), ("aborted", 5)])
+def test_a_create_that_is_answered_with_the_end_is_the_end(
+    look: Answer, status: str, code: int, served: Cli, server: Server
+) -> None:
+    """No further change is possible: a node that lags behind, or refuses to tell, takes nothing back."""
+    output = [f"{server.url}/f/a.webp"] if status == "succeeded" else None
+    server.on_create(answer_json(prediction(status=status, output=output), 201))
+    server.on_get(look)
+    server.on("GET", "/f/", Answer(200, picture(), WEBP))
+    done = served("run", SCHNELL, "prompt=cat", "--print", "status")
+    assert (done.code, done.stdout) == (code, f"{status}\n")
+
+
 @pytest.mark.parametrize(
     "look",
     [answer_json({"detail": "not found"}, 404), answer_json({"detail": "boom"}, 503), answer_json(prediction())],
