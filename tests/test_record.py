@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -463,3 +464,29 @@ def test_predictions_of_no_item_are_told_with_a_command_that_can_be_pasted(count
     """To the end of the line: how many more there are stands before it."""
     gone = Gone(count, tuple(f"id{number}" for number in range(count)))
     assert gone.told(Path("p")) == (f"{told}: cometrep download --wait id0 id1 id2 id3 id4 -d p",)
+
+
+def test_a_step_that_the_disk_took_in_part_spoils_no_other_threads(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is on a line of its own, or a `sending` behind the torn one would be passed over, and paid for again."""
+    record.open()
+    is_second = threading.Event()
+    other = threading.Thread(target=record.add, args=("sending", "second"))
+    whole = os.write
+
+    def write(file: int, content: bytes) -> int:
+        if b"second" in content:
+            is_second.set()
+            return whole(file, content)
+        written = whole(file, content[:20])
+        other.start()
+        is_second.wait(0.05)  # which it does for the whole of that where it has to wait for its turn
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(errors.LocalFileError):
+        record.add("sending", "first")
+    other.join(TIMEOUT_SECONDS)
+    record.read()
+    assert record.standing("second").state is State.UNKNOWN

@@ -1,8 +1,7 @@
 """The record of a batch: every step of every item, appended to one file in its folder; resume and lock.
 
-`batch.jsonl` holds one JSON object a line, each appended with a single write, so that several threads never tear
-each other's. A shard writes a record of its own, and reads those of the others too: what any run in the folder has
-sent is known to all.
+`batch.jsonl` holds one JSON object a line, each appended with a single write, one thread at a time. A shard writes
+a record of its own, and reads those of the others too: what any run in the folder has sent is known to all.
 """
 
 import contextlib
@@ -10,6 +9,7 @@ import errno
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -89,6 +89,7 @@ class Record:
         self._tells_place = True  # whether the file system knows a file again
         self._lock_problem = ""  # why nothing keeps other runs away
         self._is_torn = False  # the last line is not whole, as on a full disk
+        self._writing = threading.Lock()  # one thread's torn line is not to be gone on with by another
         self._paths: list[Path] = []  # of all records in the folder
         self._standings = Standings(folder, reads_inputs=reads_inputs)
         self._apis: set[str] = set()  # where earlier runs made predictions, or may have
@@ -225,13 +226,13 @@ class Record:
         newest = max(self._now(), self._newest + 0.001)
         line = {"step": step, "time": round(newest, 3), "key": key, **facts}
         content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        if self._is_torn:
-            content = b"\n" + content
         with self._translated():
-            written = os.write(self._file, content)
-            self._is_torn = written < len(content)
-            if self._is_torn:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with self._writing:
+                content = b"\n" * self._is_torn + content
+                written = os.write(self._file, content)
+                self._is_torn = written < len(content)
+                if self._is_torn:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if step == "sending":
                 os.fsync(self._file)
 
