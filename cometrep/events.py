@@ -188,7 +188,7 @@ class BatchEnded(NamedTuple):
     """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early.
 
     `remedy` is the option that finishes all that is left, where there is one, and `word` what all failures have as
-    their error's `code`.
+    their error's `code`. Where it `is_cut_short`, not all was sent that was to be.
     """
 
     tally: Tally
@@ -197,6 +197,7 @@ class BatchEnded(NamedTuple):
     fatal: CometrepError | None
     remedy: str = ""
     word: str = ""
+    is_cut_short: bool = False
 
 
 Event = (

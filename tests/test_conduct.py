@@ -54,7 +54,7 @@ def test_predictions_of_items_that_are_no_more(
 ) -> None:
     """Of lines that were edited: what runs for those that still stand is theirs, whatever stands between."""
     with plan_of(tmp_path, left) as plan:
-        gone, still_open = left_by_earlier_runs(plan, record, ledger)
+        gone, still_open, _ = left_by_earlier_runs(plan, record, ledger)
     assert gone == Gone(count, ids)
     assert still_open == {"a", "b", "c"} & {*left}
 
@@ -68,7 +68,7 @@ def test_what_may_be_paid_for_comes_before_what_is_new(
 ) -> None:
     """Its output lives an hour, however many lines were put before it: what is done or failed has none to lose."""
     with plan_of(tmp_path, keys) as plan:
-        _, still_open = left_by_earlier_runs(plan, record, ledger)
+        _, still_open, _ = left_by_earlier_runs(plan, record, ledger)
         assert "".join(item.key for item in items_of(plan, still_open) if item) == first
         assert "".join(item.key for item in items_but(plan, still_open)) == then
 
@@ -83,7 +83,7 @@ def test_an_id_that_only_the_ledger_has_is_open(tmp_path: Path, record: Record, 
                 if item.key == "f":
                     ledger.accept(number, Prediction("id-f", "starting"))
         record.read()
-        _, still_open = left_by_earlier_runs(plan, record, ledger)
+        _, still_open, _ = left_by_earlier_runs(plan, record, ledger)
         assert still_open == {"f"}
 
 
@@ -92,7 +92,7 @@ def test_a_sister_shards_items_are_not_looked_for(tmp_path: Path, record: Record
     found: list[str] = []
     for shard in ("1/2", "2/2"):
         with plan_of(tmp_path, "abcx", shard) as plan:
-            gone, still_open = left_by_earlier_runs(plan, record, ledger)
+            gone, still_open, _ = left_by_earlier_runs(plan, record, ledger)
             assert still_open == {item.key for item in plan.items()} - {"x"}
             assert gone.ids == ()
             found += still_open

@@ -187,6 +187,19 @@ def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
     assert outcome(score.ended(tally, None), COMMAND, was_stopped=True) is None
 
 
+@pytest.mark.parametrize(("left", "option"), [(0, " --retry-failed"), (1, "")])
+def test_a_retry_that_is_stopped_goes_on_with_what_failed(left: int, option: str) -> None:
+    """Where nothing else is left: the plain command would send nothing."""
+    score = Score()
+    score.finish()
+    score.leave(State.FAILED, 4, 2)
+    tally = score.tally(3 + left, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
+    ended = score.ended(tally, None, is_cut_short=True)
+    stop = outcome(ended, f"{COMMAND} --retry-failed", was_stopped=True)
+    assert stop
+    assert (stop.exit_code, stop.hint) == (130, COMMAND + option)
+
+
 @pytest.mark.parametrize(
     ("in_doubt", "options", "told"),
     [
@@ -195,7 +208,7 @@ def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
             2,
             " --retry-unknown",
             "stopped by Ctrl-C; 2 creates had no clear answer and may be paid for (--retry-unknown sends again);"
-            " the command of the hint goes on from here",
+            " the command of the hint goes on from here, and sends nothing a second time",
         ),
     ],
     ids=["none in doubt", "two in doubt"],

@@ -1,6 +1,7 @@
 """Carry a batch that is ready to its end: run it, and tell what is left and how to go on."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,7 +17,7 @@ from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Gone, Record
 from cometrep.batch.run import Batch
 from cometrep.batch.snapshot import comes_once
-from cometrep.batch.standings import NEW
+from cometrep.batch.standings import NEW, State
 from cometrep.console import Console
 from cometrep.console.board import summary_lines
 from cometrep.console.stage import Results, Stage
@@ -91,14 +92,16 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
     with contextlib.closing(record):
         total = plan.total()
         record.open()
-        left_over, still_open = left_by_earlier_runs(plan, record, ledger)
+        left_over, still_open, stood = left_by_earlier_runs(plan, record, ledger)
         record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
         for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
             console.warn(told)
         try:
             with finishing_first(batch.stop):
                 ended = Stage(console, results).show(
-                    batch.run(items_but(plan, still_open), total, open_items=items_of(plan, still_open))
+                    batch.run(
+                        items_but(plan, still_open), total, open_items=items_of(plan, still_open), stood=stood
+                    )
                 )
         except errors.LocalFileError as refused:  # as where the system gives no more threads
             refused.message += f"{told_of_doubts(batch.in_doubt)}; the same command goes on from here"
@@ -109,22 +112,29 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
     return ended, not lost
 
 
-def left_by_earlier_runs(plan: Plan, record: Record, ledger: Ledger) -> tuple[Gone, frozenset[str]]:
+def left_by_earlier_runs(
+    plan: Plan, record: Record, ledger: Ledger
+) -> tuple[Gone, frozenset[str], Counter[tuple[State, int]]]:
     """Find what the record holds of items that there are no more, as of lines that were edited.
 
-    And the keys of items of this shard for which earlier runs may have paid, and whose files may have to be saved.
+    And the keys of items of this shard for which earlier runs may have paid, and whose files may have to be saved;
+    the others of this shard are counted by where these runs left them and the exit code of that.
     """
     count, ids = record.open_items()
-    still_open = set()
+    still_open: set[str] = set()
+    stood: Counter[tuple[State, int]] = Counter()
     for item in plan.items_of_all_shards() if count else ():
         if (standing := record.standing(item.key)) is not NEW:
             has_id = bool(ids.pop(item.key, None)) or has_id_in_ledger(item, standing, ledger)
             if has_id and plan.has(item.key):
                 still_open.add(item.key)
+            elif plan.has(item.key):
+                stood[standing.state, standing.exit_code_told] += 1
             count -= 1
             if not count:
                 break
-    return Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files)), frozenset(still_open)
+    gone = Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
+    return gone, frozenset(still_open), stood
 
 
 def items_of(plan: Plan, keys: frozenset[str]) -> Iterator[Item | None]:

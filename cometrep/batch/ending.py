@@ -28,8 +28,10 @@ def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     """Say in what ended a run at once how many creates are in doubt, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
     stop.message += told_of_doubts(in_doubt)
-    same = "the same command" if stop.hint == command else "the command of the hint"
-    stop.message += f"; {same} goes on from here"
+    if stop.hint == command:
+        stop.message += "; the same command goes on from here"
+    else:
+        stop.message += "; the command of the hint goes on from here, and sends nothing a second time"
 
 
 def told_of_doubts(in_doubt: int) -> str:
@@ -44,23 +46,31 @@ def outcome(ended: BatchEnded, command: str, *, was_stopped: bool = False) -> er
     Where it `was_stopped` after what was running, that is the error, as long as anything is left.
     """
     failure = _failure(ended, command)
-    if failure is None or not (was_stopped and ended.tally.left):
+    if failure is None or not (was_stopped and (ended.tally.left or ended.is_cut_short)):
         return failure
     stopped = errors.Stopped("Ctrl-C", 130)
     stopped.message += f"; {failure.message}"
-    stopped.hint = resuming(command)
+    stopped.hint = _going_on(ended, command)
     return stopped
+
+
+def _going_on(ended: BatchEnded, command: str) -> str:
+    """Give the command that goes on with what is left or, where all of that has failed, sends it again."""
+    tally = ended.tally
+    option = ended.remedy if tally.left or not tally.failed else "--retry-failed"
+    return adding(option, resuming(command))
 
 
 def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     tally = ended.tally
     if ended.fatal:
-        ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
+        if tally.left:
+            ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
         if ended.fatal.code == "api_key_refused" and ended.fatal.hint:
-            ended.fatal.hint += f" && {resuming(command)}"
+            ended.fatal.hint += f" && {_going_on(ended, command)}"
         before, is_again, _ = ended.fatal.hint.partition(hints.RUN_AGAIN)
         if is_again or not before:
-            ended.fatal.hint = before + adding(ended.remedy, resuming(command))
+            ended.fatal.hint = before + _going_on(ended, command)
         return ended.fatal
     counts = (
         (tally.failed, "failed"),

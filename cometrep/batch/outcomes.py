@@ -96,11 +96,9 @@ class Outcomes:
 
     def pass_over(self, item: Item, standing: Standing) -> Events:
         """Count and tell an item that an earlier run left failed or in doubt, and that is not to be tried again."""
-        is_unknown = standing.state is State.UNKNOWN
-        unknown, failed = errors.CreateUnknown.exit_code, standing.exit_code or errors.PredictionFailed.exit_code
-        text = standing.error or (NO_ANSWER if is_unknown else "it failed")
+        text = standing.error or (NO_ANSWER if standing.state is State.UNKNOWN else "it failed")
         seen = _known(item, standing)
-        self.score.pass_over(item.label, standing.state, text, unknown if is_unknown else failed)
+        self.score.pass_over(item.label, standing.state, text, standing.exit_code_told)
         yield stopped(item, standing.state, text, seen)
 
     def done_before(self, item: Item, standing: Standing) -> Events:

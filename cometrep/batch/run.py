@@ -12,8 +12,8 @@ before leaves the item untouched, and one between them leaves it in doubt, which
 import contextlib
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import random as real_random
@@ -171,6 +171,7 @@ class Batch:
         self._looked: set[str] = set()  # predictions under way at which a look has begun
         self._has_open = True  # as far as is known
         self._to_come = 0  # items that are not taken up yet
+        self._stood: Counter[tuple[State, int]] = Counter()  # of these, where earlier runs left them
         self.was_asked_to_stop = False
         self._outcomes = Outcomes(record, self._gate, asked, has_more=lambda: self._has_more)
         self._saver = Saver(
@@ -196,14 +197,20 @@ class Batch:
         return self._sender.in_doubt + self._outcomes.score.in_doubt + waiting
 
     def run(
-        self, items: Iterator[Item], total: int, *, open_items: Iterable[Item | None] = ()
+        self,
+        items: Iterator[Item],
+        total: int,
+        *,
+        open_items: Iterable[Item | None] = (),
+        stood: Mapping[tuple[State, int], int] | None = None,
     ) -> Generator[Event, None, BatchEnded]:
         """Run items to their ends; give how it ended.
 
         `open_items` come before all others and before any create: earlier runs may have paid for them, and outputs
-        live an hour. None among them lets others go on meanwhile.
+        live an hour. None among them lets others go on meanwhile. `stood` counts the others that earlier runs took
+        up, by where they left them and the exit code of that.
         """
-        self._to_come = total
+        self._to_come, self._stood = total, Counter(stood or {})
         try:
             return (yield from self._run(items, iter(open_items), total))
         except BaseException as reason:  # a signal, a stdout that takes no more, an error of our own
@@ -245,13 +252,16 @@ class Batch:
             answered = self._creates.next(self._rest_seconds(said))
             if answered is not None:
                 yield from self._take(*answered)
+        is_cut_short = bool(self._unsent or self._to_come)
         while self._unsent:
             yield from self._put_back(self._unsent.popleft())
+        for (state, exit_code), count in (+self._stood).items() if self._to_come else ():
+            self._outcomes.score.leave(state, exit_code, count)
         yield from self._published()
         yield from self._outcomes.warn_of_further()
         tally = self._tally(total, began)
         yield tally
-        return self._outcomes.score.ended(tally, self._gate.fatal)
+        return self._outcomes.score.ended(tally, self._gate.fatal, is_cut_short=is_cut_short)
 
     def _rescue(self, patience_seconds: float) -> None:
         """Take up the answers to creates that were under way when the batch was ended, if they come in time."""
@@ -324,7 +334,10 @@ class Batch:
         else:
             if item:
                 self._to_come -= 1
-                yield from self._admit(item)
+                standing = self._record.standing(item.key)
+                if not self._has_open:
+                    self._stood[standing.state, standing.exit_code_told] -= 1
+                yield from self._admit(item, standing)
 
     def _send_next(self) -> Events:
         if not self._may_save():
@@ -345,9 +358,8 @@ class Batch:
         self._sending[item.key] = create
         self._creates.submit((item.key, now), partial(self._sender.send, item, create.entry, create.before))
 
-    def _admit(self, item: Item) -> Events:
+    def _admit(self, item: Item, standing: Standing) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        standing = self._record.standing(item.key)
         known = settled(item, standing, self._record, self._ledger)
         if known.state is not standing.state:
             yield from self._outcomes.note(known.step, item, **known.facts())

@@ -38,6 +38,15 @@ class Score:
         self._words.add(errors.code_of(exit_code))  # as exact as the record is
         self._keep(f"{label}: {text} (in an earlier run)")
 
+    def leave(self, outcome: State, exit_code: int, count: int) -> None:
+        """Count items that earlier runs ended, and that this one did not come to."""
+        if outcome is State.DONE:
+            self._counts["skipped"] += count
+        elif outcome in (State.FAILED, State.UNKNOWN):
+            self._counts[outcome] += count
+            self._codes[exit_code] += count
+            self._words.add(errors.code_of(exit_code))
+
     def finish(self) -> None:
         """Count an item that this run finished."""
         self._counts["done"] += 1
@@ -78,7 +87,7 @@ class Score:
             is_stopping=is_stopping,
         )
 
-    def ended(self, tally: Tally, fatal: errors.CometrepError | None) -> BatchEnded:
+    def ended(self, tally: Tally, fatal: errors.CometrepError | None, *, is_cut_short: bool = False) -> BatchEnded:
         """Give how the run ended; `fatal` is what ended it early."""
         wanted = self._remedies
         # What is not sent yet gets it too, and nobody has said that its files may be replaced.
@@ -86,7 +95,7 @@ class Score:
         remedy = next(iter(wanted)) if is_for_all else ""
         failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
         word = next(iter(self._words)) if len(self._words) == 1 else ""
-        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy, word)
+        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy, word, is_cut_short)
 
 
 def remedy_of(failure: errors.CometrepError) -> str:

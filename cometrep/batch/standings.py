@@ -76,6 +76,13 @@ class Standing(NamedTuple):
     before: str = ""  # as JSON, empty for new
 
     @property
+    def exit_code_told(self) -> int:
+        """The exit code that a failure or a doubt is told with, whatever the record has of it."""
+        if self.state is State.UNKNOWN:
+            return errors.CreateUnknown.exit_code
+        return self.exit_code or errors.PredictionFailed.exit_code
+
+    @property
     def step(self) -> str:
         """Name the step that puts an item back where it stands here, with `facts`, behind a create in vain."""
         return _STEPS_BACK[self.state]
@@ -91,7 +98,7 @@ class Standing(NamedTuple):
             "reason": json.loads(self.reason) if self.reason else None,
         }
         if self.state is State.UNKNOWN:
-            known |= {"error": self.error or NO_ANSWER, "exit_code": errors.CreateUnknown.exit_code}
+            known |= {"error": self.error or NO_ANSWER, "exit_code": self.exit_code_told}
         return {name: fact for name, fact in known.items() if fact} if self.state is not State.NEW else {}
 
     def without_last_create(self) -> "Standing | None":

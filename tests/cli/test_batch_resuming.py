@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import shlex
 import sqlite3
 from collections.abc import Callable
@@ -264,19 +263,41 @@ def test_a_key_of_inputs_that_an_earlier_run_gave_to_others_is_told(
     assert f"line 1 is not sent: other inputs had the key {key!r} that its own make" in ran.stderr
 
 
-def test_what_is_sent_again_once_is_not_in_the_hint(
+@pytest.mark.parametrize("options", [(), ("--shard", "1/1")], ids=["whole", "shard"])
+def test_what_earlier_runs_ended_is_not_left_where_this_one_is_cut_short(
+    options: tuple[str, ...], served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Whoever has no credit is not told that all is to be paid for once more, though new lines come first."""
+    folder_of("done", "bad", "lost")
+    gateway.ends["bad"] = "failed"
+    gateway.refusals["lost"] = [RESET]
+    assert served(*BATCH, *options).code == 9
+    folder_of("new", "other", "done", "bad", "lost")
+    gateway.refusals["new"] = gateway.refusals["other"] = [answer_json({"detail": "no credit"}, 402)] * 2
+    ran = served(*BATCH, *options, "-j", "1")
+    assert ran.code == 8
+    assert "0 done, 1 failed, 1 skipped, 1 in doubt, 2 left  " in ran.stderr
+    assert "; 2 of 5 items left\n" in ran.stderr
+    again = served(*BATCH, *options, "--retry-failed", "--retry-unknown", "-j", "1")
+    assert "0 done, 1 failed, 1 skipped, 1 in doubt, 2 left  " in again.stderr
+
+
+def test_the_hint_of_a_retry_that_is_cut_short_sends_what_it_left(
     served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
 ) -> None:
-    """The command for what is left has no option that sends failed items a third time."""
+    """What was to be sent again has failed, as before; the command for what is left would pass it over."""
     folder_of("a", "b", "c")
     gateway.ends |= {"a": "failed", "b": "failed"}
     assert served(*BATCH).code == 9
     ran = served(*BATCH, "--retry-failed", "--max-failures", "1", "-j", "1")
-    (left,) = re.findall(r"^  2 left: (.*)$", ran.stderr, re.M)
-    assert left == f"cometrep {' '.join(BATCH)} --max-failures 1 -j 1"
-    assert ran.stderr.endswith(f"hint: {left}\n")
+    assert (ran.code, gateway.creates) == (9, {"a": 2, "b": 1, "c": 1})
+    assert "0 done, 2 failed, 1 skipped  " in ran.stderr
+    hint = f"cometrep {' '.join(BATCH)} --max-failures 1 -j 1 --retry-failed"
+    assert ran.stderr.endswith(f"hint: {hint}\n")
     quiet = served(*BATCH, "-q", env={"COMETREP_PROGRESS": "json"})  # events, which -q leaves out
     assert quiet.stderr.count("the model gave up") == 2, "why is an error, and stays with -q"
+    gateway.ends.clear()
+    assert served.type_hint(ran.stderr).code == 0
 
 
 def test_a_rehearsal_in_the_sandbox_is_no_run(
