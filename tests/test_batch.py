@@ -1167,6 +1167,33 @@ def test_a_page_that_cannot_be_written_hides_no_stop(bench: Bench) -> None:
             running.throw(errors.Stopped("SIGTERM", 143))
 
 
+def test_an_id_that_no_file_takes_is_told_where_the_batch_is_left_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid for, and a line on stderr is all that there is of it."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise errors.LocalFileError("no room")
+
+    def create(request: Received) -> Answer:
+        monkeypatch.setattr(Record, "add", refuse)
+        monkeypatch.setattr(Ledger, "accept", refuse)
+        came.set()
+        wait_until(lambda: made._sender.is_left)
+        return bench.gateway.create(request)
+
+    came = threading.Event()
+    bench.gateway.server.on_create(create)
+    with bench.begun("a") as (made, running):
+        while not came.is_set():
+            next(running)
+        told = running.throw(errors.Stopped("SIGTERM", 143))
+        assert isinstance(told, Noted)
+        assert told.text == f"no room; this is not recorded: a: created {bench.gateway.id_of('a')}"
+        with pytest.raises(errors.Stopped):
+            next(running)
+
+
 def test_what_ran_in_this_run_foretells_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger is asked for earlier runs of a model once, and a batch may be its first one."""
     known: list[list[float]] = []

@@ -215,9 +215,11 @@ class Batch:
             return (yield from self._run(items, iter(open_items), total))
         except BaseException as reason:  # a signal, a stdout that takes no more, an error of our own
             is_awaited = self.was_asked_to_stop or isinstance(reason, errors.Stopped)
-            self._rescue(STOP_GRACE_SECONDS if is_awaited else _ANSWERS_SECONDS)
+            told = self._rescue(STOP_GRACE_SECONDS if is_awaited else _ANSWERS_SECONDS)
             with contextlib.suppress(errors.CometrepError):
                 self._publish()
+            if not isinstance(reason, GeneratorExit):  # for which nobody listens
+                yield from told
             raise
         finally:
             for calls in (self._creates, self._looks, self._saves):
@@ -263,15 +265,19 @@ class Batch:
         yield tally
         return self._outcomes.score.ended(tally, self._gate.fatal, is_cut_short=is_cut_short)
 
-    def _rescue(self, patience_seconds: float) -> None:
-        """Take up the answers to creates that were under way when the batch was ended, if they come in time."""
+    def _rescue(self, patience_seconds: float) -> list[Event]:
+        """Take up the answers to creates that were under way when the batch was ended, if they come in time.
+
+        Give what is to be told of them: what no file took, an id perhaps.
+        """
+        told: list[Event] = []
         self._sender.leave()
         deadline = self._clock() + patience_seconds
         answers = self._creates.untaken()
         while True:
             for (name, _), answer in answers:
                 if isinstance(answer, Sent) and (create := self._sending.get(name)):
-                    deque(self._created(create, answer), maxlen=0)  # nobody hears of it
+                    told += [event for event in self._created(create, answer) if isinstance(event, Noted)]
             if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
                 deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()
@@ -280,6 +286,7 @@ class Batch:
             # Not at a stretch: a signal that came to another thread is heard when this one wakes.
             answered = self._creates.next(min(left, _TALLY_SECONDS))
             answers = [answered] if answered else []
+        return told
 
     def _published(self) -> Events:
         try:
