@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cometrep import errors, hints
 from cometrep.api import Api
-from cometrep.calls import Calls
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
+from cometrep.sending import Sending
 from cometrep.text import format_count, format_duration
 from cometrep.transport.reasons import TRUST_MORE
 from cometrep.watch import SLOW_SECONDS, Target, watch
@@ -182,23 +182,22 @@ class Runner:
         """
         self._api.check_settings()  # before there is an entry
         self._api.check_input(request.model, request.values)
-        number = self._ledger.begin(request.model, request.values)
-        calls: Calls[None, Prediction] = Calls(threads=1)  # which keeps what came, even where a signal cuts in
+        sending = Sending(self._api, self._ledger, request)
         prediction, is_told = None, False
         try:
-            answered = yield from self._send(request, number, calls, deadline_seconds)
+            answered = yield from self._send(request, sending, deadline_seconds)
             prediction = answered.as_asked(request.model, request.values)
             try:
-                self._ledger.accept(number, prediction, patience_seconds=LEDGER_SECONDS)
+                self._ledger.accept(sending.entry, prediction, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError:
                 is_told = True
                 yield Created(prediction)  # another process holds the ledger: people need not wait for the id
-                self._ledger.accept(number, prediction)
+                self._ledger.accept(sending.entry, prediction)
             else:
                 is_told = True
                 yield Created(prediction)
         except errors.Stopped as stop:
-            kept = yield from self._rescue(calls, number, stop)
+            kept = yield from self._rescue(sending, stop)
             if kept and not is_told:
                 yield Created(kept.as_asked(request.model, request.values))
             raise
@@ -208,17 +207,17 @@ class Runner:
             told = f"prediction {prediction.id} is not recorded: {failure.message}"
             yield Noted(prediction.id, told, is_warning=True, is_of_lost_id=True)
         finally:
-            calls.close()
+            sending.close()
         return prediction
 
     def _send(
-        self, request: Request, number: int, calls: Calls[None, Prediction], deadline_seconds: float | None
+        self, request: Request, sending: Sending, deadline_seconds: float | None
     ) -> Generator[Event, None, Prediction]:
         """Make attempts until one is accepted or may have been; mark the entry with how they ended."""
         began, attempts = self._clock(), 0
         while True:
             try:
-                return (yield from self._attempt(request, calls))
+                return (yield from self._attempt(request, sending))
             except errors.Temporary as failure:
                 attempts += 1
                 pause = max(backoff_seconds(attempts, self._random()), failure.retry_after_seconds or 0.0)
@@ -227,60 +226,59 @@ class Runner:
                     limit = self._patience.prompt_budget_seconds, "{} without a connection"
                 if deadline_seconds is not None:
                     limit = min(limit, (deadline_seconds, "the deadline of {}"))
-                self._ledger.insist(self._ledger.refuse, number, failure)
+                self._ledger.insist(self._ledger.refuse, sending.entry, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + limit[0]:
                     raise _not_accepted(failure, attempts, *limit) from failure
                 yield Creating("", request.model)
                 yield Retrying("", failure.message, attempts, pause)
                 self._sleep(pause)
-                self._ledger.send_again(number)
             except errors.CreateUnknown as failure:
-                self._ledger.insist(self._ledger.doubt, number, failure)
+                self._ledger.insist(self._ledger.doubt, sending.entry, failure)
                 if failure.prediction_id:
                     failure.hint = self._resume.of(failure.prediction_id)
                 raise
+            except errors.LocalFileError:  # what was to be done before it was sent could not be done
+                raise
             except errors.CometrepError as failure:
-                self._ledger.insist(self._ledger.refuse, number, failure)
+                self._ledger.insist(self._ledger.refuse, sending.entry, failure)
                 if isinstance(failure, errors.Refused) and failure.code == "bad_request":
                     from cometrep.request import explain
 
                     explain(request, failure)
                 raise
 
-    def _attempt(self, request: Request, calls: Calls[None, Prediction]) -> Generator[Event, None, Prediction]:
+    def _attempt(self, request: Request, sending: Sending) -> Generator[Event, None, Prediction]:
         """Send the create and wait for its answer, saying so where it is slow."""
-        calls.forget()  # what the attempt before was answered
-        calls.submit(None, partial(self._api.create, request.model, request.values))
+        sending.begin()
         began = self._clock()
-        answered = calls.next(SOON_SECONDS)
-        if answered is None:
+        if not sending.is_answered(SOON_SECONDS):
             yield Creating("", request.model)
-        while answered is None and (answered := calls.next(SLOW_SECONDS)) is None:
-            yield Slow("", self._clock() - began)
-        answer = answered[1]
+        while not sending.is_answered(SLOW_SECONDS):
+            if sending.entry:
+                yield Slow("", self._clock() - began)
+        answer = sending.outcome
         if isinstance(answer, errors.CometrepError):
             raise answer
+        assert answer is not None
         return answer
 
-    def _rescue(
-        self, calls: Calls[None, Prediction], number: int, stop: errors.Stopped
-    ) -> Generator[Event, None, Prediction | None]:
+    def _rescue(self, sending: Sending, stop: errors.Stopped) -> Generator[Event, None, Prediction | None]:
         """Keep what a create that was stopped is answered, within a moment, and say what is known of it.
 
         Give the prediction that it came to.
         """
-        answered = next(iter(calls.untaken()), None) or calls.next(SOON_SECONDS)
-        if answered is None:
+        sending.stop()
+        if not sending.is_answered(SOON_SECONDS) and sending.may_have_left:
             grace = format_duration(STOP_GRACE_SECONDS)
             told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
             then = f"{stop.another} leaves at once (then: {hints.LIST_UNKNOWN})"  # a dead one says no more
             yield Noted("", f"{told}; {then}", is_warning=True)
-            answered = calls.next(STOP_GRACE_SECONDS)
-        answer = answered[1] if answered else None
+            sending.is_answered(STOP_GRACE_SECONDS)
+        answer = sending.outcome
         if isinstance(answer, Prediction):
             stop.prediction_id = answer.id
             try:  # whether or not it got through before
-                self._ledger.accept(number, answer, patience_seconds=LEDGER_SECONDS)
+                self._ledger.accept(sending.entry, answer, patience_seconds=LEDGER_SECONDS)
             except errors.LocalFileError as failure:
                 stop.message += f"; {failure.message}"
             return answer
@@ -288,14 +286,15 @@ class Runner:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = hints.LIST_UNKNOWN
         elif isinstance(answer, errors.CreateUnknown):
-            self._ledger.insist(self._ledger.doubt, number, answer)
+            self._ledger.insist(self._ledger.doubt, sending.entry, answer)
             stop.message += f"; {answer.message}"
             stop.prediction_id, stop.request_id = answer.prediction_id, answer.request_id
             stop.http_status = answer.http_status
             stop.hint = self._resume.of(answer.prediction_id) if answer.prediction_id else hints.LIST_UNKNOWN
         else:
             stop.message += f"; nothing was created: {answer.message}"
-            self._ledger.insist(self._ledger.refuse, number, answer)
+            if sending.entry:
+                self._ledger.insist(self._ledger.refuse, sending.entry, answer)
         return None
 
     # Watching

@@ -270,7 +270,10 @@ def _read_request(reader: Any) -> Received | None:
             reader.readline()
         reader.readline()
     else:
-        body = reader.read(int(headers.get("content-length", 0)))
+        length = int(headers.get("content-length", 0))
+        body = reader.read(length)
+        if len(body) < length:
+            raise ValueError("the request is not whole, and none that a server takes")
     return Received(method, path, headers, body)
 
 

@@ -23,7 +23,7 @@ ROWS = (
     ("options", "typed_ids"),
     ("batch", "doctor"),
     ("runner", "console", "manual", "signals", "sandbox"),
-    ("keeping", "request"),
+    ("keeping", "request", "sending"),
     ("ledger", "api", "download", "sidecar", "watch"),
     ("transport", "partfile", "pace"),
     ("inputs", "catalog", "schedule", "config"),

@@ -215,11 +215,26 @@ def test_a_signal_as_a_command_ends_is_no_bug(world: World) -> None:
 
 
 def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None:
-    """Ctrl-C in the moment in which the create has been handed over: its answer is waited for as ever."""
-    done = world.cli.killed("SIGINT", "calls.submit:return", world.count_file, *RUN)
+    """Ctrl-C in the moment in which the create is handed to the connection: its answer is waited for as ever."""
+    done = world.cli.killed("SIGINT", "sending._leave:return", world.count_file, *RUN)
     assert done.code == 130
     assert done.stderr.splitlines()[-1] == "hint: cometrep download --wait made1"
     check_after_death(world)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["runner._create:call", "ledger.begin:call", "ledger.begin:return", "runner._send:call", "calls.submit:return"],
+)
+def test_a_signal_before_the_create_lets_nothing_leave(world: World, moment: str) -> None:
+    """No entry says that it may be paid for, and no answer is waited for."""
+    done = world.cli.killed("SIGTERM", moment, world.count_file, *RUN)
+    assert done.code == 143
+    said = [line for line in done.stderr.splitlines() if line.startswith(("cometrep:", "hint:"))]
+    assert len(said) == 1
+    assert said[0].startswith("cometrep: stopped by SIGTERM")
+    assert world.given == []
+    assert world.cli("list", "--unknown").stdout == ""
 
 
 @pytest.mark.parametrize(

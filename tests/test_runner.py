@@ -24,6 +24,7 @@ from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience, Runner
+from tests.conftest import wait_until
 from tests.servers import (
     HANG,
     RESET,
@@ -365,7 +366,7 @@ def test_what_is_not_worth_another_attempt_says_that_nothing_was_created(
 ) -> None:
     """As where TLS fails, or with a 425: it ends at once, and the same command is safe."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         failure = errors.Temporary("not now", hint="cometrep doctor", code=code)
         failure.is_worth_repeating = False
         raise failure
@@ -408,6 +409,7 @@ def test_a_create_stopped_under_way_still_keeps_its_id(bench: Bench, monkeypatch
     events = bench.runner.create(REQUEST)
     assert isinstance(next(events), Creating)
     assert isinstance(next(events), Slow)
+    wait_until(lambda: bench.server.creates > 0)
     release.set()
     told: list[Event] = []
     with pytest.raises(errors.Stopped) as raised:
@@ -438,10 +440,33 @@ def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypa
     bench.server.on_create(HANG)
     events = bench.runner.create(REQUEST)
     next(events)
+    wait_until(lambda: bench.server.creates > 0)
     with pytest.raises(errors.Stopped) as raised:
         stop(events)
     assert "unknown" in raised.value.message
     assert bench.entries() == [("", "unknown")]
+
+
+def test_a_create_stopped_before_it_left_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while its entry is written, or a connection made: it is not sent, and nothing is waited for."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    begin, may_go_on = bench.ledger.begin, threading.Event()
+
+    def slow(*values: Any) -> int:
+        number = begin(*values)
+        may_go_on.wait()
+        return number
+
+    monkeypatch.setattr(bench.ledger, "begin", slow)
+    events = bench.runner.create(REQUEST)
+    assert isinstance(next(events), Creating)
+    wait_until(lambda: bench.entries() == [("", "unknown")])
+    with pytest.raises(errors.Stopped, match="nothing was created: the command was stopped before") as raised:
+        events.throw(errors.Stopped("Ctrl-C", 130))
+    assert (raised.value.prediction_id, raised.value.hint) == (None, "")
+    may_go_on.set()
+    wait_until(lambda: bench.entries() == [("", "refused")])
+    assert bench.server.creates == 0
 
 
 def test_a_create_stopped_and_refused_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,6 +476,7 @@ def test_a_create_stopped_and_refused_says_so(bench: Bench, monkeypatch: pytest.
     bench.server.on_create(answer_json({"detail": "slow down"}, 429, wait_for=release))
     events = bench.runner.create(REQUEST)
     assert isinstance(next(events), Creating)
+    wait_until(lambda: bench.server.creates > 0)
     release.set()
     with pytest.raises(errors.Stopped, match=r"nothing was created: HTTP 429 .*slow down"):
         stop(events)
@@ -486,6 +512,7 @@ def test_a_create_stopped_and_then_in_doubt_stays_unknown(
     bench.server.on_create(dataclasses.replace(doubt, headers=named, wait_for=release))
     events = bench.runner.create(REQUEST)
     assert isinstance(next(events), Creating)
+    wait_until(lambda: bench.server.creates > 0)
     release.set()
     with pytest.raises(errors.Stopped, match="may exist and be billed") as raised:
         stop(events)
