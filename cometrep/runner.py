@@ -17,6 +17,7 @@ from cometrep import errors, hints
 from cometrep.api import Api
 from cometrep.events import Created, Creating, Event, Events, Expected, Noted, Result, Retrying, Seen, Slow
 from cometrep.ledger import Ledger
+from cometrep.ledger.database import BUSY_SECONDS
 from cometrep.prediction import STATUSES, TERMINAL_STATUSES, Prediction, Request, SavedFile
 from cometrep.schedule import backoff_seconds, schedule_for
 from cometrep.sending import Sending
@@ -32,6 +33,7 @@ LEDGER_SECONDS = 2.0  # that the id of a create waits to be told for a ledger th
 SOON_SECONDS = 0.15  # a create answered within this needs no word that it was sent
 _GOES_ON_CODES = ("no_credit", "rate_limited", "too_large", "model_not_found", "bad_answer")
 """Refusals of a look after which only the same prediction is to be looked at again."""
+_HELD = "the ledger, which another process may hold, is waited for"
 STOP_GRACE_SECONDS = 5.0  # that a stopped create waits for its answer, so that the id is not lost
 
 
@@ -183,23 +185,13 @@ class Runner:
         self._api.check_settings()  # before there is an entry
         self._api.check_input(request.model, request.values)
         sending = Sending(self._api, self._ledger, request)
-        prediction, is_told = None, False
+        prediction = None
         try:
             answered = yield from self._send(request, sending, deadline_seconds)
             prediction = answered.as_asked(request.model, request.values)
-            try:
-                self._ledger.accept(sending.entry, prediction, patience_seconds=LEDGER_SECONDS)
-            except errors.LocalFileError:
-                is_told = True
-                yield Created(prediction)  # another process holds the ledger: people need not wait for the id
-                self._ledger.accept(sending.entry, prediction)
-            else:
-                is_told = True
-                yield Created(prediction)
+            yield from self._keep(sending, prediction, (LEDGER_SECONDS, BUSY_SECONDS))
         except errors.Stopped as stop:
-            kept = yield from self._rescue(sending, stop)
-            if kept and not is_told:
-                yield Created(kept.as_asked(request.model, request.values))
+            yield from self._rescue(request, sending, stop)
             raise
         except errors.LocalFileError as failure:
             if prediction is None:
@@ -226,21 +218,21 @@ class Runner:
                     limit = self._patience.prompt_budget_seconds, "{} without a connection"
                 if deadline_seconds is not None:
                     limit = min(limit, (deadline_seconds, "the deadline of {}"))
-                self._ledger.insist(self._ledger.refuse, sending.entry, failure)
+                yield from self._mark(self._ledger.refuse, sending, failure)
                 if not failure.is_worth_repeating or self._clock() + pause > began + limit[0]:
                     raise _not_accepted(failure, attempts, *limit) from failure
                 yield Creating("", request.model)
                 yield Retrying("", failure.message, attempts, pause)
                 self._sleep(pause)
             except errors.CreateUnknown as failure:
-                self._ledger.insist(self._ledger.doubt, sending.entry, failure)
                 if failure.prediction_id:
                     failure.hint = self._resume.of(failure.prediction_id)
+                yield from self._mark(self._ledger.doubt, sending, failure)
                 raise
             except errors.LocalFileError:  # what was to be done before it was sent could not be done
                 raise
             except errors.CometrepError as failure:
-                self._ledger.insist(self._ledger.refuse, sending.entry, failure)
+                yield from self._mark(self._ledger.refuse, sending, failure)
                 if isinstance(failure, errors.Refused) and failure.code == "bad_request":
                     from cometrep.request import explain
 
@@ -253,19 +245,70 @@ class Runner:
         began = self._clock()
         if not sending.is_answered(SOON_SECONDS):
             yield Creating("", request.model)
+        is_held = False
         while not sending.is_answered(SLOW_SECONDS):
             if sending.entry:
                 yield Slow("", self._clock() - began)
+            elif not is_held:
+                is_held = True
+                yield Noted("", f"nothing is sent yet: {_HELD}", is_warning=True)
         answer = sending.outcome
         if isinstance(answer, errors.CometrepError):
             raise answer
         assert answer is not None
         return answer
 
-    def _rescue(self, sending: Sending, stop: errors.Stopped) -> Generator[Event, None, Prediction | None]:
+    def _keep(self, sending: Sending, created: Prediction, patience_seconds: Sequence[float]) -> Events:
+        """Write the id of a create into its entry, and tell it, once, before a ledger that is held lets go.
+
+        `patience_seconds` are those before and behind that; raises as the ledger does.
+        """
+        for seconds in patience_seconds:
+            failure = self._not_kept(sending, created, seconds)
+            if not sending.is_told:
+                sending.is_told = True
+                yield Created(created)
+            if failure is None:
+                return
+        assert failure
+        raise failure
+
+    def _not_kept(
+        self, sending: Sending, created: Prediction, patience_seconds: float
+    ) -> errors.LocalFileError | None:
+        try:
+            self._ledger.accept(sending.entry, created, patience_seconds=patience_seconds)
+        except errors.LocalFileError as failure:
+            return failure
+        return None
+
+    def _mark(
+        self,
+        mark: Callable[[int, errors.CometrepError], None],
+        sending: Sending,
+        failure: errors.CometrepError,
+        stop: errors.Stopped | None = None,
+    ) -> Events:
+        """Write into its entry how a create ended, and tell it before a ledger that is held lets go.
+
+        Behind a signal there is little patience: what stops a service kills it soon.
+        """
+        sending.mark(mark, failure)
+        if sending.is_marked(SOON_SECONDS if stop else LEDGER_SECONDS):
+            return
+        if not sending.is_told:
+            sending.is_told = True
+            yield Noted(failure.prediction_id or "", f"{failure.message}; {_HELD}", is_warning=True)
+        if stop is None:
+            while not sending.is_marked(SLOW_SECONDS):
+                pass  # the ledger's own patience ends it
+        elif not sending.is_marked(LEDGER_SECONDS):
+            stop.message += "; the ledger did not take it"
+
+    def _rescue(self, request: Request, sending: Sending, stop: errors.Stopped) -> Events:
         """Keep what a create that was stopped is answered, within a moment, and say what is known of it.
 
-        Give the prediction that it came to.
+        The prediction that it came to is told where it is not by now.
         """
         sending.stop()
         if not sending.is_answered(SOON_SECONDS) and sending.may_have_left:
@@ -278,24 +321,23 @@ class Runner:
         if isinstance(answer, Prediction):
             stop.prediction_id = answer.id
             try:  # whether or not it got through before
-                self._ledger.accept(sending.entry, answer, patience_seconds=LEDGER_SECONDS)
+                shown = answer.as_asked(request.model, request.values)
+                yield from self._keep(sending, shown, (SOON_SECONDS, LEDGER_SECONDS))
             except errors.LocalFileError as failure:
                 stop.message += f"; {failure.message}"
-            return answer
-        if answer is None:
+        elif answer is None:
             stop.message += "; a create was under way, and whether it was accepted is unknown"
             stop.hint = hints.LIST_UNKNOWN
         elif isinstance(answer, errors.CreateUnknown):
-            self._ledger.insist(self._ledger.doubt, sending.entry, answer)
             stop.message += f"; {answer.message}"
             stop.prediction_id, stop.request_id = answer.prediction_id, answer.request_id
             stop.http_status = answer.http_status
             stop.hint = self._resume.of(answer.prediction_id) if answer.prediction_id else hints.LIST_UNKNOWN
+            yield from self._mark(self._ledger.doubt, sending, answer, stop)
         else:
             stop.message += f"; nothing was created: {answer.message}"
             if sending.entry:
-                self._ledger.insist(self._ledger.refuse, sending.entry, answer)
-        return None
+                yield from self._mark(self._ledger.refuse, sending, answer, stop)
 
     # Watching
 

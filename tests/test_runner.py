@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cometrep import errors, hints, runner
+from cometrep import errors, hints, runner, sending
 from cometrep.api import Api
 from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
@@ -539,6 +539,123 @@ def test_the_id_is_told_before_a_ledger_that_is_held_lets_go(bench: Bench, monke
     holder.close()
     assert [type(event) for event in events] == [Result]
     assert bench.entries() == [("made1", "starting")]
+
+
+@contextlib.contextmanager
+def held_when_answered(
+    bench: Bench, answer: Answer, wait_for: threading.Event | None = None
+) -> Iterator[Callable[[], None]]:
+    """Let another process hold the ledger from the answer to a create on; give what lets it go.
+
+    At the end nobody writes any more.
+    """
+    threads = set(threading.enumerate())
+    holder = sqlite3.connect(bench.folder / "ledger.sqlite3", isolation_level=None, check_same_thread=False)
+
+    def hold(_: Received) -> Answer:
+        if wait_for:
+            wait_for.wait()
+        holder.execute("BEGIN IMMEDIATE")
+        return answer
+
+    def release() -> None:
+        if holder.in_transaction:
+            holder.execute("ROLLBACK")
+
+    bench.server.on_create(hold)
+    try:
+        yield release
+    finally:
+        release()
+        holder.close()
+        wait_until(lambda: not [one for one in {*threading.enumerate()} - threads if "_work" in one.name])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "entry"),
+    [
+        (answer_json({"id": "made1", "status": "starting"}, 504), errors.CreateUnknown, ("made1", "unknown")),
+        (answer_json({"detail": "no cats"}, 422), errors.Refused, ("", "refused")),
+        (TOO_EARLY, errors.Temporary, ("", "refused")),
+    ],
+    ids=["in doubt", "refused", "not accepted"],
+)
+def test_what_a_create_came_to_is_told_before_a_ledger_that_is_held_lets_go(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Answer,
+    error: type[errors.CometrepError],
+    entry: tuple[str, str],
+) -> None:
+    """The id that is in doubt first of all; then it is written as ever."""
+    monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)
+    with held_when_answered(bench, answer) as release:
+        events = bench.runner.create(REQUEST)
+        told = next(event for event in events if isinstance(event, Noted))
+        assert (told.id, told.is_warning) == (entry[0], True)
+        assert entry[0] in told.text
+        assert "the ledger, which another process may hold, is waited for" in told.text
+        release()
+        with pytest.raises(error):
+            list(events)
+    assert bench.entries() == [entry]
+
+
+@pytest.mark.parametrize(
+    ("answer", "entry"),
+    [
+        (answer_json(prediction("made1", "starting")), ("made1", "starting")),
+        (answer_json({"id": "made1", "status": "starting"}, 504), ("made1", "unknown")),
+        (answer_json({"detail": "no cats"}, 422), ("", "refused")),
+    ],
+    ids=["accepted", "in doubt", "refused"],
+)
+@pytest.mark.parametrize("is_told", [True, False], ids=["behind it is told", "before"])
+def test_a_stopped_create_tells_its_id_and_waits_little_for_a_ledger_that_is_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, answer: Answer, entry: tuple[str, str], *, is_told: bool
+) -> None:
+    """What stops a service kills it some seconds later."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)
+    may_answer = threading.Event()
+    with held_when_answered(bench, answer, may_answer):
+        events = bench.runner.create(REQUEST)
+        said: list[Event] = []
+        assert isinstance(next(events), Creating)
+        wait_until(lambda: bench.server.creates > 0)
+        may_answer.set()
+        if is_told:
+            said.append(next(event for event in events if isinstance(event, (Created, Noted))))
+        with pytest.raises(errors.Stopped, match="ledger") as raised:
+            stop(events, said)
+        told = [event for event in said if isinstance(event, Created) or "may hold" in getattr(event, "text", "")]
+        assert [event.id for event in told] == [entry[0]]
+        assert raised.value.prediction_id == (entry[0] or None)
+        assert bench.entries() == [("", "unknown")]
+
+
+def test_a_create_whose_entry_cannot_be_written_yet_says_so_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent, and so no answer is slow."""
+    monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SLOW_SECONDS", 0.01)
+    begin, waits = bench.ledger.begin, iter(range(3))
+    may_go_on = threading.Event()
+    monkeypatch.setattr(bench.ledger, "begin", lambda *values: may_go_on.wait() and begin(*values))
+    bench.server.on_create(answer_json(prediction("made1", "starting")))
+    is_answered = sending.Sending.is_answered
+
+    def answered(self: sending.Sending, within_seconds: float) -> bool:
+        if next(waits, None) is None:
+            may_go_on.set()
+        return is_answered(self, within_seconds)
+
+    monkeypatch.setattr(sending.Sending, "is_answered", answered)
+    events = bench.drain(bench.runner.create(REQUEST))
+    texts = [event.text for event in events if isinstance(event, Noted)]
+    assert texts == ["nothing is sent yet: the ledger, which another process may hold, is waited for"]
+    assert isinstance(events[-1], Result)
 
 
 def test_a_ledger_that_cannot_be_written_stops_a_create_before_it_is_sent(
