@@ -18,7 +18,7 @@ budget) are the rows marked "again", and no others::
     408, 499                                               CreateUnknown   no           10
     400, 402, 404, 405, 413, 415, 422, other 4xx           Refused         no           8
     401, 403 (without credit it is 8)                      ConfigError     no           3
-    3xx with an id in its address or body                  CreateUnknown   no           10
+    303; any other 3xx with an id in its address or body   CreateUnknown   no           10
     every other 3xx                                        Refused         no           8
     500 or 503 with code invalid_request, model_not_found  Refused         no           8
     every other 5xx (500, 502, 503, 504, 524), HTML or not CreateUnknown   no           10
@@ -32,8 +32,9 @@ A look (GET) is free to repeat, so all that may pass is Temporary there: lost co
 200 or 500 that says that the prediction does not exist, are final.
 
 Sources: apidoc.cometapi.com/errors/error-codes-handling and guides/error-codes-and-retry-strategy; the two codes
-on 500 and 503 are from live notes of 2026; Replicate's clients repeat a create on 429 alone; what 403 means without
-credit is from QuantumNous/new-api: service/pre_consume_quota.go and relay/relay_task.go.
+on 500 and 503 are from live notes of 2026; a 303 shows where the outcome of what was taken is to be seen, and other
+redirects ask for it elsewhere (RFC 9110, 15.4); Replicate's clients repeat a create on 429 alone; what 403 means
+without credit is from QuantumNous/new-api: service/pre_consume_quota.go and relay/relay_task.go.
 """
 
 import contextlib
@@ -142,6 +143,8 @@ class Api:
             if not answer.is_error and (id := _likely_id(answer)):
                 told = f"the answer to the create (HTTP {answer.status}) is a redirect, and names a prediction"
                 raise _unknown(told, answer, id)
+            if answer.status == 303:
+                raise _unknown(f"the create was answered as one that was taken: HTTP 303, {answer.leads}", answer)
             raise self._redirected(answer)
         if answer.status in range(200, 300) and (not answer.is_html or _likely_id(answer)):
             return self._created(answer)

@@ -155,9 +155,10 @@ def files_on(server: Server, *names: str) -> list[str]:
         (answer_json({"detail": "x"}, 422), errors.Refused, "refused"),
         (answer_json({"detail": "x"}, 401), errors.ConfigError, "refused"),
         (TOO_EARLY, errors.Temporary, "refused"),
+        (Answer(303, headers={"Location": "/x"}), errors.CreateUnknown, "unknown"),
         (Answer(301, headers={"Location": "/x"}), errors.Refused, "refused"),
     ],
-    ids=["reset", "cut", "no id", "500", "524", "408", "HTML", "422", "401", "425", "301"],
+    ids=["reset", "cut", "no id", "500", "524", "408", "HTML", "422", "401", "425", "303", "301"],
 )
 def test_a_create_is_sent_once_and_its_entry_tells_how_it_ended(
     bench: Bench, script: Answer, error: type[errors.CometrepError], status: str
