@@ -20,7 +20,7 @@ from cometrep.hiding import masked
 from cometrep.ledger import Ledger
 from cometrep.ledger.entry import RETENTION_SECONDS
 from cometrep.names import Names, check_folder, default_template
-from cometrep.partfile import writable_folder
+from cometrep.partfile import Origin, writable_folder
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
 from cometrep.sidecar import sidecar_path, write_sidecar
@@ -306,7 +306,9 @@ class Keeper:
                 yield _End(place, failure=self._missing(prediction, files[place], reason))
             files = {place: file for place, file in files.items() if not file.url}
         stale: dict[int, UrlExpired] = {}
-        savings = {place: self._downloads.save(id, file, names) for place, file in files.items()}
+        entry = self._ledger.lenient(self._ledger.entry, id)
+        origin = Origin(self._ledger.server, entry.created if entry else 0.0)
+        savings = {place: self._downloads.save(id, file, names, origin) for place, file in files.items()}
         at_once = self.keeping.files_at_once
         for place, came in side_by_side(savings, at_once, missed=lambda end: self._remember(id, *end)):
             if not isinstance(came, Ended):

@@ -34,12 +34,27 @@ _TRIED_BYTES = 64 * 1024  # of a folder that is to take files
 _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 
 
+class Origin(NamedTuple):
+    """Whose an output file is beyond its id: the server and, by this machine's ledger, when it was created.
+
+    Ids repeat between servers, and at one that was reset. Empty and 0 are what is not known.
+    """
+
+    server: str = ""
+    created: float = 0.0
+
+    def agrees(self, other: "Origin") -> bool:
+        """Say whether nothing that is known of both differs."""
+        return all(one == its or not one or not its for one, its in zip(self, other, strict=True))
+
+
 class _Note(NamedTuple):
     """What a command leaves beside a part file; `stem` names the output file, by id and index."""
 
     facts: Facts = Facts()
     is_complete: bool = False
     stem: str = ""
+    origin: Origin = Origin()
 
     @classmethod
     def in_file(cls, path: Path) -> "_Note":
@@ -54,19 +69,26 @@ class _Note(NamedTuple):
             total if isinstance(total, int) else None,
             str(found.get("content_type", "")),
         )
-        return cls(facts, found.get("is_complete") is True, str(found.get("stem", "")))
+        server, created = found.get("server"), found.get("created")
+        origin = Origin(
+            server if isinstance(server, str) else "",
+            created if isinstance(created, float) else 0.0,
+        )
+        return cls(facts, found.get("is_complete") is True, str(found.get("stem", "")), origin)
 
     @property
     def is_resumable(self) -> bool:
         """Whether the bytes it speaks of are of use to a later command."""
         return bool(self.facts.validator) or self.is_complete
 
-    def is_of(self, stem: str) -> bool:
+    def is_of(self, stem: str, origin: Origin) -> bool:
         """Say whether it is of that output file.
 
-        Earlier versions noted no stem; in the name of the file they wrote `_` for a dash at the beginning of an id.
+        Earlier versions noted no origin, and before that no stem; in the name of the file they wrote `_` for a dash
+        at the beginning of an id.
         """
-        return self.stem == stem or (not self.stem and not stem.startswith("_"))
+        is_named = self.stem == stem or (not self.stem and not stem.startswith("_"))
+        return is_named and self.origin.agrees(origin)
 
     def as_json(self) -> dict[str, Any]:
         """Give what `in_file` reads."""
@@ -76,13 +98,15 @@ class _Note(NamedTuple):
             "content_type": self.facts.content_type,
             "is_complete": self.is_complete,
             "stem": self.stem,
+            "server": self.origin.server,
+            "created": self.origin.created,
         }
 
 
-def _is_anothers(path: Path, stem: str) -> bool:
+def _is_anothers(path: Path, stem: str, origin: Origin) -> bool:
     """Say whether a part file is of use to another output file, as where the file system knows no case."""
     note = _Note.in_file(_facts_path(path))
-    return size_of(path) > 0 and note.is_resumable and not note.is_of(stem)
+    return size_of(path) > 0 and note.is_resumable and not note.is_of(stem, origin)
 
 
 def _facts_path(path: Path) -> Path:
@@ -96,9 +120,10 @@ class PartFile:
     of; a part file without facts, or with torn ones, is started over.
     """
 
-    def __init__(self, path: Path, stem: str, file: IO[bytes], *, is_own: bool) -> None:
+    def __init__(self, path: Path, stem: str, origin: Origin, file: IO[bytes], *, is_own: bool) -> None:
         self._path = path
         self._stem = stem
+        self._origin = origin
         self._facts_path = _facts_path(path)
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name, or may
@@ -113,7 +138,7 @@ class PartFile:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, folder: Path, stem: str) -> Iterator["PartFile"]:
+    def opened(cls, folder: Path, stem: str, origin: Origin = Origin()) -> Iterator["PartFile"]:  # noqa: B008
         """Open, lock and take up the part file of one output file; keep or clear it away on leaving."""
         with _writing(folder):
             if folder.exists() and not folder.is_dir():
@@ -123,13 +148,13 @@ class PartFile:
         path = folder / f".{stem[:_STEM_LIMIT]}.part"
         with _writing(path):
             file = _locked(path)
-            if file and _is_anothers(path, stem):
+            if file and _is_anothers(path, stem, origin):
                 file.close()
                 file = None
             is_own = file is None
             if file is None:
                 path, file = _own(path)
-        part = cls(path, stem, file, is_own=is_own)
+        part = cls(path, stem, origin, file, is_own=is_own)
         try:
             part._take_up()
             yield part
@@ -281,8 +306,12 @@ class PartFile:
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
         note = _Note.in_file(self._facts_path)
-        if not note.is_resumable or not note.is_of(self._stem):
+        if not note.is_resumable or not note.is_of(self._stem, self._origin):
             return
+        # What this machine does not know of it is kept for the one that does.
+        self._origin = Origin(
+            self._origin.server or note.origin.server, self._origin.created or note.origin.created
+        )
         # First: a signal while it is read must not make it useless.
         self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True
         with _writing(self._path):
@@ -296,7 +325,7 @@ class PartFile:
     def _note(self) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""
         with _writing(self._facts_path):
-            note = _Note(self._facts, self.is_complete, self._stem)
+            note = _Note(self._facts, self.is_complete, self._stem, self._origin)
             self._facts_path.write_text(json.dumps(note.as_json()))
         self._is_noted = True
 
@@ -326,6 +355,7 @@ class LeftOver(NamedTuple):
     """What a command that ended early left of an output file: `paths` on disk, its bytes and the facts of them.
 
     A download of the prediction goes on from it where it `is_resumable`, with no byte to fetch if it `is_complete`.
+    `server` is the one that it came from, empty where nobody noted it.
     """
 
     id: str
@@ -334,6 +364,7 @@ class LeftOver(NamedTuple):
     changed: float
     is_resumable: bool
     is_complete: bool
+    server: str = ""
 
 
 def left_over_in(folder: Path) -> list[LeftOver]:
@@ -357,6 +388,7 @@ def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
         max((one.stat().st_mtime for one in paths), default=0.0),
         is_resumable=note.is_resumable,
         is_complete=note.is_complete,
+        server=note.origin.server,
     )
 
 

@@ -845,6 +845,21 @@ def test_a_part_file_is_not_taken_up_from_the_sandbox_that_the_api_made(
     assert told.fix == "cometrep download --base-url https://other.test made1; cometrep download tried1"
 
 
+def test_a_part_file_is_taken_up_from_the_server_that_it_notes(
+    remember: Callable[..., None], tmp_path: Path
+) -> None:
+    """Ids repeat between servers: an entry of the same id here is no sign that it came from here."""
+    remember("7", age=60)
+    for id, server in (("7", "https://other.test"), ("8", "sandbox"), ("9", "http://127.0.0.1:1")):
+        leave_part(tmp_path / "here", f"{id}-0", {"validator": '"e1"', "server": server})
+    fixes = examined(now=NOW)["part_files"].fix.split("; ")
+    assert fixes == [
+        "cometrep download --base-url https://other.test 7",
+        "cometrep download --sandbox 8",
+        "cometrep download 9",
+    ]
+
+
 def test_a_part_file_of_the_folder_to_save_in_needs_no_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

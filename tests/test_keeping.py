@@ -26,12 +26,12 @@ ONE = Request(SCHNELL, {"prompt": "cat"})
 class Shelf:
     """A folder to keep outputs in, and a ledger that remembers them."""
 
-    def __init__(self, root: Path, *, is_sandbox: bool = False) -> None:
+    def __init__(self, root: Path, *, is_sandbox: bool = False, base_url: str = "https://api.cometapi.com") -> None:
         self.folder = root / "out"
         self.age_seconds = 0  # of what is written into the ledger
         self.ledger = Ledger(
             root / "ledger.sqlite3",
-            base_url="https://api.cometapi.com",
+            base_url=base_url,
             is_sandbox=is_sandbox,
             clock=lambda: time.time() - self.age_seconds,
         )
@@ -270,6 +270,38 @@ def test_a_file_that_was_left_alone_is_not_remembered_as_the_prediction_s(shelf:
     assert ([file.index for file in saved], failure) == ([1], None)
     assert [event.how for event in events if isinstance(event, Saved)] == ["skipped", "saved"]
     assert [file.index for file in shelf.ledger.files("p1")] == [1]
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["made here", "made elsewhere"])
+@pytest.mark.parametrize("is_named", [True, False], ids=["saved", "whole, without its name"])
+def test_what_another_server_made_is_not_taken_for_the_output(
+    tmp_path: Path, server: Server, *, is_known: bool, is_named: bool
+) -> None:
+    """Its prediction may have the same id: what was paid for here is fetched, and the other's picture stays."""
+    shelves = [Shelf(tmp_path, base_url=f"https://{name}.example") for name in "ab"]
+    folder = shelves[0].folder
+    folder.mkdir()
+    if not is_named:
+        (folder / "mine.webp").write_bytes(b"mine")
+    for number, shelf in enumerate(shelves):
+        if is_known:
+            shelf.create("p1", SCHNELL)
+        prediction = made(server, "a.webp", "b.webp")
+        prediction = prediction._replace(output=prediction.output[number])
+        keeper = shelf.keeper("mine.webp" if not (is_named or number) else "")
+        saved, failure, _ = kept(keeper, prediction)
+        shelf.ledger.close()
+        if number == 0:
+            assert bool(saved) is is_named
+            continue
+        assert server.count("GET", "/f/b.webp") == 1
+        if is_named:
+            assert failure is not None
+            assert "exists and differs" in failure.message
+        else:
+            assert [Path(file.path).read_bytes() for file in saved] == [picture(3000, 1)]
+    if is_named:
+        assert (folder / "p1.webp").read_bytes() == picture(3000, 0)
 
 
 def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> None:

@@ -63,6 +63,11 @@ class Shelf:
         self.opened.append(ledger)
         return ledger
 
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Execute a statement as another program does."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            return other.execute(statement, values).fetchall()
+
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
@@ -368,6 +373,81 @@ def test_a_file_saved_again_replaces_its_entry(ledger: Ledger, tmp_path: Path) -
     for sha256 in ("ab", "cd"):
         ledger.add_file("p1", saved(tmp_path / "a", sha256=sha256))
     assert [file.sha256 for file in ledger.files("p1")] == ["cd"]
+
+
+def test_a_file_is_of_its_own_servers_prediction_alone(shelf: Shelf, ledger: Ledger, tmp_path: Path) -> None:
+    """Gateways that number from 1 give their ids again: what one made is not what another one is paid for."""
+    other, sandbox = shelf.ledger(base_url="https://other.example"), shelf.ledger(is_sandbox=True)
+    ledgers = (ledger, other, sandbox)
+    files = [saved(tmp_path / name) for name in ("a", "b", "c")]
+    for one in ledgers:
+        made(one, "7")
+        one.see(Prediction("7", "succeeded", output=["https://x/0.webp"]))
+    for one, file in zip(ledgers, files, strict=True):
+        assert one.files("7") == ()
+        assert ids(one, unsaved_only=True)[:1] == ["7"]
+        one.add_file("7", file)
+    assert [one.files("7") for one in ledgers] == [(file,) for file in files]
+    assert [entry.files for entry in ledger.entries()] == [(files[1],), (files[0],)]
+    assert ids(ledger, unsaved_only=True) == []
+
+
+def test_a_file_of_a_prediction_made_elsewhere_is_of_the_server_it_came_from(
+    shelf: Shelf, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Where no entry tells, as of an id that another machine created; the sandbox is one at any port."""
+    ledger.add_file("7", saved(tmp_path / "a"))
+    shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:1").add_file("7", saved(tmp_path / "b"))
+    sandbox = shelf.ledger(is_sandbox=True, base_url="http://127.0.0.1:2")
+    asked = (ledger, shelf.ledger(base_url="https://other.example"), sandbox)
+    assert [[Path(file.path).name for file in one.files("7")] for one in asked] == [["a"], [], ["b"]]
+
+
+def test_an_id_that_a_server_gives_again_has_no_files_yet(shelf: Shelf, ledger: Ledger, tmp_path: Path) -> None:
+    """As behind a reset, whatever the clock says: its picture is another, and neither takes the other's along."""
+    output = ["https://x/0.webp", "https://x/1.webp"]
+    made(ledger, "7")
+    ledger.see(Prediction("7", "succeeded", output=output))
+    ledger.add_file("7", saved(tmp_path / "a"))
+    first = found(ledger, "7")
+    shelf.clock.now += 7200.0
+    second = made(ledger, "7")
+    assert ledger.files("7") == ()
+    ledger.see(Prediction("7", "succeeded", output=output))
+    shelf.clock.now -= 7200.0
+    ledger.add_file("7", saved(tmp_path / "b"))
+    assert ledger.files("7") == (saved(tmp_path / "b"),)
+    # The server does not know the first one any more: what was not saved of it cannot be.
+    assert [entry.number for entry in ledger.entries(unsaved_only=True)] == [second]
+    shelf.clock.now += 14400.0
+    assert ledger.prune(first.created + 1.0) == (1, 0)
+    assert ledger.files("7") == (saved(tmp_path / "b"),)
+    assert ledger.file_folders(9) == [tmp_path]
+    shelf.clock.now += 14400.0
+    assert ledger.prune(shelf.clock.now) == (1, 0)
+    assert shelf.rows("SELECT * FROM files") == []
+
+
+def test_files_that_an_earlier_version_saved_are_of_the_entry_before_them(
+    shelf: Shelf, ledger: Ledger, tmp_path: Path
+) -> None:
+    """It wrote their time alone; and it can go on to write, and read, what this one made."""
+    old = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, 3, 'ab', 'image/webp', 'https://x/0.webp', ?)"
+    other = shelf.ledger(base_url="https://other.example")
+    made(ledger, "7")
+    shelf.rows(old, "7", str(tmp_path / "a"), shelf.clock())
+    shelf.rows(old, "8", str(tmp_path / "b"), shelf.clock())
+    assert (ledger.files("7"), other.files("7")) == ((saved(tmp_path / "a"),), ())
+    assert (ledger.files("8"), other.files("8")) == ((saved(tmp_path / "b"),),) * 2  # nobody knows whose it is
+    made(other, "7")
+    made(other, "8")
+    assert (ledger.files("7"), other.files("7")) == ((saved(tmp_path / "a"),), ())
+    assert other.files("8") == ()
+    shelf.rows(old, "7", str(tmp_path / "c"), shelf.clock())
+    other.add_file("7", saved(tmp_path / "d"))
+    assert other.files("7") == (saved(tmp_path / "d"), saved(tmp_path / "c"))
+    newest_first = shelf.rows("SELECT path FROM files WHERE id = '7' ORDER BY file_index, saved DESC")
+    assert [Path(path).name for (path,) in newest_first] == ["d", "c", "a"]
 
 
 def test_paths_are_kept_absolute(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

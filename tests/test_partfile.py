@@ -15,7 +15,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.byte_ranges import Facts
-from cometrep.partfile import PartFile, left_over_in, size_of, write_whole
+from cometrep.partfile import Origin, PartFile, left_over_in, size_of, write_whole
 from tests.conftest import find_no_room
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
@@ -223,6 +223,42 @@ def test_the_part_file_of_another_prediction_stays(
     assert json.loads(path.with_name(f"{path.name}.json").read_text()) == facts
     left = {path.name, f"{path.name}.json", *(["p.bin"] if is_saved else [])}
     assert {one.name for one in tmp_path.iterdir()} == left
+
+
+def left_whole(folder: Path, origin: Origin) -> None:
+    """Leave a part file that is whole and got no name."""
+    with PartFile.opened(folder, "7-0", origin) as part:
+        part.restart()
+        part.append(BLOCK[:1000])
+        part.complete()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Origin("https://b.example", 1.5), Origin("https://b.example"), Origin("https://a.example", 2.5)],
+    ids=["another server", "another server, made elsewhere", "the server, reset"],
+)
+def test_a_whole_file_is_not_taken_for_what_another_server_made(tmp_path: Path, other: Origin) -> None:
+    """Ids repeat between servers, and at one that was reset; it stays for the prediction that it is of."""
+    mine = Origin("https://a.example", 1.5)
+    left_whole(tmp_path, mine)
+    with PartFile.opened(tmp_path, "7-0", other) as part:
+        assert (part.is_complete, part.size) == (False, 0)
+        part.append(BLOCK[:7])
+        part.commit(tmp_path / "7.bin", "7", 0, overwrites=False, skips_existing=False)
+    with PartFile.opened(tmp_path, "7-0", mine) as part:
+        assert (part.is_complete, part.size) == (True, 1000)
+    assert [one.server for one in left_over_in(tmp_path)] == ["https://a.example"]
+
+
+def test_a_whole_file_is_taken_up_on_another_machine(tmp_path: Path) -> None:
+    """Whose ledger has no entry of it; what the first one noted of it stays with it."""
+    left_whole(tmp_path, Origin("https://a.example", 1.5))
+    for origin in (Origin("https://a.example"), Origin(), Origin("https://a.example", 1.5)):
+        with PartFile.opened(tmp_path, "7-0", origin) as part:
+            assert (part.is_complete, part.size) == (True, 1000)
+            part.complete()
+    assert json.loads((tmp_path / ".7-0.part.json").read_text())["created"] == 1.5
 
 
 def test_anothers_note_without_bytes_is_in_nobodys_way(tmp_path: Path) -> None:

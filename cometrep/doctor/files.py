@@ -11,7 +11,7 @@ from cometrep.calls import within
 from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, guarded, typed, untried
 from cometrep.doctor.subject import Subject
 from cometrep.ledger import Ledger
-from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN, Entry
+from cometrep.ledger.entry import RETENTION_SECONDS, SANDBOX, UNKNOWN, Entry
 from cometrep.partfile import LeftOver, left_over_in, writable_folder
 from cometrep.text import first_few, format_bytes, format_count, format_elapsed
 from cometrep.transport.reasons import reason_of
@@ -114,28 +114,39 @@ class Files:
 
     def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
         """Give the downloads that take up the part files of a folder, each from the server of its prediction."""
-        ids = dict.fromkeys(part.id for part in parts if self._may_go_on(part))
-        flags = self._flags_of(ids) if self._memory else dict.fromkeys(ids, self._subject.flags)
+        useful = [part for part in parts if self._may_go_on(part)]
+        of_ledger = self._flags_of(part.id for part in useful if not part.server)
         where = () if folder == own else (f"-d {hints.quoted(str(folder))}",)
-        for flag in dict.fromkeys(flags.values()):
-            some = [id for id in ids if flags[id] == flag]
-            yield hints.Command(typed("cometrep download", flag), where).of(*some[:SHOWN])
+        ids: dict[str, dict[str, None]] = {}
+        for part in useful:
+            flag = self._flag_of(part.server) if part.server else of_ledger[part.id]
+            ids.setdefault(flag, {})[part.id] = None
+        for flag, some in ids.items():
+            yield hints.Command(typed("cometrep download", flag), where).of(*list(some)[:SHOWN])
+
+    def _flag_of(self, server: str) -> str:
+        """Give the flag that chooses a server, as the ledger and part files name it."""
+        with contextlib.closing(self._open_ledger(is_sandbox=self._settings.is_sandboxed)) as own:
+            if own.server == server:
+                return self._subject.flags
+        return "--sandbox" if server == SANDBOX else f"--base-url {hints.quoted(server)}"
 
     def _flags_of(self, ids: Iterable[str]) -> dict[str, str]:
         """Give for each prediction the flag that chooses its server; this one's where the ledger knows no other."""
         is_sandboxed = self._settings.is_sandboxed
-        flags = {}
+        flags = dict.fromkeys(ids, self._subject.flags)
+        if not self._memory:
+            return flags
         with (
             contextlib.closing(self._open_ledger(is_sandbox=is_sandboxed)) as own,
             contextlib.closing(self._open_ledger(is_sandbox=not is_sandboxed)) as other,
         ):
-            for id in ids:
-                flags[id] = self._subject.flags
+            for id in flags:
                 if own.lenient(own.entry, id):
                     continue
                 made = (one.lenient(partial(one.entry, anywhere=True), id) for one in (own, other))
                 if entry := next(filter(None, made), None):
-                    flags[id] = "--sandbox" if entry.is_sandbox else f"--base-url {hints.quoted(entry.base_url)}"
+                    flags[id] = self._flag_of(SANDBOX if entry.is_sandbox else entry.base_url)
         return flags
 
     def _may_go_on(self, part: LeftOver) -> bool:

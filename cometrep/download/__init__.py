@@ -25,7 +25,7 @@ from cometrep.download.content import is_media, is_misnamed, url_extension, wron
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import PartFile, size_of
+from cometrep.partfile import Origin, PartFile, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_bytes, format_count, format_duration
@@ -80,18 +80,25 @@ class Downloads:
         """Close the connections."""
         self._fetcher.close()
 
-    def save(self, id: str, file: OutputFile, names: Names) -> Generator[Event, None, tuple[SavedFile, str]]:
+    def save(
+        self,
+        id: str,
+        file: OutputFile,
+        names: Names,
+        origin: Origin = Origin(),  # noqa: B008 - it cannot change
+    ) -> Generator[Event, None, tuple[SavedFile, str]]:
         """Put one output file under its final name; yield progress, give the saved file and how it came there.
 
         That is `saved`, `kept` (the same content stood there already) or `skipped` (an existing path was to be
-        left alone). Raises UrlExpired, Temporary, Refused, OutputMissing, LocalFileError or ConfigError.
+        left alone). No part file of another origin is taken up. Raises UrlExpired, Temporary, Refused,
+        OutputMissing, LocalFileError or ConfigError.
         """
         guess = url_extension(file.url) or file.extension
         if self.rules.skips_existing and (guess or not names.has_extension):
             target = names.path(file.index, guess or "bin")
             if os.path.lexists(target):
                 return _skipped(file, target), "skipped"
-        with PartFile.opened(names.part_folder(file.index), f"{id}-{file.index}") as part:
+        with PartFile.opened(names.part_folder(file.index), f"{id}-{file.index}", origin) as part:
             if file.url and not part.is_complete:
                 yield from self._fill(id, file, part, names.path(file.index, guess or "bin").name)
             elif not file.url:

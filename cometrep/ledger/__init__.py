@@ -19,10 +19,14 @@ from cometrep import errors, hints
 from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.ledger.entry import (
+    IS_LATEST,
     OF_ENTRIES,
     OF_FILES,
+    OWNER,
     REFUSED,
     RETENTION_SECONDS,
+    SANDBOX,
+    SAVED,
     SCHEMA,
     UNKNOWN,
     VERSION,
@@ -91,6 +95,11 @@ class Ledger:
         self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
         self.problem: errors.LocalFileError | None = None
         self._newest: int | None = None  # the number of the entry from which references count back
+
+    @property
+    def server(self) -> str:
+        """What tells this server's predictions from another's of the same ids."""
+        return SANDBOX if self._is_sandbox else self._base_url
 
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
         """Ask where nothing depends on the answer: a ledger out of order stops no wait and no download.
@@ -221,8 +230,10 @@ class Ledger:
             )
 
     def add_file(self, id: str, file: SavedFile) -> None:
-        """Write that an output file stands on disk, under its absolute path."""
+        """Write that an output file of this server's prediction stands on disk, under its absolute path."""
         with self._writing() as connection:
+            rows = self._entry_rows(id)
+            owner = rows[0]["number"] if rows else self.server
             connection.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -233,13 +244,21 @@ class Ledger:
                     file.sha256,
                     storable(file.content_type),
                     storable(file.url),
-                    self._clock(),
+                    f"{self._clock()} {owner}",
                 ),
             )
 
     def files(self, id: str) -> tuple[SavedFile, ...]:
-        """List the files saved of a prediction in the order of its output, the newest copy of each first."""
-        rows = self._database.rows(f"SELECT {OF_FILES} FROM files WHERE id = ? ORDER BY file_index, saved DESC", id)
+        """List the files saved of this server's prediction in the order of its output, each newest copy first."""
+        rows = self._entry_rows(id)
+        return self._files_of(id, str(rows[0]["number"])) if rows else self._files_of(id, self.server, "")
+
+    def _files_of(self, id: str, *owners: str) -> tuple[SavedFile, ...]:
+        rows = self._database.rows(
+            f"SELECT {OF_FILES} FROM files WHERE id = ? AND {OWNER} IN (SELECT value FROM json_each(?))"
+            f" ORDER BY file_index, {SAVED} DESC",
+            *(id, compact_json(owners)),
+        )
         return tuple(map(file_of, rows))
 
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
@@ -337,9 +356,9 @@ class Ledger:
         unsaved_only: bool = False,
     ) -> Iterator[Entry]:
         """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time.
-        `unsaved_only` keeps the successes of which an output file was not saved from this machine.
+        `unsaved_only` keeps the successes of which an output file was not saved from this machine, and can be.
         """
-        clauses, values = ["is_sandbox = ?"], [self._is_sandbox]
+        clauses, values = ["is_sandbox = ?", *([IS_LATEST] if unsaved_only else [])], [self._is_sandbox]
         for clause, value in (
             ("model GLOB ?", storable(model) or None),
             ("status = ?", storable(status) or None),
@@ -352,12 +371,14 @@ class Ledger:
             f"SELECT {OF_ENTRIES} FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
             *(*values, -1 if limit is None or unsaved_only else limit),
         )
-        entries = (entry_of(row, self.files(row["id"]) if row["id"] else ()) for row in rows)
+        entries = (
+            entry_of(row, self._files_of(row["id"], str(row["number"])) if row["id"] else ()) for row in rows
+        )
         yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
 
     def file_folders(self, limit: int) -> list[Path]:
         """List the folders in which files were saved, those of the newest files first."""
-        rows = self._database.each(f"SELECT {text_columns('path')} FROM files ORDER BY saved DESC")
+        rows = self._database.each(f"SELECT {text_columns('path')} FROM files ORDER BY {SAVED} DESC")
         return list(islice(dict.fromkeys(Path(row["path"]).parent for row in rows), limit))
 
     def unfinished(self, *, model: str = "", since: float | None = None) -> list[str]:
@@ -388,7 +409,11 @@ class Ledger:
             kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
             values = (self._is_sandbox, before, compact_json(kept))
-            connection.execute(f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition})", values)
+            connection.execute(
+                f"DELETE FROM files WHERE id IN (SELECT id FROM entries WHERE {condition}) AND {OWNER} IN"
+                f" (SELECT CAST(number AS TEXT) FROM entries WHERE {condition} UNION SELECT '')",
+                values * 2,
+            )
             return connection.execute(f"DELETE FROM entries WHERE {condition}", values).rowcount, len(kept)
 
     def _is_needed(self, entry: Entry) -> bool:

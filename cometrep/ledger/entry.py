@@ -11,6 +11,7 @@ from cometrep.prediction import Prediction, SavedFile
 
 UNKNOWN = "unknown"  # a create whose outcome is not known
 REFUSED = "refused"  # a create that the API refused
+SANDBOX = "sandbox"  # as a server: its base URL has another port each time
 
 RETENTION_SECONDS = 3600.0
 _UNDER_WAY_SECONDS = 300.0  # in which a create of which nothing was heard may still be under way
@@ -67,6 +68,19 @@ OF_ENTRIES = (
 OF_FILES = (
     "CAST(file_index AS INTEGER) AS file_index, CAST(size_bytes AS INTEGER) AS size_bytes,"
     f" {text_columns('path', 'sha256', 'content_type', 'url')}"
+)
+SAVED = "CAST(saved AS REAL)"  # when a file was saved: SQLite reads a number as far as it goes
+# Whose a file is, as ids repeat between servers: the number of the entry or, of a prediction that has none, the
+# server. It stands behind the time in `saved`, since earlier versions cannot write to a table with one column more.
+# Their own rows have the time alone, and are of the newest entry that was made by then.
+OWNER = (
+    "CASE typeof(saved) WHEN 'text' THEN substr(saved, instr(saved, ' ') + 1) ELSE coalesce((SELECT"
+    " CAST(number AS TEXT) FROM entries WHERE entries.id = files.id AND created <= saved"
+    " ORDER BY number DESC LIMIT 1), '') END"
+)
+IS_LATEST = (  # an entry, as it is no more where its server gave its id again, as after a reset
+    "NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.id = entries.id AND later.number > entries.number"
+    " AND later.is_sandbox = entries.is_sandbox AND (later.is_sandbox OR later.base_url = entries.base_url))"
 )
 
 
