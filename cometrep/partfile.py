@@ -315,12 +315,29 @@ class PartFile:
         # First: a signal while it is read must not make it useless.
         self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True
         with _writing(self._path):
+            if not self.is_complete:
+                self._cut_zeros()
             self._file.seek(0)
             while chunk := self._file.read(CHUNK_BYTES):
                 self._take(chunk)
         total = self.total_bytes
         if (total is not None and self.size > total) or (self.is_complete and self.size != total):
             self.restart()
+
+    def _cut_zeros(self) -> None:
+        """Cut off the zeros at the end, to be fetched again.
+
+        A power cut may keep the length of a file and lose its last bytes, which nothing had asked the disk for.
+        """
+        size = end = self._file.seek(0, os.SEEK_END)
+        kept = b""
+        while end and not kept:
+            start = max(0, end - CHUNK_BYTES)
+            self._file.seek(start)
+            kept = self._file.read(end - start).rstrip(b"\0")
+            end = start + len(kept)
+        if end < size:
+            self._file.truncate(end)
 
     def _note(self) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""

@@ -179,6 +179,28 @@ def test_what_came_before_a_stop_is_kept_with_its_validator(tmp_path: Path, *, i
         assert part.resume_headers() == {"Range": "bytes=1000-", "If-Range": '"e"'}
 
 
+@pytest.mark.parametrize("lost", [1, 4096, 600_000, len(BLOCK)], ids=["a byte", "a block", "many", "all"])
+def test_zeros_that_a_power_cut_left_are_fetched_again(tmp_path: Path, lost: int) -> None:
+    """The file may have its length on the disk and not its last bytes: the rest would be put behind them."""
+    with PartFile.opened(tmp_path, "p-0") as part:
+        part.restart(Facts('"e"', len(BLOCK) + 500_000))
+        part.append(BLOCK)
+    with (tmp_path / ".p-0.part").open("r+b") as file:
+        file.seek(-lost, os.SEEK_END)
+        file.write(bytes(lost))
+    sound = BLOCK[: len(BLOCK) - lost].rstrip(b"\0")
+    with PartFile.opened(tmp_path, "p-0") as part:
+        assert part.resume_headers().get("Range") == (f"bytes={len(sound)}-" if sound else None)
+        rest = (BLOCK + bytes(500_000))[len(sound) :]
+        part.append(rest)
+        part.complete()
+    with PartFile.opened(tmp_path, "p-0") as whole:  # whose zeros were on the disk before that was noted
+        assert (whole.size, whole.sha256) == (
+            len(BLOCK) + 500_000,
+            hashlib.sha256(BLOCK + bytes(500_000)).hexdigest(),
+        )
+
+
 def test_a_pipe_named_as_a_part_file_is_no_left_over_to_wait_for(tmp_path: Path) -> None:
     """Nobody holds a pipe, and to open it for that question might never end."""
     os.mkfifo(tmp_path / ".p-0.part")
