@@ -30,6 +30,7 @@ _PART_NAME = (
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
 _SHORT_BYTES = 512
+_GLANCE_SECONDS = 1.0  # in which who only looks whether a file is held is done
 _TRIED_BYTES = 64 * 1024  # of a folder that is to take files
 _STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 
@@ -506,7 +507,10 @@ def _own(path: Path) -> tuple[Path, IO[bytes]]:
     """Make a part file that nobody else has, beside one that another process holds."""
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
-    return own, own.open("x+b", _HELD_BYTES)
+    file = own.open("x+b", _HELD_BYTES)
+    with contextlib.suppress(OSError):  # a file system without locks
+        lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
+    return own, file
 
 
 def size_of(path: Path) -> int:

@@ -366,6 +366,17 @@ def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == [".a.json.part"]
 
 
+def test_no_part_file_in_use_is_left_over(tmp_path: Path) -> None:
+    """Nor that of a second command that saves the same: who is told to remove it would end that command."""
+    with PartFile.opened(tmp_path, "p-0") as first, PartFile.opened(tmp_path, "p-0") as second:
+        for part in (first, second):
+            part.restart(Facts('"e"', 2000))
+            part.append(BLOCK[:1000])
+        assert len(list(tmp_path.glob(".p-0*.part"))) == 2
+        assert left_over_in(tmp_path) == []
+        assert second.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
+
+
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that knows no locks, as many shared ones are mounted."""
