@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cometrep import errors, hints
+from cometrep.data_uris import shorten_data_uris
 from cometrep.download import Downloads, Rules, UrlExpired, fetch
 from cometrep.download.body import _decompressed
 from cometrep.events import Event, Noted, Retrying, Saving
@@ -1126,6 +1127,23 @@ def test_a_data_uri_is_saved_like_a_file(saver: Saver) -> None:
     assert Path(saved.path).name == f"{ID}.png"
     assert Path(saved.path).read_bytes() == b"\x89PNG\r\n\x1a\n"
     assert saved.content_type == "image/png"
+
+
+def test_a_data_uri_whose_name_is_taken_is_kept_for_the_next_command(saver: Saver) -> None:
+    """As a file behind a URL is: after its hour the API does not give it, and the ledger has its SHA-256 alone."""
+    saver.folder.mkdir(exist_ok=True)
+    (saver.folder / "cat.png").write_bytes(b"mine")
+    data_uri = "data:image/png;base64,iVBORw0KGgo="
+    with pytest.raises(errors.LocalFileError, match="exists and differs"):
+        saver(data_uri=data_uri, template="cat.png")
+    forgotten = shorten_data_uris(data_uri)
+    with pytest.raises(errors.OutputMissing, match="which the API does not give any more"):
+        saver(data_uri=shorten_data_uris("data:image/png;base64,iVBORw=="))  # another one
+    saved, how = saver(data_uri=forgotten)
+    assert (how, Path(saved.path).name, saved.content_type) == ("saved", f"{ID}.png", "image/png")
+    assert Path(saved.path).read_bytes() == b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(errors.OutputMissing, match="which the API does not give any more"):
+        saver(data_uri=forgotten, template="other.png")
 
 
 @pytest.mark.parametrize(
