@@ -831,6 +831,16 @@ def test_a_new_ledger_waits_for_another_process_that_makes_it(
     assert ids(ledger) == ["p1"]
 
 
+def test_a_transaction_that_a_signal_kept_from_its_block_is_in_nobodys_way(ledger: Ledger) -> None:
+    """It comes when the transaction has begun, and before the block that ends it: the id is still to be kept."""
+    number = made(ledger, "p1")
+    abandoned = ledger._database.writing()
+    abandoned.__enter__().execute("UPDATE entries SET id = 'p9'")
+    ledger.accept(number, Prediction("p2", "succeeded"))
+    del abandoned
+    assert [(entry.id, entry.status) for entry in ledger.entries()] == [("p2", "succeeded")]
+
+
 def test_a_signal_that_comes_with_the_lock_leaves_nothing_begun(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

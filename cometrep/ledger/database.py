@@ -79,6 +79,8 @@ class Database:
         while True:
             with self._lock, self._translated():
                 connection = self._connection(writes=True)
+                if connection.in_transaction:  # a signal cut in before what it was begun for could end it
+                    connection.execute("ROLLBACK")
                 if durable != self._is_durable:
                     _when_free(connection, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
