@@ -217,6 +217,57 @@ def test_an_entry_is_a_creates_own_alone(shelf: Shelf, asked: dict[str, Any], id
     assert ledger.create_of(number + 1, **asked) is None
 
 
+@pytest.mark.parametrize("how", ["accepted", "in doubt", "sent again"])
+def test_the_entry_of_a_create_is_made_anew_where_another_process_pruned_it(
+    shelf: Shelf, ledger: Ledger, how: str
+) -> None:
+    """A clock that was wrong when it was made, as before the first word from NTP, had made it look old."""
+    shelf.clock.now = 1000.0
+    number = ledger.begin(SCHNELL, {"prompt": "cat"})
+    if how == "sent again":
+        ledger.refuse(number, errors.Temporary("HTTP 429"))
+    shelf.clock.now = 1_800_000_000.0
+    assert shelf.ledger().prune(shelf.clock.now - 90 * 86_400.0) == (1, 0)
+    if how == "accepted":
+        ledger.accept(number, Prediction("p1", "starting"))
+    elif how == "in doubt":
+        ledger.doubt(number, errors.CreateUnknown("broke off"))
+    else:
+        ledger.refuse(number, errors.Temporary("HTTP 429"))  # of which there is nothing to keep
+        assert ids(ledger) == []
+        ledger.send_again(number)
+    (entry,) = ledger.entries()
+    assert (entry.number, entry.model, entry.input) == (number, SCHNELL, {"prompt": "cat"})
+    told = ("p1", "starting", "") if how == "accepted" else ("", UNKNOWN, "broke off" if how == "in doubt" else "")
+    assert (entry.id, entry.status, entry.error) == told
+    assert entry.created > 1_800_000_000.0
+
+
+def test_the_entry_of_a_create_of_another_command_is_made_anew_as_far_as_it_is_known(
+    shelf: Shelf, ledger: Ledger
+) -> None:
+    """Its prediction is kept; a create of which nothing is known is neither sent again nor in doubt unsaid."""
+    number = made(ledger, "p1")
+    shelf.rows("DELETE FROM entries")
+    ledger.accept(number, Prediction("p1", "starting", SCHNELL))
+    assert (found(ledger, "p1").model, found(ledger, "p1").input) == (SCHNELL, {})
+    shelf.rows("DELETE FROM entries")
+    with pytest.raises(errors.LocalFileError, match="has lost the entry of a create"):
+        ledger.send_again(number)
+    with pytest.raises(errors.LocalFileError, match="has lost the entry of a create"):
+        ledger.doubt(number, errors.CreateUnknown("lost"))
+    ledger.refuse(number, errors.Refused("no"))
+
+
+def test_what_was_sent_is_kept_of_so_many_creates_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the creates of a batch, however many are refused."""
+    monkeypatch.setattr(ledger_module, "_SENT_LIMIT", 2)
+    for _ in range(4):
+        ledger.refuse(ledger.begin(SCHNELL, {}), errors.Refused("no"))
+    made(ledger, "p1")
+    assert len(ledger._sent) == 1
+
+
 def test_a_doubtful_create_may_have_a_probable_id(ledger: Ledger) -> None:
     """The id that a broken answer began with stands in the entry, and can be waited for."""
     number = ledger.begin(SCHNELL, {})

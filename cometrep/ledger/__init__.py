@@ -47,6 +47,7 @@ Answer = TypeVar("Answer")
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
+_SENT_LIMIT = 1000  # creates of which it is kept what was sent, until they are answered
 
 
 class Recent(NamedTuple):
@@ -93,6 +94,7 @@ class Ledger:
         self._is_sandbox = is_sandbox
         self._clock = clock
         self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
+        self._sent: dict[int, tuple[str, str]] = {}  # model and input, by the number of the entry
         self.problem: errors.LocalFileError | None = None
         self._newest: int | None = None  # the number of the entry from which references count back
 
@@ -122,22 +124,38 @@ class Ledger:
 
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
+        sent = model, compact_json(shorten_data_uris(values))
         with self._writing(durable=True) as connection:
-            now = self._clock()  # and not before: it may have waited, and --prune forgets what is older
-            cursor = connection.execute(
-                "INSERT INTO entries (model, base_url, is_sandbox, status, input, created, changed)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    model,
-                    self._base_url,
-                    self._is_sandbox,
-                    UNKNOWN,
-                    compact_json(shorten_data_uris(values)),
-                    now,
-                    now,
-                ),
+            number = self._insert(connection, None, sent)
+            self._sent[number] = sent
+            if len(self._sent) > _SENT_LIMIT:
+                del self._sent[next(iter(self._sent))]
+            return number
+
+    def _insert(self, connection: sqlite3.Connection, number: int | None, sent: tuple[str, str]) -> int:
+        now = self._clock()  # and not before: it may have waited, and --prune forgets what is older
+        cursor = connection.execute(
+            "INSERT INTO entries (number, model, input, base_url, is_sandbox, status, created, changed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, *sent, self._base_url, self._is_sandbox, UNKNOWN, now, now),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _restore(self, connection: sqlite3.Connection, number: int, told: Prediction | None = None) -> None:
+        """Make a create's entry anew where another process pruned it, as one that a wrong clock had made look old.
+
+        `told` is what is known of a create that another command sent. Raises LocalFileError where nothing is.
+        """
+        if connection.execute("SELECT 1 FROM entries WHERE number = ?", (number,)).fetchone():
+            return
+        sent = self._sent.get(number)
+        if sent is None and told:
+            sent = told.model, compact_json(shorten_data_uris(told.input or {}))
+        if sent is None:
+            raise errors.LocalFileError(
+                "the ledger has lost the entry of a create", hint=hints.LIST_UNKNOWN, code="ledger"
             )
-            return int(cursor.lastrowid or 0)
+        self._insert(connection, number, sent)
 
     def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Write the id that a create's answer gave into its entry, and what else it told; durable on return.
@@ -145,6 +163,7 @@ class Ledger:
         Raises LocalFileError, where another process holds the file after so many seconds.
         """
         with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
+            self._restore(connection, number, prediction)
             connection.execute(
                 "UPDATE entries SET id = ?, status = ?, output = ?, error = ?, changed = ?, run_seconds = ?"
                 " WHERE number = ?",
@@ -158,6 +177,7 @@ class Ledger:
                     number,
                 ),
             )
+        self._sent.pop(number, None)
 
     def create_of(self, number: int, before: float) -> Entry | None:
         """Give the entry of a create that was sent `before` a Unix time, by its number; None where there is none.
@@ -174,6 +194,7 @@ class Ledger:
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
         with self._writing(durable=True) as connection:
+            self._restore(connection, number)
             connection.execute(
                 "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
                 (UNKNOWN, self._clock(), number),
@@ -186,9 +207,12 @@ class Ledger:
     def doubt(self, number: int, failure: errors.CometrepError) -> None:
         """Keep what is known of a create whose outcome is unknown: the reason, the request id, a probable id."""
         self._mark(number, UNKNOWN, failure)
+        self._sent.pop(number, None)
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError) -> None:
         with self._writing(durable=True) as connection:
+            if status == UNKNOWN:  # of a refused one there is nothing to be kept
+                self._restore(connection, number)
             connection.execute(
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
