@@ -426,7 +426,12 @@ class Keeper:
         self, prediction: Prediction, saved: Sequence[SavedFile], *, is_complete: bool
     ) -> Iterator[Event]:
         if not is_complete:
-            yield Noted(prediction.id, "no sidecar is written: not every file was saved", is_warning=True)
+            told = "no sidecar is written: not every file was saved"
+            if prediction.has_more_than_files():
+                entry = self._ledger.lenient(self._ledger.entry, prediction.id)
+                if entry and entry.output is not None:
+                    told += "; what else the output holds is in the ledger: cometrep list --json"
+            yield Noted(prediction.id, told, is_warning=True)
             return
         rules = self._downloads.rules
         path = sidecar_path(Path(saved[0].path).parent, prediction.id)

@@ -228,6 +228,12 @@ def looked_again_by_mistake(id: str) -> Generator[Event, None, Prediction]:
     yield
 
 
+def gone() -> Generator[Event, None, Prediction]:
+    """Fail as a look does at a prediction that the API has forgotten."""
+    raise errors.Refused("not found", code="prediction_not_found")
+    yield
+
+
 def kept(
     keeper: Keeper, prediction: Prediction, look_again: LookAgain = looked_again_by_mistake
 ) -> tuple[list[SavedFile], errors.CometrepError | None, list[Event]]:
@@ -317,6 +323,23 @@ def test_a_file_that_fails_leaves_the_others(shelf: Shelf, server: Server) -> No
     assert [file.index for file in shelf.ledger.files("p1")] == [0, 2]
     assert "no sidecar is written" in [event.text for event in events if isinstance(event, Noted)][-1]
     assert shelf.names() == ["p1-0.webp", "p1-1.webp", "p1-2.webp"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_where_the_rest_of_an_output_stands_is_told(shelf: Shelf, server: Server, *, is_known: bool) -> None:
+    """A text that names an address of which no file can be had is not lost with it, where the ledger has it."""
+    prediction = made(server, "a.webp", data_removed=True)
+    server.on("GET", "/f/a.webp", Answer(404))
+    prediction = prediction._replace(output=["See ", *prediction.output, " for more."])
+    if is_known:
+        shelf.create("p1", SCHNELL)
+        shelf.ledger.see(prediction)
+    saved, failure, events = kept(shelf.keeper(), prediction, lambda _: gone())
+    assert (saved, failure.exit_code if failure else 0) == ([], 11)
+    told = [event.text for event in events if isinstance(event, Noted) and event.is_warning]
+    assert ("what else the output holds is in the ledger: cometrep list --json" in told[-1]) is is_known
+    if is_known:
+        assert [entry.output for entry in shelf.ledger.entries()] == [prediction.output]
 
 
 def test_expired_files_are_looked_up_once_even_where_that_fails(shelf: Shelf, server: Server) -> None:
