@@ -142,6 +142,7 @@ class Downloads:
 
     def _fill(self, id: str, file: OutputFile, part: PartFile, name: str) -> Iterator[Event]:
         """Fetch a URL into a part file, attempt after attempt while the retry budget lasts."""
+        what = f"output file {file.index} of {id}"
         attempts = in_a_row = rest_faults = 0
         failing_since = 0.0
         furthest = part.size
@@ -154,7 +155,7 @@ class Downloads:
                 rest_faults = 0
             except errors.Temporary as failure:
                 if not failure.is_worth_repeating:
-                    told = f"output file {file.index} of {id}: {failure.message}"
+                    told = f"{what}: {failure.message}"
                     raise failure.told_as(errors.Temporary, told, prediction_id=id) from failure
                 # A host may fail at ranges alone. What came stays until the whole begins to come.
                 if failure.http_status not in _BUSY:
@@ -166,21 +167,23 @@ class Downloads:
                     failing_since = now
                 attempts, in_a_row = attempts + 1, in_a_row + 1
                 pause = max(backoff_seconds(in_a_row, self._random()), failure.retry_after_seconds or 0.0)
-                budget = self.rules.retry_budget_seconds
-                is_used_up = now + pause > failing_since + budget
+                is_used_up = now + pause > failing_since + self.rules.retry_budget_seconds
                 if is_used_up or attempts >= ATTEMPT_LIMIT:
-                    why = f"{format_count(attempts, 'attempt')} failed"
-                    why += (
-                        f" and the retry budget of {format_duration(budget)} is used up"
-                        if is_used_up
-                        else ", the most that a command makes for one file"
-                    )
-                    if failure.retry_after_seconds and failure.retry_after_seconds > budget:
-                        why = f"the host asks to wait {format_duration(failure.retry_after_seconds)}"
-                    told = f"output file {file.index} of {id}: {failure.message}; {why}"
+                    why = self._why_no_more(failure, attempts, is_used_up=is_used_up)
+                    told = f"{what}: {failure.message}; {why}"
                     raise failure.told_as(errors.Temporary, told, prediction_id=id) from failure
                 yield Retrying(id, failure.message, attempts, pause)
                 self._sleep(pause)
+
+    def _why_no_more(self, failure: errors.Temporary, attempts: int, *, is_used_up: bool) -> str:
+        """Say why a file is not tried again: the retry budget `is_used_up`, or there were too many attempts."""
+        budget = self.rules.retry_budget_seconds
+        if failure.retry_after_seconds and failure.retry_after_seconds > budget:
+            return f"the host asks to wait {format_duration(failure.retry_after_seconds)}"
+        failed = f"{format_count(attempts, 'attempt')} failed"
+        if is_used_up:
+            return f"{failed} and the retry budget of {format_duration(budget)} is used up"
+        return f"{failed}, the most that a command makes for one file"
 
     def _fetch(
         self, id: str, file: OutputFile, part: PartFile, name: str, asked: Mapping[str, str]
