@@ -344,24 +344,10 @@ class Ledger:
             *(self._is_sandbox, REFUSED, self._newest, reference.back - 1),
         )
         if not rows:
-            held, command = "no such prediction", "cometrep list"
-            halves = [bool(row[0]) for row in self._database.rows("SELECT DISTINCT is_sandbox FROM entries")]
-            if halves == [True] and not self._is_sandbox:
-                held, command = "no predictions but the sandbox's", "cometrep list --sandbox"
-            raise errors.UsageError(
-                f"{shown}: the ledger of this machine holds {held}", hint=command, code="no_such_entry"
-            )
+            raise self._no_such(shown)
         entry = entry_of(rows[0])
         if not entry.id:
-            told, now = "no id came back", self._clock()
-            if entry.may_be_under_way(now):
-                told = f"sent {format_elapsed(max(0.0, now - entry.changed))} ago, it may be under way still"
-            raise errors.CreateUnknown(
-                f"{shown} is a create of {entry.model} whose outcome is unknown: {told};"
-                f" @{reference.back + 1} is the one before",
-                hint=hints.LIST_UNKNOWN,
-                request_id=entry.request_id or None,
-            )
+            raise self._without_id(shown, entry, before=f"@{reference.back + 1}")
         if not self._is_sandbox and entry.base_url != self._base_url:
             raise errors.UsageError(
                 f"{shown} is {entry.id}, which was made at {entry.base_url}, not at {self._base_url}",
@@ -369,6 +355,27 @@ class Ledger:
                 code="other_base_url",
             )
         return entry.id
+
+    def _no_such(self, shown: str) -> errors.UsageError:
+        """Give the error of a reference behind which there is no prediction."""
+        held, command = "no such prediction", "cometrep list"
+        halves = [bool(row[0]) for row in self._database.rows("SELECT DISTINCT is_sandbox FROM entries")]
+        if halves == [True] and not self._is_sandbox:
+            held, command = "no predictions but the sandbox's", "cometrep list --sandbox"
+        return errors.UsageError(
+            f"{shown}: the ledger of this machine holds {held}", hint=command, code="no_such_entry"
+        )
+
+    def _without_id(self, shown: str, entry: Entry, *, before: str) -> errors.CreateUnknown:
+        """Give the error of a reference to a create whose id is not known; `before` refers to the one before."""
+        told, now = "no id came back", self._clock()
+        if entry.may_be_under_way(now):
+            told = f"sent {format_elapsed(max(0.0, now - entry.changed))} ago, it may be under way still"
+        return errors.CreateUnknown(
+            f"{shown} is a create of {entry.model} whose outcome is unknown: {told}; {before} is the one before",
+            hint=hints.LIST_UNKNOWN,
+            request_id=entry.request_id or None,
+        )
 
     def entries(
         self,
@@ -380,6 +387,7 @@ class Ledger:
         unsaved_only: bool = False,
     ) -> Iterator[Entry]:
         """Yield entries, newest first: of models that match a glob, with a status, made since a Unix time.
+
         `unsaved_only` keeps the successes of which an output file was not saved from this machine, and can be.
         """
         clauses, values = ["is_sandbox = ?", *([IS_LATEST] if unsaved_only else [])], [self._is_sandbox]
