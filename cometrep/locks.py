@@ -1,6 +1,7 @@
 """Lock files, so that two processes do not write the same one; a death lets go of the lock."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def lock(file: int, *, is_shared: bool = False, patience_seconds: float = 0.0) -
         if time.monotonic() >= deadline:
             return False
         time.sleep(_PAUSE_SECONDS)
+
+
+def is_at(path: Path, file: int) -> bool:
+    """Say whether a path still leads to an open file, and not to none or to one that was made since.
+
+    Raises OSError where that cannot be told.
+    """
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def is_held(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from cometrep import errors, formats, hints
 from cometrep.byte_ranges import ByteRange, Facts, is_encoded
 from cometrep.digest import Digest, file_sha256
-from cometrep.locks import is_held, lock
+from cometrep.locks import is_at, is_held, lock
 from cometrep.references import ID_PATTERN
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
@@ -364,7 +364,7 @@ class PartFile:
 
     def _has_its_name(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+            return is_at(self._path, self._file.fileno())
         except (OSError, ValueError):  # ValueError: closed for the rename, as Windows asks for
             return self._file.closed
 
@@ -489,12 +489,8 @@ def _locked(path: Path) -> IO[bytes] | None:
         if not is_mine:
             file.close()
             return None
-        mine = os.fstat(file.fileno())
-        try:
-            is_same = os.path.samestat(mine, path.stat())
-        except FileNotFoundError:
-            is_same = False
-        if is_same and mine.st_nlink == 1:
+        is_same = is_at(path, file.fileno())
+        if is_same and os.fstat(file.fileno()).st_nlink == 1:
             return file
         # The name went on to another file between open and lock, or a commit that was killed left this one as
         # a second name of a finished file, which must not be written to.

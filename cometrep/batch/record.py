@@ -19,7 +19,7 @@ from cometrep import errors, hints
 from cometrep.batch.snapshot import comes_once
 from cometrep.batch.standings import STEPS, Standing, Standings, storable_number
 from cometrep.batch.steps import read_steps, records_in
-from cometrep.locks import is_held, lock
+from cometrep.locks import is_at, is_held, lock
 from cometrep.names import BATCH_RECORD, batch_record
 from cometrep.text import format_count
 
@@ -202,10 +202,7 @@ class Record:
 
     def _is_in_place(self) -> bool:
         """Say whether the file that steps are written to is the one that stands in the folder, or nothing tells."""
-        try:
-            return not self._tells_place or os.path.samestat(os.fstat(self._file), self.path.stat())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return not self._tells_place or is_at(self.path, self._file)
 
     def _lost(self) -> str:
         return f"{self.path} is not where it was: the folder was moved, or its record removed, while the batch ran"
