@@ -100,25 +100,28 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as problem:
-            told = problem.strerror if isinstance(problem, OSError) else str(problem)
-            broken = isinstance(problem, sqlite3.DatabaseError) and not isinstance(
-                problem, sqlite3.OperationalError
-            )
-            is_full = self._is_full(problem)
-            # SQLite calls a page malformed, too, that the disk did not give.
-            if _kind_of(problem) == sqlite3.SQLITE_CORRUPT and self._is_sound():
-                told, hint = "a part of it could not be read a moment ago", hints.RUN_AGAIN
-            else:
-                if broken:
-                    with contextlib.suppress(sqlite3.Error):
-                        self.close()  # as it is closed what stands beside the file may go into it
-                hint = self._remedy(problem, is_broken=broken, is_full=is_full)
-            raise errors.LocalFileError(
-                f"the {self._name} {self._path} cannot be {'read' if broken else 'used'}:"
-                f" {os.strerror(errno.ENOSPC) if is_full else told}",
-                hint=hint,
-                code="disk_full" if is_full else self._name,
-            ) from problem
+            raise self._failure(problem) from problem
+
+    def _failure(self, problem: sqlite3.Error | OSError) -> errors.LocalFileError:
+        """Say what is wrong with the file, and what mends it; one that is broken is closed."""
+        told = problem.strerror if isinstance(problem, OSError) else str(problem)
+        is_operational = isinstance(problem, sqlite3.OperationalError)
+        is_broken = isinstance(problem, sqlite3.DatabaseError) and not is_operational
+        is_full = self._is_full(problem)
+        # SQLite calls a page malformed, too, that the disk did not give.
+        if _kind_of(problem) == sqlite3.SQLITE_CORRUPT and self._is_sound():
+            told, hint = "a part of it could not be read a moment ago", hints.RUN_AGAIN
+        else:
+            if is_broken:
+                with contextlib.suppress(sqlite3.Error):
+                    self.close()  # as it is closed what stands beside the file may go into it
+            hint = self._remedy(problem, is_broken=is_broken, is_full=is_full)
+        return errors.LocalFileError(
+            f"the {self._name} {self._path} cannot be {'read' if is_broken else 'used'}:"
+            f" {os.strerror(errno.ENOSPC) if is_full else told}",
+            hint=hint,
+            code="disk_full" if is_full else self._name,
+        )
 
     def _is_sound(self) -> bool:
         """Say whether the file can be read wholly, and is what SQLite wrote."""
