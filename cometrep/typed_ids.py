@@ -26,11 +26,7 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
             expanded.append(id)
             continue
         for line in _lines(console.stdin_pieces("ids", _NAME_THE_IDS)):
-            word = line.split("\t")[0].strip()
-            if word.startswith("{"):
-                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                    word = str(json.loads(line)["id"] or "")
-            if word not in ("", "-", "null"):  # as `jq -r .id` writes what is none
+            if word := _id_on(line):
                 expanded.append(word)
             elif line.strip():
                 nameless += 1
@@ -39,6 +35,15 @@ def expand_ids(ids: Sequence[str], console: Console) -> list[str]:
     if not expanded:
         raise errors.UsageError("stdin held no ids", hint="cometrep list")
     return expanded
+
+
+def _id_on(line: str) -> str:
+    """Give what stands for a prediction on a line of stdin, empty where it names none."""
+    word = line.split("\t")[0].strip()
+    if word.startswith("{"):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            word = str(json.loads(line)["id"] or "")
+    return "" if word in ("-", "null") else word  # as `jq -r .id` writes what is none
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
