@@ -48,6 +48,11 @@ class Patience(NamedTuple):
     prompt_budget_seconds: float = 15.0
     interval_seconds: float | None = None
 
+    @property
+    def of_one_look(self) -> "Patience":
+        """How to wait where one look is all that was asked for: until it is answered, with the prompt budget."""
+        return self._replace(deadline_seconds=None, retry_budget_seconds=self.prompt_budget_seconds)
+
 
 class Runner:
     """The use cases, over one API, one ledger and one set of rules."""
@@ -359,7 +364,7 @@ class Runner:
         for id, seconds in runs.items():
             if seconds:
                 yield Expected(id, sorted(seconds)[len(seconds) // 2])
-        patience = self._patience
+        patience = self._patience.of_one_look if until_answered else self._patience
         schedules = {
             target.id: schedule_for(
                 runs.get(target.id, ()),
@@ -372,10 +377,8 @@ class Runner:
         for event in watch(
             partial(look_at, self._api, self._ledger),
             targets,
-            deadline_seconds=None if until_answered else self._patience.deadline_seconds,
-            retry_budget_seconds=patience.prompt_budget_seconds
-            if until_answered
-            else patience.retry_budget_seconds,
+            deadline_seconds=patience.deadline_seconds,
+            retry_budget_seconds=patience.retry_budget_seconds,
             schedule_of=schedules.__getitem__,
             until_answered=until_answered,
             resume=self._resume,
