@@ -102,14 +102,7 @@ class Downloads:
             if file.url and not part.is_complete:
                 yield from self._fill(id, file, part, names.path(file.index, guess or "bin").name)
             elif not file.url and not (file.is_forgotten and part.is_complete and part.sha256 in file.data_uri):
-                content, content_type = _content_of(id, file)
-                part.restart(Facts(content_type=content_type))
-                part.append(content)
-                if file.data_uri and is_media(content_type) and (wrong := wrong_content("", part)):
-                    told = f"output file {file.index} is a data URI with {wrong}"
-                    raise errors.OutputMissing(told, code="output_broken")
-                if file.data_uri:
-                    part.complete()  # where its name is taken this is all that is left of it after its hour
+                _fill_at_once(id, file, part)
             if part.size > self.rules.max_size_bytes:  # one that an earlier command left whole
                 raise self._too_large(id, file, part.size)
             kind = formats.extension_for(part.head, part.content_type, url_extension(file.url))
@@ -312,6 +305,18 @@ def _refuses_rest(response: requests.Response, part: PartFile) -> bool:
 def _skipped(file: OutputFile, target: Path) -> SavedFile:
     """Give what stands in an output file's place: nothing is known of it but its size."""
     return SavedFile(str(target), file.index, size_of(target), "", url=file.url)
+
+
+def _fill_at_once(id: str, file: OutputFile, part: PartFile) -> None:
+    """Write what an output file holds itself into its part file; raise OutputMissing for what is broken or gone."""
+    content, content_type = _content_of(id, file)
+    part.restart(Facts(content_type=content_type))
+    part.append(content)
+    if file.data_uri and is_media(content_type) and (wrong := wrong_content("", part)):
+        told = f"output file {file.index} is a data URI with {wrong}"
+        raise errors.OutputMissing(told, code="output_broken")
+    if file.data_uri:
+        part.complete()  # where its name is taken this is all that is left of it after its hour
 
 
 def _content_of(id: str, file: OutputFile) -> tuple[bytes, str]:
