@@ -289,7 +289,7 @@ class Runner:
 
     def _mark(
         self,
-        mark: Callable[[int, errors.CometrepError], None],
+        mark: Callable[..., None],
         sending: Sending,
         failure: errors.CometrepError,
         stop: errors.Stopped | None = None,
@@ -298,17 +298,16 @@ class Runner:
 
         Behind a signal there is little patience: what stops a service kills it soon.
         """
-        sending.mark(mark, failure)
-        if sending.is_marked(SOON_SECONDS if stop else LEDGER_SECONDS):
-            return
-        if not sending.is_told:
-            sending.is_told = True
-            yield Noted(failure.prediction_id or "", f"{failure.message}; {_HELD}", is_warning=True)
-        if stop is None:
-            while not sending.is_marked(SLOW_SECONDS):
-                pass  # the ledger's own patience ends it
-        elif not sending.is_marked(LEDGER_SECONDS):
-            stop.message += "; the ledger did not take it"
+        first, then = (SOON_SECONDS, LEDGER_SECONDS) if stop else (LEDGER_SECONDS, BUSY_SECONDS)
+        try:
+            mark(sending.entry, failure, patience_seconds=first)
+        except errors.LocalFileError:
+            if not sending.is_told:
+                sending.is_told = True
+                yield Noted(failure.prediction_id or "", f"{failure.message}; {_HELD}", is_warning=True)
+            self._ledger.insist(partial(mark, patience_seconds=then), sending.entry, failure)
+            if stop and self._ledger.problem:
+                stop.message += "; the ledger did not take it"
 
     def _rescue(self, request: Request, sending: Sending, stop: errors.Stopped) -> Events:
         """Keep what a create that was stopped is answered, within a moment, and say what is known of it.

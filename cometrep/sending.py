@@ -1,18 +1,13 @@
-"""Send one create, with its entry in the ledger before it, in threads into which no signal cuts.
+"""Send one create, with its entry in the ledger before it, in a thread into which no signal cuts.
 
 An entry that stays `unknown` is one whose create may have left: one that is stopped before does not leave.
 """
-
-from collections.abc import Callable
-from functools import partial
 
 from cometrep import errors
 from cometrep.api import Api
 from cometrep.calls import Calls
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request
-
-_MARK = 0  # among the numbers of attempts, what is written of them
 
 
 class _NotSent(errors.Temporary):
@@ -29,8 +24,7 @@ class Sending:
         self._api = api
         self._ledger = ledger
         self._request = request
-        self._calls: Calls[int, None] = Calls(threads=2)  # the second where the first is in a connection
-        self._attempts = 0
+        self._calls: Calls[None, None] = Calls(threads=1)
         self._has_left = self._is_stopped = False
         self._answer: Prediction | errors.CometrepError | None = None
         self.entry = 0
@@ -51,27 +45,14 @@ class Sending:
     def begin(self) -> None:
         """Begin an attempt; raise LocalFileError where the system gives no thread."""
         self._has_left = self.is_told = False
-        self._attempts += 1
         self._answer = None
-        self._calls.submit(self._attempts, self._send)
+        self._calls.submit(None, self._send)
 
     def is_answered(self, within_seconds: float) -> bool:
         """Say whether this attempt has its answer, at the latest after so many seconds."""
-        return self._answer is not None or self._has_ended(self._attempts, within_seconds)
-
-    def mark(self, mark: Callable[[int, errors.CometrepError], None], failure: errors.CometrepError) -> None:
-        """Begin to write into its entry how the attempt ended: `mark` is the ledger's for that."""
-        self._calls.submit(_MARK, partial(self._ledger.insist, mark, self.entry, failure))
-
-    def is_marked(self, within_seconds: float) -> bool:
-        """Say whether that is written, or given up, at the latest after so many seconds."""
-        return self._has_ended(_MARK, within_seconds)
-
-    def _has_ended(self, number: int, within_seconds: float) -> bool:
-        while ended := self._calls.next(within_seconds):
-            if ended[0] == number:
-                return True
-        return False
+        while self._answer is None and self._calls.next(within_seconds):
+            pass  # it was of the attempt before
+        return self._answer is not None
 
     def stop(self) -> None:
         """Let nothing more leave."""

@@ -200,17 +200,17 @@ class Ledger:
                 (UNKNOWN, self._clock(), number),
             )
 
-    def refuse(self, number: int, failure: errors.CometrepError) -> None:
+    def refuse(self, number: int, failure: errors.CometrepError, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Mark an entry's create as refused by the API or not sent: no prediction stands behind it."""
-        self._mark(number, REFUSED, failure)
+        self._mark(number, REFUSED, failure, patience_seconds)
 
-    def doubt(self, number: int, failure: errors.CometrepError) -> None:
+    def doubt(self, number: int, failure: errors.CometrepError, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Keep what is known of a create whose outcome is unknown: the reason, the request id, a probable id."""
-        self._mark(number, UNKNOWN, failure)
+        self._mark(number, UNKNOWN, failure, patience_seconds)
         self._sent.pop(number, None)
 
-    def _mark(self, number: int, status: str, failure: errors.CometrepError) -> None:
-        with self._writing(durable=True) as connection:
+    def _mark(self, number: int, status: str, failure: errors.CometrepError, patience_seconds: float) -> None:
+        with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
             if status == UNKNOWN:  # of a refused one there is nothing to be kept
                 self._restore(connection, number)
             connection.execute(
@@ -235,7 +235,7 @@ class Ledger:
         output = kept_output(prediction)
         if row["status"] == status and (output is None or output == row["output"]):
             return
-        with self._writing() as connection:
+        with self._writing(patience_seconds=_HASTE_SECONDS) as connection:  # what looks has a deadline to keep
             # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
             # may have seen meanwhile.
             connection.execute(
