@@ -31,7 +31,7 @@ from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
 from cometrep.prediction import Prediction, Request, SavedFile
-from cometrep.runner import Patience
+from cometrep.runner import LEDGER_SECONDS, Patience
 from cometrep.schedule import Schedule, schedule_for
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
@@ -1073,6 +1073,42 @@ def test_what_is_tried_again_is_told_by_item(bench: Bench) -> None:
     assert [attempt for key, attempt, is_look in told if key == "b" and not is_look] == [1]
     assert [attempt for key, attempt, is_look in told if is_look] == [1]
     assert {key for key, _, _ in told} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "writer"),
+    [
+        (None, "accept"),
+        (RESET, "doubt"),
+        (answer_json({"detail": "x"}, 422), "refuse"),
+        (answer_json({"detail": "x"}, 429), "refuse"),
+    ],
+    ids=["accepted", "in doubt", "refused", "not accepted"],
+)
+def test_a_batch_that_is_stopped_waits_little_for_a_ledger_that_is_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, answer: Answer | None, writer: str
+) -> None:
+    """What stops a service kills it some seconds later, and the record has it all."""
+    patience: list[float | None] = []
+
+    def hold(*_: Any, patience_seconds: float | None = None) -> None:
+        patience.append(patience_seconds)
+        raise errors.LocalFileError("locked")
+
+    def create(request: Received) -> Answer:
+        came.set()
+        wait_until(lambda: made._sender.is_left)
+        return answer or bench.gateway.create(request)
+
+    came = threading.Event()
+    bench.gateway.server.on_create(create)
+    monkeypatch.setattr(bench.ledger, writer, hold)
+    with bench.begun("a") as (made, running):
+        while not came.is_set():
+            next(running)
+        with pytest.raises(errors.Stopped):
+            running.throw(errors.Stopped("SIGTERM", 143))
+    assert patience == [LEDGER_SECONDS]
 
 
 @pytest.mark.parametrize("where", ["ledger", "connection"])

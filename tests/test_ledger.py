@@ -840,6 +840,26 @@ def test_a_reader_is_waited_for_no_longer_than_was_asked_where_it_is_in_the_way(
     assert found(ledger, "p9").status == "starting"
 
 
+@pytest.mark.parametrize("what", ["accept", "refuse", "doubt", "see"])
+def test_a_ledger_that_is_held_is_waited_for_no_longer_than_there_is_patience(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A service that is stopped is killed soon, and a look has a deadline to keep."""
+    monkeypatch.setattr("cometrep.ledger._HASTE_SECONDS", 0.0)
+    number, failure = made(ledger, "p1"), errors.Temporary("later")
+    writes: dict[str, Callable[[], None]] = {
+        "accept": lambda: ledger.accept(number, Prediction("p9", "starting"), patience_seconds=0.0),
+        "refuse": lambda: ledger.refuse(number, failure, patience_seconds=0.0),
+        "doubt": lambda: ledger.doubt(number, failure, patience_seconds=0.0),
+        "see": lambda: ledger.see(Prediction("p1", "failed")),
+    }
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(errors.LocalFileError, match="locked"):
+            writes[what]()
+    assert found(ledger, "p1").status == "starting"
+
+
 @on_posix
 def test_a_signal_that_comes_while_it_waits_for_another_process_is_met_at_once(
     shelf: Shelf, ledger: Ledger

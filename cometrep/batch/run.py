@@ -446,16 +446,18 @@ class Batch:
         if isinstance(answer, Prediction):
             self._gate.accepted(self._clock())
             yield Created(answer.with_model(item.model), item.key)
-            accept = self._ledger.accept
-            if self._sender.is_left:  # for which nobody waits then, once for all of them
-                patience = 0.0 if self._ledger.problem else LEDGER_SECONDS
-                accept = partial(accept, patience_seconds=patience)
-            self._ledger.insist(accept, entry, answer)
+            self._write(self._ledger.accept, entry, answer)
             if not self._sender.is_left:
                 yield from self._follow(answer.id, self._of_this_run(item), told=answer)
         else:
             yield from self._refused(create._replace(entry=entry), answer)
         self._sending.pop(item.key, None)
+
+    def _write(self, write: Callable[..., None], entry: int, outcome: Prediction | errors.CometrepError) -> None:
+        """Write into its entry what a create came to; where the batch is left there is little patience for that."""
+        if self._sender.is_left:  # the record has it, and what stops a service kills it soon
+            write = partial(write, patience_seconds=0.0 if self._ledger.problem else LEDGER_SECONDS)
+        self._ledger.insist(write, entry, outcome)
 
     def _is_own(self, id: str, item: Item) -> bool:
         return self._record.owner(id, item.key) == item.key
@@ -467,7 +469,7 @@ class Batch:
         if has_answered:
             self._gate.reached()
         if isinstance(answer, errors.CreateUnknown):
-            self._ledger.insist(self._ledger.doubt, entry, answer)
+            self._write(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             if id and self._is_own(id, item) and not self._sender.is_left:
                 yield from self._follow(id, self._of_this_run(item, answer))
@@ -485,7 +487,7 @@ class Batch:
                 yield from self._outcomes.note(before.step, item, **before.facts())
             yield from self._not_accepted(create, answer)
             return
-        self._ledger.insist(self._ledger.refuse, entry, answer)
+        self._write(self._ledger.refuse, entry, answer)
         if isinstance(answer, errors.LocalFileError):  # it could not be recorded, so it was not sent
             self._gate.give_up(answer)
             with contextlib.suppress(errors.LocalFileError):  # it may be written, and not on the disk
@@ -515,7 +517,7 @@ class Batch:
     def _not_accepted(self, create: _Create, failure: errors.CometrepError) -> Events:
         """Take up that a create provably did nothing: send it again, leave it for another run, or end the batch."""
         item, before, entry, attempt = create
-        self._ledger.insist(self._ledger.refuse, entry, failure)
+        self._write(self._ledger.refuse, entry, failure)
         now = self._clock()
         is_temporary = isinstance(failure, errors.Temporary)
         if failure.is_worth_repeating and self._gate.try_again(failure, now):
