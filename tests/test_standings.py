@@ -11,10 +11,11 @@ import pytest
 
 from cometrep import errors
 from cometrep.batch.standings import NEW, Standing, Standings, State
-from cometrep.prediction import Prediction
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.text import format_item, storable
 
 Steps = list[tuple[str, dict[str, Any]]]
+SOME_FILE = SavedFile("cat.webp", 0, 3, "abc", "image/webp", "https://x/cat.webp")
 
 
 @pytest.fixture
@@ -183,7 +184,10 @@ def test_within_one_record_the_order_counts(standings: Standings) -> None:
     assert standing(standings, steps).state is State.RUNNING
 
 
-@pytest.mark.parametrize("before", [None, 7, [], {}, {"state": []}, {"state": "done"}, {"state": "nobody"}])
+@pytest.mark.parametrize(
+    "before",
+    [None, 7, [], {}, {"state": []}, {"state": "done"}, {"state": "nobody"}, {"state": "failed", "files": [7]}],
+)
 def test_where_an_item_stood_is_not_known_from_what_is_no_such_thing(standings: Standings, before: Any) -> None:
     """A record may have been edited by hand; the item is in doubt all the same."""
     found = standing(standings, [("sending", {"before": before})])
@@ -196,6 +200,7 @@ def test_where_an_item_stood_is_not_known_from_what_is_no_such_thing(standings: 
         Standing(State.UNKNOWN, error="it was lost", exit_code=10, entry=3),
         Standing(State.RUNNING, id="abc", entry=3),
         Standing(State.FAILED, id="abc", status="failed", error="flagged", exit_code=4, reason='"E005"'),
+        Standing(State.FAILED, id="abc", status="succeeded", exit_code=11, files=json.dumps([SOME_FILE.as_json()])),
     ],
     ids=lambda one: str(one.state),
 )

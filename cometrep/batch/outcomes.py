@@ -97,9 +97,11 @@ class Outcomes:
     def pass_over(self, item: Item, standing: Standing) -> Events:
         """Count and tell an item that an earlier run left failed or in doubt, and that is not to be tried again."""
         text = standing.error or (NO_ANSWER if standing.state is State.UNKNOWN else "it failed")
-        seen = _known(item, standing)
+        files = [file for file in standing.saved_files(self._record.folder) if _stands(file)]
         self.score.pass_over(item.label, standing.state, text, standing.exit_code_told)
-        yield stopped(item, standing.state, text, seen)
+        for file in files:
+            yield Saved(standing.id, file, "kept", item.key)
+        yield stopped(item, standing.state, text, _known(item, standing), files)
 
     def done_before(self, item: Item, standing: Standing) -> Events:
         """Count and tell an item that an earlier run finished, with those of its files that are still there."""
@@ -109,7 +111,7 @@ class Outcomes:
         prediction = None
         if self._asked.reads_sidecars:
             prediction = read_sidecar(standing.id, files) or _known(item, standing)
-        vanished = [file.path for file in files if size_of(Path(file.path)) != file.size_bytes]
+        vanished = [file.path for file in files if not _stands(file)]
         if vanished:
             told = f"{item.label} was done, and {', '.join(vanished)} is not what was saved any more"
             told += "; while its hour lasts it can be had again"
@@ -119,6 +121,11 @@ class Outcomes:
         for file in files:
             yield Saved(standing.id, file, "kept", item.key)
         yield ItemEnded(standing.id, item.key, item.label, State.DONE, "", tuple(files), prediction)
+
+
+def _stands(file: SavedFile) -> bool:
+    """Say whether a file is, by its size, still what was saved."""
+    return size_of(Path(file.path)) == file.size_bytes
 
 
 def told_of_further(kind: str, count: int) -> str:

@@ -1,8 +1,8 @@
 """Save the outputs of a batch's predictions, and take up for each item what came of it."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cometrep import errors
 from cometrep.batch.gate import Gate, Streak
@@ -100,7 +100,7 @@ class Saver:
         if failure is None:
             self._gate.end_streak(Streak.NOT_SAVED)
         if failure is None and not kept.skipped:  # else the record has it as unsaved: another run may save it
-            shown = [file.seen_from(self._record.folder).as_json() for file in files]
+            shown = self._shown(files)
             told_too = {"warnings": kept.warnings} if kept.warnings else {}
             yield from self._outcomes.note("saved", item, id=id, files=shown, **told_too)
             for told in kept.warnings:
@@ -119,6 +119,9 @@ class Saver:
             self._outcomes.score.finish()
             yield ItemEnded(id, item.key, item.label, State.DONE, "", tuple(files), prediction)
 
+    def _shown(self, files: Sequence[SavedFile]) -> list[dict[str, Any]]:
+        return [file.seen_from(self._record.folder).as_json() for file in files]
+
     def _not_saved(self, item: Item, kept: Kept, failure: errors.CometrepError, *, has_more: bool) -> Events:
         """Take up that not all of a prediction could be saved: it is lost, or left for the next run."""
         prediction, id = kept.prediction, kept.prediction.id
@@ -130,7 +133,8 @@ class Saver:
             if remedy := remedy_of(failure):
                 failure.message += f"; the same command with {remedy} saves it"
         step, state = ("lost", State.FAILED) if is_lost else ("left", State.UNSAVED)
-        yield from self._outcomes.note(step, item, id=id, error=failure.told, exit_code=failure.exit_code)
+        some = {"files": self._shown(kept.files)} if kept.files else {}
+        yield from self._outcomes.note(step, item, id=id, error=failure.told, exit_code=failure.exit_code, **some)
         yield from self._outcomes.fail(item, state, failure, prediction, kept.files, is_left_over=kept.is_left_over)
         if is_lost:
             return

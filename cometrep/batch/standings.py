@@ -96,6 +96,7 @@ class Standing(NamedTuple):
             "entry": self.entry or _NO_ENTRY,
             "status": self.status,
             "reason": json.loads(self.reason) if self.reason else None,
+            "files": json.loads(self.files) if self.files else None,
         }
         if self.state is State.UNKNOWN:
             known |= {"error": self.error or NO_ANSWER, "exit_code": self.exit_code_told}
@@ -260,12 +261,11 @@ def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
     time = storable_number(step.get("time"))
     sent, before = step.get("input"), step.get("before")
     prompt = sent.get("prompt") if isinstance(sent, dict) else ""
-    has_stood = name == "sending" and isinstance(before, dict) and str(before.get("state")) in _STEPS_BACK
+    has_stood = name == "sending" and _is_standing(before)
     standing = Standing(
         state,
         **_came_to(step),
         digest=_text(step, "digest"),
-        files=json.dumps(step["files"]) if step.get("files") else "",
         changed=time,
         ended=time if name == "ended" else 0.0,
         line=int(storable_number(step.get("line"))),
@@ -277,11 +277,19 @@ def _row(step: Mapping[str, Any], *, has_input: bool) -> tuple[Any, ...]:
     return storable(str(step["key"])), *standing, time if name == "created" else 0.0
 
 
+def _is_standing(value: Any) -> bool:
+    """Say whether a value is where an item stood, as `facts` gives it with its state."""
+    if not isinstance(value, dict) or str(value.get("state")) not in _STEPS_BACK:
+        return False
+    files = value.get("files", [])
+    return isinstance(files, list) and all(map(SavedFile.is_json, files))
+
+
 def _came_to(step: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a step, or where an item stood before one, says of what came of its create, for a standing."""
     numbers = {name: int(storable_number(step.get(name))) for name in ("exit_code", "entry")}
-    reason = json.dumps(step["reason"]) if step.get("reason") else ""
-    return {**{name: _text(step, name) for name in ("id", "error", "status")}, **numbers, "reason": reason}
+    values = {name: json.dumps(step[name]) if step.get(name) else "" for name in ("reason", "files")}
+    return {**{name: _text(step, name) for name in ("id", "error", "status")}, **numbers, **values}
 
 
 def _text(step: Mapping[str, Any], name: str) -> str:

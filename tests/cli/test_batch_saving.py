@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import BATCH, steps
+from tests.cli.conftest import BATCH, age, steps
 from tests.conftest import Cli
 from tests.gateway import Gateway
 from tests.servers import SCHNELL, WEBP, Answer, Received, Server, answer_json, picture
@@ -146,6 +146,29 @@ def test_missing_outputs_are_told(served: Cli, gateway: Gateway, folder_of: Call
     assert ran.stderr.count("has 1 of 4 outputs asked for; a filter may have dropped the rest") == 5
     assert re.search(r"item \d \(p\d\): item\d+ has 1 of 4 outputs", ran.stderr)
     assert sum("has 1 of 4 outputs" in step.get("warnings", [""])[0] for step in steps(out)) == 8
+
+
+def test_what_could_be_saved_of_an_item_is_known_to_every_run(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Its files are paid for, and in the folder, whatever became of the others."""
+    out = folder_of("cat")
+    gateway.files_each = 3
+    there, gone = Answer(200, picture(), WEBP), Answer(404)
+    gateway.file_answers["cat"] = [there, gone, there, gone]
+    ran = served(*BATCH)
+    id = gateway.id_of("cat")
+    paths = [f"p/{id}-0.webp", f"p/{id}-2.webp"]
+    assert (ran.code, ran.lines) == (9, paths)
+    gateway.file_answers["cat"] = [gone, gone]
+    age(out, 3700)
+    ran = served(*BATCH)  # which finds that its hour is over
+    assert (ran.code, ran.lines) == (9, paths)
+    ran = served(*BATCH)
+    assert (ran.code, ran.lines, gateway.total) == (9, paths, 1)
+    status = json.loads(served(*BATCH, "--status", "--json").stdout)
+    assert [file["path"] for file in status["files"]] == paths
+    assert status["outcome"] == "failed"
 
 
 def test_more_outputs_than_names_are_saved_by_the_hint(
