@@ -137,7 +137,9 @@ def _alike(option: str, names: Iterable[str]) -> str:
     """Give the long option that another is spelt like, empty where none is."""
     # The dashes alone would make short ones alike.
     known = tuple(name[2:] for name in names if name.startswith("--") and name != "--help")  # it is the hint then
-    near = nearest(option.lstrip("-"), known)
+    word = option.lstrip("-")
+    begun = tuple(name for name in known if name[:1] == word[:1])
+    near = nearest(word, begun) or nearest(word, known, 0.8)  # what is typed back may pay: --logs is no --bogus
     return f"--{near}" if near else ""
 
 

@@ -354,6 +354,8 @@ def refused(typed: str) -> errors.UsageError:
         ("run a/b --output_dir2 cats", "run a/b --output cats"),
         ("batch p.csv --jobs4 --sandbox", "batch p.csv --jobs=4 --sandbox"),
         ("run a/b --dirs cats", "run a/b --dir cats"),
+        ("run a/b --bogus", "run --help"),
+        ("run a/b --utput cat.webp", "run a/b --output cat.webp"),
         ("status a --input in.json", "status --help"),
         ("list --exit-status", "list --help"),
     ],
