@@ -579,10 +579,13 @@ def test_xdg_variables_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @on_posix
 def test_a_wide_file_is_warned_about_where_it_holds_the_key(file: Path) -> None:
-    """What else stands in it is no secret."""
+    """What else stands in it is no secret, but whoever may write it may say where the key is sent."""
     write(file, 'timeout = "5m"\n')
-    file.chmod(0o644)
+    file.chmod(0o664)
     assert config.load().file_warning is None
+    file.chmod(0o666)
+    assert "can be changed by others (mode 0666): chmod 600 " in str(config.load().file_warning)
+    file.chmod(0o644)
     changing.store_api_key(KEY)
     file.chmod(0o644)
     assert "others can read it" in str(config.load().file_warning)

@@ -51,7 +51,7 @@ def test_the_file_is_private_under_any_umask(tmp_path: Path) -> None:
     file.change("api_key", KEY)
     assert mode_of(file.path) == 0o600
     assert (mode_of(tmp_path / "a" / "b"), mode_of(tmp_path / "a")) == (0o700, 0o700)
-    assert file.warning() is None
+    assert file.warning(holds_key=True) is None
 
 
 @on_posix
@@ -63,10 +63,10 @@ def test_a_file_of_another_user_is_warned_about(file: ConfigFile, monkeypatch: p
         os.chown(file.path, 4321, 4321)
     monkeypatch.setattr(os, "getuid", lambda: 1234)
     told = f'{file.path} holds the API key and belongs to another user: sudo chown "$(id -u)" {file.path}'
-    assert str(file.warning()) == told
+    assert str(file.warning(holds_key=True)) == told
     for uid in (file.path.stat().st_uid, 0):  # its owner, and who works in the homes of others
         monkeypatch.setattr(os, "getuid", lambda uid=uid: uid)
-        assert file.warning() is None
+        assert file.warning(holds_key=True) is None
 
 
 @on_posix
@@ -74,15 +74,15 @@ def test_a_file_that_others_can_read_is_warned_about_and_mended(file: ConfigFile
     """A wide mode is told with the command that narrows it, and the next change narrows it."""
     write(file, f'api_key = "{KEY}"\n')
     file.path.chmod(0o644)
-    assert f"mode 0644): chmod 600 {file.path}" in str(file.warning())
+    assert f"mode 0644): chmod 600 {file.path}" in str(file.warning(holds_key=True))
     file.change("timeout", "5m")
     assert mode_of(file.path) == 0o600
-    assert file.warning() is None
+    assert file.warning(holds_key=True) is None
 
 
 def test_a_file_that_is_not_there_is_empty_and_safe(file: ConfigFile) -> None:
     """There is nothing to read in it, and nothing to warn of."""
-    assert (file.read(), file.warning()) == ({}, None)
+    assert (file.read(), file.warning(holds_key=True)) == ({}, None)
 
 
 @on_posix
@@ -142,7 +142,9 @@ def test_a_symlink_stays_one(file: ConfigFile, tmp_path: Path) -> None:
     assert list(real.parent.iterdir()) == [real]
     file.change("api_key", KEY)
     real.chmod(0o644)
-    assert str(file.warning()).startswith(f"{file.path} ({real}) holds the API key and others can read it")
+    assert str(file.warning(holds_key=True)).startswith(
+        f"{file.path} ({real}) holds the API key and others can read it"
+    )
 
 
 # The line that is changed

@@ -296,7 +296,7 @@ def load_leniently(
     if flags.get("base_url"):
         # A flag beats the environment: an address typed on the command line is not the sandbox's.
         resolved["sandbox"] = Setting("sandbox", "false", Origin("option", "--base-url"))
-    return Settings(resolved, file.warning() if "api_key" in stored else None), problems
+    return Settings(resolved, file.warning(holds_key="api_key" in stored)), problems
 
 
 def _resolve(

@@ -74,8 +74,8 @@ class ConfigFile(NamedTuple):
                 except OSError as problem:
                     raise _unwritable(real, problem) from problem
 
-    def warning(self) -> FileWarning | None:
-        """Say what is unsafe about the file where it holds the API key, None where nothing is."""
+    def warning(self, *, holds_key: bool) -> FileWarning | None:
+        """Say what is unsafe about the file, None where nothing is: others read a key, or say where it is sent."""
         if os.name == "nt":
             return None
         try:
@@ -84,12 +84,14 @@ class ConfigFile(NamedTuple):
             return None
         # Whatever its mode, its owner can read and change it; root works in the homes of others.
         if os.getuid() and facts.st_uid not in (os.getuid(), 0):
-            told = f"{with_target(self.path)} holds the API key and belongs to another user"
+            told = f"{with_target(self.path)} {'holds the API key and ' * holds_key}belongs to another user"
             return FileWarning(told, f'sudo chown "$(id -u)" {_quoted(self.path)}')
         mode = stat.S_IMODE(facts.st_mode)
-        if not mode & 0o077:
+        # A group's own file is common: many systems give each user a group, and let it write.
+        if not mode & (0o077 if holds_key else 0o002) or not stat.S_ISREG(facts.st_mode):
             return None
-        told = f"{with_target(self.path)} holds the API key and others can read it (mode {mode:04o})"
+        what = "holds the API key and others can read it" if holds_key else "can be changed by others"
+        told = f"{with_target(self.path)} {what} (mode {mode:04o})"
         return FileWarning(told, f"chmod 600 {_quoted(self.path)}")
 
     def _is_null(self) -> bool:
