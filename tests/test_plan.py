@@ -181,6 +181,15 @@ def test_shards_part_the_items_between_them(tmp_path: Path) -> None:
     assert sorted(found) == sorted(every)
 
 
+@pytest.mark.parametrize("lines", [CATS, [*CATS, *CATS], ['{"key": "a", "input": {"prompt": "b"}}', *CATS]])
+def test_a_shard_knows_how_many_items_are_its_own(tmp_path: Path, lines: list[str]) -> None:
+    """Those of repeated lines too, whose keys are known behind the last line alone."""
+    file = written(tmp_path, *lines)
+    for shard in ("1/3", "2/3", "3/3", "1/1"):
+        with planning(file, shard=shard) as made:
+            assert made.total() == len([*made.items()])
+
+
 def test_a_shard_of_a_variable_that_is_not_set_is_not_all(tmp_path: Path) -> None:
     """Each job of many would send the whole file."""
     with pytest.raises(errors.UsageError, match="--shard ''"), planning(written(tmp_path, *CATS), shard=""):

@@ -55,10 +55,14 @@ class Item(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What one pass over a source found: how many items, and the short hashes that several keyless items share."""
+    """What one pass over a source found: how many items, and the short hashes that several keyless items share.
+
+    And how many are in the shard that was asked about, None where repeated keys leave that to be seen.
+    """
 
     total: int
-    repeated: frozenset[int]
+    repeated: frozenset[int] = frozenset()
+    in_shard: int | None = None
 
 
 Common = Callable[[str], Mapping[str, Any]]
@@ -94,7 +98,15 @@ def _keyed(
         yield line, key, digest
 
 
-def check(source: Source, *, model: str, common: Common, named: str = "", is_strict: bool = False) -> Checked:
+def check(
+    source: Source,
+    *,
+    model: str,
+    common: Common,
+    named: str = "",
+    is_strict: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> Checked:
     """Read a source once, wholly; raise one BadItems that names every bad line, and of the first ones why.
 
     With `is_strict` a line that the catalog doubts is a bad one too. `named` is the command with a model, the hint
@@ -103,7 +115,7 @@ def check(source: Source, *, model: str, common: Common, named: str = "", is_str
     make_key = _KeyMaker(model, common)
     explicit, hashed, keyless = Hashes(), Hashes(), Hashes()
     problems = _Problems(source.place)
-    total = 0
+    total = of_shard = 0
     for line in source.lines():
         total += 1
         if isinstance(line, Wrong):
@@ -116,13 +128,17 @@ def check(source: Source, *, model: str, common: Common, named: str = "", is_str
             shared = common(own)  # which may raise
             if is_strict and (told := catalog.doubts(own, {**shared, **line.values})):
                 problems.add(Wrong(line.number, "; ".join(told), catalog.command_for(own)))
+        digest = b"" if line.key else make_key.digest(line)
+        if shard == (1, 1) or in_shard(line.key or _shown(digest), *shard):
+            of_shard += 1
         if line.key:
             explicit.add(_key_hash(line.key))
             if re.fullmatch(_HASHED_KEY, line.key):  # as another line's may be, or was in an earlier run's results
                 hashed.add(int(line.key[:16], 16))
         else:
-            keyless.add(_short(make_key.digest(line)))
-    checked = Checked(total, keyless.repeated())
+            keyless.add(_short(digest))
+    repeated = keyless.repeated()  # whose keys are not their digests alone
+    checked = Checked(total, repeated, None if repeated else of_shard)
     suspects = explicit.repeated(), keyless.shared_with(hashed)
     if any(suspects):
         for wrong in _repeated_keys(_keyed(_readable(source), make_key, checked.repeated), *suspects):

@@ -57,7 +57,9 @@ class Plan(NamedTuple):
         """Look through the combinations of a sweep; raise UsageError, with `is_strict` for what is doubtful too."""
         if not self.is_sweep:
             return self
-        checked = check(self.source, model=self.model, common=self.common, is_strict=is_strict)
+        checked = check(
+            self.source, model=self.model, common=self.common, is_strict=is_strict, shard=self.shard or (1, 1)
+        )
         return self._replace(checked=checked)
 
     @property
@@ -77,7 +79,10 @@ class Plan(NamedTuple):
 
     def total(self) -> int:
         """Count the items of this shard."""
-        return sum(1 for _ in self.items()) if self.shard else self.size
+        if self.shard is None:
+            return self.size
+        of_shard = self.checked.in_shard
+        return sum(1 for _ in self.items()) if of_shard is None else of_shard
 
     def size_text(self) -> str:
         """Show how a sweep comes to its size, as `2 prompt x 3 seed = 6 items`."""
@@ -126,6 +131,7 @@ def planned(
     """
     file, texts, model, is_sweep, shard, is_strict = wanted
     model = parse_model(model, catalog.guess) if model else ""
+    part = None if shard is None else parse_shard(shard)
     named = command if model else adding("-m OWNER/NAME", command)
     if not is_sweep:
         _refuse_misplaced(file, texts, command, named)
@@ -134,25 +140,25 @@ def planned(
         source: FileSource | SweepSource
         if snapshot is None:
             source = _sweep(texts, model, read_stdin, command=command, named=named)
-            checked = Checked(source.size, frozenset())
+            checked = Checked(source.size)
         else:
             source = _file(file, snapshot, model, shared.keys, command=command, named=named)
-            checked = check(source, model=model, common=shared.of, named=named, is_strict=is_strict)
+            checked = check(
+                source, model=model, common=shared.of, named=named, is_strict=is_strict, shard=part or (1, 1)
+            )
         plan = Plan(
             source=source,
             checked=checked,
             model=model,
             common=shared.of,
-            shard=None if shard is None else parse_shard(shard),
+            shard=part,
             doubts=(),
             hints=(),
             snapshot=snapshot,
         )
         warnings = shared.warnings()
-        # Of a sweep the first items tell, whichever shard is theirs: those of one are found by going through all.
-        looked_at = plan._replace(shard=None) if is_sweep else plan
-        told = _first_doubts(looked_at, warnings, is_strict=is_strict)
-        yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(looked_at, template))
+        told = _first_doubts(plan, warnings, is_strict=is_strict)
+        yield plan._replace(doubts=(*warnings, *told), hints=_hints_of_names(plan, template))
 
 
 def _sweep(
@@ -247,10 +253,16 @@ def _doubts_of(item: Item, *, is_strict: bool) -> list[str]:
     return []
 
 
+def _first_items(plan: Plan) -> Iterator[Item]:
+    """Yield those of the first many items that are the shard's; of a sweep they tell of its other ones too."""
+    first = islice(plan.items_of_all_shards(), DOUBTED_ITEMS)  # to find as many of one takes all there are
+    return (item for item in first if plan.is_sweep or plan.has(item.key))
+
+
 def _first_doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> tuple[str, ...]:
     """Say what is doubtful about the first many items; `of_common` is said already, of what all items have."""
     lines: dict[str, list[int]] = {}  # by what is doubtful
-    for item in islice(plan.items(), DOUBTED_ITEMS):
+    for item in _first_items(plan):
         for doubt in _doubts_of(item, is_strict=is_strict):
             if doubt not in of_common:
                 lines.setdefault(doubt, []).append(item.number)
@@ -262,7 +274,7 @@ def _first_doubts(plan: Plan, of_common: Sequence[str], *, is_strict: bool) -> t
 def _hints_of_names(plan: Plan, template: str) -> tuple[str, ...]:
     """Say where the first many items make another format than their names will say."""
     lines: dict[str, list[int]] = {}
-    for item in islice(plan.items(), DOUBTED_ITEMS) if fixed_extension(template) else ():
+    for item in _first_items(plan) if fixed_extension(template) else ():
         if doubt := doubt_of_name(item.request, template):
             lines.setdefault(doubt, []).append(item.number)
     return _told(plan, lines)
