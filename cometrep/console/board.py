@@ -1,5 +1,6 @@
 """Draw a batch on stderr: one bar over all of it, a line now and then in logs, or its events for programs."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ class LogBoard(Display):
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
         self._said = time.monotonic()
-        self._retried = 0.0
+        self._retried = -math.inf
         self._ended: Counter[str] = Counter()  # by outcome, those that did not end well
 
     def take(self, event: Event) -> None:
@@ -88,13 +89,13 @@ class JsonBoard(JsonLines):
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(screen)
-        self._tallied = 0.0
+        self._tallied = -math.inf
         self._withheld: Tally | None = None
 
     def close(self) -> None:
         """Tell the last tally, whenever the one before it was."""
         if self._withheld:
-            self._tallied = 0.0
+            self._tallied = -math.inf
             self.take(self._withheld)
         super().close()
 

@@ -4,6 +4,7 @@ All displays take the same events; `Animated` is what those have in common that 
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -203,7 +204,7 @@ class JsonLines(Display):
         super().__init__(screen)
         self._statuses: dict[str, str] = {}
         self._progress: dict[str, float] = {}
-        self._said = 0.0
+        self._said = -math.inf
 
     def take(self, event: Event) -> None:
         """Show one event."""
