@@ -42,7 +42,7 @@ INSIDE = {
         ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run", "batch.prepare"),
         ("batch.saving", "batch.lost_record"),
-        ("batch.outcomes", "batch.gallery"),
+        ("batch.outcomes", "batch.gallery", "batch.earlier"),
         (
             "batch.plan",
             "batch.pictures",

@@ -1,23 +1,18 @@
 """Carry a batch that is ready to its end: run it, and tell what is left and how to go on."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 
 from cometrep import errors, hints
 from cometrep.api import Api
 from cometrep.batch.command_line import resuming
+from cometrep.batch.earlier import items_but, items_of, left_by_earlier_runs
 from cometrep.batch.ending import commands_beside, outcome, tell_stop, told_of_doubts
-from cometrep.batch.fate import Asked, has_id_in_ledger
+from cometrep.batch.fate import Asked
 from cometrep.batch.gallery import Gallery
-from cometrep.batch.items import Item
-from cometrep.batch.plan import Plan
 from cometrep.batch.prepare import Ready
-from cometrep.batch.record import Gone, Record
 from cometrep.batch.run import Batch
 from cometrep.batch.snapshot import comes_once
-from cometrep.batch.standings import NEW, State
 from cometrep.console import Console
 from cometrep.console.board import summary_lines
 from cometrep.console.stage import Results, Stage
@@ -27,7 +22,6 @@ from cometrep.pace import Pace
 from cometrep.runner import Patience
 from cometrep.signals import finishing_first
 
-_LOOKED_THROUGH = 1000  # items at a stretch, while predictions wait to be looked at
 _PIPED_AGAIN = "; the items are to be piped in again"
 
 
@@ -96,6 +90,8 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
         record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
         for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
             console.warn(told)
+        if left_over.items:
+            console.say(left_over.counted(record.folder))
         try:
             with finishing_first(batch.stop):
                 ended = Stage(console, results).show(
@@ -110,46 +106,3 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
         for told in (*lost, *plan.told_at_the_end()):
             console.warn(told)
     return ended, not lost
-
-
-def left_by_earlier_runs(
-    plan: Plan, record: Record, ledger: Ledger
-) -> tuple[Gone, frozenset[str], Counter[tuple[State, int]]]:
-    """Find what the record holds of items that there are no more, as of lines that were edited.
-
-    And the keys of items of this shard for which earlier runs may have paid, and whose files may have to be saved;
-    the others of this shard are counted by where these runs left them and the exit code of that.
-    """
-    count, ids = record.open_items()
-    still_open: set[str] = set()
-    stood: Counter[tuple[State, int]] = Counter()
-    for item in plan.items_of_all_shards() if count else ():
-        if (standing := record.standing(item.key)) is not NEW:
-            has_id = bool(ids.pop(item.key, None)) or has_id_in_ledger(item, standing, ledger)
-            if has_id and plan.has(item.key):
-                still_open.add(item.key)
-            elif plan.has(item.key):
-                stood[standing.state, standing.exit_code_told] += 1
-            count -= 1
-            if not count:
-                break
-    gone = Gone(count, tuple(ids.values())).unless(partial(ledger.lenient, ledger.files))
-    return gone, frozenset(still_open), stood
-
-
-def items_of(plan: Plan, keys: frozenset[str]) -> Iterator[Item | None]:
-    """Give the items that have these keys, and None now and then where others stand between them."""
-    left = set(keys)
-    for number, item in enumerate(plan.items_of_all_shards() if left else ()):
-        if item.key in left:
-            left.remove(item.key)
-            yield item
-            if not left:
-                break
-        elif number % _LOOKED_THROUGH == 0:
-            yield None
-
-
-def items_but(plan: Plan, keys: frozenset[str]) -> Iterator[Item]:
-    """Give all other items."""
-    return (item for item in plan.items() if item.key not in keys)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cometrep.batch.earlier import left_by_earlier_runs
 from cometrep.batch.fate import Asked, Fate, PathsThatStay, changed, decide, paths_that_stay, settled
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
@@ -32,6 +33,7 @@ def show_forecast(
     """
     plan, record, keeper, check_folders = ready
     record.read()
+    gone, _, _ = left_by_earlier_runs(plan, record, ledger)
     counts, sent, warnings = forecast(
         plan.items(),
         record,
@@ -40,7 +42,7 @@ def show_forecast(
         partial(paths_that_stay, keeper.for_item),
         _SHOWN_ITEMS,
     )
-    for told in warnings:
+    for told in (*gone.told(record.folder), *warnings):
         console.warn(told)
     shown: list[dict[str, Any]] = [
         {
@@ -57,6 +59,8 @@ def show_forecast(
         fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
         console.say(f"{format_count(counts.total(), 'item')}: {fates}")
         console.say(f"folder: {record.folder}")
+        if gone.items:
+            console.say(gone.counted(record.folder))
         for one in shown:
             console.write_json({**one.pop("request"), **one})
     if sent:

@@ -529,6 +529,22 @@ def test_status_counts_what_is_not_sent_of_a_changed_file(
     assert served("batch", "p.jsonl", "--status").stderr == "p: 3 done, 1 failed, 2 not sent\n"
 
 
+def test_items_of_other_inputs_are_counted_before_any_is_sent(
+    served: Cli, gateway: Gateway, folder_of: Callable[..., Path]
+) -> None:
+    """Where an input of all items was changed by mistake, all would be paid for again: a rehearsal says so."""
+    folder_of("a", "b", "c")
+    served(*BATCH)
+    assert "of earlier runs" not in served(*BATCH, "--dry-run").stderr
+    told = "p: 3 items of earlier runs are not among these\n"
+    rehearsed = served(*BATCH, "seed=1", "--dry-run")
+    assert rehearsed.stderr == f"3 items: 3 to send\nfolder: p\n{told}"
+    ran = served(*BATCH, "seed=1")
+    assert ran.stderr.startswith(told)
+    assert (ran.code, gateway.total) == (0, 6)
+    assert told not in served(*BATCH, "seed=2", "-q", "--shard", "1/2").stderr
+
+
 def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
     """Not an empty table."""
     told = "cometrep: --status needs the FILE or the folder of a batch\nhint: add -d DIR\n"

@@ -1,4 +1,4 @@
-"""The course of a batch: what is found at its beginning."""
+"""What earlier runs of a batch left: what is found at its beginning."""
 
 import json
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cometrep.batch import conduct
-from cometrep.batch.conduct import items_but, items_of, left_by_earlier_runs
+from cometrep.batch import earlier
+from cometrep.batch.earlier import items_but, items_of, left_by_earlier_runs
 from cometrep.batch.plan import Plan
 from cometrep.batch.record import Gone, Record
 from cometrep.ledger import Ledger
@@ -103,7 +103,7 @@ def test_looking_for_what_is_open_gives_way_to_what_runs(
     tmp_path: Path, record: Record, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long way through the file holds up no look and no Ctrl-C."""
-    monkeypatch.setattr(conduct, "_LOOKED_THROUGH", 2)
+    monkeypatch.setattr(earlier, "_LOOKED_THROUGH", 2)
     with plan_of(tmp_path, "vwxyaz") as plan:
         found = [item and item.key for item in items_of(plan, frozenset("a"))]
     assert found == [None, None, "a"]
