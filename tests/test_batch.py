@@ -426,12 +426,17 @@ def test_a_create_in_vain_leaves_an_item_where_it_stood(bench: Bench, before: st
     assert bench.gateway.total == 0
 
 
+@pytest.mark.parametrize("status", ["", "succeeded"])
 @pytest.mark.parametrize("code", [402, 422, 425, 429])
-def test_a_prediction_that_no_look_found_is_not_forgotten_for_a_create_in_vain(bench: Bench, code: int) -> None:
-    """The API key may have been another account's; with the right one it is waited for."""
+def test_a_prediction_that_no_look_found_is_not_forgotten_for_a_create_in_vain(
+    bench: Bench, code: int, status: str
+) -> None:
+    """The API key may have been another account's; with the right one it is waited for, or saved."""
     with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
         record.open()
         record.add("created", "a", id=(old := bench.api.create(SCHNELL, {"prompt": "a"}).id))
+        if status:
+            record.add("ended", "a", id=old, status=status)
     creates = bench.gateway.total
     bench.gateway.server.on_get(UNKNOWN)
     bench.gateway.server.on_create(answer_json({"detail": "no"}, code))
@@ -453,6 +458,22 @@ def test_a_refused_look_is_no_reason_to_create_again(bench: Bench, status: int) 
     bench.gateway.server.on_get(answer_json({"detail": "no"}, status))
     bench.retries_failed = True
     assert (bench.run("a").tally.left, bench.gateway.total) == (1, creates)
+
+
+@pytest.mark.parametrize("status", ["", "succeeded"])
+def test_the_hour_of_a_prediction_does_not_begin_anew_behind_creates_in_vain(bench: Bench, status: str) -> None:
+    """Once the account is topped up, the same command sends what is gone, however often it was tried."""
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
+        record.open()
+        record.add("created", "a", id="old")
+        if status:
+            record.add("ended", "a", id="old", status=status)
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/old", UNKNOWN)
+    bench.retries_failed = True
+    bench.gateway.server.on_create(answer_json({"detail": "no credit"}, 402))
+    assert [bench.run("a").tally.left for _ in range(2)] == [1, 1]
+    bench.gateway.server.on_create(bench.gateway.create)
+    assert (bench.run("a").tally.done, bench.gateway.total) == (1, 1)
 
 
 @pytest.mark.parametrize("before", EARLIER)

@@ -198,7 +198,8 @@ def test_where_an_item_stood_is_not_known_from_what_is_no_such_thing(standings: 
     "earlier",
     [
         Standing(State.UNKNOWN, error="it was lost", exit_code=10, entry=3),
-        Standing(State.RUNNING, id="abc", entry=3),
+        Standing(State.RUNNING, id="abc", entry=3, since=5.0),
+        Standing(State.UNSAVED, id="abc", status="succeeded", error="no room", exit_code=12, entry=3, since=5.0),
         Standing(State.FAILED, id="abc", status="failed", error="flagged", exit_code=4, reason='"E005"'),
         Standing(State.FAILED, id="abc", status="succeeded", exit_code=11, files=json.dumps([SOME_FILE.as_json()])),
     ],

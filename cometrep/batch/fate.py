@@ -95,7 +95,7 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
 def has_id_in_ledger(item: Item, standing: Standing, ledger: Ledger) -> bool:
     """Say whether an item is in doubt by its record, and the ledger has the id of its prediction."""
     is_in_doubt = standing.state is State.UNKNOWN
-    return is_in_doubt and known_by_ledger(item, standing, ledger).state is State.RUNNING
+    return is_in_doubt and known_by_ledger(item, standing, ledger).state in (State.RUNNING, State.UNSAVED)
 
 
 def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> Standing:

@@ -389,14 +389,13 @@ class Batch:
             yield from self._outcomes.done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
-            sent = standing.ended or standing.changed
             entry = None if doubt else entry_of(item, standing, self._ledger)
             if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
-            created = 0.0 if fate is Fate.TO_SAVE else standing.changed
+            created = 0.0 if fate is Fate.TO_SAVE else standing.since or standing.changed
             model, values = sent_for(item, standing, self._ledger)
-            flying = _Flying(item, model, values, sent, doubt, is_left_over=True)
+            flying = _Flying(item, model, values, standing.stood_since, doubt, is_left_over=True)
             yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, standing)
@@ -495,7 +494,7 @@ class Batch:
             yield from self._put_back(create)
             return
         outcome, failure = before.state, answer
-        if before.state in (State.UNKNOWN, State.RUNNING):  # an earlier create of it may be paid for
+        if before.state in (State.UNKNOWN, State.RUNNING, State.UNSAVED):  # an earlier create of it may be paid for
             if create.is_of_doubt:
                 told = f"{before.error or NO_ANSWER}; sent again, it was refused: {answer.message}"
                 failure = errors.CreateUnknown(told)

@@ -44,7 +44,13 @@ _STATES = {
 }
 STEPS = frozenset({*_STATES, "ended"})
 """What the record of an item may say."""
-_STEPS_BACK = {State.NEW: "unsent", State.UNKNOWN: "doubt", State.RUNNING: "created", State.FAILED: "refused"}
+_STEPS_BACK = {
+    State.NEW: "unsent",
+    State.UNKNOWN: "doubt",
+    State.RUNNING: "created",
+    State.UNSAVED: "left",
+    State.FAILED: "refused",
+}
 _NO_ENTRY = -1  # in the ledger, of the create that a step speaks of; 0 is that of the step before it
 NO_ANSWER = "no answer to its create"
 """Why an item is in doubt whose record has no more than that it was sent."""
@@ -55,7 +61,8 @@ class Standing(NamedTuple):
 
     `entry` is the number of its create in the ledger, `status` the one its prediction ended with, `changed` and
     `ended` the Unix times of its last step and of the one that ended it, `reason` what the server said of that;
-    `before` is where it stood when its last create left, as long as nothing else is known of that.
+    `before` is where it stood when its last create left, as long as nothing else is known of that, and `since` when
+    it came to stand where a create in vain left it.
     """
 
     state: State
@@ -74,6 +81,7 @@ class Standing(NamedTuple):
     model: str = ""  # that it was sent to
     input: str = ""  # as JSON, where the record is read for it
     before: str = ""  # as JSON, empty for new
+    since: float = 0.0
 
     @property
     def exit_code_told(self) -> int:
@@ -81,6 +89,11 @@ class Standing(NamedTuple):
         if self.state is State.UNKNOWN:
             return errors.CreateUnknown.exit_code
         return self.exit_code or errors.PredictionFailed.exit_code
+
+    @property
+    def stood_since(self) -> float:
+        """When it came to stand here, as a Unix time, whatever creates in vain there were behind that."""
+        return self.since or self.ended or self.changed
 
     @property
     def step(self) -> str:
@@ -98,6 +111,8 @@ class Standing(NamedTuple):
             "reason": json.loads(self.reason) if self.reason else None,
             "files": json.loads(self.files) if self.files else None,
         }
+        if self.state in (State.RUNNING, State.UNSAVED):  # its hour is not to begin anew
+            known["since"] = self.stood_since
         if self.state is State.UNKNOWN:
             known |= {"error": self.error or NO_ANSWER, "exit_code": self.exit_code_told}
         return {name: fact for name, fact in known.items() if fact} if self.state is not State.NEW else {}
@@ -213,7 +228,7 @@ class Standings:
             " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
             " model = coalesce(nullif(excluded.model, ''), model),"
             " input = coalesce(nullif(excluded.input, ''), input), reason = excluded.reason,"
-            " before = excluded.before,"
+            " before = excluded.before, since = excluded.since,"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
             " created = coalesce(nullif(excluded.created, 0), created),"
@@ -242,7 +257,7 @@ def _made_index() -> sqlite3.Connection:
         index.execute(
             "CREATE TABLE items (key TEXT PRIMARY KEY, state TEXT, id TEXT, error TEXT, exit_code INT, digest TEXT,"
             " files TEXT, entry INT, status TEXT, changed REAL, ended REAL, line INT, prompt TEXT, reason TEXT,"
-            " model TEXT, input TEXT, before TEXT, created REAL, file INT)"
+            " model TEXT, input TEXT, before TEXT, since REAL, created REAL, file INT)"
         )
         index.execute("CREATE TABLE owners (id TEXT PRIMARY KEY, key TEXT)")
     except _NO_ROOM:
@@ -289,7 +304,8 @@ def _came_to(step: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a step, or where an item stood before one, says of what came of its create, for a standing."""
     numbers = {name: int(storable_number(step.get(name))) for name in ("exit_code", "entry")}
     values = {name: json.dumps(step[name]) if step.get(name) else "" for name in ("reason", "files")}
-    return {**{name: _text(step, name) for name in ("id", "error", "status")}, **numbers, **values}
+    since = storable_number(step.get("since"))
+    return {**{name: _text(step, name) for name in ("id", "error", "status")}, **numbers, **values, "since": since}
 
 
 def _text(step: Mapping[str, Any], name: str) -> str:
