@@ -163,11 +163,13 @@ class Watch:
             told_status=told.status if told else "",
             is_known=target.is_known,
         )
-        if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
-            watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
         self._watched[target.id] = watched
-        self._plan(watched)
-        return self.answer(target.id, now, told, now) if told and told.is_terminal else []
+        events = self.answer(target.id, now, told, now) if told and told.is_terminal else []
+        if target.id in self._watched:
+            if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
+                watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
+            self._plan(watched)
+        return events
 
     def wake_in(self, now: float) -> float:
         """Give the seconds until something is to be done, 0 where it already is."""
