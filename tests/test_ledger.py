@@ -851,13 +851,28 @@ def test_a_ledger_that_is_held_is_waited_for_no_longer_than_there_is_patience(
         "accept": lambda: ledger.accept(number, Prediction("p9", "starting"), patience_seconds=0.0),
         "refuse": lambda: ledger.refuse(number, failure, patience_seconds=0.0),
         "doubt": lambda: ledger.doubt(number, failure, patience_seconds=0.0),
-        "see": lambda: ledger.see(Prediction("p1", "failed")),
+        "see": lambda: ledger.see(Prediction("p1", "processing")),
     }
     with closing(sqlite3.connect(shelf.path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(errors.LocalFileError, match="locked"):
             writes[what]()
     assert found(ledger, "p1").status == "starting"
+
+
+def test_an_output_waits_for_a_ledger_that_is_held(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown for an hour alone: behind an end there is no deadline to keep."""
+    monkeypatch.setattr("cometrep.ledger._HASTE_SECONDS", 0.0)
+    made(ledger, "p1")
+    with closing(sqlite3.connect(shelf.path, isolation_level=None, check_same_thread=False)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        letting_go = threading.Timer(0.05, holder.execute, ("ROLLBACK",))
+        letting_go.start()
+        ledger.lenient(ledger.see, Prediction("p1", "succeeded", output="the text"))
+        letting_go.join()
+    assert (found(ledger, "p1").status, found(ledger, "p1").output) == ("succeeded", "the text")
 
 
 @on_posix

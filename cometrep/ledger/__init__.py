@@ -235,7 +235,9 @@ class Ledger:
         output = kept_output(prediction)
         if row["status"] == status and (output is None or output == row["output"]):
             return
-        with self._writing(patience_seconds=_HASTE_SECONDS) as connection:  # what looks has a deadline to keep
+        # What looks has a deadline to keep; behind an end there is none, and its output is shown for an hour alone.
+        patience_seconds = BUSY_SECONDS if prediction.is_terminal else _HASTE_SECONDS
+        with self._writing(patience_seconds=patience_seconds) as connection:
             # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
             # may have seen meanwhile.
             connection.execute(
