@@ -848,9 +848,14 @@ def test_a_part_file_is_not_taken_up_from_the_sandbox_that_the_api_made(
 def test_a_part_file_is_taken_up_from_the_server_that_it_notes(
     remember: Callable[..., None], tmp_path: Path
 ) -> None:
-    """Ids repeat between servers: an entry of the same id here is no sign that it came from here."""
+    """Ids repeat between servers: an entry of the same id here is no sign that it came from here.
+
+    One that this machine sent no create to is not offered: the file may be of anybody, and the key would go there.
+    """
     remember("7", age=60)
-    for id, server in (("7", "https://other.test"), ("8", "sandbox"), ("9", "http://127.0.0.1:1")):
+    remember("6", age=60, base_url="https://other.test")
+    servers = ("https://other.test", "sandbox", "http://127.0.0.1:1", "https://evil.test", "--help", " ")
+    for id, server in zip("789abc", servers, strict=True):
         leave_part(tmp_path / "here", f"{id}-0", {"validator": '"e1"', "server": server})
     fixes = examined(now=NOW)["part_files"].fix.split("; ")
     assert fixes == [

@@ -113,8 +113,11 @@ class Files:
         return Check("part_files", WARN, told, "; ".join(fixes))
 
     def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
-        """Give the downloads that take up the part files of a folder, each from the server of its prediction."""
-        useful = [part for part in parts if self._may_go_on(part)]
+        """Give the downloads that take up the part files of a folder, each from the server of its prediction.
+
+        What a file says of that is believed of servers that this machine knows: the API key is sent there.
+        """
+        useful = [part for part in parts if self._may_go_on(part) and self._is_known(part.server)]
         of_ledger = self._flags_of(part.id for part in useful if not part.server)
         where = () if folder == own else (f"-d {hints.quoted(str(folder))}",)
         ids: dict[str, dict[str, None]] = {}
@@ -123,6 +126,11 @@ class Files:
             ids.setdefault(flag, {})[part.id] = None
         for flag, some in ids.items():
             yield hints.Command(typed("cometrep download", flag), where).of(*list(some)[:SHOWN])
+
+    def _is_known(self, server: str) -> bool:
+        """Say whether a server is none in particular, the one that is asked, or one that a create was sent to."""
+        with contextlib.closing(self._open_ledger(is_sandbox=self._settings.is_sandboxed)) as own:
+            return server in ("", SANDBOX, own.server) or bool(own.lenient(own.has_sent_to, server))
 
     def _flag_of(self, server: str) -> str:
         """Give the flag that chooses a server, as the ledger and part files name it."""

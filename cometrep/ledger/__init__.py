@@ -287,6 +287,10 @@ class Ledger:
         )
         return tuple(map(file_of, rows))
 
+    def has_sent_to(self, base_url: str) -> bool:
+        """Say whether a create was sent from this machine to an API."""
+        return bool(self._database.rows("SELECT 1 FROM entries WHERE base_url = ? LIMIT 1", base_url))
+
     def run_seconds(self, model: str, limit: int = 50) -> list[float]:
         """List how long the newest succeeded predictions of a model ran, in seconds from create to end."""
         rows = self._database.rows(
