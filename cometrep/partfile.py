@@ -7,6 +7,7 @@ the server has shown a validator (ETag, else Last-Modified) and confirms it.
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -26,7 +27,7 @@ _HELD_BYTES = 4096  # before they are written, at most: Python 3.14 would hold 1
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (
-    rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.(?P<own>\d+))?\.part(?:\.json)?"
+    rf"\.(?P<id>{ID_PATTERN})(?:-(?P<index>\d{{1,9}})(?:\.o[0-9a-f]{{8}})?(?:\.(?P<own>\d+))?\.part(?:\.json)?"
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
 _SHORT_BYTES = 512
@@ -48,6 +49,13 @@ class Origin(NamedTuple):
         """Say whether nothing that is known of both differs."""
         return all(one == its or not one or not its for one, its in zip(self, other, strict=True))
 
+    def name(self, stem: str) -> str:
+        """Give what tells an output file's part file from another's, where that has the usual name."""
+        return "o" + hashlib.sha256(f"{stem} {self.server} {self.created}".encode()).hexdigest()[:8]
+
+
+ANY_ORIGIN = Origin()
+
 
 class _Note(NamedTuple):
     """What a command leaves beside a part file; `stem` names the output file, by id and index."""
@@ -55,7 +63,7 @@ class _Note(NamedTuple):
     facts: Facts = Facts()
     is_complete: bool = False
     stem: str = ""
-    origin: Origin = Origin()
+    origin: Origin = ANY_ORIGIN
 
     @classmethod
     def in_file(cls, path: Path) -> "_Note":
@@ -139,19 +147,22 @@ class PartFile:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, folder: Path, stem: str, origin: Origin = Origin()) -> Iterator["PartFile"]:  # noqa: B008
+    def opened(cls, folder: Path, stem: str, origin: Origin = ANY_ORIGIN) -> Iterator["PartFile"]:
         """Open, lock and take up the part file of one output file; keep or clear it away on leaving."""
         with _writing(folder):
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
         # An id is portable behind the dot, and as it stands no two have one name.
-        path = folder / f".{stem[:_STEM_LIMIT]}.part"
+        usual = folder / f".{stem[:_STEM_LIMIT]}.part"
+        beside = usual.with_suffix(f".{origin.name(stem)}.part")
+        path = beside if beside.exists() else usual
         with _writing(path):
             file = _locked(path)
-            if file and _is_anothers(path, stem, origin):
+            if file and path == usual and _is_anothers(path, stem, origin):
                 file.close()
-                file = None
+                path = beside
+                file = _locked(path)
             is_own = file is None
             if file is None:
                 path, file = _own(path)

@@ -273,6 +273,24 @@ def test_a_whole_file_is_not_taken_for_what_another_server_made(tmp_path: Path, 
     assert [one.server for one in left_over_in(tmp_path)] == ["https://a.example"]
 
 
+@pytest.mark.parametrize("is_gone", [True, False], ids=["the other is saved", "both are left"])
+def test_what_two_servers_left_of_one_id_is_taken_up_by_each(tmp_path: Path, *, is_gone: bool) -> None:
+    """A data URI behind a name that is taken is all that is left after its hour, and a download goes on."""
+    mine, other = Origin("https://a.example", 1.5), Origin("https://b.example", 1.5)
+    left_whole(tmp_path, mine)
+    with PartFile.opened(tmp_path, "7-0", other) as part:
+        part.restart(Facts(validator='"b"'))
+        part.append(BLOCK[:7])
+    if is_gone:
+        with PartFile.opened(tmp_path, "7-0", mine) as part:
+            part.commit(tmp_path / "7.bin", "7", 0, overwrites=False, skips_existing=False)
+    assert [one.server for one in left_over_in(tmp_path)].count("https://b.example") == 1
+    with PartFile.opened(tmp_path, "7-0", other) as part:
+        assert part.size == 7
+        part.commit(tmp_path / "7b.bin", "7", 0, overwrites=False, skips_existing=False)
+    assert len(left_over_in(tmp_path)) == (not is_gone)
+
+
 def test_a_whole_file_is_taken_up_on_another_machine(tmp_path: Path) -> None:
     """Whose ledger has no entry of it; what the first one noted of it stays with it."""
     left_whole(tmp_path, Origin("https://a.example", 1.5))

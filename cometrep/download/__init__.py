@@ -25,7 +25,7 @@ from cometrep.download.content import is_media, is_misnamed, url_extension, wron
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import Origin, PartFile, size_of
+from cometrep.partfile import ANY_ORIGIN, Origin, PartFile, size_of
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
 from cometrep.text import format_bytes, format_count, format_duration
@@ -85,7 +85,7 @@ class Downloads:
         id: str,
         file: OutputFile,
         names: Names,
-        origin: Origin = Origin(),  # noqa: B008 - it cannot change
+        origin: Origin = ANY_ORIGIN,
     ) -> Generator[Event, None, tuple[SavedFile, str]]:
         """Put one output file under its final name; yield progress, give the saved file and how it came there.
 
