@@ -850,7 +850,7 @@ def test_a_part_file_is_taken_up_from_the_server_that_it_notes(
 ) -> None:
     """Ids repeat between servers: an entry of the same id here is no sign that it came from here.
 
-    One that this machine sent no create to is not offered: the file may be of anybody, and the key would go there.
+    One that this machine sent no create to is shown, not offered: the key would go to whoever wrote the file.
     """
     remember("7", age=60)
     remember("6", age=60, base_url="https://other.test")
@@ -862,6 +862,7 @@ def test_a_part_file_is_taken_up_from_the_server_that_it_notes(
         "cometrep download --base-url https://other.test 7",
         "cometrep download --sandbox 8",
         "cometrep download 9",
+        " ".join(["cat -v --", *(str(tmp_path / "here" / f".{id}-0.part.json") for id in "abc")]),
     ]
 
 

@@ -115,34 +115,37 @@ class Files:
     def _going_on(self, folder: Path, parts: Sequence[LeftOver], own: Path) -> Iterator[str]:
         """Give the downloads that take up the part files of a folder, each from the server of its prediction.
 
-        What a file says of that is believed of servers that this machine knows: the API key is sent there.
+        The API key is sent there: of one that only a part file knows its note is shown, for people to decide.
         """
-        useful = [part for part in parts if self._may_go_on(part) and self._is_known(part.server)]
+        useful = [part for part in parts if self._may_go_on(part)]
         of_ledger = self._flags_of(part.id for part in useful if not part.server)
         where = () if folder == own else (f"-d {hints.quoted(str(folder))}",)
         ids: dict[str, dict[str, None]] = {}
+        notes: list[str] = []
         for part in useful:
             flag = self._flag_of(part.server) if part.server else of_ledger[part.id]
-            ids.setdefault(flag, {})[part.id] = None
+            if flag is None:
+                notes.append(hints.quoted(str(part.paths[-1])))
+            else:
+                ids.setdefault(flag, {})[part.id] = None
         for flag, some in ids.items():
             yield hints.Command(typed("cometrep download", flag), where).of(*list(some)[:SHOWN])
+        if notes:
+            yield typed("cat -v --", *notes[:SHOWN])
 
-    def _is_known(self, server: str) -> bool:
-        """Say whether a server is none in particular, the one that is asked, or one that a create was sent to."""
-        with contextlib.closing(self._open_ledger(is_sandbox=self._settings.is_sandboxed)) as own:
-            return server in ("", SANDBOX, own.server) or bool(own.lenient(own.has_sent_to, server))
-
-    def _flag_of(self, server: str) -> str:
-        """Give the flag that chooses a server, as the ledger and part files name it."""
+    def _flag_of(self, server: str) -> str | None:
+        """Give the flag that chooses a server, None for one that no create was sent to from this machine."""
         with contextlib.closing(self._open_ledger(is_sandbox=self._settings.is_sandboxed)) as own:
             if own.server == server:
                 return self._subject.flags
-        return "--sandbox" if server == SANDBOX else f"--base-url {hints.quoted(server)}"
+            if server == SANDBOX:
+                return "--sandbox"
+            return f"--base-url {hints.quoted(server)}" if own.lenient(own.has_sent_to, server) else None
 
-    def _flags_of(self, ids: Iterable[str]) -> dict[str, str]:
+    def _flags_of(self, ids: Iterable[str]) -> dict[str, str | None]:
         """Give for each prediction the flag that chooses its server; this one's where the ledger knows no other."""
         is_sandboxed = self._settings.is_sandboxed
-        flags = dict.fromkeys(ids, self._subject.flags)
+        flags: dict[str, str | None] = dict.fromkeys(ids, self._subject.flags)
         if not self._memory:
             return flags
         with (
