@@ -90,8 +90,8 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
         record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
         for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
             console.warn(told)
-        if left_over.items:
-            console.say(left_over.counted(record.folder))
+        for told in left_over.counted(record.folder):
+            console.say(told)
         try:
             with finishing_first(batch.stop):
                 ended = Stage(console, results).show(

@@ -59,8 +59,8 @@ def show_forecast(
         fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
         console.say(f"{format_count(counts.total(), 'item')}: {fates}")
         console.say(f"folder: {record.folder}")
-        if gone.items:
-            console.say(gone.counted(record.folder))
+        for told in gone.counted(record.folder):
+            console.say(told)
         for one in shown:
             console.write_json({**one.pop("request"), **one})
     if sent:

@@ -48,10 +48,12 @@ class Gone(NamedTuple):
         """Leave out the predictions that are saved."""
         return self._replace(ids=tuple(id for id in self.ids if not is_saved(id)))
 
-    def counted(self, folder: Path) -> str:
-        """Say how many items of earlier runs these are: where others were meant, all of them are sent anew."""
+    def counted(self, folder: Path) -> tuple[str, ...]:
+        """Say how many there are; nothing for none. Where others were meant, all of them are sent anew."""
+        if not self.items:
+            return ()
         verb = "is" if self.items == 1 else "are"
-        return f"{folder}: {format_count(self.items, 'item')} of earlier runs {verb} not among these"
+        return (f"{folder}: {format_count(self.items, 'item')} of earlier runs {verb} not among these",)
 
     def told(self, folder: Path) -> tuple[str, ...]:
         """Say how such predictions are saved, the first few of them; nothing where there are none."""

@@ -393,7 +393,7 @@ class Batch:
             if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
-            created = 0.0 if fate is Fate.TO_SAVE else standing.since or standing.changed
+            created = 0.0 if fate is Fate.TO_SAVE else standing.stood_since
             model, values = sent_for(item, standing, self._ledger)
             flying = _Flying(item, model, values, standing.stood_since, doubt, is_left_over=True)
             yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
