@@ -47,7 +47,7 @@ Answer = TypeVar("Answer")
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
-_SENT_LIMIT = 1000  # creates of which it is kept what was sent, until they are answered
+_SENT_LIMIT = 100  # creates of which it is kept what was sent, until they are answered: more than are under way
 
 
 class Recent(NamedTuple):
@@ -129,7 +129,7 @@ class Ledger:
             number = self._insert(connection, None, sent)
             self._sent[number] = sent
             if len(self._sent) > _SENT_LIMIT:
-                del self._sent[next(iter(self._sent))]
+                self._sent.pop(next(iter(self._sent)))
             return number
 
     def _insert(self, connection: sqlite3.Connection, number: int | None, sent: tuple[str, str]) -> int:
@@ -177,7 +177,7 @@ class Ledger:
                     number,
                 ),
             )
-        self._sent.pop(number, None)
+            self._sent.pop(number, None)  # while no other thread writes
 
     def create_of(self, number: int, before: float) -> Entry | None:
         """Give the entry of a create that was sent `before` a Unix time, by its number; None where there is none.
@@ -207,12 +207,12 @@ class Ledger:
     def doubt(self, number: int, failure: errors.CometrepError, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Keep what is known of a create whose outcome is unknown: the reason, the request id, a probable id."""
         self._mark(number, UNKNOWN, failure, patience_seconds)
-        self._sent.pop(number, None)
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError, patience_seconds: float) -> None:
         with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
             if status == UNKNOWN:  # of a refused one there is nothing to be kept
                 self._restore(connection, number)
+                self._sent.pop(number, None)
             connection.execute(
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
