@@ -290,8 +290,9 @@ def test_the_last_failure_is_told_where_more_would_be_sent(
     assert told == ["no more are sent: that was the last failure of --max-failures 2"] * times
 
 
-def test_items_whose_looks_hang_count_for_max_failures(bench: Bench) -> None:
+def test_items_whose_looks_hang_count_for_max_failures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is paid for, and no more is known of it at its deadline than of one whose looks failed."""
+    monkeypatch.setattr("cometrep.watch._LAST_LOOK_SECONDS", 0.01)
     may_answer = threading.Event()
     bench.gateway.server.on_get(Answer(wait_for=may_answer))
     bench.max_failures, bench.deadline_seconds = 1, 3600.0
@@ -310,6 +311,7 @@ def test_an_item_whose_looks_wait_for_others_that_hang_does_not_count(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is known of it: no look at it has begun."""
+    monkeypatch.setattr("cometrep.watch._LAST_LOOK_SECONDS", 0.01)
     monkeypatch.setattr("cometrep.batch.run._LOOK_THREADS", 1)
     may_answer = threading.Event()
     bench.gateway.server.on_get(Answer(wait_for=may_answer))

@@ -12,7 +12,7 @@ from cometrep.download import fetch
 from cometrep.download.fetch import Fetcher
 from cometrep.hints import LOOK_AT_URLS
 from tests.conftest import Certificate
-from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer
+from tests.servers import Answer, Received, Server, TlsServer, TunnelingServer, one_answer
 
 
 def fetched(url: str, *, allows_local: bool = True) -> bytes:
@@ -202,8 +202,11 @@ def test_a_certificate_that_nobody_vouches_for_is_not_worth_repeating(certificat
     assert raised.value.hint == "export REQUESTS_CA_BUNDLE=FILE"
 
 
-def test_any_other_fault_of_tls_is_worth_repeating(server: Server) -> None:
+def test_any_other_fault_of_tls_is_worth_repeating() -> None:
     """As where a host is restarted."""
-    with pytest.raises(errors.Temporary, match=r"cannot fetch 127\.0\.0\.1") as raised:
-        fetched(server.url.replace("http:", "https:"), allows_local=True)
+    with (
+        one_answer(b"HTTP/1.1 503 Starting\r\n\r\n", then_close=True) as url,
+        pytest.raises(errors.Temporary, match=r"cannot fetch 127\.0\.0\.1") as raised,
+    ):
+        fetched(url.replace("http:", "https:"), allows_local=True)
     assert (raised.value.code, raised.value.is_worth_repeating) == ("network", True)
