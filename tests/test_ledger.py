@@ -501,6 +501,23 @@ def test_files_that_an_earlier_version_saved_are_of_the_entry_before_them(
     assert [Path(path).name for (path,) in newest_first] == ["d", "c", "a"]
 
 
+def test_the_url_tells_whose_a_file_is_that_an_earlier_version_saved(
+    shelf: Shelf, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Where two servers had one id at the time, or the clock went back behind the create."""
+    old = "INSERT OR REPLACE INTO files VALUES (?, 0, ?, 3, 'ab', 'image/webp', 'https://x/0.webp', ?)"
+    other = shelf.ledger(base_url="https://other.example")
+    made(ledger, "7")
+    ledger.see(Prediction("7", "succeeded", output=["https://x/0.webp"]))
+    made(other, "7")
+    other.see(Prediction("7", "succeeded", output=["https://x/00.webp"]))
+    for name, seconds in (("a", 0.0), ("b", -7200.0)):
+        shelf.rows(old, "7", str(tmp_path / name), shelf.clock.now + seconds)
+    assert ledger.files("7") == (saved(tmp_path / "a"), saved(tmp_path / "b"))
+    assert other.files("7") == ()
+    assert [len(entry.files) for entry in ledger.entries()] == [0, 2]
+
+
 def test_paths_are_kept_absolute(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path means the folder it was saved in, wherever it is asked for."""
     (tmp_path / "sub").mkdir()

@@ -72,11 +72,14 @@ OF_FILES = (
 SAVED = "CAST(saved AS REAL)"  # when a file was saved: SQLite reads a number as far as it goes
 # Whose a file is, as ids repeat between servers: the number of the entry or, of a prediction that has none, the
 # server. It stands behind the time in `saved`, since earlier versions cannot write to a table with one column more.
-# Their own rows have the time alone, and are of the newest entry that was made by then.
+# Their own rows have the time alone, and are of the newest entry whose output has the file's URL, else of the
+# newest that was made by then.
+_NEWEST = "(SELECT CAST(max(number) AS TEXT) FROM entries WHERE entries.id = files.id AND {})"
+_BY_URL = _NEWEST.format("url != '' AND instr(coalesce(output, ''), url)")
+_BY_TIME = _NEWEST.format("created <= saved")
 OWNER = (
-    "CASE typeof(saved) WHEN 'text' THEN substr(saved, instr(saved, ' ') + 1) ELSE coalesce((SELECT"
-    " CAST(number AS TEXT) FROM entries WHERE entries.id = files.id AND created <= saved"
-    " ORDER BY number DESC LIMIT 1), '') END"
+    "CASE typeof(saved) WHEN 'text' THEN substr(saved, instr(saved, ' ') + 1)"
+    f" ELSE coalesce({_BY_URL}, {_BY_TIME}, '') END"
 )
 IS_LATEST = (  # an entry, as it is no more where its server gave its id again, as after a reset
     "NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.id = entries.id AND later.number > entries.number"
