@@ -518,6 +518,21 @@ def test_the_url_tells_whose_a_file_is_that_an_earlier_version_saved(
     assert [len(entry.files) for entry in ledger.entries()] == [0, 2]
 
 
+def test_the_files_of_many_entries_are_each_entrys_own(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are asked for at once, and where an entry has none or no id."""
+    monkeypatch.setattr("cometrep.ledger._AT_ONCE", 3)
+    for number in range(8):
+        made(ledger, f"p{number}")
+        for index in range(number % 3):
+            ledger.add_file(f"p{number}", saved(tmp_path / f"{number}-{index}", index=index))
+    ledger.begin("m", {})
+    told = [[Path(file.path).name for file in entry.files] for entry in ledger.entries()]
+    assert told == [[], *([f"{number}-{index}" for index in range(number % 3)] for number in range(7, -1, -1))]
+    assert [len(entry.files) for entry in ledger.entries(limit=4)] == [0, 1, 0, 2]
+
+
 def test_paths_are_kept_absolute(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path means the folder it was saved in, wherever it is asked for."""
     (tmp_path / "sub").mkdir()

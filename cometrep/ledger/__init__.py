@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -47,6 +48,7 @@ Answer = TypeVar("Answer")
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
 _HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
+_AT_ONCE = 100  # entries, whose outputs are in memory then
 _SENT_LIMIT = 100  # creates of which it is kept what was sent, until they are answered: more than are under way
 
 
@@ -409,10 +411,21 @@ class Ledger:
             f"SELECT {OF_ENTRIES} FROM entries WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?",
             *(*values, -1 if limit is None or unsaved_only else limit),
         )
-        entries = (
-            entry_of(row, self._files_of(row["id"], str(row["number"])) if row["id"] else ()) for row in rows
-        )
+        entries = self._with_files(rows)
         yield from islice((one for one in entries if not unsaved_only or one.unsaved_outputs), limit)
+
+    def _with_files(self, rows: Iterator[sqlite3.Row]) -> Iterator[Entry]:
+        """Yield entries with their files, which are asked for of many at once: a question of each takes longer."""
+        while some := list(islice(rows, _AT_ONCE)):
+            files: defaultdict[tuple[str, str], list[SavedFile]] = defaultdict(list)
+            ids = compact_json([row["id"] for row in some if row["id"]])
+            for file in self._database.rows(
+                f"SELECT {text_columns('id')}, {OWNER} AS owner, {OF_FILES} FROM files"
+                f" WHERE id IN (SELECT value FROM json_each(?)) ORDER BY file_index, {SAVED} DESC",
+                ids,
+            ):
+                files[file["id"], file["owner"]].append(file_of(file))
+            yield from (entry_of(row, files[row["id"], str(row["number"])]) for row in some)
 
     def file_folders(self, limit: int) -> list[Path]:
         """List the folders in which files were saved, those of the newest files first."""
