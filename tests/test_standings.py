@@ -214,3 +214,18 @@ def test_an_item_is_put_back_where_it_stood(standings: Standings, earlier: Stand
     ):
         assert found
         assert found._replace(changed=0.0, entry=max(found.entry, 0)) == earlier
+
+
+def test_an_item_whose_line_was_edited_is_put_back_with_what_was_sent(tmp_path: Path) -> None:
+    """A create in vain of what the line says now is none of the prediction that stands behind the item."""
+    standings = Standings(tmp_path, reads_inputs=True)
+    earlier = Standing(State.FAILED, id="abc", error="flagged", exit_code=4, entry=3, digest="old", model="a/b")
+    new = {"entry": 9, "digest": "new", "model": "a/c", "input": {"prompt": "new"}}
+    sending = ("sending", {**new, "before": {"state": "failed", **earlier.facts()}})
+    for found in (
+        standing(standings, [sending]).without_last_create(),
+        standing(standings, [sending, (earlier.step, earlier.facts())]),
+    ):
+        assert found
+        assert found._replace(changed=0.0, prompt="") == earlier
+    standings.close()

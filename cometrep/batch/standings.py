@@ -107,6 +107,8 @@ class Standing(NamedTuple):
             "error": self.error,
             "exit_code": self.exit_code,
             "entry": self.entry or _NO_ENTRY,
+            "digest": self.digest,  # of what was sent: the create in vain may be of an edited line
+            "model": self.model,
             "status": self.status,
             "reason": json.loads(self.reason) if self.reason else None,
             "files": json.loads(self.files) if self.files else None,
@@ -120,7 +122,12 @@ class Standing(NamedTuple):
     def without_last_create(self) -> "Standing | None":
         """Give where the item stood before its last create, None where it was new or nobody knows."""
         before = json.loads(self.before) if self.before else None
-        return self._replace(**_came_to(before), state=State(before["state"]), before="") if before else None
+        if not before:
+            return None
+        sent: dict[str, Any] = {name: text for name in ("digest", "model") if (text := _text(before, name))}
+        if sent.get("digest", self.digest) != self.digest:
+            sent["input"] = ""
+        return self._replace(**_came_to(before), **sent, state=State(before["state"]), before="")
 
     def label(self, key: str) -> str:
         """Give what people know its item by, as its events had it: its own key, else its place."""
@@ -227,7 +234,8 @@ class Standings:
             " line = coalesce(nullif(excluded.line, 0), line),"
             " prompt = coalesce(nullif(excluded.prompt, ''), prompt),"
             " model = coalesce(nullif(excluded.model, ''), model),"
-            " input = coalesce(nullif(excluded.input, ''), input), reason = excluded.reason,"
+            " input = CASE WHEN excluded.digest IN ('', digest) THEN coalesce(nullif(excluded.input, ''), input)"
+            " ELSE excluded.input END, reason = excluded.reason,"
             " before = excluded.before, since = excluded.since,"
             f" status = CASE WHEN excluded.status = '' AND {known} THEN status ELSE excluded.status END,"
             f" ended = CASE WHEN ended > 0 AND {known} THEN ended ELSE excluded.ended END,"  # the first time
