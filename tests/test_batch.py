@@ -553,10 +553,12 @@ def test_an_answer_is_waited_for_where_nobody_waits_for_the_end(
     with bench.begun("a", "b", jobs=2) as (batch, running):
         assert any(isinstance(event, Created) for event in running)
         wait_until(lambda: batch.in_doubt == 1)
-        monkeypatch.setattr(batch._sender, "leave", may_answer.set)
+        if is_known:
+            monkeypatch.setattr(batch._sender, "leave", may_answer.set)
         with pytest.raises(type(reason)) if reason else contextlib.nullcontext():
             running.throw(reason) if reason else running.close()
-    assert (bench.ledger.entry("late") is not None) == is_known
+        assert (bench.ledger.entry("late") is not None) == is_known
+        may_answer.set()
 
 
 def test_a_ctrl_c_behind_what_ended_a_batch_cuts_its_wait_short(
@@ -1132,6 +1134,34 @@ def test_a_batch_that_is_stopped_waits_little_for_a_ledger_that_is_held(
         with pytest.raises(errors.Stopped):
             running.throw(errors.Stopped("SIGTERM", 143))
     assert patience == [LEDGER_SECONDS]
+
+
+def test_an_answer_that_comes_while_a_ledger_is_waited_for_is_no_doubt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes up all of a stopped batch's moment, and the record has the ids of all creates by then."""
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def create(request: Received) -> Answer:
+        asked.set()
+        assert may_answer.wait(TIMEOUT_SECONDS)
+        return bench.gateway.create(request)
+
+    def hold(*_: Any, **__: Any) -> None:
+        may_answer.set()
+        wait_until(lambda: bool(made._creates._untaken) or not made.in_doubt)
+        bench.ahead_seconds += 10.0
+        raise errors.LocalFileError("locked")
+
+    bench.gateway.server.on_create(bench.gateway.create, create)
+    monkeypatch.setattr(bench.ledger, "accept", hold)
+    with bench.begun("a", "b", jobs=2) as (made, running):
+        next(running)
+        assert asked.wait(TIMEOUT_SECONDS)
+        wait_until(lambda: bool(made._creates._untaken))
+        with pytest.raises(errors.Stopped):
+            running.throw(errors.Stopped("SIGTERM", 143))
+        assert made.in_doubt == 0
 
 
 @pytest.mark.parametrize("where", ["ledger", "connection"])

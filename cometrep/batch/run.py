@@ -278,14 +278,16 @@ class Batch:
             for (name, _), answer in answers:
                 if isinstance(answer, Sent) and (create := self._sending.get(name)):
                     told += [event for event in self._created(create, answer) if isinstance(event, Noted)]
+            if not self._sender.in_doubt:
+                break
             if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
                 deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()
-            if left <= 0 or not self._sender.in_doubt:
+            if left > 0:  # not at a stretch: a signal that came to another thread is heard when this one wakes
+                answered = self._creates.next(min(left, _TALLY_SECONDS))
+                answers = [answered] if answered else []
+            elif not (answers := self._creates.untaken()):  # that came while the ledger took the time
                 break
-            # Not at a stretch: a signal that came to another thread is heard when this one wakes.
-            answered = self._creates.next(min(left, _TALLY_SECONDS))
-            answers = [answered] if answered else []
         return told
 
     def _published(self) -> Events:
