@@ -450,6 +450,20 @@ def test_a_prediction_that_no_look_found_is_not_forgotten_for_a_create_in_vain(
     assert (bench.steps("a")[-1]["id"], bench.gateway.total) == (old, creates)
 
 
+@pytest.mark.parametrize("code", [402, 422, 429])
+def test_an_id_that_is_not_sure_is_not_forgotten_for_a_create_in_vain(bench: Bench, code: int) -> None:
+    """The API may not know it yet; once it does, it is paid for, and is saved."""
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("doubt", "a", id="perhaps", error="it broke off", exit_code=10)
+    bench.gateway.server.on_get(UNKNOWN)
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, code))
+    bench.retries_unknown = True
+    assert bench.run("a").tally.unknown == 1
+    bench.gateway.server.on_get(answer_json(prediction("perhaps", output="done")))
+    assert (bench.run("a").tally.done, bench.gateway.total) == (1, 0)
+
+
 @pytest.mark.parametrize("status", [402, 403, 405, 451])
 def test_a_refused_look_is_no_reason_to_create_again(bench: Bench, status: int) -> None:
     """Something on the way may say so for an hour: the prediction runs, and is paid for."""

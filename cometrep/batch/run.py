@@ -377,9 +377,11 @@ class Batch:
             yield from self._outcomes.warn("changed", told)
         yield from self._take_up(item, standing)
 
-    def _take_up(self, item: Item, standing: Standing) -> Events:
+    def _take_up(self, item: Item, standing: Standing, *, is_gone: bool = False) -> Events:
+        """Do with an item what is to be done; one in doubt whose id `is_gone` is not looked for by it."""
+        shown = standing._replace(id="") if is_gone else standing
         try:
-            fate = decide(item, standing, self._asked, self._paths_that_stay)
+            fate = decide(item, shown, self._asked, self._paths_that_stay)
         except errors.LocalFileError as failure:  # it cannot be told whether it is to be sent
             self._gate.give_up(failure)
             return
@@ -400,7 +402,7 @@ class Batch:
             flying = _Flying(item, model, values, standing.stood_since, doubt, is_left_over=True)
             yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
-            yield from self._outcomes.pass_over(item, standing)
+            yield from self._outcomes.pass_over(item, shown)
 
     def _leave_alone(self, item: Item, paths: Sequence[Path]) -> Events:
         self._outcomes.score.skip()
@@ -660,7 +662,7 @@ class Batch:
         if flying.is_left_over:
             standing = self._record.standing(item.key)._replace(error=doubt.message)
             if is_gone:
-                yield from self._take_up(item, standing._replace(id=""))
+                yield from self._take_up(item, standing, is_gone=True)
             else:
                 yield from self._outcomes.pass_over(item, standing)
         else:
