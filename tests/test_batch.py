@@ -464,6 +464,50 @@ def test_an_id_that_is_not_sure_is_not_forgotten_for_a_create_in_vain(bench: Ben
     assert (bench.run("a").tally.done, bench.gateway.total) == (1, 0)
 
 
+def test_a_fault_of_the_ledger_that_is_over_hides_nothing_that_is_paid_for(bench: Bench) -> None:
+    """What it knows of items that are to be sent again is asked for all the same."""
+    numbers = {key: bench.ledger.begin(SCHNELL, {"prompt": key}) for key in "ab"}
+    for key, number in numbers.items():
+        bench.ledger.accept(number, Prediction(f"id-{key}", "starting"))
+    bench.ledger.see(Prediction("id-a", "succeeded", output="done"))
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
+        record.open()
+        record.add("created", "a", id="id-a")
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("sending", "b", entry=numbers["b"])
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/id-a", UNKNOWN)
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/id-b", answer_json(prediction("id-b", output="done")))
+    bench.retries_failed = bench.retries_unknown = True
+    bench.ledger.problem = errors.LocalFileError("it was held")
+    assert (bench.run("a", "b").tally.done, bench.gateway.total) == (2, 0)
+
+
+@pytest.mark.parametrize("question", ["ended", "create_of"])
+def test_nothing_is_paid_for_again_while_the_ledger_cannot_be_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """It may have the id, or the output; the next run asks it."""
+    number = bench.ledger.begin(SCHNELL, {"prompt": "a"})
+    bench.ledger.accept(number, Prediction("id-a", "starting"))
+    with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
+        record.open()
+        if question == "ended":
+            record.add("created", "a", id="id-a")
+        else:
+            record.add("sending", "a", entry=number)
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/id-a", UNKNOWN)
+    bench.retries_failed = bench.retries_unknown = True
+    held = errors.LocalFileError("it is held", code="ledger")
+
+    def hold(*_: Any) -> None:
+        raise held
+
+    monkeypatch.setattr(bench.ledger, question, hold)
+    ended = bench.run("a")
+    assert (ended.fatal, ended.tally.left, bench.gateway.total) == (held, 1, 0)
+
+
 @pytest.mark.parametrize("status", [402, 403, 405, 451])
 def test_a_refused_look_is_no_reason_to_create_again(bench: Bench, status: int) -> None:
     """Something on the way may say so for an hour: the prediction runs, and is paid for."""

@@ -369,7 +369,11 @@ class Batch:
 
     def _admit(self, item: Item, standing: Standing) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        known = settled(item, standing, self._record, self._ledger)
+        try:  # nothing in doubt is sent again while nobody can tell whether its id is known
+            known = settled(item, standing, self._record, self._ledger, must_tell=self._asked.retries_unknown)
+        except errors.LocalFileError as failure:
+            self._gate.give_up(failure)
+            return
         if known.state is not standing.state:
             yield from self._outcomes.note(known.step, item, **known.facts())
         standing = known
@@ -606,9 +610,12 @@ class Batch:
         item = flying.item
         seen = (result.prediction or Prediction(result.id, "")).as_asked(flying.model, flying.input)
         failure = result.failure or seen.failure()
-        is_forgotten = failure is not None and failure.code == "prediction_not_found" and not flying.doubt
-        # It counts by the ledger then: its files may be here.
-        known = self._ledger.lenient(self._ledger.ended, result.id) if is_forgotten else None
+        known = None
+        if failure is not None and failure.code == "prediction_not_found" and not flying.doubt:
+            try:  # it counts by the ledger then: its files may be here
+                known = self._ledger.ended(result.id)
+            except errors.LocalFileError as problem:
+                failure = problem
         if known:
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
