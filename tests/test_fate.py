@@ -1,6 +1,7 @@
 """What a run of a batch does with an item, from where earlier runs left it."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ def test_an_id_that_another_item_had_first_leaves_one_in_doubt(state: State, tmp
         ("cat", State.DONE, "changed since it was sent, and it is not sent again; give it another key"),
         ("cat", State.UNKNOWN, "changed since it was sent, and it is not sent again; give it another key"),
         ("cat", State.FAILED, "; give it another key, or --retry-failed sends it as it is now"),
+        ("cat", State.RUNNING, "and it is not sent again; give it another key"),
         ("new-2", State.DONE, ": other inputs had the key 'new-2' that its own make; give it a key"),
     ],
 )
@@ -128,6 +130,23 @@ def test_an_item_that_changed_is_told_with_the_way_to_send_it(key: str, state: S
     assert changed(item, Standing(state, digest="old"), Asked()).endswith(way)
     assert changed(item, Standing(state, digest="new"), Asked()) == ""
     assert changed(item, Standing(state), Asked()) == ""
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.UNSAVED])
+def test_an_item_that_changed_and_may_be_gone_is_told_with_what_is_sent_then(state: State) -> None:
+    """Failures are sent again, and so is what the API has forgotten."""
+    told = changed(Item(3, "cat", "a/b", {}, "new"), Standing(state, digest="old"), Asked(retries_failed=True))
+    assert told.endswith("and it is not sent again unless its prediction is gone; give it another key")
+
+
+def test_an_item_whose_prediction_is_known_is_not_told_of_as_in_doubt(tmp_path: Path) -> None:
+    """Why it was is no error of the prediction that runs."""
+    with closing(Ledger(tmp_path / "ledger", base_url="https://x.test", is_sandbox=False)) as ledger:
+        number = ledger.begin("a/b", {})
+        ledger.accept(number, Prediction("id", "starting"))
+        doubt = Standing(State.UNKNOWN, error="HTTP 504", exit_code=10, entry=number, changed=time.time())
+        known = known_by_ledger(Item(1, "key", "a/b", {}, ""), doubt, ledger)
+    assert known == doubt._replace(state=State.RUNNING, id="id", error="", exit_code=0)
 
 
 @pytest.mark.parametrize("state", State)

@@ -93,7 +93,7 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger, *, must_tell
             return known_by_ledger(item, before, ledger, must_tell=must_tell)
         return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
     if entry and entry.status != UNKNOWN and entry.id:
-        return standing._replace(state=State.RUNNING, id=entry.id)
+        return standing._replace(state=State.RUNNING, id=entry.id, error="", exit_code=0)
     return standing
 
 
@@ -153,4 +153,6 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
     if standing.state is State.FAILED:
         way += ", or --retry-failed sends it as it is now"
     told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again"
+    if asked.retries_failed and standing.state in (State.RUNNING, State.UNSAVED):
+        told += " unless its prediction is gone"
     return f"{told}; {way}"
