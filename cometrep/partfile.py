@@ -118,6 +118,11 @@ def _is_anothers(path: Path, stem: str, origin: Origin) -> bool:
     return size_of(path) > 0 and note.is_resumable and not note.is_of(stem, origin)
 
 
+def _beside(usual: Path, stem: str, origin: Origin) -> Path:
+    """Give the path of an output file's part file where another's has the usual one."""
+    return usual.with_suffix(f".{origin.name(stem)}.part")
+
+
 def _facts_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
@@ -129,13 +134,23 @@ class PartFile:
     of; a part file without facts, or with torn ones, is started over.
     """
 
-    def __init__(self, path: Path, stem: str, origin: Origin, file: IO[bytes], *, is_own: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stem: str,
+        origin: Origin,
+        file: IO[bytes],
+        *,
+        is_own: bool,
+        lockless: Path | None = None,
+    ) -> None:
         self._path = path
         self._stem = stem
         self._origin = origin
         self._facts_path = _facts_path(path)
         self._file = file
         self._is_own = is_own  # made for this command alone, since another one holds the usual name, or may
+        self._lockless = lockless  # where a whole one stands meanwhile, as the file system knows no locks
         self._facts = Facts()
         self.is_complete = False  # whether all bytes are there and were checked
         self._is_noted = False  # whether the facts are on the disk
@@ -155,18 +170,20 @@ class PartFile:
             folder.mkdir(parents=True, exist_ok=True)
         # An id is portable behind the dot, and as it stands no two have one name.
         usual = folder / f".{stem[:_STEM_LIMIT]}.part"
-        beside = usual.with_suffix(f".{origin.name(stem)}.part")
+        beside = _beside(usual, stem, origin)
         path = beside if beside.exists() else usual
         with _writing(path):
             file = _locked(path)
-            if file and path == usual and _is_anothers(path, stem, origin):
-                file.close()
+            if path == usual and _is_anothers(path, stem, origin):
+                if file:
+                    file.close()
                 path = beside
                 file = _locked(path)
-            is_own = file is None
+            is_own, lockless = file is None, None
             if file is None:
-                path, file = _own(path)
-        part = cls(path, stem, origin, file, is_own=is_own)
+                own, file, is_locked = _own(path)
+                path, lockless = own, None if is_locked else path
+        part = cls(path, stem, origin, file, is_own=is_own, lockless=lockless)
         try:
             part._take_up()
             yield part
@@ -317,15 +334,17 @@ class PartFile:
 
     def _take_up(self) -> None:
         """Read the facts an earlier command left, and hash the bytes they speak of."""
-        note = _Note.in_file(self._facts_path)
+        note = _Note.in_file(_facts_path(self._lockless) if self._lockless else self._facts_path)
         if not note.is_resumable or not note.is_of(self._stem, self._origin):
+            return
+        if self._lockless and not (note.is_complete and self._copied(self._lockless)):
             return
         # What this machine does not know of it is kept for the one that does.
         self._origin = Origin(
             self._origin.server or note.origin.server, self._origin.created or note.origin.created
         )
         # First: a signal while it is read must not make it useless.
-        self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, True
+        self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, not self._lockless
         with _writing(self._path):
             if not self.is_complete:
                 self._cut_zeros()
@@ -335,6 +354,18 @@ class PartFile:
         total = self.total_bytes
         if (total is not None and self.size > total) or (self.is_complete and self.size != total):
             self.restart()
+
+    def _copied(self, path: Path) -> bool:
+        """Copy a whole part file, to which nobody writes any more; False where somebody took it meanwhile."""
+        with _writing(self._path):
+            try:
+                whole = path.open("rb")
+            except FileNotFoundError:
+                return False
+            with whole:
+                while chunk := whole.read(CHUNK_BYTES):
+                    self._file.write(chunk)
+        return True
 
     def _cut_zeros(self) -> None:
         """Cut off the zeros at the end, to be fetched again.
@@ -351,17 +382,20 @@ class PartFile:
         if end < size:
             self._file.truncate(end)
 
-    def _note(self) -> None:
+    def _note(self, path: Path | None = None) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""
-        with _writing(self._facts_path):
+        path = path or self._facts_path
+        with _writing(path):
             note = _Note(self._facts, self.is_complete, self._stem, self._origin)
-            self._facts_path.write_text(json.dumps(note.as_json()))
+            path.write_text(json.dumps(note.as_json()))
         self._is_noted = True
 
     def _leave(self) -> None:
         self._hash.close()
         is_useful = self._is_noted or (self._facts.validator and self.size)
         with contextlib.suppress(OSError, errors.LocalFileError):
+            if self._lockless and self.is_complete:
+                self._leave_whole(self._lockless)
             if self._is_committed or self._is_own or not is_useful:
                 # Another process may have taken the usual names, once the final one was given.
                 is_taken = self._path.exists() and not self._has_its_name()
@@ -372,6 +406,21 @@ class PartFile:
                 self._note()
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def _leave_whole(self, path: Path) -> None:
+        """Give bytes that are whole a name by which a later command finds them or, once they are saved, take it."""
+        note = _Note.in_file(_facts_path(path))
+        stands = path.exists() and note.is_complete and note.is_of(self._stem, self._origin)
+        if self._is_committed:
+            for one in (path, _facts_path(path)) if stands else ():
+                one.unlink(missing_ok=True)
+        elif not stands:
+            if path.exists():  # as another machine may write it, which knows the locks
+                path = _beside(path, self._stem, self._origin)
+            if not path.exists():
+                self._sync()
+                self._path.replace(path)
+                self._note(_facts_path(path))
 
     def _has_its_name(self) -> bool:
         try:
@@ -438,7 +487,7 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
         part = path.with_name(f".{path.name[:_STEM_LIMIT]}.part")
         file = _locked(part)
         if file is None:  # another process writes the same, or may; the last one stays
-            part, file = _own(part)
+            part, file, _ = _own(part)
         try:
             with file:
                 file.truncate(0)
@@ -510,14 +559,18 @@ def _locked(path: Path) -> IO[bytes] | None:
         file.close()
 
 
-def _own(path: Path) -> tuple[Path, IO[bytes]]:
-    """Make a part file that nobody else has, beside one that another process holds."""
+def _own(path: Path) -> tuple[Path, IO[bytes], bool]:
+    """Make a part file that nobody else has, beside one that another process holds; say whether it is locked.
+
+    It is not where the file system knows no locks.
+    """
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
     file = own.open("x+b", _HELD_BYTES)
-    with contextlib.suppress(OSError):  # a file system without locks
-        lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
-    return own, file
+    is_locked = False
+    with contextlib.suppress(OSError):
+        is_locked = lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
+    return own, file, is_locked
 
 
 def size_of(path: Path) -> int:

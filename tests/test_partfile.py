@@ -424,6 +424,27 @@ def test_savers_of_one_file_do_not_mix_where_the_file_system_knows_no_locks(tmp_
 
 
 @pytest.mark.usefixtures("no_locks")
+@pytest.mark.parametrize("is_taken", [True, False], ids=["beside another machine's", "alone"])
+def test_a_whole_file_is_taken_up_again_where_the_file_system_knows_no_locks(
+    tmp_path: Path, *, is_taken: bool
+) -> None:
+    """A data URI behind a name that is taken is all that is left after its hour; two take it up at once."""
+    origin = Origin("https://a.example", 1.5)
+    usual, target = tmp_path / ".7-0.part", tmp_path / "7.bin"
+    if is_taken:
+        usual.write_bytes(b"others")
+    left_whole(tmp_path, origin)
+    left_whole(tmp_path, origin)
+    assert sorted(one.is_complete for one in left_over_in(tmp_path)) == [False] * is_taken + [True]
+    with PartFile.opened(tmp_path, "7-0", origin) as part, PartFile.opened(tmp_path, "7-0", origin) as other:
+        assert (part.is_complete, part.size, other.is_complete) == (True, 1000, True)
+        other.commit(target, "7", 0, overwrites=False, skips_existing=False)
+        assert part.commit(target, "7", 0, overwrites=False, skips_existing=False) == "kept"
+    assert target.read_bytes() == BLOCK[:1000]
+    assert {path.name for path in tmp_path.iterdir()} == {"7.bin", *([usual.name] * is_taken)}
+
+
+@pytest.mark.usefixtures("no_locks")
 def test_writers_of_a_small_file_do_not_mix_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
     """Each has a part file of its own, as shards on several machines write one page, and leaves nothing else."""
 
