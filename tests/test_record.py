@@ -322,7 +322,9 @@ def test_a_batch_of_another_api_is_refused_once_it_made_predictions(tmp_path: Pa
         one.close()
         other = Record(tmp_path, api="https://two")
         if is_bound:
-            with pytest.raises(errors.UsageError, match="made at https://one, not at https://two"):
+            with pytest.raises(
+                errors.UsageError, match="at https://one, not at https://two; in another folder all"
+            ):
                 other.open()
         else:
             other.open()

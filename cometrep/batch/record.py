@@ -174,8 +174,10 @@ class Record:
                 self._standings.take(self._steps())
         others = sorted(self._apis - {self._api, ""})
         if self._api and others:
+            is_paid = SANDBOX not in (others[0], self._api)
             raise errors.UsageError(
-                f"the batch in {str(self.folder)!r} was made {_at(others[0])}, not {_at(self._api)}",
+                f"the batch in {str(self.folder)!r} was made {_at(others[0])}, not {_at(self._api)}"
+                + "; in another folder all would be paid for again" * is_paid,
                 hint=hints.ELSEWHERE,
                 code="other_base_url",
             )
