@@ -454,6 +454,22 @@ def test_a_file_of_a_prediction_made_elsewhere_is_of_the_server_it_came_from(
     assert [[Path(file.path).name for file in one.files("7")] for one in asked] == [["a"], [], ["b"]]
 
 
+@pytest.mark.parametrize("sha256", ["ab", "cd"], ids=["the same", "another"])
+def test_a_file_that_is_had_again_by_another_address_stays_its_creates_own(
+    shelf: Shelf, ledger: Ledger, tmp_path: Path, sha256: str
+) -> None:
+    """As by localhost for 127.0.0.1; what stands there now, where it is something else, is not."""
+    made(ledger, "7")
+    ledger.see(Prediction("7", "succeeded", output=["https://x/0.webp"]))
+    other = shelf.ledger(base_url="https://other.example")
+    for one in (other, ledger):  # also where the other one was first
+        one.add_file("7", saved(tmp_path / "a"))
+    assert (len(ledger.files("7")), other.files("7")) == (1, ())
+    other.add_file("7", saved(tmp_path / "a", sha256=sha256))
+    assert len(ledger.files("7")) == (sha256 == "ab")
+    assert (ids(ledger, unsaved_only=True) == []) == (sha256 == "ab")
+
+
 def test_an_id_that_a_server_gives_again_has_no_files_yet(shelf: Shelf, ledger: Ledger, tmp_path: Path) -> None:
     """As behind a reset, whatever the clock says: its picture is another, and neither takes the other's along."""
     output = ["https://x/0.webp", "https://x/1.webp"]

@@ -21,6 +21,7 @@ from cometrep.data_uris import shorten_data_uris
 from cometrep.ledger.database import BUSY_SECONDS, Database
 from cometrep.ledger.entry import (
     IS_LATEST,
+    IS_OWNED,
     OF_ENTRIES,
     OF_FILES,
     OWNER,
@@ -258,12 +259,18 @@ class Ledger:
             )
 
     def add_file(self, id: str, file: SavedFile) -> None:
-        """Write that an output file of this server's prediction stands on disk, under its absolute path."""
+        """Write that an output file of this server's prediction stands on disk, under its absolute path.
+
+        One that a create of this machine is known to have made stays its own: a server may have two addresses.
+        """
         with self._writing() as connection:
             rows = self._entry_rows(id)
             owner = rows[0]["number"] if rows else self.server
             connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " size_bytes = excluded.size_bytes, sha256 = excluded.sha256, content_type = excluded.content_type,"
+                " url = excluded.url, saved = excluded.saved"
+                f" WHERE ? OR (size_bytes, sha256) != (excluded.size_bytes, excluded.sha256) OR NOT {IS_OWNED}",
                 (
                     id,
                     file.index,
@@ -273,6 +280,7 @@ class Ledger:
                     storable(file.content_type),
                     storable(file.url),
                     f"{self._clock()} {owner}",
+                    bool(rows),
                 ),
             )
 

@@ -81,6 +81,7 @@ OWNER = (
     "CASE typeof(saved) WHEN 'text' THEN substr(saved, instr(saved, ' ') + 1)"
     f" ELSE coalesce({_BY_URL}, {_BY_TIME}, '') END"
 )
+IS_OWNED = f"EXISTS (SELECT 1 FROM entries WHERE CAST(number AS TEXT) = {OWNER})"  # a file, by an entry
 IS_LATEST = (  # an entry, as it is no more where its server gave its id again, as after a reset
     "NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.id = entries.id AND later.number > entries.number"
     " AND later.is_sandbox = entries.is_sandbox AND (later.is_sandbox OR later.base_url = entries.base_url))"
