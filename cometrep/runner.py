@@ -301,10 +301,11 @@ class Runner:
         first, then = (SOON_SECONDS, LEDGER_SECONDS) if stop else (LEDGER_SECONDS, BUSY_SECONDS)
         try:
             mark(sending.entry, failure, patience_seconds=first)
-        except errors.LocalFileError:
+        except errors.LocalFileError as problem:
             if not sending.is_told:
                 sending.is_told = True
-                yield Noted(failure.prediction_id or "", f"{failure.message}; {_HELD}", is_warning=True)
+                told = f"{failure.message}; {_HELD}" if problem.code != "disk_full" else failure.message
+                yield Noted(failure.prediction_id or "", told, is_warning=True)
             self._ledger.insist(partial(mark, patience_seconds=then), sending.entry, failure)
             if stop and self._ledger.problem:
                 stop.message += "; the ledger did not take it"

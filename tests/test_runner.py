@@ -604,6 +604,22 @@ def test_what_a_create_came_to_is_told_before_a_ledger_that_is_held_lets_go(
     assert bench.entries() == [entry]
 
 
+def test_a_full_disk_is_not_told_as_a_ledger_that_is_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a create came to is told with that, and what is wrong with the ledger follows as its problem."""
+
+    def fill(*_: Any, **__: Any) -> None:
+        raise errors.LocalFileError("no space left", code="disk_full")
+
+    monkeypatch.setattr(bench.ledger, "doubt", fill)
+    bench.server.on_create(answer_json({"id": "made1", "status": "starting"}, 504))
+    with pytest.raises(errors.CreateUnknown):
+        bench.drain(bench.runner.create(REQUEST))
+    (told,) = [event.text for event in bench.events if isinstance(event, Noted)]
+    assert told.startswith("HTTP 504")
+    assert "may hold" not in told
+    assert bench.ledger.problem
+
+
 @pytest.mark.parametrize(
     ("answer", "entry"),
     [
