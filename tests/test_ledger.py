@@ -243,6 +243,30 @@ def test_the_entry_of_a_create_is_made_anew_where_another_process_pruned_it(
     assert entry.created > 1_800_000_000.0
 
 
+@pytest.mark.parametrize("how", ["accepted", "in doubt", "refused"])
+def test_the_number_of_a_pruned_entry_is_no_reason_to_write_over_anothers(
+    shelf: Shelf, ledger: Ledger, how: str
+) -> None:
+    """A create that waits for more than an hour to be sent again may be forgotten, and SQLite gives its number."""
+    number = ledger.begin(SCHNELL, {"prompt": "cat"})
+    ledger.refuse(number, errors.Temporary("HTTP 429"))
+    shelf.clock.now += 7200.0
+    other = shelf.ledger()
+    assert other.prune(shelf.clock.now) == (1, 0)
+    assert made(other, "p1", prompt="cat") == number
+    if how == "refused":
+        ledger.refuse(number, errors.Refused("HTTP 402"))
+    else:
+        ledger.send_again(number)
+        if how == "accepted":
+            ledger.accept(number, Prediction("p2", "starting"))
+        else:
+            ledger.doubt(number, errors.CreateUnknown("broke off"))
+    kept = {"accepted": ("p2", "starting"), "in doubt": ("", UNKNOWN)}
+    told = [*([kept[how]] if how in kept else []), ("p1", "starting")]
+    assert [(entry.id, entry.status) for entry in ledger.entries()] == told
+
+
 def test_the_entry_of_a_create_of_another_command_is_made_anew_as_far_as_it_is_known(
     shelf: Shelf, ledger: Ledger
 ) -> None:

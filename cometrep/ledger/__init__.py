@@ -97,7 +97,8 @@ class Ledger:
         self._is_sandbox = is_sandbox
         self._clock = clock
         self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
-        self._sent: dict[int, tuple[str, str]] = {}  # model and input, by the number of the entry
+        self._sent: dict[int, tuple[str, str, float]] = {}  # model, input and time, by the number of the entry
+        self._moved: dict[int, int] = {}  # such numbers, by those that others had got meanwhile
         self.problem: errors.LocalFileError | None = None
         self._newest: int | None = None  # the number of the entry from which references count back
 
@@ -129,36 +130,51 @@ class Ledger:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
         sent = model, compact_json(shorten_data_uris(values))
         with self._writing(durable=True) as connection:
-            number = self._insert(connection, None, sent)
-            self._sent[number] = sent
-            if len(self._sent) > _SENT_LIMIT:
-                self._sent.pop(next(iter(self._sent)))
-            return number
+            return self._insert(connection, None, *sent)
 
-    def _insert(self, connection: sqlite3.Connection, number: int | None, sent: tuple[str, str]) -> int:
+    def _insert(self, connection: sqlite3.Connection, number: int | None, model: str, input: str) -> int:
+        """Write the entry of a create, and give its number, the next one where none is given."""
         now = self._clock()  # and not before: it may have waited, and --prune forgets what is older
         cursor = connection.execute(
             "INSERT INTO entries (number, model, input, base_url, is_sandbox, status, created, changed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, *sent, self._base_url, self._is_sandbox, UNKNOWN, now, now),
+            (number, model, input, self._base_url, self._is_sandbox, UNKNOWN, now, now),
         )
-        return int(cursor.lastrowid or 0)
+        number = int(cursor.lastrowid or 0)
+        self._sent[number] = model, input, now
+        if len(self._sent) > _SENT_LIMIT:
+            self._sent.pop(next(iter(self._sent)))
+        return number
 
-    def _restore(self, connection: sqlite3.Connection, number: int, told: Prediction | None = None) -> None:
-        """Make a create's entry anew where another process pruned it, as one that a wrong clock had made look old.
+    def _found(self, connection: sqlite3.Connection, number: int) -> int | None:
+        """Give the number of a create's entry as it is now; None where another process pruned it.
 
-        `told` is what is known of a create that another command sent. Raises LocalFileError where nothing is.
+        SQLite gives the number of the newest entry again where that was pruned: it may be another create's by now.
         """
-        if connection.execute("SELECT 1 FROM entries WHERE number = ?", (number,)).fetchone():
-            return
-        sent = self._sent.get(number)
+        number = self._moved.get(number, number)
+        row = connection.execute("SELECT model, input, created FROM entries WHERE number = ?", (number,)).fetchone()
+        return number if row and self._sent.get(number, tuple(row)) == tuple(row) else None
+
+    def _restored(self, connection: sqlite3.Connection, number: int, told: Prediction | None = None) -> int:
+        """Give the number of a create's entry, made anew where another process pruned it.
+
+        As one that waits long to be sent again, or that a wrong clock had made look old. `told` is what is known of
+        a create that another command sent. Raises LocalFileError where nothing is.
+        """
+        found = self._found(connection, number)
+        if found is not None:
+            return found
+        known = self._moved.get(number, number)
+        sent = self._sent[known][:2] if known in self._sent else None
         if sent is None and told:
             sent = told.model, compact_json(shorten_data_uris(told.input or {}))
         if sent is None:
             raise errors.LocalFileError(
                 "the ledger has lost the entry of a create", hint=hints.LIST_UNKNOWN, code="ledger"
             )
-        self._insert(connection, number, sent)
+        is_free = not connection.execute("SELECT 1 FROM entries WHERE number = ?", (known,)).fetchone()
+        self._moved[number] = made = self._insert(connection, known if is_free else None, *sent)
+        return made
 
     def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Write the id that a create's answer gave into its entry, and what else it told; durable on return.
@@ -166,7 +182,7 @@ class Ledger:
         Raises LocalFileError, where another process holds the file after so many seconds.
         """
         with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
-            self._restore(connection, number, prediction)
+            number = self._restored(connection, number, prediction)
             connection.execute(
                 "UPDATE entries SET id = ?, status = ?, output = ?, error = ?, changed = ?, run_seconds = ?"
                 " WHERE number = ?",
@@ -197,7 +213,7 @@ class Ledger:
     def send_again(self, number: int) -> None:
         """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
         with self._writing(durable=True) as connection:
-            self._restore(connection, number)
+            number = self._restored(connection, number)
             connection.execute(
                 "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
                 (UNKNOWN, self._clock(), number),
@@ -213,9 +229,10 @@ class Ledger:
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError, patience_seconds: float) -> None:
         with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
+            found = self._found(connection, number)
             if status == UNKNOWN:  # of a refused one there is nothing to be kept
-                self._restore(connection, number)
-                self._sent.pop(number, None)
+                found = self._restored(connection, number)
+                self._sent.pop(found, None)
             connection.execute(
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
@@ -224,7 +241,7 @@ class Ledger:
                     storable(failure.request_id or "") or None,
                     failure.prediction_id,
                     self._clock(),
-                    number,
+                    found,
                 ),
             )
 
