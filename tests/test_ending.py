@@ -208,7 +208,8 @@ def test_a_retry_that_is_stopped_goes_on_with_what_failed(left: int, option: str
             2,
             " --retry-unknown",
             "stopped by Ctrl-C; 2 creates had no clear answer and may be paid for (--retry-unknown sends again);"
-            " the command of the hint goes on from here, and sends nothing a second time",
+            " the command of the hint goes on from here, and sends nothing a second time: what was to be sent again"
+            " needs --retry-unknown once more",
         ),
     ],
     ids=["none in doubt", "two in doubt"],

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from cometrep.batch.snapshot import comes_once
 from cometrep.hints import joined, operands, parted, quoted
 
-_SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
+SENDING_AGAIN = ("--retry-failed", "--retry-unknown")
+"""The options that have items sent again which an earlier run sent."""
 
 
 def adding(option: str, command: str) -> str:
@@ -32,4 +33,4 @@ def typed_again(command: str, file: str) -> str:
 
 def resuming(command: str) -> str:
     """Give the command that goes on with a batch: without what has items sent again, or they might be twice."""
-    return joined(word for word in parted(command) if word not in _SENDING_AGAIN)
+    return joined(word for word in parted(command) if word not in SENDING_AGAIN)

@@ -1,7 +1,7 @@
 """Say how a run of a batch ended, and what to type for what is left."""
 
 from cometrep import errors, hints
-from cometrep.batch.command_line import adding, resuming
+from cometrep.batch.command_line import SENDING_AGAIN, adding, resuming
 from cometrep.events import BatchEnded
 from cometrep.text import format_count
 
@@ -28,10 +28,14 @@ def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     """Say in what ended a run at once how many creates are in doubt, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
     stop.message += told_of_doubts(in_doubt)
-    if stop.hint == command:
-        stop.message += "; the same command goes on from here"
+    options = " ".join(option for option in SENDING_AGAIN if option in hints.parted(command))
+    if options:
+        stop.message += (
+            "; the command of the hint goes on from here, and sends nothing a second time: what was to be"
+        )
+        stop.message += f" sent again needs {options} once more"
     else:
-        stop.message += "; the command of the hint goes on from here, and sends nothing a second time"
+        stop.message += "; the same command goes on from here"
 
 
 def told_of_doubts(in_doubt: int) -> str:
