@@ -80,7 +80,6 @@ _ID_TEXT = (
 )
 _ID_PLACE = rf"[^?#]*/predictions/({ID_PATTERN})/?(?:[?#]|$)"  # of the address where a prediction is to be seen
 _REFERENCE = r"last|[1-9]\d{0,2}"  # without its @, and an id as any other
-_BASE_URL_HINT = "cometrep doctor"
 _CHUNK_BYTES = 65536
 _FINAL_CODES = ("invalid_request", "model_not_found")
 
@@ -329,7 +328,7 @@ class Api:
         if status in (401, 403):
             return self._common_failure(answer)
         if answer.is_html and not is_passing(status):
-            return self._error(errors.Temporary, answer, "not_an_api", hint=_BASE_URL_HINT)
+            return self._error(errors.Temporary, answer, "not_an_api", hint=hints.DOCTOR)
         if (status == 404 and not answer.says_wrong_path) or (status == 400 and answer.says_not_found):
             return self._not_found(answer, id)
         if status == 500 and answer.says_no_such_prediction(id):
@@ -356,10 +355,10 @@ class Api:
         """Give the error of an answer that means the same to a create and to a look."""
         status = answer.status
         if answer.is_html and status not in (401, 402, 403, 413, 429):
-            return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT)
+            return self._error(errors.Refused, answer, "not_an_api", hint=hints.DOCTOR)
         if answer.says_wrong_path:
             what = f"the base URL {self._base_url} is wrong"
-            return self._error(errors.Refused, answer, "not_an_api", hint=_BASE_URL_HINT, what=what)
+            return self._error(errors.Refused, answer, "not_an_api", hint=hints.DOCTOR, what=what)
         if status == 402 or (status == 403 and answer.says_no_credit):
             return self._no_credit(answer)
         if status == 401:
@@ -373,7 +372,7 @@ class Api:
         if status == 403:  # the key is known; it may not do this, or something on the way lets nobody through
             is_blocked = answer.is_html or answer.is_block
             what = "blocked on the way" if is_blocked else f"the API key {self._api_key} may not do this"
-            return self._error(errors.ConfigError, answer, "api_key_refused", hint="cometrep doctor", what=what)
+            return self._error(errors.ConfigError, answer, "api_key_refused", hint=hints.DOCTOR, what=what)
         if status == 429:
             return self._error(errors.Temporary, answer, "rate_limited", hint=f"{hints.RUN_AGAIN} in a while")
         if status == 413:
@@ -382,7 +381,7 @@ class Api:
             )
         if answer.code == "model_not_found":
             return self._error(errors.Refused, answer, "model_not_found", hint="cometrep models")
-        return self._error(errors.Refused, answer, "bad_request", hint=hint or "cometrep doctor")
+        return self._error(errors.Refused, answer, "bad_request", hint=hint or hints.DOCTOR)
 
     def _error(
         self,
@@ -423,17 +422,17 @@ class Api:
         return told
 
     def _redirected(self, answer: Answer) -> errors.CometrepError:
-        return self._error(errors.Refused, answer, "redirected", hint=_BASE_URL_HINT)
+        return self._error(errors.Refused, answer, "redirected", hint=hints.DOCTOR)
 
     def _unreachable(self, problem: requests.RequestException) -> errors.CometrepError:
         # Whatever it is, the proxy may be at fault: one that hangs looks like an API that does.
         told = f"cannot reach {self._base_url}{way_to(self._base_url)}: {self._reason(problem)}"
         if is_misdirected(problem):
-            return errors.ConfigError(told, hint="cometrep doctor", code="bad_setting")
+            return errors.ConfigError(told, hint=hints.DOCTOR, code="bad_setting")
         is_tls = isinstance(problem, requests.exceptions.SSLError) and not is_broken_off(problem)
         failure = errors.Temporary(
             told,
-            hint=TRUST_MORE if is_distrusted(problem) else "cometrep doctor",
+            hint=TRUST_MORE if is_distrusted(problem) else hints.DOCTOR,
             code="tls" if is_tls else "network",
         )
         failure.is_worth_repeating = not is_tls

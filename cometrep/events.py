@@ -188,7 +188,8 @@ class BatchEnded(NamedTuple):
     """How a run of a batch ended: `codes` counts items by their exit codes; `fatal` is what ended it early.
 
     `remedy` is the option that finishes all that is left, where there is one, and `word` what all failures have as
-    their error's `code`. Where it `is_cut_short`, not all was sent that was to be.
+    their error's `code`. Where it `is_cut_short`, not all was sent that was to be; where it `is_refused`, the API
+    would not show any of what is left.
     """
 
     tally: Tally
@@ -198,6 +199,7 @@ class BatchEnded(NamedTuple):
     remedy: str = ""
     word: str = ""
     is_cut_short: bool = False
+    is_refused: bool = False
 
 
 Event = (

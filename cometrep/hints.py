@@ -170,6 +170,7 @@ def _with_flag(command: str, flag: str) -> str:
     return "".join(pieces)
 
 
+DOCTOR = "cometrep doctor"
 RUN_AGAIN = "run the same command again"
 """The hint where a command may be typed once more; a batch puts the command itself in its place."""
 WAIT_AGAIN = Command("cometrep wait")

@@ -8,6 +8,7 @@ from cometrep.batch.score import Score
 from cometrep.batch.standings import State
 
 COMMAND = "cometrep batch lines.jsonl"
+GOING_ON = f"cometrep doctor && {COMMAND}"
 
 
 def came_to(score: Score, total: int, fatal: errors.CometrepError | None = None) -> errors.Failure | None:
@@ -219,3 +220,26 @@ def test_a_stop_at_once_tells_what_had_no_answer(in_doubt: int, options: str, to
     stop = errors.Stopped("Ctrl-C", 130)
     tell_stop(stop, in_doubt, COMMAND + options)
     assert (stop.message, stop.hint) == (told, COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("failures", "hint"),
+    [
+        ([errors.ConfigError("403", hint=hints.DOCTOR)], GOING_ON),
+        ([errors.ConfigError("403", hint=hints.DOCTOR), errors.Refused("422", hint=hints.DOCTOR)], GOING_ON),
+        ([errors.ConfigError("403", hint=hints.DOCTOR), errors.StillRunning("late")], COMMAND),
+        ([errors.Temporary("unreachable", hint=hints.DOCTOR)], COMMAND),
+        ([errors.Refused("402", hint="top up the account")], COMMAND),
+    ],
+    ids=["403", "403 and 422", "403 and late", "unreachable", "402"],
+)
+def test_what_is_refused_each_time_is_not_merely_asked_for_again(
+    failures: list[errors.CometrepError], hint: str
+) -> None:
+    """Where that is all that is left: what is wrong is to be found first, as for a single prediction."""
+    score = Score()
+    for failure in failures:
+        score.fail("a", State.RUNNING, failure)
+    told = came_to(score, len(failures))
+    assert told
+    assert told.hint == hint

@@ -91,9 +91,12 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     exit_code = alike[0] if alike else errors.Partial.exit_code
     # What is in doubt is to be looked at before more is sent.
     is_doubt_alone = not (tally.failed or tally.left) or exit_code == errors.CreateUnknown.exit_code
+    hint = hints.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1]
+    if ended.is_refused and not is_doubt_alone:  # alone it would be refused once more
+        hint = f"{hints.DOCTOR} && {hint}"
     failure = errors.CometrepError(
         f"of {format_count(tally.total, 'item')}: {', '.join(words)}",
-        hint=hints.LIST_UNKNOWN if is_doubt_alone else next_commands(ended, command)[0][1],
+        hint=hint,
         code=ended.word if alike and ended.word else errors.code_of(exit_code),
     )
     failure.exit_code = exit_code

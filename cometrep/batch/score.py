@@ -19,6 +19,7 @@ class Score:
         self._codes: Counter[int] = Counter()
         self._words: set[str] = set()  # of the errors' JSON form
         self._remedies: Counter[str] = Counter()  # of what is left
+        self._refused = 0  # of what is left: those that the API would not show
         self._failures: list[str] = []  # the first ones
         self._further = 0
 
@@ -64,6 +65,8 @@ class Score:
         self._words.add(failure.code)
         if (remedy := remedy_of(failure)) and outcome not in (State.FAILED, State.UNKNOWN):
             self._remedies[remedy] += 1
+        if outcome is State.RUNNING and failure.hint == hints.DOCTOR:
+            self._refused += not isinstance(failure, errors.Temporary)
         self._keep(f"{label}: {failure.told}")
 
     def _keep(self, told: str) -> None:
@@ -95,7 +98,8 @@ class Score:
         remedy = next(iter(wanted)) if is_for_all else ""
         failures = [*self._failures, *[f"and {self._further} more; --status shows them"] * bool(self._further)]
         word = next(iter(self._words)) if len(self._words) == 1 else ""
-        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy, word, is_cut_short)
+        is_refused = 0 < self._refused == tally.left
+        return BatchEnded(tally, dict(self._codes), tuple(failures), fatal, remedy, word, is_cut_short, is_refused)
 
 
 def remedy_of(failure: errors.CometrepError) -> str:
