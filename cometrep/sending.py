@@ -66,7 +66,7 @@ class Sending:
         model, values = self._request.model, self._request.values
         try:
             if self.entry:
-                self._ledger.send_again(self.entry)
+                self.entry = self._ledger.send_again(self.entry)
             else:
                 self.entry = self._ledger.begin(model, values)
             try:

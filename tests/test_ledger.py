@@ -257,11 +257,12 @@ def test_the_number_of_a_pruned_entry_is_no_reason_to_write_over_anothers(
     if how == "refused":
         ledger.refuse(number, errors.Refused("HTTP 402"))
     else:
-        ledger.send_again(number)
+        again = ledger.send_again(number)
+        assert again == number + 1
         if how == "accepted":
-            ledger.accept(number, Prediction("p2", "starting"))
+            ledger.accept(again, Prediction("p2", "starting"))
         else:
-            ledger.doubt(number, errors.CreateUnknown("broke off"))
+            ledger.doubt(number, errors.CreateUnknown("broke off"))  # by either number
     kept = {"accepted": ("p2", "starting"), "in doubt": ("", UNKNOWN)}
     told = [*([kept[how]] if how in kept else []), ("p1", "starting")]
     assert [(entry.id, entry.status) for entry in ledger.entries()] == told

@@ -56,10 +56,7 @@ class Sender:
         try:
             self._refuse_to_leave()
             self._api.check_input(item.model, item.values)
-            if entry:
-                self._ledger.send_again(entry)
-            else:
-                entry = self._ledger.begin(item.model, item.values)
+            entry = self._ledger.send_again(entry) if entry else self._ledger.begin(item.model, item.values)
             try:
                 self._refuse_to_leave()  # the ledger may have kept it waiting
                 leaving = partial(self._leave, item, entry, before)

@@ -210,14 +210,18 @@ class Ledger:
         )
         return entry_of(rows[0]) if rows else None
 
-    def send_again(self, number: int) -> None:
-        """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return."""
+    def send_again(self, number: int) -> int:
+        """Take back that an entry's create was not accepted, as it is about to be sent again; durable on return.
+
+        Give its number, which is another one where the entry was pruned and its number given again.
+        """
         with self._writing(durable=True) as connection:
             number = self._restored(connection, number)
             connection.execute(
                 "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
                 (UNKNOWN, self._clock(), number),
             )
+            return number
 
     def refuse(self, number: int, failure: errors.CometrepError, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Mark an entry's create as refused by the API or not sent: no prediction stands behind it."""
