@@ -181,8 +181,8 @@ class PartFile:
                 file = _locked(path)
             is_own, lockless = file is None, None
             if file is None:
-                own, file, is_locked = _own(path)
-                path, lockless = own, None if is_locked else path
+                own, file, knows_locks = _own(path)
+                path, lockless = own, None if knows_locks else path
         part = cls(path, stem, origin, file, is_own=is_own, lockless=lockless)
         try:
             part._take_up()
@@ -560,17 +560,18 @@ def _locked(path: Path) -> IO[bytes] | None:
 
 
 def _own(path: Path) -> tuple[Path, IO[bytes], bool]:
-    """Make a part file that nobody else has, beside one that another process holds; say whether it is locked.
+    """Make a part file that nobody else has, beside one that another process holds.
 
-    It is not where the file system knows no locks.
+    Say whether that can be told: the file system may know no locks.
     """
     # Not by process id: in containers that share a folder each may be number 1.
     own = path.with_suffix(f".{time.time_ns()}.part")
     file = own.open("x+b", _HELD_BYTES)
-    is_locked = False
-    with contextlib.suppress(OSError):
-        is_locked = lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
-    return own, file, is_locked
+    try:
+        lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
+    except OSError:
+        return own, file, False
+    return own, file, True
 
 
 def size_of(path: Path) -> int:
