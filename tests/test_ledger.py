@@ -933,6 +933,22 @@ def test_a_ledger_that_is_held_is_waited_for_no_longer_than_there_is_patience(
     assert found(ledger, "p1").status == "starting"
 
 
+def test_questions_wait_little_behind_a_problem(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch may have one of each of its items, and each would wait for a minute."""
+    monkeypatch.setattr("cometrep.ledger._HASTE_SECONDS", 0.0)
+    monkeypatch.setattr("cometrep.ledger.database.time.sleep", lambda _: pytest.fail("it waited"))
+    made(ledger, "p1")
+    ledger.close()
+    ledger.problem = errors.LocalFileError("it was held")
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        assert ledger.insist(ledger.entry, "p1") is None
+    assert ledger.insist(ledger.entry, "p1")
+
+
 def test_an_output_waits_for_a_ledger_that_is_held(
     shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1273,7 +1289,7 @@ def test_a_ledger_is_put_away_where_it_is_damaged_alone(
         raise problem
 
     with monkeypatch.context() as now:
-        now.setattr(database, "_when_free", fail)
+        now.setattr(database.Database, "_when_free", fail)
         if not is_sound:
             now.setattr(database.Database, "_is_sound", lambda _: False)
         with pytest.raises(errors.LocalFileError, match="cannot be read: ") as raised:

@@ -96,7 +96,7 @@ class Ledger:
         self._base_url = base_url
         self._is_sandbox = is_sandbox
         self._clock = clock
-        self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION)
+        self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION, patience=self._patience)
         self._sent: dict[int, tuple[str, str, float]] = {}  # model, input and time, by the number of the entry
         self._moved: dict[int, int] = {}  # such numbers, by those that others had got meanwhile
         self.problem: errors.LocalFileError | None = None
@@ -122,6 +122,9 @@ class Ledger:
             self.problem = self.problem or problem
             return None
 
+    def _patience(self) -> float:
+        return _HASTE_SECONDS if self.problem else BUSY_SECONDS
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -129,7 +132,7 @@ class Ledger:
     def begin(self, model: str, values: Mapping[str, Any]) -> int:
         """Write the entry of a create that is about to be sent, and give its number; durable on return."""
         sent = model, compact_json(shorten_data_uris(values))
-        with self._writing(durable=True) as connection:
+        with self._database.writing(durable=True) as connection:
             return self._insert(connection, None, *sent)
 
     def _insert(self, connection: sqlite3.Connection, number: int | None, model: str, input: str) -> int:
@@ -181,7 +184,7 @@ class Ledger:
 
         Raises LocalFileError, where another process holds the file after so many seconds.
         """
-        with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
+        with self._database.writing(durable=True, patience_seconds=patience_seconds) as connection:
             number = self._restored(connection, number, prediction)
             connection.execute(
                 "UPDATE entries SET id = ?, status = ?, output = ?, error = ?, changed = ?, run_seconds = ?"
@@ -215,7 +218,7 @@ class Ledger:
 
         Give its number, which is another one where the entry was pruned and its number given again.
         """
-        with self._writing(durable=True) as connection:
+        with self._database.writing(durable=True) as connection:
             number = self._restored(connection, number)
             connection.execute(
                 "UPDATE entries SET status = ?, error = NULL, request_id = NULL, changed = ? WHERE number = ?",
@@ -232,7 +235,7 @@ class Ledger:
         self._mark(number, UNKNOWN, failure, patience_seconds)
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError, patience_seconds: float) -> None:
-        with self._writing(durable=True, patience_seconds=patience_seconds) as connection:
+        with self._database.writing(durable=True, patience_seconds=patience_seconds) as connection:
             found = self._found(connection, number)
             if status == UNKNOWN:  # of a refused one there is nothing to be kept
                 found = self._restored(connection, number)
@@ -261,7 +264,7 @@ class Ledger:
             return
         # What looks has a deadline to keep; behind an end there is none, and its output is shown for an hour alone.
         patience_seconds = BUSY_SECONDS if prediction.is_terminal else _HASTE_SECONDS
-        with self._writing(patience_seconds=patience_seconds) as connection:
+        with self._database.writing(patience_seconds=patience_seconds) as connection:
             # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
             # may have seen meanwhile.
             connection.execute(
@@ -284,7 +287,7 @@ class Ledger:
 
         One that a create of this machine is known to have made stays its own: a server may have two addresses.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             rows = self._entry_rows(id)
             owner = rows[0]["number"] if rows else self.server
             connection.execute(
@@ -484,7 +487,7 @@ class Ledger:
         """
         if not self._database.exists():
             return 0, 0
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             young = self.entries(since=self._clock() - _DOUBT_SECONDS)  # no older one is needed
             kept = [entry.number for entry in young if entry.created < before and self._is_needed(entry)]
             condition = "is_sandbox = ? AND created < ? AND number NOT IN (SELECT value FROM json_each(?))"
@@ -519,10 +522,3 @@ class Ledger:
             f"{word!r} is not a status" + (f"; did you mean {near}?" if near else f": {', '.join(known)}"),
             hint=f"cometrep list --status {near or 'failed'}",
         )
-
-    def _writing(
-        self, *, durable: bool = False, patience_seconds: float = BUSY_SECONDS
-    ) -> contextlib.AbstractContextManager[sqlite3.Connection]:
-        """Hold the file for a transaction, with little patience once it has had a problem."""
-        patience_seconds = min(patience_seconds, _HASTE_SECONDS if self.problem else patience_seconds)
-        return self._database.writing(durable=durable, patience_seconds=patience_seconds)

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,24 @@ class Database:
     its code, where the file cannot be written, read or understood.
     """
 
-    def __init__(self, path: Path, name: str, *, schema: str, version: int) -> None:
-        """`schema` makes a new file, in statements with `;` between them; one of a later `version` is refused."""
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        schema: str,
+        version: int,
+        patience: Callable[[], float] = lambda: BUSY_SECONDS,
+    ) -> None:
+        """`schema` makes a new file, in statements with `;` between them; one of a later `version` is refused.
+
+        `patience` gives how many seconds another process is waited for at most.
+        """
         self._path = path
         self._name = name
         self._schema = schema
         self._version = version
+        self._patience = patience
         self._lock = threading.RLock()  # of the connection: one transaction at a time
         self._opened: sqlite3.Connection | None = None
         self._is_to_read = False  # what is opened takes no writes
@@ -67,7 +79,7 @@ class Database:
         """Yield the rows that a query finds, one by one: the file is kept from other threads until the last."""
         if self.exists():
             with self._lock, self._translated():
-                for row in _when_free(self._connection(), query, values):  # noqa: UP028 - it closes no closed cursor
+                for row in self._when_free(self._connection(), query, values):  # noqa: UP028 - it closes no closed cursor
                     yield row
 
     @contextlib.contextmanager
@@ -75,19 +87,21 @@ class Database:
         self, *, durable: bool = False, patience_seconds: float = BUSY_SECONDS
     ) -> Iterator[sqlite3.Connection]:
         """Hold the file's one write lock for a transaction; `durable` also waits for the disk."""
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + min(patience_seconds, self._patience())
         while True:
             with self._lock, self._translated():
                 connection = self._connection(writes=True)
                 if connection.in_transaction:  # a signal cut in before what it was begun for could end it
                     connection.execute("ROLLBACK")
                 if durable != self._is_durable:
-                    _when_free(connection, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._when_free(connection, f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
                 try:  # a signal that comes while it waits is met when the transaction has begun
                     if _begin_if_free(connection, deadline):
                         yield connection
-                        _when_free(connection, "COMMIT", deadline=deadline)  # readers are in its way without WAL
+                        self._when_free(
+                            connection, "COMMIT", deadline=deadline
+                        )  # readers are in its way without WAL
                         return
                 except BaseException:
                     if connection.in_transaction:  # a full disk may have ended it already
@@ -222,8 +236,8 @@ class Database:
         connection.row_factory = sqlite3.Row
         connection.text_factory = _text_of
         try:
-            _when_free(connection, f"PRAGMA cache_size = -{_CACHE_KIB}")
-            if _when_free(connection, "PRAGMA user_version").fetchone()[0] != self._version:
+            self._when_free(connection, f"PRAGMA cache_size = -{_CACHE_KIB}")
+            if self._when_free(connection, "PRAGMA user_version").fetchone()[0] != self._version:
                 self._set_up(connection)
         except BaseException:
             connection.close()
@@ -231,8 +245,8 @@ class Database:
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        _when_free(connection, "PRAGMA journal_mode = WAL")
-        _when_free(connection, "BEGIN IMMEDIATE")
+        self._when_free(connection, "PRAGMA journal_mode = WAL")
+        self._when_free(connection, "BEGIN IMMEDIATE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > self._version:
             connection.execute("ROLLBACK")
@@ -245,7 +259,29 @@ class Database:
             for statement in self._schema.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {self._version}")
-        _when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+        self._when_free(connection, "COMMIT")  # which waits for readers where the journal is no WAL
+
+    def _when_free(
+        self,
+        connection: sqlite3.Connection,
+        statement: str,
+        values: Sequence[Any] = (),
+        *,
+        deadline: float | None = None,
+    ) -> sqlite3.Cursor:
+        """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in.
+
+        `deadline` is on the monotonic clock, None for as long as there is patience.
+        """
+        if deadline is None:
+            deadline = time.monotonic() + self._patience()
+        while True:
+            try:
+                return connection.execute(statement, values)
+            except sqlite3.OperationalError as problem:
+                if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE_SECONDS)  # some statements, as one that changes the journal mode, do not wait at all
 
 
 def _text_of(content: bytes) -> str:
@@ -262,24 +298,6 @@ def _begin_if_free(connection: sqlite3.Connection, deadline: float) -> bool:
             raise
         return False
     return True
-
-
-def _when_free(
-    connection: sqlite3.Connection, statement: str, values: Sequence[Any] = (), *, deadline: float | None = None
-) -> sqlite3.Cursor:
-    """Execute a statement as soon as no other process is in its way, if that is soon enough; a signal cuts in.
-
-    `deadline` is on the monotonic clock, None for as long as is usual.
-    """
-    if deadline is None:
-        deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return connection.execute(statement, values)
-        except sqlite3.OperationalError as problem:
-            if _kind_of(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)  # some statements, as one that changes the journal mode, do not wait at all
 
 
 def _kind_of(problem: Exception) -> int:
