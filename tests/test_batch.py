@@ -487,7 +487,7 @@ def test_a_fault_of_the_ledger_that_is_over_hides_nothing_that_is_paid_for(bench
 def test_nothing_is_paid_for_again_while_the_ledger_cannot_be_asked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
-    """It may have the id, or the output; the next run asks it."""
+    """It may have the id, or the output; the next run asks it, and what is not asked for goes on."""
     number = bench.ledger.begin(SCHNELL, {"prompt": "a"})
     bench.ledger.accept(number, Prediction("id-a", "starting"))
     with contextlib.closing(Record(bench.out, now=lambda: time.time() - 3700)) as record:
@@ -498,14 +498,15 @@ def test_nothing_is_paid_for_again_while_the_ledger_cannot_be_asked(
             record.add("sending", "a", entry=number)
     bench.gateway.server.on("GET", "/replicate/v1/predictions/id-a", UNKNOWN)
     bench.retries_failed = bench.retries_unknown = True
-    held = errors.LocalFileError("it is held", code="ledger")
 
     def hold(*_: Any) -> None:
-        raise held
+        raise errors.LocalFileError("it is held", code="ledger")
 
     monkeypatch.setattr(bench.ledger, question, hold)
-    ended = bench.run("a")
-    assert (ended.fatal, ended.tally.left, bench.gateway.total) == (held, 1, 0)
+    ended = bench.run("a", "b")
+    assert (ended.fatal, ended.tally.done, bench.gateway.creates) == (None, 1, {"b": 1})
+    assert (ended.tally.left, ended.tally.unknown) == ((1, 0) if question == "ended" else (0, 1))
+    assert any("it is held" in told for told in ended.first_failures)
 
 
 @pytest.mark.parametrize("status", [402, 403, 405, 451])

@@ -30,10 +30,8 @@ def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     stop.message += told_of_doubts(in_doubt)
     options = " ".join(option for option in SENDING_AGAIN if option in hints.parted(command))
     if options:
-        stop.message += (
-            "; the command of the hint goes on from here, and sends nothing a second time: what was to be"
-        )
-        stop.message += f" sent again needs {options} once more"
+        stop.message += "; the command of the hint goes on from here, and sends nothing a second time"
+        stop.message += f": what was to be sent again needs {options} once more"
     else:
         stop.message += "; the same command goes on from here"
 

@@ -369,10 +369,11 @@ class Batch:
 
     def _admit(self, item: Item, standing: Standing) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        try:  # nothing in doubt is sent again while nobody can tell whether its id is known
+        try:
             known = settled(item, standing, self._record, self._ledger, must_tell=self._asked.retries_unknown)
-        except errors.LocalFileError as failure:
-            self._gate.give_up(failure)
+        except errors.LocalFileError as problem:  # it is not sent again: its id may be known
+            told = f"{standing.error or NO_ANSWER}; {problem.message}"
+            yield from self._outcomes.pass_over(item, standing._replace(error=told))
             return
         if known.state is not standing.state:
             yield from self._outcomes.note(known.step, item, **known.facts())
@@ -610,12 +611,13 @@ class Batch:
         item = flying.item
         seen = (result.prediction or Prediction(result.id, "")).as_asked(flying.model, flying.input)
         failure = result.failure or seen.failure()
-        known = None
+        known, is_known = None, True
         if failure is not None and failure.code == "prediction_not_found" and not flying.doubt:
             try:  # it counts by the ledger then: its files may be here
                 known = self._ledger.ended(result.id)
             except errors.LocalFileError as problem:
-                failure = problem
+                is_known = False
+                failure.message += f"; {problem.message}"
         if known:
             seen, failure = known._replace(data_removed=True), known.failure()
         if failure is None:
@@ -628,7 +630,7 @@ class Batch:
             facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
             yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
             yield from self._outcomes.fail(item, State.FAILED, failure, seen)
-        elif _is_gone(failure) and self._now() > flying.created + RETENTION_SECONDS:
+        elif is_known and _is_gone(failure) and self._now() > flying.created + RETENTION_SECONDS:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if failure.code != "prediction_not_found":
                 failure.message = _told_of_look(result.id, failure)

@@ -99,9 +99,8 @@ class Database:
                 try:  # a signal that comes while it waits is met when the transaction has begun
                     if _begin_if_free(connection, deadline):
                         yield connection
-                        self._when_free(
-                            connection, "COMMIT", deadline=deadline
-                        )  # readers are in its way without WAL
+                        # Readers are in its way without WAL.
+                        self._when_free(connection, "COMMIT", deadline=deadline)
                         return
                 except BaseException:
                     if connection.in_transaction:  # a full disk may have ended it already
