@@ -45,14 +45,11 @@ def test_a_key_may_have_any_form(key: str) -> None:
         ("https://api.cometapi.com/replicate/v1", "https://api.cometapi.com"),
         ("https://proxy.example/comet/v1", "https://proxy.example/comet"),
         ("https://proxy.example/v1/comet", "https://proxy.example/v1/comet"),
-        ("HTTPS://API.CometAPI.com:443", "https://api.cometapi.com"),
-        ("https://api.cometapi.com:80/V", "https://api.cometapi.com:80/V"),
-        ("http://LOCALHOST:80", "http://localhost"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("https://proxy.example:8443", "https://proxy.example:8443"),
         ("https://192.0.2.1", "https://192.0.2.1"),
         ("http://localhost:8787", "http://localhost:8787"),
-        ("http://LOCALHOST.:8787", "http://localhost.:8787"),
+        ("http://LOCALHOST.:8787", "http://LOCALHOST.:8787"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1"),
         ("http://127.8.8.8", "http://127.8.8.8"),
         ("http://[::1]:8787", "http://[::1]:8787"),
@@ -60,7 +57,7 @@ def test_a_key_may_have_any_form(key: str) -> None:
     ids=repr,
 )
 def test_a_base_url_is_brought_to_its_plain_form(text: str, url: str) -> None:
-    """Slashes, a trailing /v1 and the usual port are dropped, and case counts in the path alone."""
+    """Slashes and a trailing /v1 are dropped; plain http is for loopback hosts."""
     assert parse_base_url(text) == url
 
 

@@ -107,9 +107,7 @@ def parse_base_url(text: str) -> str:
         raise ValueError("has characters that no URL has")
     if parts.scheme == "http" and not is_local_host(parts.hostname):
         raise ValueError("is plain http, which is for this machine only; write https")
-    # What is one server must not look like two (RFC 3986, 6.2.2.1 and 6.2.3).
-    place = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
-    return f"{parts.scheme}://{place}{parts.path}"
+    return text
 
 
 def is_local_host(host: str) -> bool:
