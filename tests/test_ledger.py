@@ -825,6 +825,38 @@ def test_a_lenient_question_gives_up_after_the_first_problem(shelf: Shelf, ledge
     assert ledger.lenient(ledger.resolve, Reference(id="p1")) is None
 
 
+def test_a_lenient_question_is_asked_again_where_a_ledger_was_held(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That passes: what stands here is known meanwhile, and what ends behind it is kept."""
+    monkeypatch.setattr("cometrep.ledger._HASTE_SECONDS", 0.0)
+    made(ledger, "p1")
+    ledger.add_file("p1", saved(tmp_path / "a"))
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        ledger.lenient(ledger.see, Prediction("p1", "processing"))
+        assert ledger.problem
+        assert ledger.lenient(ledger.files, "p1") == (saved(tmp_path / "a"),)
+    ledger.lenient(ledger.see, Prediction("p1", "succeeded", output="text"))
+    assert found(ledger, "p1").output == "text"
+    assert "locked" in ledger.problem.message
+
+
+def test_waits_for_a_ledger_that_is_held_for_good_come_to_an_end(
+    shelf: Shelf, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch has more to write than a user has patience."""
+    monkeypatch.setattr("cometrep.ledger._HASTE_SECONDS", 0.01)
+    monkeypatch.setattr("cometrep.ledger._PROBLEM_SECONDS", 0.05)
+    made(ledger, "p1")
+    with closing(sqlite3.connect(shelf.path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            ledger.lenient(ledger.see, Prediction("p1", "processing"))
+        monkeypatch.setattr("cometrep.ledger.database.time.sleep", lambda _: pytest.fail("it waited"))
+        ledger.lenient(ledger.see, Prediction("p1", "processing"))
+
+
 def test_a_lenient_question_is_answered(ledger: Ledger) -> None:
     """A ledger in order answers, and has no problem."""
     made(ledger, "p1")

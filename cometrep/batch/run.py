@@ -597,7 +597,9 @@ class Batch:
                 yield from self._outcomes.note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(flying.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
-                self._ledger.lenient(self._ledger.see, event.prediction)
+                # The record has it too, and the others are not to wait.
+                see = partial(self._ledger.see, patience_seconds=LEDGER_SECONDS)
+                self._ledger.lenient(see, event.prediction)
         elif isinstance(event, Noted):
             yield from self._outcomes.warn("given_up", f"{self._flying[event.id].item.label}: {event.text}")
         elif isinstance(event, Retrying):

@@ -48,7 +48,8 @@ Answer = TypeVar("Answer")
 
 _RUNNING_SECONDS = 86_400.0  # after which nothing that was created runs or can be had
 _DOUBT_SECONDS = 30 * 86_400.0  # in which a bill is looked through
-_HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem
+_HASTE_SECONDS = 2.0  # to wait for another process once the file has had a problem,
+_PROBLEM_SECONDS = 20.0  # and in all
 _AT_ONCE = 100  # entries, whose outputs are in memory then
 _SENT_LIMIT = 100  # creates of which it is kept what was sent, until they are answered: more than are under way
 
@@ -100,6 +101,7 @@ class Ledger:
         self._sent: dict[int, tuple[str, str, float]] = {}  # model, input and time, by the number of the entry
         self._moved: dict[int, int] = {}  # such numbers, by those that others had got meanwhile
         self.problem: errors.LocalFileError | None = None
+        self._waited_seconds = 0.0  # in vain, behind that
         self._newest: int | None = None  # the number of the entry from which references count back
 
     @property
@@ -110,20 +112,28 @@ class Ledger:
     def lenient(self, question: Callable[..., Answer], *values: object) -> Answer | None:
         """Ask where nothing depends on the answer: a ledger out of order stops no wait and no download.
 
-        The first problem is kept in `problem`, and after it nothing more is asked.
+        The first problem is kept in `problem`; after one that does not pass by itself nothing more is asked.
         """
-        return None if self.problem else self.insist(question, *values)
+        if self.problem and not self.problem.is_worth_repeating:
+            return None
+        return self.insist(question, *values)
 
     def insist(self, question: Callable[..., Answer], *values: object) -> Answer | None:
-        """Ask leniently, and also behind a problem: of a create that may be paid for, what can be kept is kept."""
+        """Ask leniently, and behind any problem: of a create that may be paid for, what can be kept is kept."""
+        began = time.monotonic()
         try:
             return question(*values)
         except errors.LocalFileError as problem:
-            self.problem = self.problem or problem
+            if self.problem:
+                self._waited_seconds += time.monotonic() - began
+            if not self.problem or self.problem.is_worth_repeating > problem.is_worth_repeating:
+                self.problem = problem
             return None
 
     def _patience(self) -> float:
-        return _HASTE_SECONDS if self.problem else BUSY_SECONDS
+        if not self.problem:
+            return BUSY_SECONDS
+        return max(0.0, min(_HASTE_SECONDS, _PROBLEM_SECONDS - self._waited_seconds))
 
     def close(self) -> None:
         """Close the file."""
@@ -252,8 +262,11 @@ class Ledger:
                 ),
             )
 
-    def see(self, prediction: Prediction) -> None:
-        """Write what a look showed into the prediction's entry, where it has one here and something changed."""
+    def see(self, prediction: Prediction, *, patience_seconds: float | None = None) -> None:
+        """Write what a look showed into the prediction's entry, where it has one here and something changed.
+
+        With as much patience as what it showed is worth, where none is given.
+        """
         rows = self._entry_rows(prediction.id)
         status = storable(prediction.status)
         if not rows or (rows[0]["status"] == status and not prediction.is_terminal):
@@ -263,7 +276,8 @@ class Ledger:
         if row["status"] == status and (output is None or output == row["output"]):
             return
         # What looks has a deadline to keep; behind an end there is none, and its output is shown for an hour alone.
-        patience_seconds = BUSY_SECONDS if prediction.is_terminal else _HASTE_SECONDS
+        if patience_seconds is None:
+            patience_seconds = BUSY_SECONDS if prediction.is_terminal else _HASTE_SECONDS
         with self._database.writing(patience_seconds=patience_seconds) as connection:
             # An output once seen is kept: the server forgets it after its hour. So is an end, which another command
             # may have seen meanwhile.

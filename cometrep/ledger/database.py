@@ -20,6 +20,7 @@ BUSY_SECONDS = 60.0
 _ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
 _PAUSE_SECONDS = 0.02
 _ROOM_BYTES = 64 * 1024  # of a disk: with less there is no room for the files beside it
+_HELD_KINDS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # of errors: another process holds the file
 _CACHE_KIB = 256  # of pages; the system caches the file anyway
 
 
@@ -129,12 +130,14 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self.close()  # as it is closed what stands beside the file may go into it
             hint = self._remedy(problem, is_broken=is_broken, is_full=is_full)
-        return errors.LocalFileError(
+        failure = errors.LocalFileError(
             f"the {self._name} {self._path} cannot be {'read' if is_broken else 'used'}:"
             f" {os.strerror(errno.ENOSPC) if is_full else told}",
             hint=hint,
             code="disk_full" if is_full else self._name,
         )
+        failure.is_worth_repeating = is_full or _kind_of(problem) in _HELD_KINDS
+        return failure
 
     def _is_sound(self) -> bool:
         """Say whether the file can be read wholly, and is what SQLite wrote."""
@@ -166,7 +169,7 @@ class Database:
             # Together, or what stands in the second one would be lost: the next ledger removes it.
             newest = f" && mv {path}-wal {path}.damaged-wal" if self._has_newest() else ""
             return f"mv {path} {path}.damaged{newest}"
-        if _kind_of(problem) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _kind_of(problem) in _HELD_KINDS:
             return f"fuser -v {path}"
         if _is_closed_by_another(self._path.parent, os.X_OK):
             return f'sudo chown "$(id -u)" {hints.quoted(str(self._path.parent))}'
