@@ -509,6 +509,26 @@ def test_nothing_is_paid_for_again_while_the_ledger_cannot_be_asked(
     assert any("it is held" in told for told in ended.first_failures)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_id_is_looked_for_whatever_the_ledger_can_tell(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    """A look is free; only where it finds nothing the item would be sent again, and is not."""
+
+    def hold(*_: Any) -> None:
+        raise errors.LocalFileError("it is damaged", code="ledger")
+
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        record.add("sending", "a", entry=bench.ledger.begin(SCHNELL, {"prompt": "a"}))
+        record.add("doubt", "a", id="perhaps", error="it broke off", exit_code=10)
+    bench.gateway.server.on_get(answer_json(prediction("perhaps", output="done")) if is_there else UNKNOWN)
+    bench.retries_unknown = True
+    monkeypatch.setattr(bench.ledger, "create_of", hold)
+    ended = bench.run("a")
+    assert (ended.tally.done, ended.tally.unknown, bench.gateway.total) == (is_there, not is_there, 0)
+
+
 @pytest.mark.parametrize("status", [402, 403, 405, 451])
 def test_a_refused_look_is_no_reason_to_create_again(bench: Bench, status: int) -> None:
     """Something on the way may say so for an hour: the prediction runs, and is paid for."""
@@ -1025,6 +1045,21 @@ def test_a_success_whose_output_stays_away_is_lost_after_its_hour(bench: Bench, 
         bench.run("a")
         assert bench.steps("a")[-1]["step"] == step
     assert bench.gateway.creates == {"a": 1}
+
+
+def test_an_item_in_doubt_that_got_anothers_id_is_sent_again_where_that_is_asked_for(bench: Bench) -> None:
+    """The ledger has the id of its create too, which is not to be waited for once more."""
+    numbers = {key: bench.ledger.begin(SCHNELL, {"prompt": key}) for key in "ab"}
+    for number in numbers.values():
+        bench.ledger.accept(number, Prediction("one", "starting"))
+    with contextlib.closing(Record(bench.out)) as record:
+        record.open()
+        for key, number in numbers.items():
+            record.add("sending", key, entry=number)
+            record.add("created", key, id="one")
+    bench.gateway.server.on("GET", "/replicate/v1/predictions/one", answer_json(prediction("one", output="done")))
+    bench.retries_unknown = True
+    assert (bench.run("a", "b").tally.done, bench.gateway.creates) == (2, {"b": 1})
 
 
 def test_two_items_whose_answers_broke_off_behind_one_id_are_in_doubt(bench: Bench) -> None:

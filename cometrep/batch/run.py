@@ -369,12 +369,7 @@ class Batch:
 
     def _admit(self, item: Item, standing: Standing) -> Events:
         """Take up an item where its record left it: create it, wait for it, save it, or pass it over."""
-        try:
-            known = settled(item, standing, self._record, self._ledger, must_tell=self._asked.retries_unknown)
-        except errors.LocalFileError as problem:  # it is not sent again: its id may be known
-            told = f"{standing.error or NO_ANSWER}; {problem.message}"
-            yield from self._outcomes.pass_over(item, standing._replace(error=told))
-            return
+        known = settled(item, standing, self._record, self._ledger)
         if known.state is not standing.state:
             yield from self._outcomes.note(known.step, item, **known.facts())
         standing = known
@@ -390,7 +385,9 @@ class Batch:
         except errors.LocalFileError as failure:  # it cannot be told whether it is to be sent
             self._gate.give_up(failure)
             return
-        if fate.is_sending:
+        if fate.is_sending and standing.state is State.UNKNOWN:
+            yield from self._send_again(item, standing)
+        elif fate.is_sending:
             self._unsent.append(_Create(item, standing))
         elif fate is Fate.TO_LEAVE_ALONE:
             yield from self._leave_alone(item, self._paths_that_stay(item))
@@ -408,6 +405,19 @@ class Batch:
             yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, shown)
+
+    def _send_again(self, item: Item, standing: Standing) -> Events:
+        """Have an item in doubt sent again, once the ledger could say that it has no id of it."""
+        try:
+            known = settled(item, standing, self._record, self._ledger, must_tell=True)
+        except errors.LocalFileError as problem:
+            doubt = errors.CreateUnknown(f"{standing.error or NO_ANSWER}; it is not sent again: {problem.message}")
+            yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, standing.id), is_left_over=True)
+            return
+        if known.state is State.UNKNOWN:
+            self._unsent.append(_Create(item, standing))
+        else:  # it could not a moment ago
+            yield from self._take_up(item, known)
 
     def _leave_alone(self, item: Item, paths: Sequence[Path]) -> Events:
         self._outcomes.score.skip()
