@@ -214,12 +214,12 @@ class Watch:
         return sum(len(watched.looks) - 1 for watched in self._watched.values() if watched.looks)
 
     def _is_over(self, watched: _Watched, now: float) -> bool:
-        """Say whether its time is up; where nobody looked on as it ran out, there is a last look."""
+        """Say whether its time is up; where nobody looked as it ran out, or an output may have come, look last."""
         if now < watched.deadline:
             return False
         if watched.overtime is not None:
             return now >= watched.overtime
-        if now < watched.deadline + _LATE_SECONDS:
+        if now < watched.deadline + _LATE_SECONDS and not watched.was_empty:
             return True
         # The caller was busy saving, or the process was stopped, and the end may have come meanwhile.
         watched.overtime = now + _LAST_LOOK_SECONDS

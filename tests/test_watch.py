@@ -230,10 +230,13 @@ def test_a_create_that_is_answered_with_the_end_is_not_looked_at(status: str) ->
     assert (result.prediction, result.failure, world.times()) == (told, None, [])
 
 
-def test_a_create_that_took_all_of_the_deadline_and_told_of_success_alone_is_looked_at() -> None:
+@pytest.mark.parametrize("spent_seconds", [3.0, 1.6])
+def test_a_create_that_took_most_of_the_deadline_and_told_of_success_alone_is_looked_at(
+    spent_seconds: float,
+) -> None:
     """Once: its output has come meanwhile, and is saved."""
     world = World({"p1": [done()]})
-    target = Target("p1", told=Prediction("p1", "succeeded"), spent_seconds=3.0)
+    target = Target("p1", told=Prediction("p1", "succeeded"), spent_seconds=spent_seconds)
     assert result_of(world.watch(target, deadline=2.0)).prediction == done()
     assert len(world.times()) == 1
 
