@@ -416,7 +416,7 @@ def test_all_that_a_dry_run_counts_is_told(sandboxed: Cli) -> None:
     command = ("batch", "a.jsonl", "-m", SCHNELL, "--dry-run", "--json")
     shown = json.loads(sandboxed(*command).stdout)
     told = re.findall(r"`(\w+)`", prose("batch").partition("it is one object: ")[2].partition("\n")[0])
-    assert told == ["schema_version", "items", "folder", "first", *shown["first"][0], *fate.Fate]
+    assert told == ["schema_version", "items", "gone", "folder", "first", *shown["first"][0], *fate.Fate]
     assert {*shown} | {*shown["first"][0]} == {*told}
 
 

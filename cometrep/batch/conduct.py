@@ -88,10 +88,9 @@ def _run(console: Console, batch: Batch, ready: Ready, ledger: Ledger) -> tuple[
         record.open()
         left_over, still_open, stood = left_by_earlier_runs(plan, record, ledger)
         record.add_header(total=total, axes=list(plan.axes), gone=left_over.items, strays=left_over.ids)
-        for told in (*record.told_at_the_beginning(), *left_over.told(record.folder)):
+        gone = (*left_over.counted(record.folder), *left_over.told(record.folder))
+        for told in (*record.told_at_the_beginning(), *gone):
             console.warn(told)
-        for told in left_over.counted(record.folder):
-            console.say(told)
         try:
             with finishing_first(batch.stop):
                 ended = Stage(console, results).show(

@@ -42,7 +42,7 @@ def show_forecast(
         partial(paths_that_stay, keeper.for_item),
         _SHOWN_ITEMS,
     )
-    for told in (*gone.told(record.folder), *warnings):
+    for told in (*gone.counted(record.folder), *gone.told(record.folder), *warnings):
         console.warn(told)
     shown: list[dict[str, Any]] = [
         {
@@ -53,14 +53,13 @@ def show_forecast(
         for item in sent
     ]
     if console.choices.is_json:
-        facts: dict[str, Any] = {"items": counts.total(), "folder": str(record.folder), "first": shown}
+        facts: dict[str, Any] = {"items": counts.total(), "gone": gone.items, "folder": str(record.folder)}
+        facts["first"] = shown
         console.write_json({"schema_version": 1, **facts, **{fate: counts[fate] for fate in Fate}})
     else:
         fates = ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items()) or "nothing to do"
         console.say(f"{format_count(counts.total(), 'item')}: {fates}")
         console.say(f"folder: {record.folder}")
-        for told in gone.counted(record.folder):
-            console.say(told)
         for one in shown:
             console.write_json({**one.pop("request"), **one})
     if sent:

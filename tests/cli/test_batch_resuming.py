@@ -536,13 +536,14 @@ def test_items_of_other_inputs_are_counted_before_any_is_sent(
     folder_of("a", "b", "c")
     served(*BATCH)
     assert "of earlier runs" not in served(*BATCH, "--dry-run").stderr
-    told = "p: 3 items of earlier runs are not among these\n"
+    told = "p: 3 items of earlier runs are not among these"
     rehearsed = served(*BATCH, "seed=1", "--dry-run")
-    assert rehearsed.stderr == f"3 items: 3 to send\nfolder: p\n{told}"
-    ran = served(*BATCH, "seed=1")
-    assert ran.stderr.startswith(told)
-    assert (ran.code, gateway.total) == (0, 6)
-    assert told not in served(*BATCH, "seed=2", "-q", "--shard", "1/2").stderr
+    assert rehearsed.stderr == f"cometrep: warning: {told}\n3 items: 3 to send\nfolder: p\n"
+    assert json.loads(served(*BATCH, "seed=1", "--dry-run", "--json").stdout)["gone"] == 3
+    ran = served(*BATCH, "seed=1", "-q")
+    assert (ran.code, gateway.total, ran.stderr) == (0, 6, f"cometrep: warning: {told}\n")
+    events = map(json.loads, served(*BATCH, "seed=2", "--progress", "json").stderr.splitlines())
+    assert [event["text"] for event in events if event["event"] == "note"] == [told.replace("3", "6")]
 
 
 def test_status_of_a_folder_without_a_batch_is_an_error(cli: Cli) -> None:
