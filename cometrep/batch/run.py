@@ -377,9 +377,9 @@ class Batch:
             yield from self._outcomes.warn("changed", told)
         yield from self._take_up(item, standing)
 
-    def _take_up(self, item: Item, standing: Standing, *, is_gone: bool = False) -> Events:
-        """Do with an item what is to be done; one in doubt whose id `is_gone` is not looked for by it."""
-        shown = standing._replace(id="") if is_gone else standing
+    def _take_up(self, item: Item, standing: Standing, shown: Standing | None = None) -> Events:
+        """Do with an item what is to be done; as it is `shown`, where that is not as its record has it."""
+        shown = shown or standing
         try:
             fate = decide(item, shown, self._asked, self._paths_that_stay)
         except errors.LocalFileError as failure:  # it cannot be told whether it is to be sent
@@ -681,11 +681,12 @@ class Batch:
         told = _told_of_look(id, failure) if _is_refused(failure) else failure.message
         doubt.message += f"; the API does not know {id}" if is_gone else f"; {told}"
         if flying.is_left_over:
-            standing = self._record.standing(item.key)._replace(error=doubt.message)
+            standing = self._record.standing(item.key)
+            shown = standing._replace(error=doubt.message)
             if is_gone:
-                yield from self._take_up(item, standing, is_gone=True)
+                yield from self._take_up(item, standing, shown._replace(id=""))
             else:
-                yield from self._outcomes.pass_over(item, standing)
+                yield from self._outcomes.pass_over(item, shown)
         else:
             yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
         if _is_for_all(failure):
