@@ -158,6 +158,10 @@ def test_what_ends_a_batch_early_is_told_with_the_command_that_goes_on(hint: str
     failure = outcome(score.ended(tally, errors.Refused("no", hint=hint)), f"{COMMAND} --retry-failed")
     assert failure
     assert failure.hint == expected
+    told = "no; 2 of 2 items left"
+    if COMMAND in expected:  # which leaves the option out
+        told += "; what was to be sent again needs --retry-failed once more"
+    assert failure.message == told
 
 
 def test_the_one_command_left_is_told_where_the_hint_is_another() -> None:
@@ -182,7 +186,8 @@ def test_a_stop_is_the_error_of_a_batch_that_it_left_unfinished() -> None:
     stopped = outcome(score.ended(tally, None), f"{COMMAND} --retry-failed", was_stopped=True)
     assert isinstance(stopped, errors.Stopped)
     assert (stopped.exit_code, stopped.hint) == (130, COMMAND)
-    assert stopped.message == "stopped by Ctrl-C; of 2 items: 1 left"
+    told = "stopped by Ctrl-C; of 2 items: 1 left; what was to be sent again needs --retry-failed once more"
+    assert stopped.message == told
     score.finish()
     tally = score.tally(2, running=0, saving=0, elapsed_seconds=1.0, is_stopping=True)
     assert outcome(score.ended(tally, None), COMMAND, was_stopped=True) is None
@@ -209,7 +214,7 @@ def test_a_retry_that_is_stopped_goes_on_with_what_failed(left: int, option: str
             2,
             " --retry-unknown",
             "stopped by Ctrl-C; 2 creates had no clear answer and may be paid for (--retry-unknown sends again);"
-            " the command of the hint goes on from here, and sends nothing a second time: what was to be sent again"
+            " the command of the hint goes on from here, and sends nothing a second time; what was to be sent again"
             " needs --retry-unknown once more",
         ),
     ],

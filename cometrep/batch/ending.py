@@ -28,12 +28,17 @@ def tell_stop(stop: errors.Stopped, in_doubt: int, command: str) -> None:
     """Say in what ended a run at once how many creates are in doubt, and how `command`, which ran it, goes on."""
     stop.hint = resuming(command)
     stop.message += told_of_doubts(in_doubt)
-    options = " ".join(option for option in SENDING_AGAIN if option in hints.parted(command))
-    if options:
-        stop.message += "; the command of the hint goes on from here, and sends nothing a second time"
-        stop.message += f": what was to be sent again needs {options} once more"
-    else:
+    if stop.hint == command:
         stop.message += "; the same command goes on from here"
+    else:
+        stop.message += "; the command of the hint goes on from here, and sends nothing a second time"
+        stop.message += _told_of_retries(stop.hint, command)
+
+
+def _told_of_retries(hint: str, command: str) -> str:
+    """Say which options of a command its hint leaves out, lest it send an item twice; empty for none."""
+    left_out = [option for option in SENDING_AGAIN if option in hints.parted(command) and option not in hint]
+    return f"; what was to be sent again needs {' '.join(left_out)} once more" if left_out else ""
 
 
 def told_of_doubts(in_doubt: int) -> str:
@@ -53,6 +58,7 @@ def outcome(ended: BatchEnded, command: str, *, was_stopped: bool = False) -> er
     stopped = errors.Stopped("Ctrl-C", 130)
     stopped.message += f"; {failure.message}"
     stopped.hint = _going_on(ended, command)
+    stopped.message += _told_of_retries(stopped.hint, command)
     return stopped
 
 
@@ -68,11 +74,14 @@ def _failure(ended: BatchEnded, command: str) -> errors.CometrepError | None:
     if ended.fatal:
         if tally.left:
             ended.fatal.message += f"; {tally.left} of {format_count(tally.total, 'item')} left"
+        going_on = _going_on(ended, command)
         if ended.fatal.code == "api_key_refused" and ended.fatal.hint:
-            ended.fatal.hint += f" && {_going_on(ended, command)}"
+            ended.fatal.hint += f" && {going_on}"
         before, is_again, _ = ended.fatal.hint.partition(hints.RUN_AGAIN)
         if is_again or not before:
-            ended.fatal.hint = before + _going_on(ended, command)
+            ended.fatal.hint = before + going_on
+        if ended.fatal.hint.endswith(going_on):
+            ended.fatal.message += _told_of_retries(going_on, command)
         return ended.fatal
     counts = (
         (tally.failed, "failed"),
