@@ -607,7 +607,7 @@ class Batch:
                 yield from self._outcomes.note("created", item, id=event.id)
                 yield Created(event.prediction.with_model(flying.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
-                # The record has it too, and the others are not to wait.
+                # The record has an end too, and its outputs are saved at once: the others are not to wait for this.
                 see = partial(self._ledger.see, patience_seconds=LEDGER_SECONDS)
                 self._ledger.lenient(see, event.prediction)
         elif isinstance(event, Noted):

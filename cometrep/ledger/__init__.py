@@ -126,7 +126,7 @@ class Ledger:
         except errors.LocalFileError as problem:
             if self.problem:
                 self._waited_seconds += time.monotonic() - began
-            if not self.problem or self.problem.is_worth_repeating > problem.is_worth_repeating:
+            if not self.problem or (self.problem.is_worth_repeating and not problem.is_worth_repeating):
                 self.problem = problem
             return None
 
