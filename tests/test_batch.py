@@ -465,6 +465,34 @@ def test_an_id_that_is_not_sure_is_not_forgotten_for_a_create_in_vain(bench: Ben
     assert (bench.run("a").tally.done, bench.gateway.total) == (1, 0)
 
 
+@pytest.mark.parametrize("code", [402, 422])
+@pytest.mark.parametrize("is_in_doubt", [True, False])
+def test_a_step_that_a_power_cut_took_behind_a_create_in_vain_is_no_loss(
+    bench: Bench, code: int, *, is_in_doubt: bool
+) -> None:
+    """The create has where the item stood before it; so has the next one in vain, with the id."""
+    told = prediction("old", "starting")
+    bench.gateway.server.on_create(answer_json(told, 504 if is_in_doubt else 201))
+    bench.gateway.server.on_get(UNKNOWN)
+    bench.deadline_seconds = 0.01
+    bench.run("a")
+    record = bench.out / "batch.jsonl"
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    aged = [json.dumps(line | {"time": line["time"] - 7200.0}, separators=(",", ":")) for line in lines]
+    record.write_text("".join(f"{line}\n" for line in aged))
+    bench.deadline_seconds = None
+    bench.retries_unknown, bench.retries_failed = is_in_doubt, not is_in_doubt
+    bench.gateway.server.on_create(answer_json({"detail": "no"}, code))
+    for _ in range(2):
+        bench.run("a")
+        kept = record.read_text().splitlines(keepends=True)
+        assert json.loads(kept[-1])["step"] == ("doubt" if is_in_doubt else "created")
+        record.write_text("".join(kept[:-1]))
+    bench.retries_unknown = bench.retries_failed = False
+    bench.gateway.server.on_get(answer_json(prediction("old", output="done")))
+    assert (bench.run("a").tally.done, bench.gateway.total) == (1, 0)
+
+
 def test_a_fault_of_the_ledger_that_is_over_hides_nothing_that_is_paid_for(bench: Bench) -> None:
     """What it knows of items that are to be sent again is asked for all the same."""
     numbers = {key: bench.ledger.begin(SCHNELL, {"prompt": key}) for key in "ab"}

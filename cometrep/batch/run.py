@@ -82,7 +82,7 @@ _LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirecte
 
 
 class _Flying(NamedTuple):
-    """One item whose prediction is watched; one that `is_left_over` was created by an earlier run.
+    """One item whose prediction is watched; one that `stood` somewhere was created by an earlier run.
 
     Its `model` and `input` are what was sent, empty and None where nobody knows: its line may have others by now.
     It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
@@ -94,7 +94,12 @@ class _Flying(NamedTuple):
     input: Any
     created: float
     doubt: errors.CreateUnknown | None = None
-    is_left_over: bool = False
+    stood: Standing | None = None
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether an earlier run created it."""
+        return self.stood is not None
 
 
 class _Create(NamedTuple):
@@ -401,7 +406,7 @@ class Batch:
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.stood_since
             model, values = sent_for(item, standing, self._ledger)
-            flying = _Flying(item, model, values, standing.stood_since, doubt, is_left_over=True)
+            flying = _Flying(item, model, values, standing.stood_since, doubt, standing)
             yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
         else:
             yield from self._outcomes.pass_over(item, shown)
@@ -646,8 +651,8 @@ class Batch:
             # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
             if failure.code != "prediction_not_found":
                 failure.message = _told_of_look(result.id, failure)
-            if self._asked.retries_failed and flying.is_left_over:
-                self._unsent.append(_Create(item, self._record.standing(item.key)))
+            if self._asked.retries_failed and flying.stood:
+                self._unsent.append(_Create(item, flying.stood))
             else:
                 yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=flying.is_left_over)
                 if not flying.is_left_over:
@@ -680,11 +685,10 @@ class Batch:
         is_gone = failure.code == "prediction_not_found"
         told = _told_of_look(id, failure) if _is_refused(failure) else failure.message
         doubt.message += f"; the API does not know {id}" if is_gone else f"; {told}"
-        if flying.is_left_over:
-            standing = self._record.standing(item.key)
-            shown = standing._replace(error=doubt.message)
+        if flying.stood:
+            shown = flying.stood._replace(error=doubt.message)
             if is_gone:
-                yield from self._take_up(item, standing, shown._replace(id=""))
+                yield from self._take_up(item, flying.stood, shown._replace(id=""))
             else:
                 yield from self._outcomes.pass_over(item, shown)
         else:
