@@ -132,11 +132,21 @@ def test_an_item_that_changed_is_told_with_the_way_to_send_it(key: str, state: S
     assert changed(item, Standing(state), Asked()) == ""
 
 
-@pytest.mark.parametrize("state", [State.RUNNING, State.UNSAVED])
-def test_an_item_that_changed_and_may_be_gone_is_told_with_what_is_sent_then(state: State) -> None:
-    """Failures are sent again, and so is what the API has forgotten."""
-    told = changed(Item(3, "cat", "a/b", {}, "new"), Standing(state, digest="old"), Asked(retries_failed=True))
+@pytest.mark.parametrize(
+    ("state", "asked"),
+    [
+        (State.RUNNING, Asked(retries_failed=True)),
+        (State.UNSAVED, Asked(retries_failed=True)),
+        (State.UNKNOWN, Asked(retries_unknown=True)),
+    ],
+)
+def test_an_item_that_changed_and_may_be_gone_is_told_with_what_is_sent_then(state: State, asked: Asked) -> None:
+    """What is asked to be sent again is, where the API does not know its id any more, or never did."""
+    item = Item(3, "cat", "a/b", {}, "new")
+    told = changed(item, Standing(state, id="abc", digest="old"), asked)
     assert told.endswith("and it is not sent again unless its prediction is gone; give it another key")
+    told = changed(item, Standing(State.DONE, id="abc", digest="old"), asked)
+    assert told.endswith("and it is not sent again; give it another key")
 
 
 def test_an_item_whose_prediction_is_known_is_not_told_of_as_in_doubt(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ def changed(item: Item, standing: Standing, asked: Asked) -> str:
     if standing.state is State.FAILED:
         way += ", or --retry-failed sends it as it is now"
     told = f"the inputs of {item.key!r} (line {item.number}) changed since it was sent, and it is not sent again"
-    if asked.retries_failed and standing.state in (State.RUNNING, State.UNSAVED):
+    is_retried = asked.retries_unknown if standing.state is State.UNKNOWN else asked.retries_failed
+    if is_retried and standing.state is not State.DONE:
         told += " unless its prediction is gone"
     return f"{told}; {way}"
