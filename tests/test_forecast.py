@@ -1,6 +1,9 @@
 """What a rehearsal of a batch shows."""
 
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from cometrep.batch.fate import Asked, Fate
 from cometrep.batch.forecast import forecast, preview
@@ -26,6 +29,28 @@ def test_a_forecast_warns_of_the_first_items_that_changed(tmp_path: Path) -> Non
     assert [text.split("'")[1] for text in told[:TIMES_TOLD]] == ["k0", "k3", "k4", "k5", "k6"]
     assert told[TIMES_TOLD:] == ["and 2 warnings more, of inputs that changed since they were sent"]
     record.close()
+
+
+@pytest.mark.parametrize(("is_damaged", "fate"), [(True, Fate.IN_DOUBT), (False, Fate.TO_SEND_AGAIN)])
+def test_a_forecast_sends_nothing_again_that_the_run_would_not(
+    tmp_path: Path, is_damaged: bool, fate: Fate
+) -> None:
+    """A ledger that cannot be asked may have the id of an item in doubt."""
+    path = tmp_path / "ledger"
+    with (
+        closing(Ledger(path, base_url="https://x.test", is_sandbox=False)) as ledger,
+        closing(Record(tmp_path)) as record,
+    ):
+        number = ledger.begin("a/b", {})
+        ledger.close()
+        if is_damaged:
+            path.write_bytes(b"no database " * 1000)
+        record.open()
+        record.add("sending", "k", entry=number)
+        record.read()
+        item, asked = Item(1, "k", "a/b", {}, "new"), Asked(retries_unknown=True)
+        counts, sent, _ = forecast([item], record, ledger, asked, lambda item: [], 9)
+    assert (counts, sent) == ({fate: 1}, [item] * (not is_damaged))
 
 
 def test_the_names_of_a_rehearsal_are_those_that_files_get() -> None:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cometrep import errors
 from cometrep.batch.earlier import left_by_earlier_runs
 from cometrep.batch.fate import Asked, Fate, PathsThatStay, changed, decide, paths_that_stay, settled
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
 from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Record
+from cometrep.batch.standings import State
 from cometrep.console import Console
 from cometrep.keeping import Keeping
 from cometrep.ledger import Ledger
@@ -82,6 +84,11 @@ def forecast(
     for item in items:
         standing = settled(item, record.standing(item.key), record, ledger)
         fate = decide(item, standing, asked, paths_that_stay)
+        if fate.is_sending and standing.state is State.UNKNOWN:
+            try:
+                settled(item, standing, record, ledger, must_tell=True)
+            except errors.LocalFileError:  # without an answer of the ledger it is not sent again
+                fate = Fate.IN_DOUBT
         counts[fate] += 1
         if fate.is_sending and len(sent) < most:
             sent.append(item)
