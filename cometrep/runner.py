@@ -389,10 +389,23 @@ class Runner:
                 self._advised(event.failure, event.id, is_paid=is_paid)
             if isinstance(event, (Seen, Result)) and event.prediction:
                 if isinstance(event, Seen):
-                    self._ledger.lenient(self._ledger.see, event.prediction)
+                    yield from self._see(event.prediction)
                 target = asked[event.id]
                 event = event._replace(prediction=event.prediction.as_asked(target.model, target.input))
             yield event
+
+    def _see(self, prediction: Prediction) -> Events:
+        """Write what a look showed into the ledger; an end is worth a wait for it, and a word where it is long."""
+        if prediction.is_terminal and not self._ledger.problem:
+            try:
+                self._ledger.see(prediction, patience_seconds=LEDGER_SECONDS)
+            except errors.LocalFileError as problem:
+                if problem.is_worth_repeating and problem.code != "disk_full":
+                    told = f"prediction {prediction.id} {prediction.status}, which is not recorded yet: {_HELD}"
+                    yield Noted(prediction.id, told, is_warning=True)
+            else:
+                return
+        self._ledger.lenient(self._ledger.see, prediction)
 
     def _earlier_runs(self, targets: Sequence[Target]) -> dict[str, list[float]]:
         """Give by prediction how long earlier ones of its model ran, in seconds, as far as the ledger knows."""

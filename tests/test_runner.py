@@ -604,6 +604,22 @@ def test_what_a_create_came_to_is_told_before_a_ledger_that_is_held_lets_go(
     assert bench.entries() == [entry]
 
 
+def test_an_end_that_waits_for_a_ledger_that_is_held_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is said meanwhile, and its output is shown for an hour alone."""
+    monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.01)
+    bench.ledger.accept(bench.ledger.begin(SCHNELL, {}), Prediction("p1", "starting"))
+    bench.server.on_get(answer_json(prediction("p1", output="text")))
+    with contextlib.closing(sqlite3.connect(bench.folder / "ledger.sqlite3", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        events = bench.runner.wait(["p1"])
+        told = next(event for event in events if isinstance(event, Noted))
+        assert told.text.startswith("prediction p1 succeeded, which is not recorded yet: the ledger, which another")
+        holder.execute("ROLLBACK")
+        bench.drain(events)
+    assert bench.entries() == [("p1", "succeeded")]
+    assert bench.ledger.problem is None
+
+
 def test_a_full_disk_is_not_told_as_a_ledger_that_is_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a create came to is told with that, and what is wrong with the ledger follows as its problem."""
 
