@@ -35,6 +35,7 @@ _LAST_LOOK_SECONDS = 5.0  # that a look then has
 NOT_FOUND_GRACE_SECONDS = 8.0
 """How long a fresh prediction may be reported missing: some providers know it a moment late (CometAPI blog)."""
 
+_ANSWER_SECONDS = 0.5  # ahead of the deadline: a look that it would come before is made so much earlier
 EMPTY_PAUSE_SECONDS = 1.0  # before the one more look at a success without output
 WEB_PAGE_ATTEMPTS = 4
 """How many web pages in a row, where no good answer ever came, show that the base URL is wrong and not the day."""
@@ -168,6 +169,8 @@ class Watch:
         if target.id in self._watched:
             if watched.deadline <= now:  # its create took all of it, and the end may have come meanwhile
                 watched.overtime, watched.look_due = now + _LAST_LOOK_SECONDS, now
+            elif watched.was_empty and watched.look_due >= watched.deadline:  # no look was made before
+                watched.look_due = now
             self._plan(watched)
         return events
 
@@ -214,12 +217,12 @@ class Watch:
         return sum(len(watched.looks) - 1 for watched in self._watched.values() if watched.looks)
 
     def _is_over(self, watched: _Watched, now: float) -> bool:
-        """Say whether its time is up; where nobody looked as it ran out, or an output may have come, look last."""
+        """Say whether its time is up; where nobody looked on as it ran out, there is a last look."""
         if now < watched.deadline:
             return False
         if watched.overtime is not None:
             return now >= watched.overtime
-        if now < watched.deadline + _LATE_SECONDS and not watched.was_empty:
+        if now < watched.deadline + _LATE_SECONDS:
             return True
         # The caller was busy saving, or the process was stopped, and the end may have come meanwhile.
         watched.overtime = now + _LAST_LOOK_SECONDS
@@ -275,7 +278,8 @@ class Watch:
         may_gain = not self._until_answered and prediction.may_gain_output
         if is_ended and may_gain and not watched.was_empty:
             watched.was_empty = True
-            watched.look_due = now + EMPTY_PAUSE_SECONDS
+            left = watched.deadline - now - _ANSWER_SECONDS
+            watched.look_due = now + min(EMPTY_PAUSE_SECONDS, max(left, SHORTEST_INTERVAL_SECONDS))
         elif is_ended:
             events.append(self._end(watched, now, None))
         else:

@@ -230,7 +230,7 @@ def test_a_create_that_is_answered_with_the_end_is_not_looked_at(status: str) ->
     assert (result.prediction, result.failure, world.times()) == (told, None, [])
 
 
-@pytest.mark.parametrize("spent_seconds", [3.0, 1.6])
+@pytest.mark.parametrize("spent_seconds", [3.0, 1.9, 1.6])
 def test_a_create_that_took_most_of_the_deadline_and_told_of_success_alone_is_looked_at(
     spent_seconds: float,
 ) -> None:
