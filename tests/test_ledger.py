@@ -262,7 +262,7 @@ def test_the_number_of_a_pruned_entry_is_no_reason_to_write_over_anothers(
         if how == "accepted":
             ledger.accept(again, Prediction("p2", "starting"))
         else:
-            ledger.doubt(number, errors.CreateUnknown("broke off"))  # by either number
+            ledger.doubt(again, errors.CreateUnknown("broke off"))
     kept = {"accepted": ("p2", "starting"), "in doubt": ("", UNKNOWN)}
     told = [*([kept[how]] if how in kept else []), ("p1", "starting")]
     assert [(entry.id, entry.status) for entry in ledger.entries()] == told

@@ -99,7 +99,6 @@ class Ledger:
         self._clock = clock
         self._database = Database(path, "ledger", schema=SCHEMA, version=VERSION, patience=self._patience)
         self._sent: dict[int, tuple[str, str, float]] = {}  # model, input and time, by the number of the entry
-        self._moved: dict[int, int] = {}  # such numbers, by those that others had got meanwhile
         self.problem: errors.LocalFileError | None = None
         self._waited_seconds = 0.0  # in vain, behind that
         self._newest: int | None = None  # the number of the entry from which references count back
@@ -159,14 +158,13 @@ class Ledger:
             self._sent.pop(next(iter(self._sent)))
         return number
 
-    def _found(self, connection: sqlite3.Connection, number: int) -> int | None:
-        """Give the number of a create's entry as it is now; None where another process pruned it.
+    def _has(self, connection: sqlite3.Connection, number: int) -> bool:
+        """Say whether a create's entry stands, which another process may have pruned.
 
         SQLite gives the number of the newest entry again where that was pruned: it may be another create's by now.
         """
-        number = self._moved.get(number, number)
         row = connection.execute("SELECT model, input, created FROM entries WHERE number = ?", (number,)).fetchone()
-        return number if row and self._sent.get(number, tuple(row)) == tuple(row) else None
+        return row is not None and self._sent.get(number, tuple(row)) == tuple(row)
 
     def _restored(self, connection: sqlite3.Connection, number: int, told: Prediction | None = None) -> int:
         """Give the number of a create's entry, made anew where another process pruned it.
@@ -174,20 +172,17 @@ class Ledger:
         As one that waits long to be sent again, or that a wrong clock had made look old. `told` is what is known of
         a create that another command sent. Raises LocalFileError where nothing is.
         """
-        found = self._found(connection, number)
-        if found is not None:
-            return found
-        known = self._moved.get(number, number)
-        sent = self._sent[known][:2] if known in self._sent else None
+        if self._has(connection, number):
+            return number
+        sent = self._sent[number][:2] if number in self._sent else None
         if sent is None and told:
             sent = told.model, compact_json(shorten_data_uris(told.input or {}))
         if sent is None:
             raise errors.LocalFileError(
                 "the ledger has lost the entry of a create", hint=hints.LIST_UNKNOWN, code="ledger"
             )
-        is_free = not connection.execute("SELECT 1 FROM entries WHERE number = ?", (known,)).fetchone()
-        self._moved[number] = made = self._insert(connection, known if is_free else None, *sent)
-        return made
+        is_free = not connection.execute("SELECT 1 FROM entries WHERE number = ?", (number,)).fetchone()
+        return self._insert(connection, number if is_free else None, *sent)
 
     def accept(self, number: int, prediction: Prediction, *, patience_seconds: float = BUSY_SECONDS) -> None:
         """Write the id that a create's answer gave into its entry, and what else it told; durable on return.
@@ -246,10 +241,11 @@ class Ledger:
 
     def _mark(self, number: int, status: str, failure: errors.CometrepError, patience_seconds: float) -> None:
         with self._database.writing(durable=True, patience_seconds=patience_seconds) as connection:
-            found = self._found(connection, number)
-            if status == UNKNOWN:  # of a refused one there is nothing to be kept
-                found = self._restored(connection, number)
-                self._sent.pop(found, None)
+            if status == UNKNOWN:
+                number = self._restored(connection, number)
+                self._sent.pop(number, None)
+            elif not self._has(connection, number):  # of a refused one there is nothing to be kept
+                return
             connection.execute(
                 "UPDATE entries SET status = ?, error = ?, request_id = ?, id = ?, changed = ? WHERE number = ?",
                 (
@@ -258,7 +254,7 @@ class Ledger:
                     storable(failure.request_id or "") or None,
                     failure.prediction_id,
                     self._clock(),
-                    found,
+                    number,
                 ),
             )
 

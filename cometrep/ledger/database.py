@@ -38,7 +38,7 @@ class Database:
         *,
         schema: str,
         version: int,
-        patience: Callable[[], float] = lambda: BUSY_SECONDS,
+        patience: Callable[[], float],
     ) -> None:
         """`schema` makes a new file, in statements with `;` between them; one of a later `version` is refused.
 
