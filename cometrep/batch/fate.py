@@ -64,33 +64,31 @@ class Fate(StrEnum):
         return self in (Fate.TO_SEND, Fate.TO_SEND_AGAIN)
 
 
-def entry_of(item: Item, standing: Standing, ledger: Ledger, *, must_tell: bool = False) -> Entry | None:
+def entry_of(item: Item, standing: Standing, ledger: Ledger) -> Entry | None:
     """Give the ledger's entry of the create that an item's record speaks of, None where there is none.
 
-    With `must_tell` LocalFileError is raised where the ledger cannot be asked.
+    Raises LocalFileError where the ledger cannot be asked.
     """
     if not standing.entry:
         return None
-    create = standing.entry, standing.changed + _CLOCK_SLACK_SECONDS
-    # Behind a problem too: one that is over must not hide what is paid for.
-    entry = ledger.create_of(*create) if must_tell else ledger.insist(ledger.create_of, *create)
+    entry = ledger.create_of(standing.entry, standing.changed + _CLOCK_SLACK_SECONDS)
     # By what was sent: the item's line may say something else by now.
     sent = standing.digest or digest_of(item.model, item.values)
     return entry if entry and digest_of(entry.model, entry.input) == sent else None
 
 
-def known_by_ledger(item: Item, standing: Standing, ledger: Ledger, *, must_tell: bool = False) -> Standing:
+def known_by_ledger(item: Item, standing: Standing, ledger: Ledger) -> Standing:
     """Give where an item in doubt stands by the ledger: a power cut or a full disk kept it from the record.
 
     A create that was not accepted leaves the item where it stood; one that was new has failed, as the ledger does
-    not tell whether it would be accepted now. `must_tell` as in `entry_of`.
+    not tell whether it would be accepted now. Raises LocalFileError where it cannot be asked.
     """
     if standing.state is not State.UNKNOWN:
         return standing
-    entry = entry_of(item, standing, ledger, must_tell=must_tell)
+    entry = entry_of(item, standing, ledger)
     if entry and entry.status == REFUSED:
         if before := standing.without_last_create():
-            return known_by_ledger(item, before, ledger, must_tell=must_tell)
+            return known_by_ledger(item, before, ledger)
         return standing._replace(state=State.FAILED, error=entry.error, exit_code=Refused.exit_code)
     if entry and entry.status != UNKNOWN and entry.id:
         return standing._replace(state=State.RUNNING, id=entry.id, error="", exit_code=0)
@@ -99,16 +97,24 @@ def known_by_ledger(item: Item, standing: Standing, ledger: Ledger, *, must_tell
 
 def has_id_in_ledger(item: Item, standing: Standing, ledger: Ledger) -> bool:
     """Say whether an item is in doubt by its record, and the ledger has the id of its prediction."""
-    is_in_doubt = standing.state is State.UNKNOWN
-    return is_in_doubt and known_by_ledger(item, standing, ledger).state in (State.RUNNING, State.UNSAVED)
+    if standing.state is not State.UNKNOWN:
+        return False
+    known = ledger.insist(known_by_ledger, item, standing, ledger)
+    return known is not None and known.state in (State.RUNNING, State.UNSAVED)
 
 
-def settled(item: Item, standing: Standing, record: Record, ledger: Ledger, *, must_tell: bool = False) -> Standing:
-    """Give where an item of a record stands by all that is known: of two with one id the later is in doubt.
+def settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> Standing:
+    """Give where an item of a record stands by all that is known: of two with one id the later is in doubt."""
+    # Behind a problem of the ledger too: one that is over must not hide what is paid for.
+    return _with_own_id(item, ledger.insist(known_by_ledger, item, standing, ledger) or standing, record)
 
-    `must_tell` as in `entry_of`.
-    """
-    standing = known_by_ledger(item, standing, ledger, must_tell=must_tell)
+
+def surely_settled(item: Item, standing: Standing, record: Record, ledger: Ledger) -> Standing:
+    """Give the same, before a create that may be one too many; raise LocalFileError where nobody can tell."""
+    return _with_own_id(item, known_by_ledger(item, standing, ledger), record)
+
+
+def _with_own_id(item: Item, standing: Standing, record: Record) -> Standing:
     is_open = standing.state in (State.RUNNING, State.UNSAVED, State.UNKNOWN)
     if is_open and standing.id and record.owner(standing.id, item.key) != item.key:
         return standing._replace(state=State.UNKNOWN, id="", error=GIVEN_TWICE.format(standing.id))

@@ -7,7 +7,16 @@ from typing import Any
 
 from cometrep import errors
 from cometrep.batch.earlier import left_by_earlier_runs
-from cometrep.batch.fate import Asked, Fate, PathsThatStay, changed, decide, paths_that_stay, settled
+from cometrep.batch.fate import (
+    Asked,
+    Fate,
+    PathsThatStay,
+    changed,
+    decide,
+    paths_that_stay,
+    settled,
+    surely_settled,
+)
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD, told_of_further
 from cometrep.batch.prepare import Ready
@@ -86,7 +95,7 @@ def forecast(
         fate = decide(item, standing, asked, paths_that_stay)
         if fate.is_sending and standing.state is State.UNKNOWN:
             try:
-                settled(item, standing, record, ledger, must_tell=True)
+                surely_settled(item, standing, record, ledger)
             except errors.LocalFileError:  # without an answer of the ledger it is not sent again
                 fate = Fate.IN_DOUBT
         counts[fate] += 1

@@ -31,6 +31,7 @@ from cometrep.batch.fate import (
     paths_that_stay,
     sent_for,
     settled,
+    surely_settled,
 )
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
@@ -400,7 +401,7 @@ class Batch:
             yield from self._outcomes.done_before(item, standing)
         elif fate in (Fate.TO_WAIT_FOR, Fate.TO_SAVE, Fate.TO_LOOK_FOR):
             doubt = errors.CreateUnknown(standing.error) if fate is Fate.TO_LOOK_FOR else None
-            entry = None if doubt else entry_of(item, standing, self._ledger)
+            entry = None if doubt else self._ledger.insist(entry_of, item, standing, self._ledger)
             if entry and entry.status == UNKNOWN:  # a death, or another process, kept the id from it
                 self._ledger.insist(self._ledger.accept, entry.number, Prediction(standing.id, "starting"))
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
@@ -414,7 +415,7 @@ class Batch:
     def _send_again(self, item: Item, standing: Standing) -> Events:
         """Have an item in doubt sent again, once the ledger could say that it has no id of it."""
         try:
-            known = settled(item, standing, self._record, self._ledger, must_tell=True)
+            known = surely_settled(item, standing, self._record, self._ledger)
         except errors.LocalFileError as problem:
             doubt = errors.CreateUnknown(f"{standing.error or NO_ANSWER}; it is not sent again: {problem.message}")
             yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, standing.id), is_left_over=True)
