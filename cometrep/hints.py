@@ -171,6 +171,7 @@ def _with_flag(command: str, flag: str) -> str:
 
 
 DOCTOR = "cometrep doctor"
+"""The hint where a setting or something on the way may be wrong; alone, the same command would meet the same."""
 RUN_AGAIN = "run the same command again"
 """The hint where a command may be typed once more; a batch puts the command itself in its place."""
 WAIT_AGAIN = Command("cometrep wait")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cometrep import config, errors
+from cometrep import config, errors, hints
 from cometrep.config.values import ApiKey
 from cometrep.console.screen import Screen
 from cometrep.doctor.checks import typed
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     @property
     def again(self) -> str:
         """The command that checks once more."""
-        return typed("cometrep doctor", self.flags)
+        return typed(hints.DOCTOR, self.flags)
 
     @property
     def replace_base_url(self) -> str:
