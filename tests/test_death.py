@@ -224,7 +224,13 @@ def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None
 
 @pytest.mark.parametrize(
     "moment",
-    ["runner._create:call", "ledger.begin:call", "ledger.begin:return", "runner._send:call", "calls.submit:return"],
+    [
+        "runner._create:call",
+        "ledger.begin:call+sending.stop:return",
+        "ledger.begin:return+sending.stop:return",
+        "runner._send:call",
+        "calls.submit:call",
+    ],
 )
 def test_a_signal_before_the_create_lets_nothing_leave(world: World, moment: str) -> None:
     """No entry says that it may be paid for, and no answer is waited for."""
