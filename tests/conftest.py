@@ -151,9 +151,9 @@ def full_pipe() -> Iterator[tuple[BinaryIO, TextIO]]:
         yield pipe, full
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool], within_seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait for something that another process does, without taking its processor away."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + within_seconds
     while not holds():
         assert time.monotonic() < deadline, "it never came"
         threading.Event().wait(0.01)

@@ -128,7 +128,7 @@ def test_a_thousand_in_flight_need_few_threads(
     gateway.holds.clear()
     process = served.start(*BATCH, "-j", "1000")
     stopped(process)
-    wait_until(lambda: gateway.total == 1000)
+    wait_until(lambda: gateway.total == 1000, 5 * TIMEOUT_SECONDS)  # where a write to the disk takes 60 ms
     status = Path(f"/proc/{process.pid}/status").read_text()
     threads, peak_kb = (int(re.findall(rf"{name}:\s+(\d+)", status)[0]) for name in ("Threads", "VmHWM"))
     assert gateway.most_running == 1000

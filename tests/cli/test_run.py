@@ -209,7 +209,7 @@ def test_a_deadline_names_the_command_that_finishes_the_job(served: Cli, server:
     done = served("run", SCHNELL, "prompt=cat", "--timeout", "0.5s", "--interval", "0.2")
     assert (done.code, done.stdout) == (6, "")
     assert "the deadline of 0.5s passed" in done.stderr
-    assert 1 <= server.count("GET") <= 3  # fewer where the machine is busy
+    assert server.count("GET") <= 3  # fewer where the machine is busy
     server.on_get(finished(server))
     saved = served.type_hint(done.stderr)
     assert (saved.code, saved.stdout) == (0, "abc123.webp\n")
