@@ -316,7 +316,9 @@ class Runner:
         The prediction that it came to is told where it is not by now.
         """
         sending.stop()
-        if not sending.is_answered(SOON_SECONDS) and sending.may_have_left:
+        if not sending.is_answered(SOON_SECONDS) and not sending.entry:
+            sending.is_answered(LEDGER_SECONDS)  # what is being written is not to stay in doubt
+        elif sending.outcome is None:
             grace = format_duration(STOP_GRACE_SECONDS)
             told = f"a create is under way, and may be accepted: waiting {grace} for its answer"
             then = f"{stop.another} leaves at once (then: {hints.LIST_UNKNOWN})"  # a dead one says no more

@@ -18,14 +18,14 @@ class _NotSent(errors.Temporary):
 
 
 class Sending:
-    """One create on its way: its entry in the ledger, 0 while there is none, and what it was answered last."""
+    """One create on its way: its entry in the ledger, 0 until that is written, and what it was answered last."""
 
     def __init__(self, api: Api, ledger: Ledger, request: Request) -> None:
         self._api = api
         self._ledger = ledger
         self._request = request
         self._calls: Calls[None, None] = Calls(threads=1)
-        self._has_left = self._is_stopped = False
+        self._is_begun = self._has_left = self._is_stopped = False
         self._answer: Prediction | errors.CometrepError | None = None
         self.entry = 0
         self.is_told = False  # what this attempt came to
@@ -46,11 +46,12 @@ class Sending:
         """Begin an attempt; raise LocalFileError where the system gives no thread."""
         self._has_left = self.is_told = False
         self._answer = None
+        self._is_begun = True
         self._calls.submit(None, self._send)
 
     def is_answered(self, within_seconds: float) -> bool:
         """Say whether this attempt has its answer, at the latest after so many seconds."""
-        while self._answer is None and self._calls.next(within_seconds):
+        while self._is_begun and self._answer is None and self._calls.next(within_seconds):
             pass  # it was of the attempt before
         return self._answer is not None
 
@@ -65,10 +66,8 @@ class Sending:
     def _send(self) -> None:
         model, values = self._request.model, self._request.values
         try:
-            if self.entry:
-                self.entry = self._ledger.send_again(self.entry)
-            else:
-                self.entry = self._ledger.begin(model, values)
+            earlier, self.entry = self.entry, 0
+            self.entry = self._ledger.send_again(earlier) if earlier else self._ledger.begin(model, values)
             try:
                 self._refuse_to_leave()  # the ledger may have kept it waiting
                 self._answer = self._api.create(model, values, before_leaving=self._leave)

@@ -1302,12 +1302,42 @@ def test_a_create_that_waited_while_its_batch_was_left_is_not_sent(
         return go_on(*values, **rest)
 
     monkeypatch.setattr(owner, name, held)
+    monkeypatch.setattr("cometrep.batch.run.LEDGER_SECONDS", 0.0)
     with bench.begun("a") as (_, running):
         next(running)
         assert waits.wait(TIMEOUT_SECONDS)
         running.close()
         may_go_on.set()
         wait_until(lambda: [entry.status for entry in bench.ledger.entries()] == ["refused"])
+    assert (bench.gateway.total, bench.steps("a")) == (0, [])
+
+
+def test_a_create_stopped_as_its_entry_is_written_is_not_in_doubt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk that takes a moment longer than all else: the ledger says in the end that it was not sent."""
+    begin, waits, may_go_on = bench.ledger.begin, threading.Event(), threading.Event()
+
+    def slow(*values: Any) -> int:
+        entry = begin(*values)
+        waits.set()
+        assert may_go_on.wait(TIMEOUT_SECONDS)
+        return entry
+
+    monkeypatch.setattr(bench.ledger, "begin", slow)
+    with bench.begun("a") as (made, running):
+        next(running)
+        assert waits.wait(TIMEOUT_SECONDS)
+        answered = made._creates.next
+
+        def go_on(_: float) -> Any:
+            may_go_on.set()
+            return answered(TIMEOUT_SECONDS)
+
+        monkeypatch.setattr(made._creates, "next", go_on)
+        with pytest.raises(errors.Stopped):
+            running.throw(errors.Stopped("SIGTERM", 143))
+        assert [entry.status for entry in bench.ledger.entries()] == ["refused"]
     assert (bench.gateway.total, bench.steps("a")) == (0, [])
 
 

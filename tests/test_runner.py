@@ -24,7 +24,7 @@ from cometrep.keeping import Keeper, Keeping
 from cometrep.ledger import Ledger
 from cometrep.prediction import Prediction, Request
 from cometrep.runner import Patience, Runner
-from tests.conftest import wait_until
+from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.servers import (
     HANG,
     RESET,
@@ -450,25 +450,39 @@ def test_a_create_stopped_without_an_answer_stays_unknown(bench: Bench, monkeypa
     assert bench.entries() == [("", "unknown")]
 
 
-def test_a_create_stopped_before_it_left_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while its entry is written, or a connection made: it is not sent, and nothing is waited for."""
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_create_stopped_before_it_left_is_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, is_slow: bool
+) -> None:
+    """Ctrl-C while its entry is written, or a connection made: it is not sent, and no entry stays in doubt."""
     monkeypatch.setattr(runner, "SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "LEDGER_SECONDS", 0.02)
     begin, may_go_on = bench.ledger.begin, threading.Event()
+    is_answered = sending.Sending.is_answered
 
     def slow(*values: Any) -> int:
         number = begin(*values)
         may_go_on.wait()
         return number
 
+    def answered(self: sending.Sending, within_seconds: float) -> bool:
+        if within_seconds != runner.LEDGER_SECONDS or is_slow:
+            return is_answered(self, within_seconds)
+        may_go_on.set()
+        return is_answered(self, TIMEOUT_SECONDS)
+
     monkeypatch.setattr(bench.ledger, "begin", slow)
+    monkeypatch.setattr(sending.Sending, "is_answered", answered)
     events = bench.runner.create(REQUEST)
     assert isinstance(next(events), Creating)
     wait_until(lambda: bench.entries() == [("", "unknown")])
     with pytest.raises(errors.Stopped, match="nothing was created: the command was stopped before") as raised:
         events.throw(errors.Stopped("Ctrl-C", 130))
     assert (raised.value.prediction_id, raised.value.hint) == (None, "")
-    may_go_on.set()
-    wait_until(lambda: bench.entries() == [("", "refused")])
+    if is_slow:  # nothing more is waited for; what comes of it is written where the process is still there
+        may_go_on.set()
+        wait_until(lambda: bench.entries() == [("", "refused")])
+    assert bench.entries() == [("", "refused")]
     assert bench.server.creates == 0
 
 

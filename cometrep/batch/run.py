@@ -278,14 +278,17 @@ class Batch:
         """
         told: list[Event] = []
         self._sender.leave()
-        deadline = self._clock() + patience_seconds
+        began = self._clock()
+        deadline = began + patience_seconds
         answers = self._creates.untaken()
         while True:
             for (name, _), answer in answers:
                 if isinstance(answer, Sent) and (create := self._sending.get(name)):
                     told += [event for event in self._created(create, answer) if isinstance(event, Noted)]
             if not self._sender.in_doubt:
-                break
+                if not self._sender.is_sending:
+                    break
+                deadline = min(deadline, began + LEDGER_SECONDS)  # their entries are not to stay in doubt
             if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
                 deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()

@@ -36,12 +36,18 @@ class Sender:
         self._ledger = ledger
         self._record = record
         self.is_left = False
+        self._sending: set[str] = set()  # the keys of items whose creates are in the ledger, or are being written
         self._leaving: set[str] = set()  # the keys of items whose creates left, and have no answer
 
     @property
     def in_doubt(self) -> int:
         """How many creates left and have no answer."""
         return len(self._leaving)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a create is on its way, or its entry still says so."""
+        return bool(self._sending)
 
     def leave(self) -> None:
         """Let nothing more leave."""
@@ -56,6 +62,7 @@ class Sender:
         try:
             self._refuse_to_leave()
             self._api.check_input(item.model, item.values)
+            self._sending.add(item.key)
             entry = self._ledger.send_again(entry) if entry else self._ledger.begin(item.model, item.values)
             try:
                 self._refuse_to_leave()  # the ledger may have kept it waiting
@@ -71,6 +78,8 @@ class Sender:
                 raise
         except errors.CometrepError as failure:
             return Sent(entry, failure)
+        finally:
+            self._sending.discard(item.key)
 
     def _leave(self, item: Item, entry: int, before: Standing) -> None:
         """Record that a create is about to leave; in its thread."""
