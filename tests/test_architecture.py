@@ -41,6 +41,7 @@ INSIDE = {
     "batch": (
         ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run", "batch.prepare"),
+        ("batch.following",),
         ("batch.saving", "batch.lost_record"),
         ("batch.outcomes", "batch.gallery", "batch.earlier"),
         (

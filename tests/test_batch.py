@@ -15,7 +15,7 @@ import pytest
 
 from cometrep import errors
 from cometrep.api import Api
-from cometrep.batch import gate, run
+from cometrep.batch import following, gate
 from cometrep.batch.ending import outcome
 from cometrep.batch.fate import Asked
 from cometrep.batch.items import Item, digest_of
@@ -312,14 +312,14 @@ def test_an_item_whose_looks_wait_for_others_that_hang_does_not_count(
 ) -> None:
     """Nothing is known of it: no look at it has begun."""
     monkeypatch.setattr("cometrep.watch._LAST_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("cometrep.batch.run._LOOK_THREADS", 1)
+    monkeypatch.setattr("cometrep.batch.run.LOOK_THREADS", 1)
     may_answer = threading.Event()
     bench.gateway.server.on_get(Answer(wait_for=may_answer))
     bench.max_failures, bench.deadline_seconds = 2, 3600.0
     with bench.begun("a", "b", "c", jobs=2) as (made, running):
         told = []
         for event in running:
-            if bench.gateway.server.count("GET") and made._looking == 2:
+            if bench.gateway.server.count("GET") and made._follower._looking == 2:
                 bench.ahead_seconds = 4000.0
             told += [event] * isinstance(event, ItemEnded)
             if len(told) == 2:
@@ -1444,7 +1444,7 @@ def test_what_ran_in_this_run_foretells_the_next(bench: Bench, monkeypatch: pyte
         known.append(list(runs))
         return schedule_for(runs, **rest)
 
-    monkeypatch.setattr(run, "schedule_for", choose)
+    monkeypatch.setattr(following, "schedule_for", choose)
     ended = {"output": "done", "completed_at": "2026-03-12T08:00:07.123456789Z"}
     bench.gateway.server.on_get(lambda asked: answer_json(prediction(asked.path.rpartition("/")[2], **ended)))
     bench.run("a", "b", "c")

@@ -24,7 +24,7 @@ NAMED = (
     "batch.sending.send:return",  # the answer has arrived, neither record nor ledger knows it yet
     "batch.run._created:call",
     "ledger.accept:call",
-    "batch.run._ended:call",
+    "batch.following._ended:call",
     "partfile.append:return",
     "partfile.commit:call",
     "ledger.add_file:return",
@@ -131,7 +131,7 @@ def test_a_batch_killed_again_and_again_comes_to_its_end(killed: Killed) -> None
     """Each run does a little more; nothing is created twice on the way."""
     for moment in (
         "ledger.accept:return",
-        "batch.run._ended:call",
+        "batch.following._ended:call",
         "partfile.append:return",
         "batch.saving.saved:return",
     ):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from functools import partial
 from pathlib import Path
 from random import random as real_random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cometrep import errors
 from cometrep.api import Api
@@ -33,6 +33,7 @@ from cometrep.batch.fate import (
     settled,
     surely_settled,
 )
+from cometrep.batch.following import LOOK_THREADS, Flying, Follower
 from cometrep.batch.gate import Gate, Streak
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import Outcomes, stopped, unseen
@@ -48,59 +49,30 @@ from cometrep.events import (
     Event,
     Events,
     Noted,
-    Result,
     Retrying,
-    Seen,
     Tally,
 )
 from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
-from cometrep.ledger.entry import RETENTION_SECONDS, UNKNOWN
-from cometrep.pace import Pace, SharedSchedule
+from cometrep.ledger.entry import UNKNOWN
+from cometrep.pace import Pace
 from cometrep.prediction import Prediction
-from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at, told_of_paths_that_stay
-from cometrep.schedule import Schedule, schedule_for
+from cometrep.runner import LEDGER_SECONDS, Patience, look_at, told_of_paths_that_stay
 from cometrep.text import format_duration
-from cometrep.watch import Target, Watch
 
 CREATE_THREADS = 12
-_LOOK_THREADS = 12  # however few items are under way: a look or a file that hangs is not to hold up the others
-CONNECTIONS = CREATE_THREADS + _LOOK_THREADS  # to the API
+CONNECTIONS = CREATE_THREADS + LOOK_THREADS  # to the API
 _SAVE_THREADS = 8  # and those that creates do not need
 _OPEN_AT_ONCE = 1000  # items that earlier runs left open: as many as may be under way at all
 SAVES_AT_LEAST = 64  # finished predictions with files to be saved, each in memory, beside which more are created
 _ADMITTING_SECONDS = 0.05  # at a stretch, where an earlier run has done many
 _TALLY_SECONDS = 0.2  # between two tallies
 _PUBLISH_SECONDS = 30.0
-_RUNS_KEPT = 50  # of a model, to foresee the next one's end
 STOP_GRACE_SECONDS = 2.0  # that a stopped batch waits for the answers of creates under way, so that ids are kept
 _ANSWERS_SECONDS = 20.0  # that it waits for them where nobody waits for its end
 _IN_DOUBT = errors.CreateUnknown.exit_code
 _FATAL_CODES = ("api_key_missing", "api_key_refused", "bad_setting", "no_credit", "not_an_api", "redirected")
 """Refusals that the next item would meet too."""
-_LOOKS_FATAL_CODES = ("api_key_missing", "bad_setting", "not_an_api", "redirected")
-"""Refusals of a look that a look at any other prediction would meet too."""
-
-
-class _Flying(NamedTuple):
-    """One item whose prediction is watched; one that `stood` somewhere was created by an earlier run.
-
-    Its `model` and `input` are what was sent, empty and None where nobody knows: its line may have others by now.
-    It was `created` at that Unix time, or a little later. The `doubt` is there as long as its id is all that came
-    of the create's answer, and no look has shown it.
-    """
-
-    item: Item
-    model: str
-    input: Any
-    created: float
-    doubt: errors.CreateUnknown | None = None
-    stood: Standing | None = None
-
-    @property
-    def is_left_over(self) -> bool:
-        """Whether an earlier run created it."""
-        return self.stood is not None
 
 
 class _Create(NamedTuple):
@@ -154,27 +126,17 @@ class Batch:
         self._sender = Sender(api, ledger, record)
         self._paths_that_stay = partial(paths_that_stay, keeper_of)
         self._asked = asked
-        self._patience = patience
         self._gate = Gate(pace, retry_budget_seconds=patience.retry_budget_seconds, random=random)
-        self._runs: dict[str, deque[float]] = {}  # by model: how long the last ones ran, in seconds
         self._check_folders: Callable[[], None] | None = check_folders  # None once they were checked
         self._publish = publish
         self._clock = clock
         self._now = now
         creating = min(asked.jobs, CREATE_THREADS)
         self._creates: Calls[Key, Answer] = Calls(creating)
-        self._looks: Calls[Key, Answer] = Calls(_LOOK_THREADS, beside=self._creates)
+        self._looks: Calls[Key, Answer] = Calls(LOOK_THREADS, beside=self._creates)
         self._saves: Calls[Key, Answer] = Calls(_SAVE_THREADS + CREATE_THREADS - creating, beside=self._creates)
-        self._watch = Watch(
-            deadline_seconds=patience.deadline_seconds,
-            retry_budget_seconds=patience.retry_budget_seconds,
-            random=random,
-        )
         self._unsent: deque[_Create] = deque()  # to be sent next
         self._sending: dict[str, _Create] = {}  # under way, by the keys of their items
-        self._flying: dict[str, _Flying] = {}  # behind that, by prediction id
-        self._looking = 0  # looks under way, or waiting for a thread
-        self._looked: set[str] = set()  # predictions under way at which a look has begun
         self._has_open = True  # as far as is known
         self._to_come = 0  # items that are not taken up yet
         self._stood: Counter[tuple[State, int]] = Counter()  # of these, where earlier runs left them
@@ -188,6 +150,22 @@ class Batch:
             look=partial(look_at, api, ledger),
             submit=lambda id, save: self._saves.submit((id, self._clock()), save),
             now=now,
+        )
+        self._follower = Follower(
+            api,
+            ledger,
+            self._gate,
+            self._outcomes,
+            self._saver,
+            asked=asked,
+            patience=patience,
+            submit=lambda id, began, look: self._looks.submit((id, began), look),
+            take_up=self._take_up,
+            send_again=lambda item, standing: self._unsent.append(_Create(item, standing)),
+            has_more=lambda: self._has_more,
+            clock=clock,
+            now=now,
+            random=random,
         )
 
     def stop(self) -> None:
@@ -240,12 +218,7 @@ class Batch:
             now = self._clock()
             while not self._go_on_in(now) and self._clock() < now + _ADMITTING_SECONDS:
                 yield from self._go_on(items, open_items)
-            looks, events = self._watch.turn(now, self._look_room(now))
-            for id in looks:
-                self._looking += 1
-                self._looks.submit((id, now), partial(self._look, id))
-            for event in events:
-                yield from self._followed(event)
+            yield from self._follower.turn(now)
             if not (self._running or self._saver.count or self._has_more or self._may_take_up_open):
                 break
             if self.was_asked_to_stop and not has_said_stop:
@@ -318,14 +291,14 @@ class Batch:
 
     @property
     def _running(self) -> int:
-        return len(self._sending) + len(self._flying)
+        return len(self._sending) + self._follower.count
 
     def _has_room(self) -> bool:
         # Outputs live an hour: where saving falls behind, nothing more is created or taken up for it.
         if self._saver.count >= max(SAVES_AT_LEAST, 2 * self._asked.jobs):
             return False
         if self._has_open:  # looks are all that they need, and no place among those that are created
-            return len(self._flying) < _OPEN_AT_ONCE
+            return self._follower.count < _OPEN_AT_ONCE
         # No create waits for a thread: it would be sent after the batch was asked to stop sending.
         return self._running < self._asked.jobs and len(self._sending) < CREATE_THREADS
 
@@ -410,8 +383,9 @@ class Batch:
             # One that has ended was there: only of a create of a moment ago the API may not know yet.
             created = 0.0 if fate is Fate.TO_SAVE else standing.stood_since
             model, values = sent_for(item, standing, self._ledger)
-            flying = _Flying(item, model, values, standing.stood_since, doubt, standing)
-            yield from self._follow(standing.id, flying, age_seconds=max(0.0, self._now() - created))
+            flying = Flying(item, model, values, standing.stood_since, doubt, standing)
+            age_seconds = max(0.0, self._now() - created)
+            yield from self._follower.begin(standing.id, flying, age_seconds=age_seconds)
         else:
             yield from self._outcomes.pass_over(item, shown)
 
@@ -454,10 +428,7 @@ class Batch:
         elif isinstance(answer, Kept):
             yield from self._saver.saved(answer, has_more=self._has_more)
         else:
-            self._looking -= 1
-            self._gate.looked(answer if isinstance(answer, errors.CometrepError) else None, self._clock())
-            for event in self._watch.answer(name, began, answer, self._clock()):
-                yield from self._followed(event)
+            yield from self._follower.looked(name, began, answer)
 
     def _created(self, create: _Create, sent: Sent) -> Events:
         """Take up what a create was answered; once more where a signal cut in, so what is told of comes last."""
@@ -475,7 +446,7 @@ class Batch:
             yield Created(answer.with_model(item.model), item.key)
             self._write(self._ledger.accept, entry, answer)
             if not self._sender.is_left:
-                yield from self._follow(answer.id, self._of_this_run(item), told=answer)
+                yield from self._follower.begin(answer.id, self._flying(item), told=answer)
         else:
             yield from self._refused(create._replace(entry=entry), answer)
         self._sending.pop(item.key, None)
@@ -499,11 +470,11 @@ class Batch:
             self._write(self._ledger.doubt, entry, answer)
             id = answer.prediction_id or ""
             if id and self._is_own(id, item) and not self._sender.is_left:
-                yield from self._follow(id, self._of_this_run(item, answer))
+                yield from self._follower.begin(id, self._flying(item, answer))
             else:
                 del self._sending[item.key]  # all is kept: told once more it would be one more in doubt
                 yield from self._outcomes.fail(item, State.UNKNOWN, answer, unseen(item, id))
-            self._count(Streak.NO_ANSWER, answer)
+            self._gate.count(Streak.NO_ANSWER, answer, has_more=self._has_more)
             return
         if has_answered:
             self._gate.end_streak(Streak.NO_ANSWER)
@@ -565,159 +536,14 @@ class Batch:
             self._gate.give_up(failure)
             yield from self._put_back(create)
 
-    def _count(self, streak: Streak, failure: errors.CometrepError) -> None:
-        self._gate.count(streak, failure, has_more=self._has_more)
-
-    # Watching
-
-    def _look_room(self, now: float) -> int:
-        """Give how many looks may begin now: none while the API asks for a pause, else some for each thread."""
-        if self._gate.looks.ready_in(now):
-            return 0
-        return max(0, 2 * _LOOK_THREADS - self._looking)
-
-    def _look(self, id: str) -> Prediction:
-        """Look at a prediction; runs in a thread, for which others that hang may have let it wait."""
-        if id in self._flying:
-            self._looked.add(id)
-        return look_at(self._api, self._ledger, id)
-
-    def _follow(
-        self, id: str, flying: _Flying, *, told: Prediction | None = None, age_seconds: float = 0.0
-    ) -> Events:
-        """Watch an item's prediction: its create `told` so much, or an earlier run sent that so long ago."""
-        self._flying[id] = flying
-        own = self._schedule(flying.model, age_seconds)
-        is_fresh, is_known = age_seconds < FRESH_SECONDS, flying.doubt is None
-        target = Target(id, is_fresh=is_fresh, told=told, is_known=is_known)
-        schedule = SharedSchedule(own, self._gate.looks, lambda: len(self._watch))
-        for event in self._watch.add(target, self._clock(), schedule):
-            yield from self._followed(event)
-
-    def _of_this_run(self, item: Item, doubt: errors.CreateUnknown | None = None) -> _Flying:
-        return _Flying(item, item.model, item.values, self._now(), doubt)
-
-    def _schedule(self, model: str, age_seconds: float) -> Schedule:
-        """Choose the schedule of one prediction from how long those before it ran, in this run and earlier."""
-        if model not in self._runs:
-            known = self._ledger.lenient(self._ledger.run_seconds, model, _RUNS_KEPT) or []
-            self._runs[model] = deque(reversed(known), maxlen=_RUNS_KEPT)
-        return schedule_for(self._runs[model], age_seconds=age_seconds)
-
-    def _followed(self, event: Event) -> Events:
-        """Take up what the watch says of one prediction."""
-        if isinstance(event, Seen):
-            flying = self._flying[event.id]
-            item = flying.item
-            self._gate.end_streak(Streak.NOT_SEEN)
-            if flying.doubt:  # it is there, and so it is the item's
-                self._gate.end_streak(Streak.NO_ANSWER)
-                self._flying[event.id] = flying._replace(doubt=None)
-                yield from self._outcomes.note("created", item, id=event.id)
-                yield Created(event.prediction.with_model(flying.model), item.key)
-            if flying.doubt or event.prediction.is_terminal:
-                # The record has an end too, and its outputs are saved at once: the others are not to wait for this.
-                see = partial(self._ledger.see, patience_seconds=LEDGER_SECONDS)
-                self._ledger.lenient(see, event.prediction)
-        elif isinstance(event, Noted):
-            yield from self._outcomes.warn("given_up", f"{self._flying[event.id].item.label}: {event.text}")
-        elif isinstance(event, Retrying):
-            yield event._replace(key=self._flying[event.id].item.key)
-        elif isinstance(event, Result):
-            yield from self._ended(event)
-
-    def _ended(self, result: Result) -> Events:
-        flying, was_looked_at = self._flying.pop(result.id), result.id in self._looked
-        self._looked.discard(result.id)
-        item = flying.item
-        seen = (result.prediction or Prediction(result.id, "")).as_asked(flying.model, flying.input)
-        failure = result.failure or seen.failure()
-        known, is_known = None, True
-        if failure is not None and failure.code == "prediction_not_found" and not flying.doubt:
-            try:  # it counts by the ledger then: its files may be here
-                known = self._ledger.ended(result.id)
-            except errors.LocalFileError as problem:
-                is_known = False
-                failure.message += f"; {problem.message}"
-        if known:
-            seen, failure = known._replace(data_removed=True), known.failure()
-        if failure is None:
-            may_return = known is not None and self._is_young(result.id)
-            yield from self._succeeded(flying, seen, may_return=may_return)
-            return
-        if flying.doubt:
-            yield from self._unfound(result.id, flying, failure)
-        elif seen.is_terminal and failure is not result.failure:
-            facts = {"status": seen.status, "error": failure.message, "exit_code": failure.exit_code}
-            yield from self._outcomes.note("ended", item, id=result.id, **facts, reason=seen.error)
-            yield from self._outcomes.fail(item, State.FAILED, failure, seen)
-        elif is_known and _is_gone(failure) and self._now() > flying.created + RETENTION_SECONDS:
-            # Perhaps the API key is another account's: the record keeps it as running, for the next run to look.
-            if failure.code != "prediction_not_found":
-                failure.message = _told_of_look(result.id, failure)
-            if self._asked.retries_failed and flying.stood:
-                self._unsent.append(_Create(item, flying.stood))
-            else:
-                yield from self._outcomes.fail(item, State.FAILED, failure, seen, is_left_over=flying.is_left_over)
-                if not flying.is_left_over:
-                    self._count(Streak.NOT_SEEN, failure)
-        else:
-            yield from self._leave(flying, seen, failure, was_looked_at=was_looked_at)
-
-    def _leave(
-        self, flying: _Flying, seen: Prediction, failure: errors.CometrepError, *, was_looked_at: bool
-    ) -> Events:
-        """Leave an item that could not be seen, or not to its end, as running; the next run looks again."""
-        is_late = isinstance(failure, errors.StillRunning)
-        is_refused = _is_refused(failure)
-        if failure.code == "prediction_not_found":  # it is paid for, and another node may know it
-            failure.message += "; while its hour lasts the same command looks again"
-        elif is_refused:
-            failure.message = f"{_told_of_look(seen.id, failure)}; the same command looks again"
-        is_unseen = not seen.status and (was_looked_at or not is_late)
-        is_left_over = flying.is_left_over or (is_late and not is_unseen)
-        yield from self._outcomes.fail(flying.item, State.RUNNING, failure, seen, is_left_over=is_left_over)
-        if _is_for_all(failure):
-            self._gate.give_up(failure)
-        elif (is_refused or is_unseen) and not flying.is_left_over:
-            self._count(Streak.NOT_SEEN, failure)
-
-    def _unfound(self, id: str, flying: _Flying, failure: errors.CometrepError) -> Events:
-        """Take up that an id which may be that of an item in doubt could not be seen: it stays in doubt."""
-        item, doubt = flying.item, flying.doubt
-        assert doubt
-        is_gone = failure.code == "prediction_not_found"
-        told = _told_of_look(id, failure) if _is_refused(failure) else failure.message
-        doubt.message += f"; the API does not know {id}" if is_gone else f"; {told}"
-        if flying.stood:
-            shown = flying.stood._replace(error=doubt.message)
-            if is_gone:
-                yield from self._take_up(item, flying.stood, shown._replace(id=""))
-            else:
-                yield from self._outcomes.pass_over(item, shown)
-        else:
-            yield from self._outcomes.fail(item, State.UNKNOWN, doubt, unseen(item, id))
-        if _is_for_all(failure):
-            self._gate.give_up(failure)
-
-    def _is_young(self, id: str) -> bool:
-        """Say whether the hour of a prediction that ended is not over: the API may know it again."""
-        entry = self._ledger.lenient(self._ledger.entry, id)
-        return entry is not None and self._now() < entry.expires
-
-    def _succeeded(self, flying: _Flying, prediction: Prediction, *, may_return: bool) -> Events:
-        item = flying.item
-        if prediction.run_seconds is not None and flying.model in self._runs:
-            self._runs[flying.model].append(prediction.run_seconds)
-        facts = {"status": prediction.status, "seconds": prediction.run_seconds, "seed": prediction.logged_seed}
-        yield from self._outcomes.note("ended", item, id=prediction.id, **facts)
-        self._saver.begin(item, prediction, may_return=may_return, is_left_over=flying.is_left_over)
+    def _flying(self, item: Item, doubt: errors.CreateUnknown | None = None) -> Flying:
+        return Flying(item, item.model, item.values, self._now(), doubt)
 
     # Time and tallies
 
     def _rest_seconds(self, said: float) -> float:
         now = self._clock()
-        waits = (self._watch.wake_in(now), max(0.0, said + _TALLY_SECONDS - now), self._go_on_in(now))
+        waits = (self._follower.wake_in(now), max(0.0, said + _TALLY_SECONDS - now), self._go_on_in(now))
         return max(0.001, min(waits))
 
     def _tally(self, total: int, began: float) -> Tally:
@@ -733,24 +559,3 @@ class Batch:
 def _is_a_page(answer: errors.CometrepError) -> bool:
     """Say whether a create was answered by a web page as if all were well."""
     return answer.code == "not_an_api" and (answer.http_status or 0) in range(200, 300)
-
-
-def _is_for_all(failure: errors.CometrepError) -> bool:
-    """Say whether a look met what all looks would, whatever prediction they are at."""
-    if failure.code == "api_key_refused":
-        return failure.http_status == 401  # with 403 it is another account's, or something on the way dislikes it
-    return isinstance(failure, errors.LocalFileError) or failure.code in _LOOKS_FATAL_CODES
-
-
-def _is_refused(failure: errors.CometrepError) -> bool:
-    """Say whether a look was refused for what its prediction is."""
-    return not (_is_for_all(failure) or isinstance(failure, (errors.StillRunning, errors.Temporary)))
-
-
-def _is_gone(failure: errors.CometrepError) -> bool:
-    """Say whether a look was answered that its prediction is not there; any other refusal says nothing of that."""
-    return failure.code == "prediction_not_found" or failure.http_status == 410
-
-
-def _told_of_look(id: str, failure: errors.CometrepError) -> str:
-    return f"the look at {id} was refused: {failure.message}"
