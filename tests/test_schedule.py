@@ -178,6 +178,18 @@ def test_with_a_history_cometrep_knows_sooner_with_fewer_looks(
             assert row.with_history.looks <= 1.01 * row.plain.looks
 
 
+@pytest.mark.parametrize(("sigma", "least"), [(0.1, 0.19), (0.3, 0.51), (1.0, 0.95)])
+def test_no_history_gives_more_than_its_spread_allows(sigma: float, least: float) -> None:
+    """The delay times the looks lies above the bound of every schedule, which the README says right."""
+    assert polling.least_share(sigma) == pytest.approx(least, abs=0.005)
+    row = polling.simulated(polling.Case("20 s", 20.0, 20.0, sigma), 0.05, 200)
+    with_history, fixed = (
+        (cost.delay_seconds - 0.025) * cost.looks  # an answer is half a round trip old
+        for cost in (row.with_history, row.peers[0.5])
+    )
+    assert least * fixed < with_history
+
+
 @quick
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_backoff_is_bounded(attempt: int, random: float) -> None:
