@@ -20,10 +20,11 @@ from cometrep.hiding import masked
 from cometrep.ledger import Ledger
 from cometrep.ledger.entry import RETENTION_SECONDS
 from cometrep.names import Names, check_folder, default_template
-from cometrep.partfile import Origin, writable_folder
+from cometrep.partfile import Origin
 from cometrep.prediction import OutputFile, Prediction, Request, SavedFile
 from cometrep.side_by_side import Ended, side_by_side
 from cometrep.sidecar import sidecar_path, write_sidecar
+from cometrep.small_files import writable_folder
 from cometrep.text import cut
 
 LookAgain = Callable[[str], Generator[Event, None, Prediction]]

@@ -11,19 +11,18 @@ import hashlib
 import json
 import os
 import re
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from cometrep import errors, formats, hints
 from cometrep.byte_ranges import ByteRange, Facts, is_encoded
 from cometrep.digest import Digest, file_sha256
-from cometrep.locks import is_at, is_held, lock
+from cometrep.locks import is_at, is_held, open_alone, open_beside
 from cometrep.references import ID_PATTERN
+from cometrep.small_files import part_path, read_whole, size_of, sync_folder, writing
 
 CHUNK_BYTES = 256 * 1024  # of what is read at once
-_HELD_BYTES = 4096  # before they are written, at most: Python 3.14 would hold 128 KiB, which a kill then loses
 
 # The part files of outputs, and of sidecars (`write_whole`); one with a number of its own is never taken up.
 _PART_NAME = (
@@ -31,9 +30,6 @@ _PART_NAME = (
     r"|\.cometrep\.json(?:\.\d+)?\.part)"
 )
 _SHORT_BYTES = 512
-_GLANCE_SECONDS = 1.0  # in which who only looks whether a file is held is done
-_TRIED_BYTES = 64 * 1024  # of a folder that is to take files
-_STEM_LIMIT = 220  # characters: of an id and an index all, and what is put around them fits a name's 255 bytes
 
 
 class Origin(NamedTuple):
@@ -164,24 +160,24 @@ class PartFile:
     @contextlib.contextmanager
     def opened(cls, folder: Path, stem: str, origin: Origin = ANY_ORIGIN) -> Iterator["PartFile"]:
         """Open, lock and take up the part file of one output file; keep or clear it away on leaving."""
-        with _writing(folder):
+        with writing(folder):
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
         # An id is portable behind the dot, and as it stands no two have one name.
-        usual = folder / f".{stem[:_STEM_LIMIT]}.part"
+        usual = part_path(folder, stem)
         beside = _beside(usual, stem, origin)
         path = beside if beside.exists() else usual
-        with _writing(path):
-            file = _locked(path)
+        with writing(path):
+            file = open_alone(path)
             if path == usual and _is_anothers(path, stem, origin):
                 if file:
                     file.close()
                 path = beside
-                file = _locked(path)
+                file = open_alone(path)
             is_own, lockless = file is None, None
             if file is None:
-                own, file, knows_locks = _own(path)
+                own, file, knows_locks = open_beside(path)
                 path, lockless = own, None if knows_locks else path
         part = cls(path, stem, origin, file, is_own=is_own, lockless=lockless)
         try:
@@ -203,7 +199,7 @@ class PartFile:
     @property
     def sha256(self) -> str:
         """The hex digest of the bytes so far."""
-        with _writing(self._path):
+        with writing(self._path):
             return self._hash.hexdigest()
 
     @property
@@ -247,7 +243,7 @@ class PartFile:
     def restart(self, facts: Facts = Facts()) -> None:  # noqa: B008 - it cannot change
         """Empty the part file and take up what is known of what will come."""
         self._hash.close()
-        with _writing(self._path):
+        with writing(self._path):
             self._file.seek(0)
             self._file.truncate()
             self._facts_path.unlink(missing_ok=True)
@@ -260,7 +256,7 @@ class PartFile:
         """Write bytes at the end."""
         if not self._is_noted and self._facts.validator and self.size + len(chunk) != self.total_bytes:
             self._note()
-        with _writing(self._path):
+        with writing(self._path):
             self._file.write(chunk)
             self._take(chunk)
 
@@ -273,14 +269,14 @@ class PartFile:
 
     def is_cut_short(self) -> bool:
         """Say whether the picture in it lacks its end, as far as its format tells."""
-        with _writing(self._path):
+        with writing(self._path):
             self._file.flush()
             with self._path.open("rb") as file:
                 return formats.is_cut_short(file, self.size)
 
     def complete(self) -> None:
         """Note that all bytes are there, so that they need not be fetched again if the last step fails."""
-        with _writing(self._path):
+        with writing(self._path):
             self._sync()  # first: a power cut may keep the note and lose the bytes
         self._facts, self.is_complete = self._facts._replace(total_bytes=self.size), True
         self._note()
@@ -296,7 +292,7 @@ class PartFile:
 
     def commit(self, target: Path, id: str, index: int, *, overwrites: bool, skips_existing: bool) -> str:
         """Give the part file its final name, by the rules for a path that exists; tell how it ended."""
-        with _writing(target):
+        with writing(target):
             self._sync()
             self._hash.hexdigest()  # before the final name: it reads the bytes again
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +307,7 @@ class PartFile:
                     return "skipped" if skips_existing else "kept"
                 if os.path.lexists(target):  # else it was removed meanwhile
                     raise _in_the_way(target, f"output file {index} of {id}", id)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         self._is_committed = True
         return "saved"
 
@@ -345,7 +341,7 @@ class PartFile:
         )
         # First: a signal while it is read must not make it useless.
         self._facts, self.is_complete, self._is_noted = note.facts, note.is_complete, not self._lockless
-        with _writing(self._path):
+        with writing(self._path):
             if not self.is_complete:
                 self._cut_zeros()
             self._file.seek(0)
@@ -357,7 +353,7 @@ class PartFile:
 
     def _copied(self, path: Path) -> bool:
         """Copy a whole part file, to which nobody writes any more; False where somebody took it meanwhile."""
-        with _writing(self._path):
+        with writing(self._path):
             try:
                 whole = path.open("rb")
             except FileNotFoundError:
@@ -385,7 +381,7 @@ class PartFile:
     def _note(self, path: Path | None = None) -> None:
         """Write the facts beside the bytes; without a validator they are of no use before all is there."""
         path = path or self._facts_path
-        with _writing(path):
+        with writing(path):
             note = _Note(self._facts, self.is_complete, self._stem, self._origin)
             path.write_text(json.dumps(note.as_json()))
         self._is_noted = True
@@ -470,118 +466,6 @@ def _left_over_of(path: Path, named: re.Match[str]) -> LeftOver:
     )
 
 
-def read_whole(path: Path) -> bytes:
-    """Read a small file; raise OSError where it cannot be read, or is one such as a pipe that may never end."""
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, "no regular file", str(path))
-    return path.read_bytes()
-
-
-def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a small file, given in pieces, by part file, fsync and rename, replacing one that exists.
-
-    A part file that a death left is taken for the next one, so that none stay behind.
-    """
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name[:_STEM_LIMIT]}.part")
-        file = _locked(part)
-        if file is None:  # another process writes the same, or may; the last one stays
-            part, file, _ = _own(part)
-        try:
-            with file:
-                file.truncate(0)
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-                if os.name == "nt":
-                    file.close()  # Windows renames no open file
-                part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-
-def writable_folder(folder: Path) -> Path:
-    """Give a folder, or the nearest parent of it that exists, once it has taken a small file; raise OSError."""
-    import tempfile
-
-    there = folder.absolute()
-    while True:
-        try:
-            there.lstat()  # raises what a mere question would not tell, such as a name that is too long
-            break
-        except (FileNotFoundError, NotADirectoryError):
-            there = there.parent
-    with tempfile.TemporaryFile(dir=there) as file:
-        file.write(bytes(_TRIED_BYTES))  # for one without bytes a full disk has room
-        file.flush()
-    return there
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Translate what the file system refuses."""
-    try:
-        yield
-    except OSError as problem:
-        raise errors.LocalFileError(
-            f"cannot write {path}: {problem.strerror or problem}",
-            remedy=hints.OTHER_FOLDER,
-            code=errors.file_code(problem),
-        ) from problem
-
-
-def _locked(path: Path) -> IO[bytes] | None:
-    """Open a file for this process alone, made if missing; None where another process holds it, or may.
-
-    It may where the file system knows no locks.
-    """
-    while True:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(path, flags, 0o666), "r+b", _HELD_BYTES)
-        try:
-            is_mine = lock(file.fileno())
-        except OSError:
-            is_mine = False
-            if not size_of(path):  # it was made just now
-                path.unlink(missing_ok=True)
-        if not is_mine:
-            file.close()
-            return None
-        is_same = is_at(path, file.fileno())
-        if is_same and os.fstat(file.fileno()).st_nlink == 1:
-            return file
-        # The name went on to another file between open and lock, or a commit that was killed left this one as
-        # a second name of a finished file, which must not be written to.
-        if is_same:
-            path.unlink(missing_ok=True)
-        file.close()
-
-
-def _own(path: Path) -> tuple[Path, IO[bytes], bool]:
-    """Make a part file that nobody else has, beside one that another process holds.
-
-    Say whether that can be told: the file system may know no locks.
-    """
-    # Not by process id: in containers that share a folder each may be number 1.
-    own = path.with_suffix(f".{time.time_ns()}.part")
-    file = own.open("x+b", _HELD_BYTES)
-    try:
-        lock(file.fileno(), patience_seconds=_GLANCE_SECONDS)  # or it would be taken for left over
-    except OSError:
-        return own, file, False
-    return own, file, True
-
-
-def size_of(path: Path) -> int:
-    """Give a file's size in bytes, 0 where it cannot be told."""
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):  # as of a name that the locale has no characters for
-        return 0
-
-
 def _has_content(path: Path, size: int, sha256: str) -> bool:
     return path.is_file() and path.stat().st_size == size and file_sha256(path) == sha256
 
@@ -592,14 +476,3 @@ def _in_the_way(target: Path, what: str, id: str) -> errors.LocalFileError:
     if target.exists() and not os.access(target, os.R_OK):
         told, remedy = f"{target} exists and cannot be read, to be compared with {what}", hints.OTHER_FOLDER
     return errors.LocalFileError(told, remedy=remedy, code="file_exists", prediction_id=id)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    with contextlib.suppress(OSError):  # some file systems cannot; the file itself is safe
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

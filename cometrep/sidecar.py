@@ -9,8 +9,8 @@ from typing import Any
 from cometrep import __version__, errors, hints
 from cometrep.data_uris import shorten_data_uris
 from cometrep.names import SIDECAR_SUFFIX, portable
-from cometrep.partfile import read_whole, write_whole
 from cometrep.prediction import Prediction, SavedFile
+from cometrep.small_files import read_whole, write_whole
 
 
 def sidecar_path(folder: Path, id: str) -> Path:

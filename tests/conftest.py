@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import errno
+import fcntl
 import functools
 import gc
 import os
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -68,6 +69,33 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def find_no_room(*_: object, **__: object) -> None:
     """Raise as the system does where the disk is full."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows no locks, as many shared ones are mounted."""
+
+    def flock(file: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what the file system is asked for from now on, in its order."""
+    steps: list[str] = []
+
+    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any, **rest: Any) -> Any:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(given[0]).st_mode)
+            steps.append(f"{name} of the folder" if is_folder else name)
+            return real(*given, **rest)
+
+        return step
+
+    for name in ("fsync", "link", "replace", "rename", "unlink"):
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    return steps
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ ROWS = (
     ("prediction",),
     ("references",),
     ("side_by_side", "data_uris", "byte_ranges"),
+    ("small_files",),
     ("calls", "digest", "formats", "json_values", "locks"),
     ("hints",),
     ("text", "errors", "hiding"),

@@ -30,7 +30,7 @@ NAMED = (
     "ledger.add_file:return",
     "batch.saving.saved:call",
     "batch.gallery.write:call",
-    "partfile.write_whole:return",
+    "small_files.write_whole:return",
 )
 
 

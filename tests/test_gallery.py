@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from cometrep import errors
 from cometrep.batch.gallery import Gallery
 from cometrep.batch.record import Record
-from cometrep.partfile import write_whole
 from cometrep.prediction import SavedFile
+from cometrep.small_files import write_whole
 from cometrep.text import harmless
 from tests.browser import Browser, Page
 

@@ -2,12 +2,9 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +12,10 @@ import pytest
 
 from cometrep import errors
 from cometrep.byte_ranges import Facts
-from cometrep.partfile import Origin, PartFile, left_over_in, size_of, write_whole
-from tests.conftest import find_no_room
+from cometrep.partfile import Origin, PartFile, left_over_in
+from tests.conftest import find_no_room, steps_of
 
 BLOCK = bytes(range(256)) * 20_000  # 5 MB, more than is hashed as it comes
-
-
-def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note what the file system is asked for from now on, in its order."""
-    steps: list[str] = []
-
-    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*given: Any, **rest: Any) -> Any:
-            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(given[0]).st_mode)
-            steps.append(f"{name} of the folder" if is_folder else name)
-            return real(*given, **rest)
-
-        return step
-
-    for name in ("fsync", "link", "replace", "rename", "unlink"):
-        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
-    return steps
 
 
 def save(folder: Path, *, overwrites: bool = False) -> str:
@@ -78,15 +58,6 @@ def test_bytes_are_on_the_disk_before_it_is_noted_that_all_are_there(
         part.complete()
         assert (noted, (tmp_path / ".p-0.part").read_bytes()) == ([False], BLOCK[:1000])
         part.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False)
-
-
-def test_a_small_file_is_on_the_disk_before_it_replaces_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As an output file: a power cut leaves the old content or the new, and never an empty file."""
-    steps = steps_of(monkeypatch)
-    write_whole(tmp_path / "x.json", [b"new"])
-    assert steps == ["fsync", "replace"]
 
 
 @pytest.mark.parametrize("refusal", [OSError(errno.EOPNOTSUPP, "not supported"), NotImplementedError("no links")])
@@ -368,22 +339,6 @@ def test_a_part_file_that_took_the_name_of_a_finished_one_stays(tmp_path: Path) 
     assert (tmp_path / "b.bin").read_bytes() == BLOCK[:20]
 
 
-def test_a_part_file_of_a_small_file_is_taken_for_the_next_one(tmp_path: Path) -> None:
-    """What a death left beside a sidecar is gone when the sidecar is written again."""
-    (tmp_path / ".a.cometrep.json.part").write_bytes(b"half of something much longer than the new content")
-    write_whole(tmp_path / "a.cometrep.json", [b"{}"])
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.cometrep.json", b"{}")]
-
-
-def test_two_writers_of_a_small_file_do_not_mix(tmp_path: Path) -> None:
-    """While one holds the part file the other has one of its own; the last to finish stays."""
-    with (tmp_path / ".a.json.part").open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        write_whole(tmp_path / "a.json", [b"second"])
-    assert (tmp_path / "a.json").read_bytes() == b"second"
-    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == [".a.json.part"]
-
-
 def test_no_part_file_in_use_is_left_over(tmp_path: Path) -> None:
     """Nor that of a second command that saves the same: who is told to remove it would end that command."""
     with PartFile.opened(tmp_path, "p-0") as first, PartFile.opened(tmp_path, "p-0") as second:
@@ -393,16 +348,6 @@ def test_no_part_file_in_use_is_left_over(tmp_path: Path) -> None:
         assert len(list(tmp_path.glob(".p-0*.part"))) == 2
         assert left_over_in(tmp_path) == []
         assert second.commit(tmp_path / "p.bin", "p", 0, overwrites=False, skips_existing=False) == "saved"
-
-
-@pytest.fixture
-def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that knows no locks, as many shared ones are mounted."""
-
-    def flock(file: int, how: int) -> None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 @pytest.mark.usefixtures("no_locks")
@@ -442,30 +387,3 @@ def test_a_whole_file_is_taken_up_again_where_the_file_system_knows_no_locks(
         assert part.commit(target, "7", 0, overwrites=False, skips_existing=False) == "kept"
     assert target.read_bytes() == BLOCK[:1000]
     assert {path.name for path in tmp_path.iterdir()} == {"7.bin", *([usual.name] * is_taken)}
-
-
-@pytest.mark.usefixtures("no_locks")
-def test_writers_of_a_small_file_do_not_mix_where_the_file_system_knows_no_locks(tmp_path: Path) -> None:
-    """Each has a part file of its own, as shards on several machines write one page, and leaves nothing else."""
-
-    def pieces() -> Iterator[bytes]:
-        yield b"fir"
-        write_whole(tmp_path / "a.json", [b"second"])
-        yield b"st"
-
-    write_whole(tmp_path / "a.json", pieces())
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"first")]
-
-
-def test_a_small_file_beside_is_written_whole(tmp_path: Path) -> None:
-    """`write_whole` replaces a file by rename and leaves nothing else."""
-    (tmp_path / "x.json").write_text("old")
-    write_whole(tmp_path / "x.json", [b"new"])
-    assert (tmp_path / "x.json").read_bytes() == b"new"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-
-
-@pytest.mark.parametrize("name", ["\ud800", "\0", "gone"])
-def test_a_size_that_cannot_be_told_is_0(name: str, tmp_path: Path) -> None:
-    """A record may name what no file has here: it was written in another locale, or is damaged."""
-    assert size_of(tmp_path / name) == 0

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from cometrep import errors
 from cometrep.batch.pictures import Pictures, Shown
 from cometrep.names import BATCH_PAGE, fits_locale
-from cometrep.partfile import write_whole
 from cometrep.sidecar import sidecar_path
+from cometrep.small_files import write_whole
 from cometrep.text import cut, format_elapsed, harmless
 
 _DRAWN_AT_MOST = 3  # times, one after the other, while records grow

@@ -14,9 +14,9 @@ from cometrep.batch.score import Score
 from cometrep.batch.standings import NO_ANSWER, Standing, State
 from cometrep.data_uris import shorten_data_uris
 from cometrep.events import Events, ItemEnded, Noted, Saved
-from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, SavedFile
 from cometrep.sidecar import read_sidecar
+from cometrep.small_files import size_of
 from cometrep.text import format_count
 
 TIMES_TOLD = 5  # that a warning of one kind is given

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Result, Saved, Seen
-from cometrep.partfile import size_of
 from cometrep.prediction import Prediction, SavedFile
+from cometrep.small_files import size_of
 from cometrep.text import brief, first_few, format_bytes, format_count, format_elapsed, harmless, one_line
 
 _FILES_SHOWN = 100  # of one prediction

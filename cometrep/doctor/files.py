@@ -12,7 +12,8 @@ from cometrep.doctor.checks import FAIL, OK, SHOWN, WARN, Check, guarded, typed,
 from cometrep.doctor.subject import Subject
 from cometrep.ledger import Ledger
 from cometrep.ledger.entry import RETENTION_SECONDS, SANDBOX, UNKNOWN, Entry
-from cometrep.partfile import LeftOver, left_over_in, writable_folder
+from cometrep.partfile import LeftOver, left_over_in
+from cometrep.small_files import writable_folder
 from cometrep.text import first_few, format_bytes, format_count, format_elapsed
 from cometrep.transport.reasons import reason_of
 

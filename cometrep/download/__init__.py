@@ -25,9 +25,10 @@ from cometrep.download.content import is_media, is_misnamed, url_extension, wron
 from cometrep.download.fetch import Fetcher, host_of
 from cometrep.events import Event, Noted, Retrying, Saving
 from cometrep.names import Names
-from cometrep.partfile import ANY_ORIGIN, Origin, PartFile, size_of
+from cometrep.partfile import ANY_ORIGIN, Origin, PartFile
 from cometrep.prediction import OutputFile, SavedFile
 from cometrep.schedule import backoff_seconds, retry_after_seconds
+from cometrep.small_files import size_of
 from cometrep.text import format_bytes, format_count, format_duration
 from cometrep.transport.answers import is_passing
 from cometrep.transport.reasons import ended_early, reason_of
