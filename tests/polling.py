@@ -12,7 +12,7 @@ the provider's own client.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -142,26 +142,28 @@ def least_share(sigma: float) -> float:
     return integral**2 / math.exp(sigma * sigma / 2)
 
 
-def rows(runs: int = RUNS) -> Iterator[Row]:
-    """Simulate every row of the table."""
-    for round_trip in ROUND_TRIPS:
-        for case in CASES:
-            yield simulated(case, round_trip, runs // 8 if case.cold_share == 1.0 or case.longest > 60 else runs)
+def row(case: Case, round_trip: float) -> Row:
+    """Simulate a row of the table."""
+    return simulated(case, round_trip, RUNS // 8 if case.cold_share == 1.0 or case.longest > 60 else RUNS)
 
 
-def table(simulation: Sequence[Row]) -> str:
-    """Write the table as the README has it."""
+def line(row: Row) -> str:
+    """Write a row as the README has it."""
 
     def cell(cost: Cost) -> str:
         return f"{cost.delay_seconds:.2f} s, {cost.looks:.0f}"
 
-    head = ("Runs of", "Round trip", *(f"every {one:g} s" for one in PEERS), "cometrep", "with history")
-    lines = [head, ("---",) * len(head)]
-    for row in simulation:
-        costs = (*row.peers.values(), row.plain, row.with_history)
-        lines.append((row.case.about, f"{row.round_trip * 1000:.0f} ms", *map(cell, costs)))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    costs = (*row.peers.values(), row.plain, row.with_history)
+    return _line(row.case.about, f"{row.round_trip * 1000:.0f} ms", *map(cell, costs))
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":
-    print(table(list(rows())), end="")  # noqa: T201
+    head = ("Runs of", "Round trip", *(f"every {one:g} s" for one in PEERS), "cometrep", "with history")
+    print(_line(*head) + _line(*("---",) * len(head)), end="")  # noqa: T201
+    for round_trip in ROUND_TRIPS:
+        for case in CASES:
+            print(line(row(case, round_trip)), end="")  # noqa: T201
