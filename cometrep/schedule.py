@@ -98,6 +98,23 @@ def _unix_seconds(date: str) -> float | None:
         return None
 
 
+class Patience(NamedTuple):
+    """How to wait: the deadline of it all (None for none), the budget for failed attempts, a fixed interval.
+
+    `prompt_budget_seconds` is the budget where there is no connection, or one look is all that was asked for.
+    """
+
+    deadline_seconds: float | None = 1800.0
+    retry_budget_seconds: float = 60.0
+    prompt_budget_seconds: float = 15.0
+    interval_seconds: float | None = None
+
+    @property
+    def of_one_look(self) -> "Patience":
+        """How to wait where one look is all that was asked for: until it is answered, with the prompt budget."""
+        return self._replace(deadline_seconds=None, retry_budget_seconds=self.prompt_budget_seconds)
+
+
 class Pause(NamedTuple):
     """How long to wait until the next look: from the last one's answer, or from its start where time counts."""
 

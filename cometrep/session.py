@@ -168,7 +168,8 @@ def opened(console: Console, options: Options, connections: int = 0) -> Iterator
     """Open what a command needs, from its shared options and the settings, and close it again."""
     from cometrep.api import Api
     from cometrep.ledger import Ledger
-    from cometrep.runner import Patience, Runner
+    from cometrep.runner import Runner
+    from cometrep.schedule import Patience
     from cometrep.watch import MOST_LOOKS
 
     settings = settle(console, options)

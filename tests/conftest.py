@@ -29,6 +29,7 @@ from cometrep.config import SANDBOX_KEY
 from cometrep.sandbox.server import Sandbox
 from tests import warm
 from tests.servers import Server
+from tests.workbench import Bench, SetUp
 
 # The collector would go through thousands of collected tests again and again, for nothing.
 gc.set_threshold(60_000, 50, 100)
@@ -367,6 +368,20 @@ def served(cli: Cli, server: Server) -> Cli:
     """The program, pointed at the scripted server, with a key that is easy to find."""
     cli.environment |= {"COMETREP_BASE_URL": server.url, "COMETAPI_KEY": KEY}
     return cli
+
+
+@pytest.fixture
+def set_up(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
+    """Make a runner with options of its own, closed when the test ends; no machine is too slow for its answers."""
+    monkeypatch.setattr("cometrep.creating.SOON_SECONDS", 60.0)
+    with contextlib.ExitStack() as opened:
+        yield lambda **options: opened.enter_context(contextlib.closing(Bench(server, folder, **options)))
+
+
+@pytest.fixture
+def bench(set_up: SetUp) -> Bench:
+    """A runner with default names."""
+    return set_up()
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ from cometrep.download import Downloads, Rules
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
 from cometrep.keeping import Keeper, Keeping, LookAgain
 from cometrep.ledger import Ledger
+from cometrep.ledger.database import BRIEF_SECONDS
 from cometrep.pace import Pace
 from cometrep.prediction import Prediction, Request, SavedFile
-from cometrep.runner import LEDGER_SECONDS, Patience
-from cometrep.schedule import Schedule, schedule_for
+from cometrep.schedule import Patience, Schedule, schedule_for
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
 from tests.servers import RESET, SCHNELL, WEBP, Answer, Received, Server, answer_json, picture, prediction
@@ -1256,7 +1256,7 @@ def test_a_batch_that_is_stopped_waits_little_for_a_ledger_that_is_held(
             next(running)
         with pytest.raises(errors.Stopped):
             running.throw(errors.Stopped("SIGTERM", 143))
-    assert patience == [LEDGER_SECONDS]
+    assert patience == [BRIEF_SECONDS]
 
 
 def test_an_answer_that_comes_while_a_ledger_is_waited_for_is_no_doubt(
@@ -1302,7 +1302,7 @@ def test_a_create_that_waited_while_its_batch_was_left_is_not_sent(
         return go_on(*values, **rest)
 
     monkeypatch.setattr(owner, name, held)
-    monkeypatch.setattr("cometrep.batch.run.LEDGER_SECONDS", 0.0)
+    monkeypatch.setattr("cometrep.batch.run.BRIEF_SECONDS", 0.0)
     with bench.begun("a") as (_, running):
         next(running)
         assert waits.wait(TIMEOUT_SECONDS)

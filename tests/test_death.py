@@ -225,10 +225,10 @@ def test_a_signal_right_behind_the_create_does_not_hide_it(world: World) -> None
 @pytest.mark.parametrize(
     "moment",
     [
-        "runner._create:call",
+        "creating.create:call",
         "ledger.begin:call+sending.stop:return",
         "ledger.begin:return+sending.stop:return",
-        "runner._send:call",
+        "creating._send:call",
         "calls.submit:call",
     ],
 )

@@ -19,7 +19,7 @@ from cometrep.console.stage import Results, Stage
 from cometrep.events import BatchEnded
 from cometrep.ledger import Ledger
 from cometrep.pace import Pace
-from cometrep.runner import Patience
+from cometrep.schedule import Patience
 from cometrep.signals import finishing_first
 
 _PIPED_AGAIN = "; the items are to be piped in again"

@@ -15,11 +15,12 @@ from cometrep.batch.saving import Saver
 from cometrep.batch.standings import Standing, State
 from cometrep.events import Created, Event, Events, Noted, Result, Retrying, Seen
 from cometrep.ledger import Ledger
+from cometrep.ledger.database import BRIEF_SECONDS
 from cometrep.ledger.entry import RETENTION_SECONDS
 from cometrep.pace import SharedSchedule
 from cometrep.prediction import Prediction
-from cometrep.runner import FRESH_SECONDS, LEDGER_SECONDS, Patience, look_at
-from cometrep.schedule import Schedule, schedule_for
+from cometrep.runner import FRESH_SECONDS, look_at
+from cometrep.schedule import Patience, Schedule, schedule_for
 from cometrep.watch import Target, Watch
 
 LOOK_THREADS = 12  # however few items are under way: a look that hangs is not to hold up the others
@@ -168,7 +169,7 @@ class Follower:
                 yield Created(event.prediction.with_model(flying.model), item.key)
             if flying.doubt or event.prediction.is_terminal:
                 # The record has an end too, and its outputs are saved at once: the others are not to wait for this.
-                see = partial(self._ledger.see, patience_seconds=LEDGER_SECONDS)
+                see = partial(self._ledger.see, patience_seconds=BRIEF_SECONDS)
                 self._ledger.lenient(see, event.prediction)
         elif isinstance(event, Noted):
             yield from self._outcomes.warn("given_up", f"{self._flying[event.id].item.label}: {event.text}")

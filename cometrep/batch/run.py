@@ -54,10 +54,12 @@ from cometrep.events import (
 )
 from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
+from cometrep.ledger.database import BRIEF_SECONDS
 from cometrep.ledger.entry import UNKNOWN
 from cometrep.pace import Pace
 from cometrep.prediction import Prediction
-from cometrep.runner import LEDGER_SECONDS, Patience, look_at, told_of_paths_that_stay
+from cometrep.runner import look_at, told_of_paths_that_stay
+from cometrep.schedule import Patience
 from cometrep.text import format_duration
 
 CREATE_THREADS = 12
@@ -261,7 +263,7 @@ class Batch:
             if not self._sender.in_doubt:
                 if not self._sender.is_sending:
                     break
-                deadline = min(deadline, began + LEDGER_SECONDS)  # their entries are not to stay in doubt
+                deadline = min(deadline, began + BRIEF_SECONDS)  # their entries are not to stay in doubt
             if self.was_asked_to_stop:  # by a Ctrl-C behind what ended it
                 deadline = min(deadline, self._clock() + STOP_GRACE_SECONDS)
             left = deadline - self._clock()
@@ -454,7 +456,7 @@ class Batch:
     def _write(self, write: Callable[..., None], entry: int, outcome: Prediction | errors.CometrepError) -> None:
         """Write into its entry what a create came to; where the batch is left there is little patience for that."""
         if self._sender.is_left:  # the record has it, and what stops a service kills it soon
-            write = partial(write, patience_seconds=0.0 if self._ledger.problem else LEDGER_SECONDS)
+            write = partial(write, patience_seconds=0.0 if self._ledger.problem else BRIEF_SECONDS)
         self._ledger.insist(write, entry, outcome)
 
     def _is_own(self, id: str, item: Item) -> bool:

@@ -91,7 +91,7 @@ def command(
     from cometrep.batch.record import SANDBOX
     from cometrep.batch.run import CONNECTIONS
     from cometrep.pace import Pace, parse_rate
-    from cometrep.runner import Patience
+    from cometrep.schedule import Patience
 
     pace = Pace(None if rate is None else parse_rate(rate))
     wanted = Wanted(file, words if sweep else words[1:], model, is_sweep=sweep, shard=shard, is_strict=strict)

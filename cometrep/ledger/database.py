@@ -16,7 +16,9 @@ from typing import Any
 from cometrep import errors, hints
 from cometrep.config.file import make_private_folder
 
-BUSY_SECONDS = 60.0
+BUSY_SECONDS = 60.0  # that another process is waited for
+BRIEF_SECONDS = 2.0  # where something else waits meanwhile, as for the id of a create
+HELD = "the ledger, which another process may hold, is waited for"
 _ONE_WAIT_SECONDS = 0.05  # of SQLite's own, into which no signal cuts
 _PAUSE_SECONDS = 0.02
 _ROOM_BYTES = 64 * 1024  # of a disk: with less there is no room for the files beside it
