@@ -116,7 +116,7 @@ class Runner:
 
     def download(self, ids: Sequence[str], *, waits: bool) -> Events:
         """Save the outputs of predictions in the order of `ids`; with `waits` each as soon as it is finished."""
-        self._keeper.check_ids(ids)
+        self._keeper.places.check_ids(ids)
         self._api.check_settings()
         distinct = list(dict.fromkeys(ids))
         outcomes: dict[str, errors.CometrepError | None] = {}
@@ -133,11 +133,11 @@ class Runner:
 
     def run(self, request: Request) -> Events:
         """Create a prediction, wait for it and save its outputs."""
-        self._keeper.check(request)
-        if paths := self._keeper.paths_that_stay(request):
+        self._keeper.places.check(request)
+        if paths := self._keeper.places.paths_that_stay(request):
             yield Noted("", told_of_paths_that_stay(paths))
             return
-        self._keeper.check_room(request)
+        self._keeper.places.check_room(request)
         began = self._clock()
         created = yield from self._creator.create(request, self._patience.deadline_seconds)
         failure: errors.CometrepError | None = None

@@ -118,9 +118,9 @@ class Opened(NamedTuple):
             self.console.hint(doubt)
         if self.options.dry_run:
             assert self.keeper  # a command that saves has one
-            self.keeper.check(request)
+            self.keeper.places.check(request)
             self.console.write_json(self.api.describe_create(request.model, request.values))
-            self.keeper.check_room(request)
+            self.keeper.places.check_room(request)
         else:
             self.show(self.runner.run(request), self.results("path"))
 
@@ -219,8 +219,9 @@ def _keeper(
     stack: contextlib.ExitStack,
 ) -> "Keeper":
     from cometrep.download import Downloads, Rules
-    from cometrep.keeping import FILES_AT_ONCE, Keeper, Keeping
+    from cometrep.keeping import FILES_AT_ONCE, Keeper
     from cometrep.names import check_folder
+    from cometrep.places import Keeping
 
     _refuse_beside_stdout(options, settings)
     template = settings.template

@@ -29,7 +29,7 @@ from cometrep.config import SANDBOX_KEY
 from cometrep.sandbox.server import Sandbox
 from tests import warm
 from tests.servers import Server
-from tests.workbench import Bench, SetUp
+from tests.workbench import Bench, SetUp, Shelf
 
 # The collector would go through thousands of collected tests again and again, for nothing.
 gc.set_threshold(60_000, 50, 100)
@@ -382,6 +382,14 @@ def set_up(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def bench(set_up: SetUp) -> Bench:
     """A runner with default names."""
     return set_up()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """A folder that does not exist yet."""
+    made = Shelf(tmp_path)
+    yield made
+    made.ledger.close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ ROWS = (
     ("batch", "doctor"),
     ("runner", "console", "manual", "signals", "sandbox"),
     ("keeping", "creating"),
-    ("request", "sending"),
+    ("places", "request", "sending"),
     ("ledger", "api", "download", "sidecar", "watch"),
     ("transport", "partfile", "pace"),
     ("inputs", "catalog", "schedule", "config"),

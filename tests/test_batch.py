@@ -27,11 +27,12 @@ from cometrep.config.values import ApiKey
 from cometrep.data_uris import shorten_data_uris
 from cometrep.download import Downloads, Rules
 from cometrep.events import BatchEnded, Created, Event, ItemEnded, Noted, Retrying, Tally
-from cometrep.keeping import Keeper, Keeping, LookAgain
+from cometrep.keeping import Keeper, LookAgain
 from cometrep.ledger import Ledger
 from cometrep.ledger.database import BRIEF_SECONDS
 from cometrep.pace import Pace
-from cometrep.prediction import Prediction, Request, SavedFile
+from cometrep.places import Keeping
+from cometrep.prediction import Prediction, SavedFile
 from cometrep.schedule import Patience, Schedule, schedule_for
 from tests.conftest import TIMEOUT_SECONDS, wait_until
 from tests.gateway import Gateway
@@ -979,7 +980,8 @@ def test_no_more_is_created_than_files_are_saved(bench: Bench, monkeypatch: pyte
 class Failing(Keeper):
     """Keep nothing: every save comes to the same failure."""
 
-    def __init__(self, failure: errors.CometrepError) -> None:
+    def __init__(self, bench: Bench, failure: errors.CometrepError) -> None:
+        super().__init__(Keeping(), bench.downloads, bench.ledger)
         self._failure = failure
 
     def for_batch(self, folder: str) -> Keeper:
@@ -989,10 +991,6 @@ class Failing(Keeper):
     def for_item(self, key: str) -> Keeper:
         """Give itself."""
         return self
-
-    def paths_that_stay(self, request: Request) -> list[Path]:
-        """List none."""
-        return []
 
     def save(
         self, prediction: Prediction, look_again: LookAgain
@@ -1022,14 +1020,14 @@ def test_what_the_ledger_alone_knows_is_an_earlier_runs(bench: Bench) -> None:
         record.open()
         record.add("sending", "old", entry=number)
     bench.gateway.server.on("GET", "/replicate/v1/predictions/id-old", answer_json(prediction("id-old")))
-    bench.keeper, bench.max_failures = Failing(errors.Temporary("it broke off")), 1
+    bench.keeper, bench.max_failures = Failing(bench, errors.Temporary("it broke off")), 1
     ended = bench.run("old")
     assert (bench.steps("old")[-1]["step"], ended.tally.is_stopping) == ("left", False)
 
 
 def test_a_full_disk_at_a_save_ends_the_batch(bench: Bench) -> None:
     """No more is paid for than was under way when the first file could not be written."""
-    bench.keeper = Failing(errors.LocalFileError("no space", code="disk_full"))
+    bench.keeper = Failing(bench, errors.LocalFileError("no space", code="disk_full"))
     ended = bench.run(*(f"p{number}" for number in range(6)))
     assert ended.fatal
     assert (ended.fatal.code, ended.fatal.exit_code) == ("disk_full", 12)
@@ -1070,7 +1068,7 @@ def test_a_success_whose_output_stays_away_is_lost_after_its_hour(bench: Bench, 
     for minutes, step in [(0, "left"), (61, "lost")]:
         bench.minutes_ahead = minutes
         kind = errors.Refused if code == "unsafe_url" else errors.OutputMissing
-        bench.keeper = Failing(kind("there is no output", code=code))
+        bench.keeper = Failing(bench, kind("there is no output", code=code))
         bench.run("a")
         assert bench.steps("a")[-1]["step"] == step
     assert bench.gateway.creates == {"a": 1}

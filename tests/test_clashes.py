@@ -8,7 +8,7 @@ import pytest
 from cometrep import errors
 from cometrep.batch.clashes import check_batch, check_folders, folders_of
 from cometrep.batch.items import Item
-from cometrep.keeping import Keeping, date_of
+from cometrep.places import Keeping, date_of
 from tests.conftest import needs_proc
 from tests.servers import SCHNELL
 

@@ -10,8 +10,8 @@ from cometrep.batch.forecast import forecast, preview
 from cometrep.batch.items import Item
 from cometrep.batch.outcomes import TIMES_TOLD
 from cometrep.batch.record import Record
-from cometrep.keeping import Keeping
 from cometrep.ledger import Ledger
+from cometrep.places import Keeping
 from tests.servers import SCHNELL
 
 

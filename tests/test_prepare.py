@@ -14,8 +14,9 @@ from cometrep.batch.prepare import Ready, prepared
 from cometrep.batch.record import Record
 from cometrep.console import Console
 from cometrep.download import Downloads, Rules
-from cometrep.keeping import Keeper, Keeping
+from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
+from cometrep.places import Keeping
 from cometrep.prediction import SavedFile
 from tests.servers import SCHNELL
 

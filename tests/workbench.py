@@ -1,4 +1,4 @@
-"""A runner over a scripted server and a ledger of its own, with a clock that only its sleeping moves."""
+"""What tests of a prediction's way work with: a runner over a scripted server, and a shelf for its outputs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +10,10 @@ from cometrep.api import Api
 from cometrep.config.values import ApiKey
 from cometrep.download import Downloads, Rules
 from cometrep.events import Event
-from cometrep.keeping import Keeper, Keeping
+from cometrep.keeping import Keeper
 from cometrep.ledger import Ledger
-from cometrep.prediction import Request
+from cometrep.places import Keeping
+from cometrep.prediction import Prediction, Request
 from cometrep.runner import Runner
 from cometrep.schedule import Patience
 from tests.servers import SCHNELL, TYPED, Answer, Server, picture
@@ -101,3 +102,31 @@ def files_on(server: Server, *names: str) -> list[str]:
     for number, name in enumerate(names):
         server.on("GET", f"/files/{number}/{name}", Answer(200, picture(2000, seed=number), TYPED))
     return [f"{server.url}/files/{number}/{name}" for number, name in enumerate(names)]
+
+
+class Shelf:
+    """A folder to keep outputs in, and a ledger that remembers them."""
+
+    def __init__(self, root: Path, *, is_sandbox: bool = False, base_url: str = "https://api.cometapi.com") -> None:
+        self.folder = root / "out"
+        self.age_seconds = 0  # of what is written into the ledger
+        self.ledger = Ledger(
+            root / "ledger.sqlite3",
+            base_url=base_url,
+            is_sandbox=is_sandbox,
+            clock=lambda: time.time() - self.age_seconds,
+        )
+
+    def keeper(self, template: str = "", *, skips_existing: bool = False, **keeping: Any) -> Keeper:
+        """Make a keeper of one command."""
+        rules = Rules(allows_local=True, max_size_bytes=10**9, skips_existing=skips_existing)
+        keeping = {"folder": str(self.folder), **keeping}
+        return Keeper(Keeping(template=template, **keeping), Downloads(rules), self.ledger)
+
+    def create(self, id: str, model: str) -> None:
+        """Remember a create that was accepted."""
+        self.ledger.accept(self.ledger.begin(model, {}), Prediction(id, "starting"))
+
+    def names(self) -> list[str]:
+        """The names in the folder that are not hidden."""
+        return sorted(path.name for path in self.folder.glob("[!.]*"))

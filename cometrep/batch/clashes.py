@@ -9,8 +9,8 @@ from pathlib import Path
 from cometrep import errors, hints
 from cometrep.batch.hashes import Hashes
 from cometrep.batch.items import Item
-from cometrep.keeping import Keeping, check_writable
 from cometrep.names import UTF8_LOCALE, Names, fields_of, fits_locale
+from cometrep.places import Keeping, check_writable
 
 _FOLDERS_TRIED = 20  # those of a batch's first items, before it sends any
 _INDEX = r"\{index(?::\w+)?\}"

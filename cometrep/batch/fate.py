@@ -137,7 +137,7 @@ PathsThatStay = Callable[[Item], Sequence[Path]]
 
 def paths_that_stay(keeper_of: Callable[[str], Keeper], item: Item) -> list[Path]:
     """List the paths of an item's outputs where all of them exist, and are to be left alone."""
-    return keeper_of(item.key).paths_that_stay(item.request)
+    return keeper_of(item.key).places.paths_that_stay(item.request)
 
 
 def decide(item: Item, standing: Standing, asked: Asked, paths_that_stay: PathsThatStay) -> Fate:

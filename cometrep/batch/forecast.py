@@ -23,8 +23,8 @@ from cometrep.batch.prepare import Ready
 from cometrep.batch.record import Record
 from cometrep.batch.standings import State
 from cometrep.console import Console
-from cometrep.keeping import Keeping
 from cometrep.ledger import Ledger
+from cometrep.places import Keeping
 from cometrep.text import format_count
 
 _SHOWN_ITEMS = 3  # of those that would be sent
