@@ -40,6 +40,7 @@ ROWS = (
 )
 # Inside a folder, likewise; it is named here itself where its own `__init__` holds more than a docstring.
 INSIDE = {
+    "api": (("api",), ("api.verdicts",)),
     "batch": (
         ("batch.conduct", "batch.forecast", "batch.overview"),
         ("batch.run", "batch.prepare"),
