@@ -13,7 +13,7 @@ from typing import Any
 from cometrep.config import environment
 from cometrep.console.screen import Screen
 
-_REDRAWS_A_SECOND = 8
+_REDRAWS_A_SECOND = 6
 _READ_BY_RICH = ("COLORTERM", "COLUMNS", "LINES", "TERM")  # of the environment
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
